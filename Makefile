@@ -1,0 +1,63 @@
+# Everything installs itself into .venv/ first; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test lint types definitions browser bench docs lock clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV)/, locked with hashes (a minute or two the first time)"
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/runtime.txt --requirement requirements/build.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.runtime ## Three nights of two made-up schools, delivered to SchoolsBuddy
+	$(BIN)/isams-pipeline demo
+
+ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the sandbox iSAMS, after a demo)
+	$(BIN)/isams-pipeline ui
+
+test: $(VENV)/.dev ## The whole test suite, without the browser
+	$(BIN)/pytest -n 2 --dist worksteal -m "not browser"
+
+lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code says
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m isams_pipeline.isams.datasets.dictionary --check docs/data-dictionary.md
+
+types: $(VENV)/.dev ## pyright, strict, on the package
+	$(BIN)/pyright
+
+definitions: $(VENV)/.dev ## Dagster loads the project, without a school, a network or a variable
+	env -i HOME="$$(mktemp -d)" PATH="$$PATH" $(BIN)/dagster definitions validate -w workspace.yaml
+
+browser: $(VENV)/.dev ## The test that drives a real headless Chromium
+	$(BIN)/pytest -m browser
+
+bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
+	$(BIN)/python -m isams_pipeline_tests.benchmarks
+
+docs: $(VENV)/.dev ## Write what is generated: the data dictionary
+	$(BIN)/python -m isams_pipeline.isams.datasets.dictionary docs/data-dictionary.md
+
+lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a server's address
+	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) --group build --output-file requirements/build.txt
+	$(LOCK) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+
+clean: ## Remove .venv/ and caches; data/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""School data out of iSAMS, every night, into the products that schools use."""

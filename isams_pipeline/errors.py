@@ -1,0 +1,194 @@
+"""What can go wrong, as types that say what happened, where, and what to do about it.
+
+No message holds a value from a school's data or a secret: it ends up in the event log, on a terminal and in
+bug reports. `where` takes names, ids, dates, counts and row numbers only.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Something that a data engineer can act on.
+
+    `what` happened, `where` (school, key, feed, field, row …) and the `remedy`. `retryable` says whether the
+    same call may succeed by itself in a few minutes.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, remedy: str = "", **where: object) -> None:
+        self.what = what
+        self.remedy = remedy
+        self.where = {name: value for name, value in where.items() if value is not None}
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        places = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.where.items())
+        sentence = f"{self.what} ({places})" if places else self.what
+        return f"{sentence}. {self.remedy}".strip() if self.remedy else f"{sentence}."
+
+    def at(self, **where: object) -> PipelineError:
+        """Add places that the raiser did not know; what it did know stays."""
+        self.where = {name: value for name, value in where.items() if value is not None} | self.where
+        self.args = (str(self),)
+        return self
+
+
+# --- before anything runs ---------------------------------------------------------------------------------
+
+
+class ConfigurationError(PipelineError):
+    """schools.yaml does not say what it should."""
+
+
+class MissingSecret(ConfigurationError):
+    """The environment variable that the configuration names is not set, or is empty."""
+
+
+class WrongUse(PipelineError):
+    """A command was asked for something that does not exist."""
+
+
+# --- asking iSAMS -----------------------------------------------------------------------------------------
+
+
+class IsamsError(PipelineError):
+    """iSAMS did not give what was asked for."""
+
+
+class TransientIsamsError(IsamsError):
+    """iSAMS may well answer in a few minutes."""
+
+    retryable = True
+
+    def __init__(
+        self, what: str, *, remedy: str = "", retry_after: float | None = None, **where: object
+    ) -> None:
+        super().__init__(what, remedy=remedy, **where)
+        self.retry_after = retry_after
+
+
+class ServerBusy(TransientIsamsError):
+    """A deadlock or a lock time-out in iSAMS's database."""
+
+
+class ServerTimeout(TransientIsamsError):
+    """iSAMS, or the wait for it, ran out of time; asking for fewer methods at once may help."""
+
+
+class Throttled(TransientIsamsError):
+    """The key has used up the requests that the school allows it."""
+
+
+class Unavailable(TransientIsamsError):
+    """The server, or the way to it, is down."""
+
+
+class TruncatedAnswer(TransientIsamsError):
+    """The answer ended before its last element."""
+
+
+class InvalidKey(IsamsError):
+    """iSAMS does not know the key or the client."""
+
+
+class MethodsNotAllocated(IsamsError):
+    """The key may not run some of the methods."""
+
+    def __init__(self, what: str, *, methods: frozenset[str], remedy: str = "", **where: object) -> None:
+        super().__init__(what, remedy=remedy, **where)
+        self.methods = methods
+        """Lower-cased, as iSAMS prints them."""
+
+
+class RequestRefused(IsamsError):
+    """iSAMS would not run the request as it stands."""
+
+
+class AccessRefused(IsamsError):
+    """Refused before iSAMS looked at the key: an IP, domain or TLS restriction, or a firewall."""
+
+
+class UntrustedServer(IsamsError):
+    """The TLS certificate does not prove that this is the school's server."""
+
+
+# --- reading what it gave ---------------------------------------------------------------------------------
+
+
+class DocumentError(PipelineError):
+    """A document that is not what a Batch answer should be."""
+
+
+class NotBatchData(DocumentError):
+    """Not XML at all, or XML with another root."""
+
+
+class UnsafeDocument(DocumentError):
+    """XML that a school's answer never needs: a DTD, entities, extreme depth or size."""
+
+
+class DatasetError(PipelineError):
+    """A dataset broke a blocking rule; what was stored before stays."""
+
+    check: ClassVar[str] = "schema"
+
+
+class MissingRows(DatasetError):
+    """A dataset that must have rows has none."""
+
+    check = "not_empty"
+
+
+class WrongType(DatasetError):
+    """A field does not hold what its declaration says."""
+
+
+class DuplicateKeys(DatasetError):
+    """Several rows have the same key."""
+
+    check = "unique_key"
+
+
+class OtherSchool(DatasetError):
+    """The answer describes the people of another school."""
+
+    check = "same_school"
+
+
+# --- keeping it -------------------------------------------------------------------------------------------
+
+
+class StorageError(PipelineError):
+    """A disk, an object store or the state database did not take or give what it should."""
+
+
+class NoSnapshot(PipelineError):
+    """The archive has nothing for that date, and iSAMS only knows today."""
+
+
+class FutureDate(PipelineError):
+    """The date has not come yet at the school."""
+
+
+class NotMaterialised(PipelineError):
+    """A table that is needed has not been made for that date."""
+
+
+class SchoolBusy(PipelineError):
+    """Another run for the same school goes on."""
+
+    retryable = True
+
+
+# --- delivering it ----------------------------------------------------------------------------------------
+
+
+class DeliveryRefused(PipelineError):
+    """A blocking rule or the removal guard said no; the last delivered export stays."""
+
+
+class LeaseLost(PipelineError):
+    """Another run took over the delivery."""

@@ -1,0 +1,1 @@
+"""The source: reads iSAMS, and knows nothing of the partners."""

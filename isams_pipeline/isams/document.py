@@ -1,0 +1,220 @@
+"""XML from outside, read as a stream: no DTD, no entities, no network, and depth and size bounded.
+
+Expat into C-made elements, and not lxml: a document's rows are walked from Python, and lxml makes a new Python
+object for every element that is looked at. Measured, that is the half of the time (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+from xml.etree.ElementTree import (  # noqa: S405  # see root_of
+    Element,
+    ParseError,
+    TreeBuilder,
+    XMLParser,
+    fromstring,
+)
+from xml.parsers import expat
+
+from isams_pipeline.errors import NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
+
+ROOT = "iSAMS"
+MESSAGE = "Message"
+
+MAX_DOCUMENT = 1 << 30
+"""Bytes, uncompressed. The largest school's feeds are a few tens of megabytes."""
+MAX_ROW = 1 << 24
+"""Bytes of one row's element."""
+MAX_TEXT = 1 << 16
+"""Characters in one field."""
+MAX_DEPTH = 256
+"""Elements within elements, looked at every CHUNK."""
+MAX_MESSAGE = 1 << 16
+"""Bytes of an error document."""
+HEAD = 1 << 16
+"""Bytes from which the root element must be known."""
+CHUNK = 1 << 13
+
+_UTF16_DECLARED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']utf-?16[\"']", re.IGNORECASE)
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Message:
+    """An iSAMS error document."""
+
+    id: str
+    title: str
+    description: str
+
+
+def _real_encoding(head: bytes) -> str | None:
+    """The encoding to insist on, or None to believe the document.
+
+    iSAMS's error documents declare utf-16 over bytes that are UTF-8 (all seven public samples do).
+    """
+    if head.startswith(_UTF16_MARKS) or b"\x00" in head[:8]:
+        return None
+    return "utf-8" if _UTF16_DECLARED.match(head) else None
+
+
+def _refuse_dtd(*_: object) -> None:
+    raise UnsafeDocument(
+        "The document has a DTD, which iSAMS never sends", remedy="Check that the address is the school's iSAMS."
+    )
+
+
+def root_of(head: bytes) -> str:
+    """The name of the root element.
+
+    Raises NotBatchData if there is none within `head`, and UnsafeDocument if a DTD comes before it.
+    """
+    head = head.lstrip()
+    if not head:
+        raise NotBatchData(
+            "The document is empty", remedy="Ask again; if it stays so, ask the school's iSAMS support."
+        )
+    names: list[str] = []
+    parser = expat.ParserCreate(_real_encoding(head))
+    parser.StartDoctypeDeclHandler = _refuse_dtd
+    parser.StartElementHandler = lambda name, _: names.append(name)
+    try:
+        parser.Parse(head, False)  # noqa: FBT003
+    except expat.ExpatError as error:
+        if not names:
+            raise _syntax(error.code, error.lineno, error.offset) from None
+    if not names:
+        raise NotBatchData("The document has no root element in its first 64 KB")
+    return names[0]
+
+
+def read_message(data: bytes) -> Message | None:
+    """An error document, or None where these bytes are none. Bounded; never raises for bad XML."""
+    data = data.lstrip()
+    try:
+        if len(data) > MAX_MESSAGE or root_of(data) != MESSAGE:
+            return None
+        root = fromstring(data, XMLParser(encoding=_real_encoding(data)))  # noqa: S314  # root_of refused DTDs
+    except (PipelineError, ParseError):
+        return None
+
+    def text(name: str) -> str:
+        return (root.findtext(name) or "").strip()
+
+    return Message(text("MessageId") or text("MessageName"), text("Title"), text("Description"))
+
+
+class BatchDocument:
+    """A Batch answer: `<iSAMS>`, modules, containers, rows. One row at a time is in memory."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.containers: Counter[str] = Counter()
+        """How often each container, such as `PupilManager/Contacts`, occurred so far."""
+
+    def rows(self) -> Iterator[tuple[str, Element]]:
+        """Each container's path with each of its rows, in the order of the document.
+
+        Raises DocumentError (with line and column, never the text) where the document is not what a Batch
+        answer should be, and TruncatedAnswer where it breaks off.
+        """
+        chunk = self._stream.read(HEAD).lstrip()
+        _check_root(root_of(chunk))
+        # The document grows inside an element of our own, so that its root is at hand before it ends.
+        builder = TreeBuilder()
+        around = builder.start("", {})
+        # A DTD can only stand before the root element, and root_of has seen that there is none.
+        parser = XMLParser(target=builder, encoding=_real_encoding(chunk))  # noqa: S314
+        size = since_row = 0
+        try:
+            while chunk:
+                size += len(chunk)
+                since_row += len(chunk)
+                for start in range(0, len(chunk), CHUNK):
+                    parser.feed(chunk[start : start + CHUNK])
+                    _bound(around, size, since_row)
+                    for path, row in self._complete(around, finished=False):
+                        since_row = 0
+                        yield path, row
+                chunk = self._stream.read(HEAD)
+            builder.end("")
+            parser.close()
+        except ParseError as error:
+            raise _syntax(error.code, *error.position) from None
+        yield from self._complete(around, finished=True)
+
+    def _complete(self, around: Element, *, finished: bool) -> Iterator[tuple[str, Element]]:
+        """Rows that have ended, each taken out of the tree. The last of its siblings may still grow."""
+        if not len(around):
+            return
+        root = around[0]
+        while len(root):
+            module = root[0]
+            module_ended = finished or len(root) > 1
+            while len(module):
+                container = module[0]
+                container_ended = module_ended or len(module) > 1
+                path = f"{module.tag}/{container.tag}"
+                if container.get(_SEEN) is None:
+                    container.set(_SEEN, "")
+                    self.containers[path] += 1
+                ended = len(container) if container_ended else len(container) - 1
+                if ended > 0:
+                    rows = container[:ended]
+                    del container[:ended]
+                    for row in rows:
+                        yield path, row
+                if not container_ended:
+                    return
+                del module[0]
+            if not module_ended:
+                return
+            del root[0]
+
+
+_SEEN = " seen"
+"""An attribute name that no document can have."""
+
+
+def _check_root(root: str) -> None:
+    if root == MESSAGE:
+        raise NotBatchData("The document is an error message, not data")
+    if root != ROOT:
+        raise NotBatchData(
+            "The document has another root element than iSAMS",
+            remedy="Check that the address is the school's iSAMS.",
+        )
+
+
+def _bound(around: Element, size: int, since_row: int) -> None:
+    if size > MAX_DOCUMENT:
+        raise UnsafeDocument(f"The document is larger than {MAX_DOCUMENT >> 20} MB")
+    if since_row > MAX_ROW:
+        raise UnsafeDocument(f"One row of the document is larger than {MAX_ROW >> 20} MB")
+    depth = 0
+    element = around
+    while len(element):
+        element = element[-1]
+        depth += 1
+    if depth > MAX_DEPTH:
+        raise UnsafeDocument(f"The document is nested deeper than {MAX_DEPTH} levels")
+
+
+_BREAKS_OFF = {
+    expat.errors.codes[name]
+    for name in (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
+} | {expat.errors.codes[expat.errors.XML_ERROR_PARTIAL_CHAR]}
+
+
+def _syntax(code: int, line: int, column: int) -> PipelineError:
+    """A syntax error by its kind and place."""
+    if code in _BREAKS_OFF:
+        return TruncatedAnswer("The document breaks off", line=line, column=column)
+    if line <= 1 and column == 0:
+        return NotBatchData("The document is not XML")
+    kind = expat.ErrorString(code) or "unknown"
+    return NotBatchData(f"The document is not well-formed XML: {kind}", line=line, column=column)

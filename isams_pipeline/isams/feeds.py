@@ -1,0 +1,137 @@
+"""Which Batch methods exist, which of them this project reads, and by what name a configuration asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+CONTACTS_ADVANCED = "ContactAdvanced_GetContacts"
+CONTACTS_PLAIN = "Pupil_GetContacts"
+"""Inferred: the plain method's name stands in no public source; see docs/schoolsbuddy.md."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One Batch method by the name of what it brings."""
+
+    name: str
+    method: str
+    brings: str
+    fallback: str | None = None
+    """Another method that brings the same, for keys that may not run `method`."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """`method` and its fallback, best first."""
+        return (self.method, self.fallback) if self.fallback else (self.method,)
+
+
+FEEDS: dict[str, Feed] = {
+    feed.name: feed
+    for feed in (
+        Feed("pupils", "Pupil_GetCurrentPupils", "current pupils"),
+        Feed("siblings", "Pupil_GetSiblings", "which pupils are siblings"),
+        Feed("contacts", CONTACTS_ADVANCED, "parents, guardians and agents", fallback=CONTACTS_PLAIN),
+        Feed("staff", "HumanResources_GetCurrentStaff", "current staff"),
+        Feed("terms", "School_GetSchoolTerms", "terms"),
+        Feed("years", "School_GetAllYears", "year groups"),
+        Feed("forms", "School_GetSchoolForms", "forms"),
+        Feed("academic_houses", "School_GetAcademicHouses", "academic houses"),
+        Feed("boarding_houses", "School_GetBoardingHouses", "boarding houses"),
+        Feed("divisions", "School_GetSchoolDivisions", "divisions"),
+        Feed("tutors", "School_GetPastoralTutors", "pastoral tutors"),
+        Feed("departments", "Teaching_GetDepartmentsAndSubjects", "departments and subjects"),
+        Feed("sets", "Teaching_GetTeachingSets", "teaching sets and their teachers"),
+        Feed("set_lists", "Teaching_GetTeachingSetLists", "which pupils are in which set"),
+        Feed("teaching_forms", "Teaching_GetTeachingForms", "forms taught as a class"),
+        Feed("medical", "Pupil_GetCurrentPupilsHealth", "health records (their shape is unknown)"),
+    )
+}
+
+SHORTHANDS: dict[str, tuple[str, ...]] = {
+    "school": (
+        "terms",
+        "years",
+        "forms",
+        "academic_houses",
+        "boarding_houses",
+        "divisions",
+        "tutors",
+    ),
+    "teaching": ("departments", "sets", "set_lists", "teaching_forms"),
+}
+
+# Methods that iSAMS answers only when they come with at least one filter, and the filter that we send:
+# module node, method node, attributes. Status 1 is the current roll; without it the feed would bring the
+# contacts of applicants and former pupils too.
+REQUIRED_FILTERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    CONTACTS_ADVANCED: ("StudentManager", "Contacts", {"SystemStatusesToInclude": "1"}),
+}
+
+# The vendor's table of example responses, by module; served by xml.ashx (the two photo methods are not).
+_METHODS_BY_MODULE: dict[str, str] = {
+    "Agent": "GetActive GetInactive",
+    "Calendar": "GetCategories GetTypes GetEvents GetEventsThisWeek GetEventsNextWeek GetEventsThisMonth "
+    "GetEventsNextMonth GetEventsThisYear GetEventsNextYear",
+    "ControlPanel": "GetAllGlobalLists GetContactTypeGlobalList GetAllUserGroups GetAllUsers GetGroupedModules "
+    "GetModulePermissions",
+    "Cover": "GetAllAbsenceReasons GetAllAgencies GetAllCoverStaff GetAllEventReasons GetAllRoomClosureReasons "
+    "GetAllUnavailableReasons GetAllLessonSuspensions GetAllRoomClosuresAndCover",
+    "DailyBulletin": "GetAllCategories GetTodaysDailyBulletins GetTomorrowsDailyBulletins GetDailyBulletins",
+    "Discipline": "GetDetentions GetDetentionsThisMonth GetDetentionsThisTerm",
+    "Estate": "GetAllBuildingsAndClassrooms",
+    "ExternalExams": "GetExamArrangements GetExamEntries GetExamResults GetExamCentres GetExamCycles "
+    "GetQualifications GetUabGroups GetUabIdentifiers",
+    "HumanResources": "GetCurrentStaff GetCurrentStaffWithCustomFields",
+    "News": "GetActiveNews GetArchivedNews GetFutureNews GetNewsTypes",
+    "OffGames": "GetAllOffGames",
+    "OtherSchools": "BoardingTypes GetOtherSchools GetSchoolTypes GovernanceTypes IntakeTypes",
+    "ContactAdvanced": "GetContacts GetContactsWithCustomFields",
+    "Pupil": "GetAlumni GetApplicants GetApplicantsWithCustomFields GetCurrentPupils "
+    "GetCurrentPupilsWithCustomFields GetCurrentPupilsHealth GetCurrentPupilsHealthWithCustomFields "
+    "GetCurrentPupilsTransport GetCurrentPupilsTransportWithCustomFields GetPassports "
+    "GetCustomPupilGroupMembershipFiltered GetCustomGroupCategories GetCustomPupilGroups "
+    "GetCustomPupilGroupMembership GetSiblings GetContacts",
+    "PupilRegisters": "GetFreeSchoolMeals",
+    "Registration": "GetDatesAndTimes GetPresentCodes GetRegistrationCodes GetOutOfSchoolPupils "
+    "GetRegistrationStatus GetRegistrationPeriods",
+    "RewardsAndConduct": "GetFields GetRewardsTypes GetRecords",
+    "School": "GetAcademicHouses GetBoardingHouses GetSchoolForms GetPastoralTutors GetSchoolDivisions "
+    "GetSchoolTerms GetAllYears",
+    "SchoolReports": "GetReports GetReportCycles GetReportTypes GetTemplates",
+    "SenManager": "GetExternalExams GetGiftedAndTalentedRegister GetInternalExams GetSenLessons GetSenRegister "
+    "GetTypes",
+    "Teaching": "GetDepartmentsAndSubjects GetTeachingForms GetTeachingSets GetTeachingSetLists",
+    "Timetable": "GetPublishedTimetables GetDevelopmentTimetables GetPreliminaryTimetables GetPrepTimetables "
+    "GetArchivedTimetables GetTimetableStructure GetTimetableWeekAllocations GetPupilTimetables",
+    "Tracking": "GetExternalData GetExternalDataList",
+}
+KNOWN_METHODS: tuple[str, ...] = tuple(
+    f"{module}_{method}" for module, methods in _METHODS_BY_MODULE.items() for method in methods.split()
+)
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Feed names with shorthands written out, each once, in the order given.
+
+    Raises KeyError with the name that is neither a feed nor a shorthand.
+    """
+    feeds: list[str] = []
+    for name in names:
+        for feed in SHORTHANDS.get(name, (name,)):
+            if feed not in FEEDS:
+                raise KeyError(feed)
+            if feed not in feeds:
+                feeds.append(feed)
+    return feeds
+
+
+def feed_of(method: str) -> Feed | None:
+    """The feed that a method brings, compared without case as iSAMS does."""
+    wanted = method.casefold()
+    return next((f for f in FEEDS.values() if wanted in {m.casefold() for m in f.methods}), None)
+
+
+def methods_of(feeds: Collection[str]) -> list[str]:
+    """The preferred method of each feed."""
+    return [FEEDS[name].method for name in feeds]

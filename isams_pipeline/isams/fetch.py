@@ -1,0 +1,169 @@
+"""A school's night → snapshots: from the archive where it has them, from iSAMS where that may be asked.
+
+Knows no Dagster. The Batch API only knows now: a date is fetched only while it is today at the school.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from datetime import date, timedelta
+
+from isams_pipeline.clock import Clock, in_words, today_at
+from isams_pipeline.config import IsamsSettings, SchoolSettings
+from isams_pipeline.errors import FutureDate, MethodsNotAllocated, NoSnapshot, PipelineError, ServerTimeout
+from isams_pipeline.isams.batch import BatchClient
+from isams_pipeline.isams.feeds import FEEDS, methods_of
+from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
+
+
+class NightFetcher:
+    """Gives the snapshots of one school and night; asks each key at most once."""
+
+    def __init__(
+        self,
+        school: str,
+        settings: SchoolSettings,
+        night: date,
+        *,
+        archive: SnapshotArchive,
+        client_for: Callable[[str], BatchClient],
+        clock: Clock,
+        fresh: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.school, self.night = school, night
+        self._settings = settings
+        self._isams: IsamsSettings = settings.isams
+        self._archive = archive
+        self._client_for = client_for
+        self._clock = clock
+        self._fresh = fresh
+        self._tell = tell
+        self._by_feed: dict[str, Snapshot] = {}
+        self._refused: dict[str, PipelineError] = {}
+
+    def snapshot(self, feed: str) -> Snapshot | None:
+        """The snapshot that has a feed; None where the school has no key for it.
+
+        Raises FutureDate, NoSnapshot, or what iSAMS said. A final refusal is remembered, not asked for again.
+        """
+        if feed in self._by_feed:
+            return self._by_feed[feed]
+        today = today_at(self._settings.timezone, self._clock)
+        if self.night > today:
+            raise FutureDate(
+                f"It is not yet {self.night} at the school",
+                school=self.school,
+                remedy=f"There it is {today}; run this date when it has come.",
+            )
+        key = self._isams.key_for(feed)
+        if self.night < today:
+            return self._from_archive(feed, key)
+        if key is None:
+            return None
+        if key in self._refused:
+            raise self._refused[key]
+        try:
+            self._of_today(key)
+        except PipelineError as error:
+            error.at(school=self.school, key=key)
+            if not error.retryable:
+                self._refused[key] = error
+            raise
+        return self._by_feed[feed]
+
+    def _from_archive(self, feed: str, key: str | None) -> Snapshot | None:
+        for snapshot in self._archive.of_night(self.school, self.night):
+            if snapshot.covers(FEEDS[feed].methods):
+                self._by_feed[feed] = snapshot
+                return snapshot
+        if key is None:
+            return None
+        raise NoSnapshot(
+            f"The archive has no snapshot with {feed}, and iSAMS only knows today",
+            school=self.school,
+            date=self.night,
+            remedy="Choose a night that was run; earlier ones cannot be had any more.",
+        )
+
+    def _of_today(self, key: str) -> None:
+        settings = self._isams.keys[key]
+        if not self._fresh and self._still_good(key):
+            return
+        methods = methods_of(settings.feeds)
+        with self._client_for(key) as client:
+            try:
+                snapshots = [self._download(client, key, methods)]
+            except ServerTimeout:
+                if len(methods) == 1:
+                    raise
+                self._tell(f"key {key}: iSAMS ran out of time; asking for its {len(methods)} methods one by one")
+                snapshots = [self._download(client, key, [method]) for method in methods]
+        for snapshot in snapshots:
+            self._remember(snapshot, settings.feeds)
+
+    def _still_good(self, key: str) -> bool:
+        """Take the archived answers if iSAMS would still give the same ones from its cache."""
+        settings = self._isams.keys[key]
+        now = self._clock()
+        found = [
+            snapshot
+            for snapshot in self._archive.of_night(self.school, self.night)
+            if snapshot.key == key and now - snapshot.fetched < timedelta(hours=settings.cache_hours)
+        ]
+        if not all(any(s.covers(FEEDS[feed].methods) for s in found) for feed in settings.feeds):
+            return False
+        for snapshot in reversed(found):
+            self._remember(snapshot, settings.feeds)
+        since = in_words(min(s.fetched for s in self._by_feed.values() if s.key == key), self._settings.timezone)
+        self._tell(
+            f"key {key}: using the answer of {since}, since iSAMS may still give the same one from its cache of "
+            f"{settings.cache_hours:g} h; --fresh asks anyway"
+        )
+        return True
+
+    def _remember(self, snapshot: Snapshot, feeds: Collection[str]) -> None:
+        for feed in feeds:
+            if snapshot.covers(FEEDS[feed].methods):
+                self._by_feed[feed] = snapshot
+
+    def _download(self, client: BatchClient, key: str, methods: list[str]) -> Snapshot:
+        try:
+            return self._download_once(client, key, methods)
+        except MethodsNotAllocated as error:
+            plain = _with_fallbacks(methods, error.methods)
+            if plain is None:
+                raise
+            self._tell(f"key {key}: asking for contacts by the plain method, since the key lacks the other")
+            return self._download_once(client, key, plain)
+
+    def _download_once(self, client: BatchClient, key: str, methods: list[str]) -> Snapshot:
+        def into(chunks: Iterator[bytes]) -> Snapshot:
+            with self._archive.receive(self.school) as receiving:
+                for chunk in chunks:
+                    receiving.write(chunk)
+                return self._archive.file(
+                    receiving,
+                    school=self.school,
+                    night=self.night,
+                    key=key,
+                    methods=methods,
+                    fetched_at=self._clock(),
+                    cache_hours=self._isams.keys[key].cache_hours,
+                )
+
+        return client.download(methods, into)
+
+
+def _with_fallbacks(methods: list[str], refused: frozenset[str]) -> list[str] | None:
+    """The methods with every refused one replaced by its fallback; None where one has none."""
+    replaced: list[str] = []
+    for method in methods:
+        if method.casefold() not in refused:
+            replaced.append(method)
+            continue
+        fallback = next((feed.fallback for feed in FEEDS.values() if feed.method == method), None)
+        if fallback is None:
+            return None
+        replaced.append(fallback)
+    return replaced

@@ -1,0 +1,390 @@
+"""A Batch document → the tables in it, in one pass, holding one row's element and some thousand rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import IO, Any
+from xml.etree.ElementTree import Element  # noqa: S405  # a type; document.py does the parsing
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from isams_pipeline.errors import UnsafeDocument, WrongType
+from isams_pipeline.isams import document
+from isams_pipeline.isams.datasets.declare import Column, DatasetDeclaration, Kind
+
+_BATCH = 1_000
+"""Rows that wait as Python objects before they become Arrow arrays."""
+_SEPARATOR = "; "
+
+
+@dataclass
+class ParsedTable:
+    """A dataset out of a document, before its rules are checked."""
+
+    declaration: DatasetDeclaration
+    frame: pd.DataFrame
+    """The index counts rows from 1 in the order of the document: a row's number."""
+    containers: int
+    """How often the element around the rows occurred; 0 means that the document does not have it."""
+    repeated_rows: int = 0
+    """Rows of a repeated container that said again what an earlier container had said, merged into it."""
+
+
+def parse(stream: IO[bytes], declarations: Collection[DatasetDeclaration]) -> dict[str, ParsedTable]:
+    """Read the datasets that are declared; everything else in the document is ignored.
+
+    Raises DocumentError for a document that is no Batch answer, and WrongType for a field that does not hold
+    what its declaration says, naming element, path and row.
+    """
+    outputs = {d.name: _Rows(d) for d in declarations}
+    batch = document.BatchDocument(stream)
+    free_form = next((d for d in declarations if d.free_form), None)
+    if free_form is not None:
+        _parse_free_form(batch, outputs[free_form.name])
+    else:
+        plans = _plans(declarations)
+        for plan in plans.values():
+            for name, picks in plan.picks.items():
+                outputs[name].picks = picks
+        for container, row in batch.rows():
+            plan = plans.get((container, row.tag))
+            if plan is not None:
+                plan.emit(row, outputs, batch.containers[container])
+    return {name: rows.finish(batch.containers) for name, rows in outputs.items()}
+
+
+# --- which parts of an element go where -------------------------------------------------------------------
+
+
+@dataclass
+class _Wanted:
+    """What is wanted of an element, and the slot in its row's values that each thing goes to."""
+
+    attributes: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    leaves: dict[str, int] = field(default_factory=dict[str, int])
+    """Children of which only the text is wanted: nearly all there are."""
+    inside: dict[str, _Wanted] = field(default_factory=dict[str, "_Wanted"])
+    """Children with children of their own."""
+    lists: list[tuple[list[str], int]] = field(default_factory=list[tuple[list[str], int]])
+    """Paths that may occur several times."""
+
+    def add(self, path: str, slot: int, *, many: bool) -> None:
+        steps = path.split("/")
+        if many:
+            self.lists.append((steps, slot))
+        elif len(steps) > 1:
+            self.inside.setdefault(steps[0], _Wanted()).add("/".join(steps[1:]), slot, many=False)
+        elif path.startswith("@"):
+            self.attributes.append((path[1:], slot))
+        else:
+            self.leaves[path] = slot
+
+    def fill(self, values: list[str | None], element: Element) -> None:
+        """Put what is wanted of an element into its slots."""
+        for name, slot in self.attributes:
+            values[slot] = element.get(name)
+        leaves, inside = self.leaves, self.inside
+        for child in element:
+            tag = child.tag
+            if tag in leaves:
+                values[leaves[tag]] = child.text
+            elif tag in inside:
+                inside[tag].fill(values, child)
+        for steps, slot in self.lists:
+            values[slot] = _SEPARATOR.join(filter(None, map(str.strip, _texts(element, steps))))
+
+
+def _texts(element: Element, steps: list[str]) -> Iterator[str]:
+    step, *further = steps
+    if step.startswith("@"):
+        yield element.get(step[1:], "")
+    elif further:
+        for child in element.findall(step):
+            yield from _texts(child, further)
+    else:
+        for child in element.findall(step):
+            yield child.text or ""
+
+
+@dataclass
+class _Level:
+    """An element on the way from an outermost row to the rows nested in it."""
+
+    slots: dict[str, int] = field(default_factory=dict[str, int])
+    """Path → slot."""
+    wanted: _Wanted = field(default_factory=_Wanted)
+    datasets: list[str] = field(default_factory=list[str])
+    """Whose rows these elements are."""
+    below: dict[str, _Level] = field(default_factory=dict[str, "_Level"])
+
+    def want(self, path: str, *, many: bool) -> None:
+        if path not in self.slots:
+            self.slots[path] = len(self.slots)
+            self.wanted.add(path, self.slots[path], many=many)
+
+
+class _Plan:
+    """All that is wanted of the elements at one path, and of the rows nested in them."""
+
+    def __init__(self, path: str, declarations: Collection[DatasetDeclaration]) -> None:
+        self._top = _Level()
+        self.picks: dict[str, list[int]] = {}
+        """Per dataset, where its columns stand in the values that `emit` gives for a row."""
+        for declaration in declarations:
+            levels = self._levels(path, declaration)
+            levels[-1].datasets.append(declaration.name)
+            for col in declaration.columns:
+                up, inner = _split(col.path)
+                levels[-1 - up].want(inner, many=col.many)
+        for declaration in declarations:
+            levels = self._levels(path, declaration)
+            starts = [0, *accumulate(len(level.slots) for level in levels)]
+            self.picks[declaration.name] = [
+                starts[len(levels) - 1 - up] + levels[-1 - up].slots[inner]
+                for up, inner in (_split(col.path) for col in declaration.columns)
+            ]
+
+    def _levels(self, path: str, declaration: DatasetDeclaration) -> list[_Level]:
+        levels = [self._top]
+        for step in filter(None, declaration.rows[len(path) :].split("/")):
+            levels.append(levels[-1].below.setdefault(step, _Level()))
+        return levels
+
+    def emit(self, element: Element, outputs: dict[str, _Rows], container: int) -> None:
+        """Read an element of the container's so-manieth occurrence into rows."""
+        self._emit(element, self._top, [], outputs, container)
+
+    def _emit(
+        self,
+        element: Element,
+        level: _Level,
+        above: list[str | None],
+        outputs: dict[str, _Rows],
+        container: int,
+    ) -> None:
+        values = above
+        if level.slots:
+            own: list[str | None] = [None] * len(level.slots)
+            level.wanted.fill(own, element)
+            values = above + own
+        for name in level.datasets:
+            outputs[name].add(values, container)
+        for tag, below in level.below.items():
+            for child in element.findall(tag):
+                self._emit(child, below, values, outputs, container)
+
+
+def _split(path: str) -> tuple[int, str]:
+    """How many levels up a column's path goes, and the rest of it."""
+    up = path.count("../")
+    return up, path[3 * up :]
+
+
+def _plans(declarations: Collection[DatasetDeclaration]) -> dict[tuple[str, str], _Plan]:
+    """By container path and name of the row's element."""
+    by_path: dict[str, list[DatasetDeclaration]] = {}
+    for declaration in declarations:
+        by_path.setdefault("/".join(declaration.rows.split("/")[:3]), []).append(declaration)
+    return {
+        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path)
+        for path, of_path in by_path.items()
+    }
+
+
+# --- rows → columns ---------------------------------------------------------------------------------------
+
+
+class _Rows:
+    """The rows of a dataset as they come, turned into Arrow arrays a few thousand at a time."""
+
+    def __init__(self, declaration: DatasetDeclaration) -> None:
+        self.declaration = declaration
+        self.picks = list(range(len(declaration.columns)))
+        self._schema = declaration.arrow_schema
+        self._repeats_from: int | None = None
+        self._waiting: list[list[str | None]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._done = 0
+
+    def add(self, row: list[str | None], container: int = 1) -> None:
+        if container > 1 and self._repeats_from is None:
+            self._repeats_from = self._done + len(self._waiting)
+        self._waiting.append(row)
+        if len(self._waiting) >= _BATCH:
+            self._convert()
+
+    def _convert(self) -> None:
+        columns = list(zip(*self._waiting, strict=True))
+        arrays = [
+            _converted(self.declaration, col, columns[pick], self._done)
+            for col, pick in zip(self.declaration.columns, self.picks, strict=True)
+        ]
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._done += len(self._waiting)
+        self._waiting.clear()
+
+    def finish(self, containers: Mapping[str, int]) -> ParsedTable:
+        if self._waiting:
+            self._convert()
+        table = pa.Table.from_batches(self._batches, schema=self._schema).combine_chunks()
+        self._batches.clear()
+        frame = self.declaration.to_pandas(table)
+        frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
+        path = self.declaration.container
+        found = sum(n for name, n in containers.items() if name == path or name.startswith(f"{path}/"))
+        parsed = ParsedTable(self.declaration, frame, found)
+        if self._repeats_from is not None:
+            _merge_repeats(parsed, self._repeats_from)
+        return parsed
+
+
+def _merge_repeats(parsed: ParsedTable, first_containers_rows: int) -> None:
+    """Let a repeated container say again what an earlier one said, as long as it contradicts nothing.
+
+    Two methods of one key may write to the same node; the second then brings the same pupils with other
+    fields. A row with a known key whose filled fields agree with the earlier row's is that row.
+    """
+    frame, key = parsed.frame, parsed.declaration.key
+    repeats = frame.duplicated(key, keep="first") & (frame.index > first_containers_rows)
+    if not repeats.any():
+        return
+    first = frame.loc[~frame.duplicated(key, keep="first")].set_index(key)
+    others = [name for name in parsed.declaration.names if name not in key]
+    again = frame.loc[repeats]
+    earlier = first.loc[list(again[key].itertuples(index=False, name=None)) if len(key) > 1 else again[key[0]]]
+    agrees = pd.Series(True, index=again.index)
+    for name in others:
+        now, before = again[name], earlier[name].set_axis(again.index)
+        agrees &= (now.isna() | (now == before).fillna(False)).astype(bool)  # noqa: FBT003
+    merged = again.index[agrees]
+    parsed.repeated_rows = len(merged)
+    parsed.frame = frame.drop(index=merged)
+
+
+def _converted(declaration: DatasetDeclaration, col: Column, values: tuple[Any, ...], done: int) -> pa.Array:
+    """A column's texts as its type; whitespace only is null."""
+    trimmed = pc.utf8_trim_whitespace(pa.array(values, pa.string()))
+    texts = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    kind = col.kind
+    if kind == "str":
+        if (pc.max(pc.utf8_length(texts)).as_py() or 0) > document.MAX_TEXT:
+            long = pc.index(pc.greater(pc.utf8_length(texts), document.MAX_TEXT), value=True).as_py()
+            raise UnsafeDocument(
+                f"A field is longer than {document.MAX_TEXT} characters", **_place(declaration, col, done + long)
+            )
+        return texts
+    if kind == "bool":
+        texts = pc.utf8_lower(texts)
+    fits = pc.match_substring_regex(texts, _PATTERNS[kind])
+    if pc.all(fits).as_py() is not False:
+        try:
+            return _CONVERTERS[kind](texts)
+        except pa.ArrowInvalid:  # such as a 31st of February
+            fits = pa.array([text is None or _converts(_CONVERTERS[kind], text) for text in texts.to_pylist()])
+    raise WrongType(
+        f"A field does not hold {_IN_WORDS[kind]}",
+        remedy="Correct the record in iSAMS, or ask iSAMS support what the field now holds.",
+        **_place(declaration, col, done + pc.index(fits, value=False).as_py()),
+    )
+
+
+def _place(declaration: DatasetDeclaration, col: Column, at: int) -> dict[str, object]:
+    return {"dataset": declaration.name, "element": f"{declaration.rows}/{col.path}", "row": at + 1}
+
+
+def _converts(convert: Callable[[Any], pa.Array], text: str) -> bool:
+    try:
+        convert(pa.array([text]))
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+_CLOCK = r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
+_PATTERNS: dict[Kind, str] = {
+    "int": r"^-?\d{1,18}$",
+    "bool": r"^(0|1|true|false)$",
+    "date": rf"^\d{{4}}-\d{{2}}-\d{{2}}(T{_CLOCK})?$",
+    "datetime": rf"^\d{{4}}-\d{{2}}-\d{{2}}T{_CLOCK}$",
+}
+
+
+def _to_bool(texts: Any) -> pa.Array:
+    # An unknown text stays null here: the pattern has refused it before.
+    return pc.if_else(pc.is_null(texts), None, pc.is_in(texts, pa.array(["1", "true"])))
+
+
+def _to_date(texts: Any) -> pa.Array:
+    return pc.cast(pc.cast(pc.utf8_slice_codeunits(texts, 0, 10), pa.date32()), pa.timestamp("ms"))
+
+
+def _to_datetime(texts: Any) -> pa.Array:
+    return pc.cast(pc.utf8_slice_codeunits(texts, 0, 19), pa.timestamp("ms"))
+
+
+_CONVERTERS: dict[Kind, Callable[[Any], pa.Array]] = {
+    "int": lambda texts: pc.cast(texts, pa.int64()),
+    "bool": _to_bool,
+    "date": _to_date,
+    "datetime": _to_datetime,
+}
+_IN_WORDS: dict[Kind, str] = {
+    "int": "a whole number",
+    "bool": "0, 1, True or False",
+    "date": "a date such as 2011-05-04T00:00:00",
+    "datetime": "a date and time such as 2011-05-04T08:40:00",
+}
+
+
+# --- the feed whose shape is unknown ----------------------------------------------------------------------
+
+_PUPIL_REFERENCES = {"@Id", "@PupilId", "@PupilID", "PupilId", "PupilID", "SchoolId"}
+_SCHOOL_ID_DIGITS = 10
+
+
+def _parse_free_form(batch: document.BatchDocument, rows: _Rows) -> None:
+    """Every element directly in a container of PupilManager is a record; every attribute and text a field.
+
+    Assumed, since no sample of the feed is public: a record's `PupilId`, its `SchoolId`, or the `Id` of an
+    element named Pupil names the pupil.
+    """
+    records = (row for container, row in batch.rows() if container.startswith("PupilManager/"))
+    for record, element in enumerate(records, start=1):
+        fields = list(_fields(element, ""))
+        pupil_id, school_id = _pupil_of(element.tag, fields)
+        for position, (name, value) in enumerate(fields, start=1):
+            rows.add([str(record), str(position), pupil_id, school_id, name, value])
+
+
+def _fields(element: Element, prefix: str, depth: int = 0) -> Iterator[tuple[str, str | None]]:
+    if depth > document.MAX_DEPTH:
+        raise UnsafeDocument(f"The document is nested deeper than {document.MAX_DEPTH} levels")
+    for name, value in element.attrib.items():
+        yield f"{prefix}@{name}", value
+    for child in element:
+        name = f"{prefix}{child.tag}"
+        if len(child) == 0 and not child.attrib:
+            yield name, child.text
+        elif child.get("Legacy") is not None and len(child) == 0:
+            yield name, child.text
+        else:
+            if child.text and child.text.strip():
+                yield name, child.text
+            yield from _fields(child, f"{name}/", depth + 1)
+
+
+def _pupil_of(tag: str, fields: list[tuple[str, str | None]]) -> tuple[str | None, str | None]:
+    pupil_id = school_id = None
+    for name, value in fields:
+        text = (value or "").strip()
+        if name not in _PUPIL_REFERENCES or not text.isascii() or not text.isdigit():
+            continue
+        if name == "SchoolId" or (len(text) >= _SCHOOL_ID_DIGITS and name != "@Id"):
+            school_id = school_id or text
+        elif name != "@Id" or tag == "Pupil":
+            pupil_id = pupil_id or text
+    return pupil_id, school_id

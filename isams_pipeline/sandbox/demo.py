@@ -1,0 +1,126 @@
+"""The two demo schools: their plans, their keys, and the schools.yaml that fits them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.isams import feeds
+from isams_pipeline.isams.feeds import FEEDS
+from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
+from isams_pipeline.sandbox.server import Sandbox, SandboxKey, SandboxSchool
+
+KEYS: dict[str, list[str]] = {
+    "students": ["pupils", "siblings"],
+    "contacts": ["contacts"],
+    "staff": ["staff"],
+    "school": ["school"],
+    "classes": ["departments", "sets", "teaching_forms"],
+    "members": ["set_lists"],
+    "medical": ["medical"],
+}
+"""SchoolsBuddy's seven keys, and the feeds of each."""
+
+
+@dataclass(frozen=True)
+class DemoSchool:
+    """A school of the demo."""
+
+    title: str
+    plan: SchoolPlan
+    timezone: str
+    campuses: dict[str, str]
+    medical_fields: tuple[str, ...] = ()
+
+
+def demo_schools(scale: float = 1, mark: str = "") -> dict[str, DemoSchool]:
+    """The simple school and the one with two campuses, made larger by a factor if wanted."""
+    return {
+        "riverside": DemoSchool(
+            "Riverside School", simple_school(round(60 * scale), mark), "Europe/London", {}, ("Allergies",)
+        ),
+        "harbour": DemoSchool(
+            "Harbour International School",
+            two_campus_school(round(90 * scale), mark),
+            "Asia/Dubai",
+            {"Campus 1": "6-10", "Campus 2": "20-24"},
+        ),
+    }
+
+
+def _methods(key_feeds: list[str]) -> tuple[str, ...]:
+    return tuple(method for feed in feeds.expand(key_feeds) for method in FEEDS[feed].methods[:1])
+
+
+def make_sandbox(schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: float = 2) -> Sandbox:
+    """A sandbox that serves the demo schools. Keys are the same every time, as they guard nothing."""
+
+    def key(school: str, name: str) -> SandboxKey:
+        guid = str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox:{school}:{name}")).upper()
+        return SandboxKey(name, _methods(KEYS[name]), guid=guid, cache_hours=cache_hours)
+
+    return Sandbox(
+        {
+            name: SandboxSchool(
+                plan=school.plan,
+                timezone=ZoneInfo(school.timezone),
+                keys=[key(name, key_name) for key_name in KEYS if key_name != "medical" or school.medical_fields],
+            )
+            for name, school in schools.items()
+        },
+        clock,
+    )
+
+
+def variable(school: str, key: str) -> str:
+    """The environment variable of a demo key's secret."""
+    return f"DEMO_{school}_{key}_KEY".upper()
+
+
+def secrets_of(sandbox: Sandbox) -> dict[str, str]:
+    """The environment variables that the demo's schools.yaml names, with their values."""
+    return {variable(name, key.name): key.guid for name, school in sandbox.schools.items() for key in school.keys}
+
+
+def write_config(
+    path: Path,
+    schools: dict[str, DemoSchool],
+    sandbox: Sandbox,
+    url: str,
+    deliver_to: str,
+    history_from: str,
+    cache_hours: float = 2,
+) -> None:
+    """Write the schools.yaml that fits a running sandbox."""
+    config: dict[str, Any] = {"history_from": history_from, "schools": {}}
+    for name, school in schools.items():
+        partner: dict[str, Any] = {"deliver_to": deliver_to}
+        if school.medical_fields:
+            partner["medical_fields"] = list(school.medical_fields)
+        config["schools"][name] = {
+            "name": school.title,
+            "timezone": school.timezone,
+            "isams": {
+                "url": f"{url}/{name}",
+                "keys": {
+                    key.name: {
+                        "secret": variable(name, key.name),
+                        "feeds": KEYS[key.name],
+                        "cache_hours": cache_hours,
+                    }
+                    for key in sandbox.schools[name].keys
+                },
+            },
+            "partners": {"schoolsbuddy": partner},
+        }
+        if school.campuses:
+            config["schools"][name]["campuses"] = school.campuses
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = "# Written by the sandbox for its made-up schools; written anew each time it starts.\n"
+    path.write_text(text + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What is kept: the snapshot archive, the tables, the state database, and the folders under them."""

@@ -1,0 +1,187 @@
+"""The snapshot archive: every Batch answer as it came, under the hash of its bytes, compressed, immutable.
+
+    archive/<school>/objects/<sha256>.xml.zst
+    archive/<school>/nights/<date>/<key>/<fetched at>-<hash>.json     one a request: what was asked, what came
+
+An unchanged night costs one small JSON file. Everything else can be recomputed from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import IO, Any
+
+import zstandard
+
+from isams_pipeline.errors import StorageError
+from isams_pipeline.storage.folder import Folder, Incoming
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The answer to one request: one key, some methods, one moment."""
+
+    school: str
+    date: str
+    """The night, an ISO date in the school's zone."""
+    key: str
+    methods: tuple[str, ...]
+    sha256: str
+    size: int
+    """Bytes, uncompressed."""
+    fetched_at: str
+    """ISO time in UTC."""
+    cache_hours: float
+    identical_to_night_before: bool
+
+    @property
+    def fetched(self) -> datetime:
+        """When it came, as an aware time."""
+        return datetime.fromisoformat(self.fetched_at)
+
+    def covers(self, methods: Collection[str]) -> bool:
+        """Whether one of these alternatives was asked for."""
+        return any(method in self.methods for method in methods)
+
+
+class SnapshotArchive:
+    """Snapshots under a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    @contextlib.contextmanager
+    def receive(self, school: str) -> Iterator[Receiving]:
+        """Somewhere to stream an answer to; nothing stays unless it is filed."""
+        with self._folder.incoming(f"{school}/objects/incoming") as incoming:
+            yield Receiving(incoming)
+
+    def file(
+        self,
+        receiving: Receiving,
+        *,
+        school: str,
+        night: date,
+        key: str,
+        methods: Collection[str],
+        fetched_at: datetime,
+        cache_hours: float,
+    ) -> Snapshot:
+        """Keep what was received, and note that it is the answer of this key for this night."""
+        size, digest = receiving.finish()
+        object_name = f"{school}/objects/{digest}.xml.zst"
+        if not self._folder.exists(object_name):
+            receiving.incoming.publish(object_name)
+        before = self.latest_before(school, night, key)
+        snapshot = Snapshot(
+            school=school,
+            date=night.isoformat(),
+            key=key,
+            methods=tuple(methods),
+            sha256=digest,
+            size=size,
+            fetched_at=fetched_at.isoformat(),
+            cache_hours=cache_hours,
+            identical_to_night_before=before is not None
+            and before.sha256 == digest
+            and set(before.methods) == set(methods),
+        )
+        name = f"{fetched_at:%Y%m%dT%H%M%S%f}-{digest[:12]}.json"
+        self._folder.write_json(f"{school}/nights/{night}/{key}/{name}", asdict(snapshot))
+        return snapshot
+
+    def of_night(self, school: str, night: date) -> list[Snapshot]:
+        """All snapshots of a school's night, the newest first."""
+        base = f"{school}/nights/{night}"
+        found = [
+            self._read(f"{base}/{key}/{name}")
+            for key in self._folder.names(base)
+            for name in self._folder.names(f"{base}/{key}")
+        ]
+        return sorted(found, key=lambda snapshot: snapshot.fetched_at, reverse=True)
+
+    def latest_before(self, school: str, night: date, key: str) -> Snapshot | None:
+        """The key's newest snapshot of the newest earlier night that has one."""
+        for earlier in reversed(self._folder.names(f"{school}/nights")):
+            if earlier < night.isoformat():
+                names = self._folder.names(f"{school}/nights/{earlier}/{key}")
+                if names:
+                    return self._read(f"{school}/nights/{earlier}/{key}/{names[-1]}")
+        return None
+
+    def _read(self, path: str) -> Snapshot:
+        value: dict[str, Any] = self._folder.read_json(path)
+        try:
+            return Snapshot(**{**value, "methods": tuple(value["methods"])})
+        except (TypeError, KeyError):
+            raise StorageError(
+                "Not a snapshot's note", file=self._folder.location(path), remedy="Restore it from a backup."
+            ) from None
+
+    @contextlib.contextmanager
+    def open(self, snapshot: Snapshot) -> Iterator[IO[bytes]]:
+        """The bytes as they came; reading to the end proves them against their hash."""
+        path = f"{snapshot.school}/objects/{snapshot.sha256}.xml.zst"
+        where = self._folder.location(path)
+        try:
+            compressed = self._folder.open(path)
+        except FileNotFoundError:
+            raise StorageError(
+                "The archive has lost a snapshot's bytes", file=where, remedy="Restore it from a backup."
+            ) from None
+        with compressed, zstandard.ZstdDecompressor().stream_reader(compressed) as stream:
+            yield io.BufferedReader(_Proven(stream, snapshot.sha256, where))
+
+
+class Receiving:
+    """An answer while it streams in: hashed and compressed as it passes, held nowhere."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self.incoming = incoming
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._compressor = zstandard.ZstdCompressor(level=3).compressobj()
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._hash.update(chunk)
+        self._size += len(chunk)
+        self.incoming.write(self._compressor.compress(chunk))
+
+    def finish(self) -> tuple[int, str]:
+        """No more bytes; size and SHA-256 of all of them."""
+        self.incoming.write(self._compressor.flush())
+        return self._size, self._hash.hexdigest()
+
+
+class _Proven(io.RawIOBase):
+    """A stream that raises at its end if the bytes were not those that the hash promises."""
+
+    def __init__(self, stream: IO[bytes], sha256: str, where: str) -> None:
+        super().__init__()
+        self._stream, self._expected, self._where = stream, sha256, where
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            data = self._stream.read(len(buffer))
+        except zstandard.ZstdError:
+            raise self._damaged() from None
+        self._hash.update(data)
+        if not data and self._hash.hexdigest() != self._expected:
+            raise self._damaged()
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _damaged(self) -> StorageError:
+        return StorageError(
+            "A snapshot in the archive is damaged", file=self._where, remedy="Restore it from a backup."
+        )

@@ -1,0 +1,232 @@
+"""One code path for local disks and object stores: files appear whole under their name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from isams_pipeline.errors import PipelineError, StorageError
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full; free some space and run again.",
+    errno.EDQUOT: "The quota is used up; free some space and run again.",
+    errno.EACCES: "Permission is denied; let this user write there.",
+    errno.EPERM: "Permission is denied; let this user write there.",
+    errno.EROFS: "The file system is read-only; mount it writable or deliver elsewhere.",
+    errno.ENOTDIR: "A file is in the way of a folder; move it away.",
+}
+
+
+class Folder:
+    """A folder by any fsspec URL (`data/exports`, `s3://bucket/prefix`, `memory://x`).
+
+    Paths are relative and use `/`. On a local disk, folders are 0700 and files 0600. Every failure is a
+    StorageError that names the folder and the file.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], **options: Any) -> None:
+        self.url = os.fspath(url)
+        try:
+            fs, root = fsspec.core.url_to_fs(self.url, **options)  # pyright: ignore[reportUnknownMemberType]
+        except (ImportError, ValueError) as error:
+            raise StorageError(
+                f"There is no way to write to {_without_secrets(self.url)}: {type(error).__name__}",
+                remedy="Check the URL; some kinds need an extra package (docs/configuration.md lists them).",
+            ) from None
+        self._fs: Any = fs
+        self._root: str = str(root).rstrip("/")
+        self.is_local = isinstance(fs, LocalFileSystem)
+
+    def __str__(self) -> str:
+        return _without_secrets(self.url)
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def child(self, path: str) -> Folder:
+        """The same place, one or more levels down."""
+        inner = Folder.__new__(Folder)
+        inner.url = f"{self.url.rstrip('/')}/{path}"
+        inner._fs, inner._root, inner.is_local = self._fs, self._at(path), self.is_local
+        return inner
+
+    def location(self, path: str) -> str:
+        """The path as a person would look for it."""
+        return f"{_without_secrets(self.url).rstrip('/')}/{path}"
+
+    @contextlib.contextmanager
+    def _guarded(self, doing: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except PipelineError:
+            raise
+        except Exception as error:  # every store has its own
+            number = error.errno if isinstance(error, OSError) else None
+            remedy = _REMEDIES.get(number or 0, "Check that the place exists and may be written.")
+            name = errno.errorcode.get(number, "") if number else type(error).__name__
+            raise StorageError(f"Could not {doing}: {name}", file=self.location(path), remedy=remedy) from None
+
+    def _make_parents(self, target: str) -> None:
+        parent = target.rpartition("/")[0]
+        if not self.is_local:
+            self._fs.makedirs(parent, exist_ok=True)
+            return
+        missing = [Path(parent)]
+        while not missing[-1].exists():
+            missing.append(missing[-1].parent)
+        for folder in reversed(missing[:-1]):
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+
+    @contextlib.contextmanager
+    def incoming(self, path: str = "") -> Iterator[Incoming]:
+        """A new file under a temporary name; `publish` it, or it is gone at the end."""
+        beside = path.rpartition("/")[0]
+        name = f".incoming-{uuid.uuid4().hex}"
+        temporary = f"{beside}/{name}" if beside else name
+        with self._guarded("write", path or temporary):
+            self._make_parents(self._at(temporary))
+            if self.is_local:
+                handle: IO[bytes] = os.fdopen(
+                    os.open(self._at(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb"
+                )
+            else:
+                handle = self._fs.open(self._at(temporary), "wb")
+        incoming = Incoming(self, temporary, handle)
+        try:
+            yield incoming
+        finally:
+            incoming.discard()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a whole file; a reader sees the old one or the new one."""
+        with self.incoming(path) as incoming:
+            incoming.write(data)
+            incoming.publish(path)
+
+    def write_json(self, path: str, value: object) -> None:
+        """Write a value as JSON that a person can read."""
+        self.write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read(self, path: str) -> bytes:
+        """A whole file; raises FileNotFoundError where there is none."""
+        with self.open(path) as file:
+            return file.read()
+
+    def read_json(self, path: str) -> Any:
+        """A JSON file; raises FileNotFoundError where there is none, StorageError where it is not JSON."""
+        try:
+            return json.loads(self.read(path))
+        except ValueError:
+            raise StorageError(
+                "Not a JSON file", file=self.location(path), remedy="Restore it from a backup, or remove it."
+            ) from None
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file to read; raises FileNotFoundError where there is none."""
+        try:
+            with self._guarded("read", path):
+                return self._fs.open(self._at(path), "rb")
+        except StorageError:
+            if not self.exists(path):
+                raise FileNotFoundError(self.location(path)) from None
+            raise
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder of that name."""
+        with self._guarded("look", path):
+            return bool(self._fs.exists(self._at(path)))
+
+    def names(self, path: str = "") -> list[str]:
+        """Names directly in a folder, sorted, without temporary ones; empty where there is no such folder."""
+        with self._guarded("list", path):
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(path), detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        names = {str(entry).rstrip("/").rpartition("/")[2] for entry in found}
+        return sorted(name for name in names if not name.startswith(".incoming-"))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; it may be gone already."""
+        with self._guarded("remove", path), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(path))
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name; it replaces what had that name, in one step on a local disk."""
+        with self._guarded("rename", target):
+            if self.is_local:
+                os.replace(self._at(source), self._at(target))  # noqa: PTH105
+            else:
+                self._fs.mv(self._at(source), self._at(target))
+
+
+class Incoming(io.RawIOBase):
+    """A file on its way in, under a temporary name."""
+
+    def __init__(self, folder: Folder, temporary: str, handle: IO[bytes]) -> None:
+        super().__init__()
+        self._folder = folder
+        self._handle = handle
+        self.temporary = temporary
+        self._pending = True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        with self._folder._guarded("write", self.temporary):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            self._handle.write(data)
+        return len(data)
+
+    def _finish(self) -> None:
+        with self._folder._guarded("write", self.temporary):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            if not self._handle.closed:
+                self._handle.flush()
+                with contextlib.suppress(io.UnsupportedOperation, AttributeError):
+                    os.fsync(self._handle.fileno())
+                self._handle.close()
+
+    def keep(self) -> str:
+        """Close the file and leave it under its temporary name, which is returned."""
+        self._finish()
+        self._pending = False
+        return self.temporary
+
+    def publish(self, path: str) -> None:
+        """Close the file and give it its name."""
+        self._finish()
+        self._folder.move(self.temporary, path)
+        self._pending = False
+
+    def discard(self) -> None:
+        """Remove the file, unless it was published or kept."""
+        if not self._pending:
+            return
+        self._pending = False
+        with contextlib.suppress(Exception):
+            self._handle.close()
+        with contextlib.suppress(Exception):
+            self._folder.remove(self.temporary)
+
+
+def _without_secrets(url: str) -> str:
+    """A URL without the user and password that it may carry."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,70 @@
+"""One holder at a time, across threads, processes and (with Postgres) machines."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+from sqlalchemy import Engine, text
+
+from isams_pipeline.errors import SchoolBusy
+
+
+class Locks:
+    """Named locks: Postgres advisory locks where there is a Postgres, otherwise files in a folder.
+
+    A lock is let go when its holder dies, whichever way.
+    """
+
+    def __init__(self, folder: Path, engine: Engine | None = None) -> None:
+        self._folder = folder
+        self._engine = engine
+
+    @contextlib.contextmanager
+    def hold(self, name: str, *, wait: float) -> Iterator[None]:
+        """Hold a lock; raises SchoolBusy if it is not free within `wait` seconds."""
+        manager = self._in_postgres(name, wait) if self._engine is not None else self._in_file(name, wait)
+        with manager:
+            yield
+
+    @contextlib.contextmanager
+    def _in_file(self, name: str, wait: float) -> Iterator[None]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / (re.sub(r"[^a-z0-9_.-]", "_", name.lower()) + ".lock")
+        # Not thread-local: Dagster may let go on another thread than the one that took it.
+        lock = filelock.FileLock(path, mode=0o600, thread_local=False)
+        try:
+            lock.acquire(timeout=wait)
+        except filelock.Timeout:
+            raise _busy(name, wait) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _in_postgres(self, name: str, wait: float) -> Iterator[None]:
+        assert self._engine is not None
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        give_up = time.monotonic() + wait
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": number}):
+                if time.monotonic() >= give_up:
+                    raise _busy(name, wait)
+                time.sleep(min(0.2, wait))
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": number})
+
+
+def _busy(name: str, wait: float) -> SchoolBusy:
+    return SchoolBusy(
+        f"Another run holds {name}, and did not finish within {wait:.0f} seconds",
+        remedy="Wait for it, or stop it in the Dagster UI.",
+    )

@@ -1,0 +1,126 @@
+"""Datasets at rest: Parquet under the hash of its bytes, and a small JSON file per night that points to it.
+
+    tables/<source>/<dataset>/<school>/<date>.json
+    tables/<source>/<dataset>/<school>/objects/<sha256>.parquet
+
+The pointer is written last, so a night has its old table or its new one. An unchanged night costs a pointer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.errors import NotMaterialised, StorageError
+from isams_pipeline.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """Where a table is, and what it came from."""
+
+    source: str
+    dataset: str
+    school: str
+    date: str
+    sha256: str
+    rows: int
+    provenance: Mapping[str, Any]
+    """Facts about the snapshot: key, sha256, fetched_at, cache_hours … Empty where no key brings the feed."""
+
+    @property
+    def path(self) -> str:
+        """The Parquet file, relative to the tables' folder."""
+        return f"{self.source}/{self.dataset}/{self.school}/objects/{self.sha256}.parquet"
+
+
+class TableStore:
+    """Tables under a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def save(
+        self,
+        frame: pd.DataFrame,
+        *,
+        source: str,
+        dataset: str,
+        school: str,
+        night: date,
+        provenance: Mapping[str, Any],
+    ) -> StoredTable:
+        """Store a night's table. The same rows give the same hash."""
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+        data = buffer.getvalue()
+        table = StoredTable(
+            source=source,
+            dataset=dataset,
+            school=school,
+            date=night.isoformat(),
+            sha256=hashlib.sha256(data).hexdigest(),
+            rows=len(frame),
+            provenance=dict(provenance),
+        )
+        if not self._folder.exists(table.path):
+            self._folder.write(table.path, data)
+        pointer = {"sha256": table.sha256, "rows": table.rows, "provenance": table.provenance}
+        self._folder.write_json(f"{source}/{dataset}/{school}/{night}.json", pointer)
+        return table
+
+    def find(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
+        """The table of a night, or None where it was never made."""
+        try:
+            value = self._folder.read_json(f"{source}/{dataset}/{school}/{night}.json")
+        except FileNotFoundError:
+            return None
+        return StoredTable(source, dataset, school, night.isoformat(), **value)
+
+    def need(self, source: str, dataset: str, school: str, night: date) -> StoredTable:
+        """The table of a night; raises NotMaterialised where it was never made."""
+        table = self.find(source, dataset, school, night)
+        if table is None:
+            raise NotMaterialised(
+                f"There is no table {source}/{dataset}",
+                school=school,
+                date=night,
+                remedy="Materialise it for that night first.",
+            )
+        return table
+
+    def before(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
+        """The newest table of an earlier night."""
+        names = self._folder.names(f"{source}/{dataset}/{school}")
+        earlier = [name for name in names if name.endswith(".json") and name[:-5] < night.isoformat()]
+        return self.find(source, dataset, school, date.fromisoformat(earlier[-1][:-5])) if earlier else None
+
+    def rows_of_nights_before(
+        self, source: str, dataset: str, school: str, night: date, *, nights: int
+    ) -> list[int]:
+        """Row counts of up to so many earlier nights, the newest first."""
+        names = self._folder.names(f"{source}/{dataset}/{school}")
+        earlier = [name[:-5] for name in names if name.endswith(".json") and name[:-5] < night.isoformat()]
+        found = (self.find(source, dataset, school, date.fromisoformat(day)) for day in earlier[-nights:])
+        return [table.rows for table in found if table is not None][::-1]
+
+    def load(self, table: StoredTable) -> pd.DataFrame:
+        """The rows, proven against the hash; raises StorageError where they are lost or damaged."""
+        where = self._folder.location(table.path)
+        try:
+            data = self._folder.read(table.path)
+        except FileNotFoundError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != table.sha256:
+            raise StorageError(
+                "A stored table is lost or damaged",
+                file=where,
+                remedy="Materialise it again; the archive still has what it was made from.",
+            )
+        return pd.read_parquet(io.BytesIO(data), engine="pyarrow")
