@@ -1,0 +1,39 @@
+"""The one Definitions that Dagster loads. Reads schools.yaml if there is one; no secret, no network, no disk else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from isams_pipeline.config import Settings, load_settings
+from isams_pipeline.environment import Environment
+from isams_pipeline.isams.assets import isams_assets
+from isams_pipeline.partners.schoolsbuddy.assets import schoolsbuddy_assets
+from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, schoolsbuddy_schedules
+from isams_pipeline.runs import NIGHT, night_resource
+
+
+def build_definitions(environment: Environment) -> dg.Definitions:
+    """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's."""
+    settings = environment.settings
+    job = schoolsbuddy_job(settings)
+    return dg.Definitions(
+        assets=[*isams_assets(environment), *schoolsbuddy_assets(environment)],
+        jobs=[job],
+        schedules=schoolsbuddy_schedules(settings, job),
+        resources={NIGHT: night_resource(environment)},
+        executor=dg.in_process_executor,
+    )
+
+
+def environment_from(
+    config: str | os.PathLike[str] | None = None, data_dir: str | os.PathLike[str] | None = None
+) -> Environment:
+    """The environment of a command or of Dagster: schools.yaml and data/, as told or as found."""
+    settings: Settings = load_settings(config)
+    return Environment(settings, data_dir=Path(data_dir)) if data_dir else Environment(settings)
+
+
+defs = build_definitions(environment_from())

@@ -1,0 +1,1 @@
+"""Delivery: staged → checked → promoted → receipt. Knows no partner and no Dagster."""

@@ -1,0 +1,246 @@
+"""The gate and the promotion: nothing reaches a partner unless every blocking rule holds for these very bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.delivery.export import MANIFEST, Change, CheckResult, Export, ExportFile, compare
+from isams_pipeline.delivery.receipts import LEASE_SECONDS, Address, HeldLease, Outcome, Receipts, holding_lease
+from isams_pipeline.delivery.staging import Staged, StagedExports
+from isams_pipeline.errors import PipelineError, StorageError
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.state import StateDatabase
+
+GUARD_ROWS = 10
+"""The removal guard never trips for fewer rows than this."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """How a delivery ended."""
+
+    outcome: Outcome
+    target: str
+    content_hash: str
+    changes: dict[str, dict[str, int]]
+    """File → added, changed, removed, excluded."""
+    reason: str | None = None
+    checks: tuple[CheckResult, ...] = ()
+    baseline: str | None = None
+    """The date of the export that it was compared with."""
+
+
+@dataclass(frozen=True)
+class Deliverer:
+    """Delivers one partner's exports of one school."""
+
+    address: Address
+    files: Sequence[ExportFile]
+    schema_version: int
+    target: Folder
+    """`deliver_to` itself; the export's own folder is below it."""
+    staged: StagedExports
+    state: StateDatabase
+    clock: Clock
+    run_id: str
+    max_removed: float
+    allow_removals: bool = False
+    lease_seconds: float = LEASE_SECONDS
+    receipts: Receipts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "receipts", Receipts(self.state))
+
+    @property
+    def path(self) -> str:
+        """The export's folder, below `deliver_to`."""
+        return f"{self.address.partner}/{self.address.school}/{self.address.date}"
+
+    def deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult]) -> Delivered:
+        """Promote the export if all `checks` and the removal guard allow it; leaves a receipt in any case."""
+        try:
+            with holding_lease(self.state, self.address, self.run_id, seconds=self.lease_seconds) as lease:
+                return self._deliver(staged, export, checks, lease)
+        except PipelineError as error:
+            result = self._result(Outcome.FAILED, export, {}, reason=str(error), checks=tuple(checks))
+            with contextlib.suppress(StorageError):
+                self._record(result, {})
+            return result
+
+    def _deliver(
+        self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease
+    ) -> Delivered:
+        baseline, baseline_date, lost = self._baseline()
+        compared = {
+            file.name: compare(file, export.files.get(file.name), baseline.files.get(file.name) if baseline else None)
+            for file in self.files
+            if file.name in export.files or (baseline and file.name in baseline.files)
+        }
+        guard = self._removal_guard(compared, export.content_hash, lost)
+        verdicts = (*checks, guard)
+        changes = {
+            name: {
+                "added": change.added,
+                "changed": change.changed,
+                "removed": change.removed,
+                "excluded": staged.excluded.get(name, 0),
+            }
+            for name, change in compared.items()
+        }
+        said = {"checks": verdicts, "baseline": baseline_date}
+        problems = [f"{check.name}: {problem}" for check in verdicts for problem in check.problems]
+        if problems:
+            result = self._result(Outcome.REFUSED, export, changes, reason="; ".join(problems), **said)
+            self._record(result, {})
+            return result
+        manifest = self._manifest(staged, export, changes, baseline, baseline_date)
+        if self._is_there(export.content_hash):
+            result = self._result(Outcome.UNCHANGED, export, changes, **said)
+        else:
+            self._promote(export, manifest, lease)
+            result = self._result(Outcome.DELIVERED, export, changes, **said)
+        self._record(result, manifest)
+        return result
+
+    # --- what it is compared with -------------------------------------------------------------------------
+
+    def _baseline(self) -> tuple[Export | None, str | None, str | None]:
+        """The latest delivered export up to this date, its date; and what was lost if it cannot be read."""
+        receipt = self.receipts.baseline(self.address)
+        if receipt is not None:
+            hashes = {name: str(facts["sha256"]) for name, facts in receipt.manifest["files"].items()}
+            return self._bytes_of(hashes, receipt.date)
+        found = self._newest_manifest()
+        if found is None:
+            return None, None, None
+        night, manifest = found
+        return self._bytes_of({name: str(facts["sha256"]) for name, facts in manifest["files"].items()}, night)
+
+    def _bytes_of(self, hashes: dict[str, str], night: date) -> tuple[Export | None, str | None, str | None]:
+        with contextlib.suppress(StorageError):
+            return self.staged.load(hashes), night.isoformat(), None
+        folder = self.target.child(f"{self.address.partner}/{self.address.school}/{night}")
+        try:
+            export = Export({name: folder.read(name) for name in hashes})
+        except FileNotFoundError:
+            export = Export({})
+        if export.hashes == dict(sorted(hashes.items())):
+            return export, night.isoformat(), None
+        return None, None, night.isoformat()
+
+    def _newest_manifest(self) -> tuple[date, dict[str, Any]] | None:
+        school = f"{self.address.partner}/{self.address.school}"
+        for name in reversed(self.target.names(school)):
+            with contextlib.suppress(ValueError, FileNotFoundError, KeyError, StorageError):
+                night = date.fromisoformat(name)
+                if night <= self.address.date:
+                    manifest: dict[str, Any] = self.target.read_json(f"{school}/{name}/{MANIFEST}")
+                    if manifest["partner"] == self.address.partner and manifest["files"]:
+                        return night, manifest
+        return None
+
+    def _removal_guard(self, changes: dict[str, Change], content_hash: str, lost: str | None) -> CheckResult:
+        """Refuse an export that lacks too many rows of the one before."""
+        problems = [
+            f"{name} would lose {change.removed} of {change.before} rows"
+            for name, change in changes.items()
+            if change.removed >= GUARD_ROWS and change.removed >= self.max_removed * change.before
+        ]
+        if lost:
+            problems.append(f"the export delivered for {lost} can no longer be read, so nothing can be compared")
+        if not problems or self.allow_removals:
+            return CheckResult("removal_guard")
+        if self.receipts.removals_were_allowed(self.address, content_hash):
+            return CheckResult("removal_guard")
+        problems[-1] += "; if that is right, deliver once with --allow-removals"
+        return CheckResult("removal_guard", tuple(problems))
+
+    # --- promotion ------------------------------------------------------------------------------------------
+
+    def _is_there(self, content_hash: str) -> bool:
+        """Whether the last receipt of this night, and the target itself, have just this content."""
+        receipt = self.receipts.last_promoted(self.address)
+        if receipt is None or receipt.content_hash != content_hash:
+            return False
+        with contextlib.suppress(FileNotFoundError, StorageError):
+            return self.target.read_json(f"{self.path}/{MANIFEST}").get("content_hash") == content_hash
+        return False
+
+    def _promote(self, export: Export, manifest: dict[str, Any], lease: HeldLease) -> None:
+        """Temporary names first, then the names, the manifest last. A reader goes by the manifest."""
+        folder = self.target.child(self.path)
+        waiting: dict[str, str] = {}
+        try:
+            for name, data in export.files.items():
+                with folder.incoming(name) as incoming:
+                    incoming.write(data)
+                    waiting[name] = incoming.keep()
+                lease.renew()
+            folder.remove(MANIFEST)
+            for name in list(waiting):
+                lease.renew()
+                folder.move(waiting[name], name)
+                del waiting[name]
+            for name in folder.names():
+                if name in {file.name for file in self.files} and name not in export.files:
+                    folder.remove(name)
+            with folder.incoming(MANIFEST) as incoming:
+                incoming.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+                lease.renew()
+                incoming.publish(MANIFEST)
+        finally:
+            for temporary in waiting.values():
+                with contextlib.suppress(StorageError):
+                    folder.remove(temporary)
+
+    def _manifest(
+        self,
+        staged: Staged,
+        export: Export,
+        changes: dict[str, dict[str, int]],
+        baseline: Export | None,
+        baseline_date: str | None,
+    ) -> dict[str, Any]:
+        compared = {"date": baseline_date, "content_hash": baseline.content_hash} if baseline else None
+        return {
+            "partner": self.address.partner,
+            "school": self.address.school,
+            "date": self.address.date.isoformat(),
+            "schema_version": self.schema_version,
+            "content_hash": export.content_hash,
+            "files": {
+                name: {"rows": len(export.rows(name)), "sha256": digest} for name, digest in export.hashes.items()
+            },
+            "datasets": staged.datasets,
+            "snapshots": staged.snapshots,
+            "changes": {"baseline": compared, "files": changes},
+        }
+
+    # --- receipt --------------------------------------------------------------------------------------------
+
+    def _result(
+        self, outcome: Outcome, export: Export, changes: dict[str, dict[str, int]], **said: Any
+    ) -> Delivered:
+        return Delivered(outcome, self.target.location(self.path), export.content_hash, changes, **said)
+
+    def _record(self, result: Delivered, manifest: dict[str, Any]) -> None:
+        self.receipts.record(
+            self.address,
+            result.outcome,
+            content_hash=result.content_hash,
+            target=result.target,
+            run_id=self.run_id,
+            at=self.clock(),
+            removals_allowed=self.allow_removals and result.outcome is Outcome.DELIVERED,
+            reason=result.reason,
+            changes=result.changes,
+            manifest=manifest,
+        )
+
+

@@ -1,0 +1,163 @@
+"""What is delivered: files of rows, to the byte."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ExportFile:
+    """One file of a partner's export."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    """The columns that tell rows apart."""
+    must_have_rows: bool = False
+    optional: bool = False
+    """It may be missing from an export."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The bytes of all data files, as they will be delivered."""
+
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file."""
+        return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.files.items())}
+
+    @cached_property
+    def content_hash(self) -> str:
+        """One hash over all data files, by name and bytes."""
+        lines = "".join(f"{name} {digest}\n" for name, digest in self.hashes.items())
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def rows(self, name: str) -> list[dict[str, str]]:
+        """The rows of a file, read back from its bytes."""
+        return list(read_csv(self.files[name]))
+
+
+def to_csv(frame: pd.DataFrame, file: ExportFile) -> bytes:
+    """The frame as a file: sorted by key, UTF-8, comma, LF, header, empty for null, ISO dates, true and false."""
+    ordered = frame.sort_values(list(file.key), kind="stable")[list(file.columns)]
+    columns = [_texts(ordered[name]) for name in file.columns]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(file.columns)
+    writer.writerows(zip(*columns, strict=True))
+    return buffer.getvalue().encode()
+
+
+def _texts(series: pd.Series[Any]) -> list[str]:
+    if pd.api.types.is_datetime64_any_dtype(series):
+        return ["" if pd.isna(value) else value.date().isoformat() for value in series]
+    if pd.api.types.is_bool_dtype(series):
+        return ["" if pd.isna(value) else "true" if value else "false" for value in series]
+    return ["" if pd.isna(value) else str(value) for value in series]
+
+
+def read_csv(data: bytes) -> Iterator[dict[str, str]]:
+    """The rows of a delivered file, all text."""
+    return csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a file differs from an earlier one, in rows by key."""
+
+    added: int
+    changed: int
+    removed: int
+    before: int
+    """Rows of the earlier file."""
+
+
+def compare(file: ExportFile, now: bytes | None, before: bytes | None) -> Change:
+    """Added, changed and removed rows of a file; None stands for a file that is not there."""
+    new, old = _by_key(file, now), _by_key(file, before)
+    common = new.keys() & old.keys()
+    return Change(
+        added=len(new) - len(common),
+        changed=sum(new[key] != old[key] for key in common),
+        removed=len(old) - len(common),
+        before=len(old),
+    )
+
+
+def _by_key(file: ExportFile, data: bytes | None) -> dict[tuple[str, ...], tuple[str, ...]]:
+    if data is None:
+        return {}
+    return {
+        tuple(row.get(name, "") for name in file.key): tuple(row.get(name, "") for name in file.columns)
+        for row in read_csv(data)
+    }
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict of one blocking rule on an export."""
+
+    name: str
+    problems: tuple[str, ...] = ()
+    """In words, with files, row numbers and ids; no value of a person."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+_SHOWN = 20
+
+
+def few(problems: Iterable[str]) -> tuple[str, ...]:
+    """The first problems, and how many more there are."""
+    found = list(problems)
+    return tuple(found if len(found) <= _SHOWN else [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"])
+
+
+def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult]:
+    """The blocking rules that hold for every partner: the columns, the keys, and rows where there must be some."""
+    columns: list[str] = []
+    keys: list[str] = []
+    empty: list[str] = []
+    for file in files:
+        data = export.files.get(file.name)
+        if data is None:
+            if not file.optional:
+                columns.append(f"{file.name} is missing")
+            continue
+        header = data.decode("utf-8").partition("\n")[0]
+        if header != ",".join(file.columns):
+            columns.append(f"{file.name} has not its columns")
+            continue
+        seen: dict[tuple[str, ...], int] = {}
+        for number, row in enumerate(read_csv(data), start=1):
+            key = tuple(row[name] for name in file.key)
+            if not all(key):
+                keys.append(f"{file.name} row {number} has no {' and '.join(file.key)}")
+            elif key in seen:
+                keys.append(f"{file.name} rows {seen[key]} and {number} have the same {' and '.join(file.key)}")
+            seen.setdefault(key, number)
+        if file.must_have_rows and not seen:
+            empty.append(f"{file.name} has no rows")
+    extra = sorted(set(export.files) - {file.name for file in files})
+    columns += [f"{name} is not a file of this partner" for name in extra]
+    return [
+        CheckResult("schema", few(columns)),
+        CheckResult("unique_keys", few(keys)),
+        CheckResult("not_empty", few(empty)),
+    ]

@@ -1,0 +1,187 @@
+"""Receipts and leases, in the state database."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from isams_pipeline.errors import LeaseLost
+from isams_pipeline.storage.state import Delivery, Lease, StateDatabase
+
+LEASE_SECONDS = 60.0
+
+
+class Outcome(StrEnum):
+    """How an attempt to deliver ended."""
+
+    DELIVERED = "delivered"
+    UNCHANGED = "unchanged"
+    """The target already has just this: nothing was written."""
+    REFUSED = "refused"
+    """A blocking rule or the removal guard said no."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Whose export of which night."""
+
+    partner: str
+    school: str
+    date: date
+
+
+class Receipts:
+    """What was delivered, refused and failed."""
+
+    def __init__(self, state: StateDatabase) -> None:
+        self._state = state
+
+    def record(self, address: Address, outcome: Outcome, **facts: Any) -> None:
+        """Add a receipt."""
+        with self._state.transaction() as session:
+            session.add(
+                Delivery(
+                    partner=address.partner, school=address.school, date=address.date, outcome=outcome.value, **facts
+                )
+            )
+
+    def last_promoted(self, address: Address) -> Delivery | None:
+        """The newest receipt of this very night that stands for something at the target."""
+        return self._newest(
+            Delivery.partner == address.partner,
+            Delivery.school == address.school,
+            Delivery.date == address.date,
+            Delivery.outcome == Outcome.DELIVERED.value,
+        )
+
+    def baseline(self, address: Address) -> Delivery | None:
+        """The latest delivered export dated on or before this one."""
+        return self._newest(
+            Delivery.partner == address.partner,
+            Delivery.school == address.school,
+            Delivery.date <= address.date,
+            Delivery.outcome == Outcome.DELIVERED.value,
+        )
+
+    def of_run(self, run_id: str) -> Delivery | None:
+        """The receipt that a run left."""
+        return self._newest(Delivery.run_id == run_id)
+
+    def of_night(self, address: Address) -> Delivery | None:
+        """The newest receipt of a night, whatever its outcome."""
+        return self._newest(
+            Delivery.partner == address.partner, Delivery.school == address.school, Delivery.date == address.date
+        )
+
+    def removals_were_allowed(self, address: Address, content_hash: str) -> bool:
+        """Whether a person has lifted the removal guard for this content."""
+        found = self._newest(
+            Delivery.partner == address.partner,
+            Delivery.school == address.school,
+            Delivery.content_hash == content_hash,
+            Delivery.removals_allowed.is_(True),
+        )
+        return found is not None
+
+    def _newest(self, *conditions: Any) -> Delivery | None:
+        query = select(Delivery).where(*conditions).order_by(Delivery.date.desc(), Delivery.id.desc()).limit(1)
+        with self._state.transaction() as session:
+            return session.scalars(query).first()
+
+
+class HeldLease:
+    """The right to promote, for a while. A holder that lost it learns so at its next `renew`."""
+
+    def __init__(self, state: StateDatabase, address: Address, holder: str, seconds: float) -> None:
+        self._state, self._address, self._holder, self._seconds = state, address, holder, seconds
+
+    def take(self) -> bool:
+        """Take the lease if nobody has it, or its holder let it run out."""
+        now = datetime.now(UTC)
+        with self._state.transaction() as session:
+            lease = session.get(Lease, self._identity, with_for_update=True)
+            if lease is None:
+                new = Lease(
+                    partner=self._address.partner,
+                    school=self._address.school,
+                    date=self._address.date,
+                    holder=self._holder,
+                    expires_at=self._until(now),
+                )
+                try:
+                    with session.begin_nested():
+                        session.add(new)
+                except IntegrityError:  # somebody else was first
+                    return False
+                return True
+            if lease.holder != self._holder and lease.expires_at > now:
+                return False
+            lease.holder, lease.expires_at = self._holder, self._until(now)
+            return True
+
+    def renew(self) -> None:
+        """Prove that the lease is still held, and hold it longer; raises LeaseLost."""
+        now = datetime.now(UTC)
+        with self._state.transaction() as session:
+            lease = session.get(Lease, self._identity, with_for_update=True)
+            if lease is None or lease.holder != self._holder:
+                raise LeaseLost(
+                    "Another run has taken over this delivery",
+                    school=self._address.school,
+                    date=self._address.date,
+                    remedy="Nothing is to be done: look at the other run.",
+                )
+            lease.expires_at = self._until(now)
+
+    def release(self) -> None:
+        """Let others have it."""
+        with self._state.transaction() as session:
+            lease = session.get(Lease, self._identity, with_for_update=True)
+            if lease is not None and lease.holder == self._holder:
+                session.delete(lease)
+
+    @property
+    def _identity(self) -> tuple[str, str, date]:
+        return (self._address.partner, self._address.school, self._address.date)
+
+    def _until(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._seconds)
+
+
+@contextlib.contextmanager
+def holding_lease(
+    state: StateDatabase,
+    address: Address,
+    holder: str,
+    *,
+    seconds: float = LEASE_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[HeldLease]:
+    """Hold the lease for a delivery; waits for a holder that may be gone, as long as a lease lasts.
+
+    The lease goes by this machine's clock, not by the given one: it is about processes, not about nights.
+    """
+    lease = HeldLease(state, address, holder, seconds)
+    give_up = time.monotonic() + seconds + 5
+    while not lease.take():
+        if time.monotonic() > give_up:
+            raise LeaseLost(
+                "Another run is delivering the same night",
+                school=address.school,
+                date=address.date,
+                remedy="Look at the other run; deliver again when it has ended.",
+            )
+        sleep(min(1.0, seconds / 4))
+    try:
+        yield lease
+    finally:
+        lease.release()

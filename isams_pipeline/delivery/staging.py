@@ -1,0 +1,87 @@
+"""Staged exports: the bytes of every file by their hash, and per night what was staged and from what.
+
+    staged/<partner>/<school>/objects/<sha256>
+    staged/<partner>/<school>/<date>.json
+
+What was delivered once stays here, so later nights can be compared with it even if the target has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from isams_pipeline.delivery.export import Export
+from isams_pipeline.errors import NotMaterialised, StorageError
+from isams_pipeline.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An export that waits for its gate."""
+
+    files: dict[str, str]
+    """Name → SHA-256."""
+    content_hash: str
+    datasets: dict[str, dict[str, Any]]
+    """The pinned tables it was made from: name → source, sha256, rows."""
+    snapshots: list[dict[str, Any]]
+    excluded: dict[str, int]
+    """File → how many things are not in it."""
+
+
+class StagedExports:
+    """The staged exports of one partner and school."""
+
+    def __init__(self, folder: Folder, partner: str, school: str) -> None:
+        self._folder = folder.child(f"{partner}/{school}")
+        self.partner, self.school = partner, school
+
+    def stage(
+        self,
+        night: date,
+        export: Export,
+        *,
+        datasets: Mapping[str, dict[str, Any]],
+        snapshots: list[dict[str, Any]],
+        excluded: Mapping[str, int],
+    ) -> Staged:
+        """Keep an export's bytes, and note what they were made from."""
+        for name, digest in export.hashes.items():
+            if not self._folder.exists(f"objects/{digest}"):
+                self._folder.write(f"objects/{digest}", export.files[name])
+        staged = Staged(export.hashes, export.content_hash, dict(datasets), snapshots, dict(excluded))
+        self._folder.write_json(f"{night}.json", asdict(staged))
+        return staged
+
+    def find(self, night: date) -> Staged:
+        """What was staged for a night; raises NotMaterialised where nothing was."""
+        try:
+            return Staged(**self._folder.read_json(f"{night}.json"))
+        except FileNotFoundError:
+            raise NotMaterialised(
+                "No export was staged",
+                partner=self.partner,
+                school=self.school,
+                date=night,
+                remedy="Materialise the export for that night first.",
+            ) from None
+
+    def load(self, files: Mapping[str, str]) -> Export:
+        """The bytes of files by their hashes; raises StorageError where one is lost or damaged."""
+        found: dict[str, bytes] = {}
+        for name, digest in files.items():
+            try:
+                found[name] = self._folder.read(f"objects/{digest}")
+            except FileNotFoundError:
+                found[name] = b""
+            if hashlib.sha256(found[name]).hexdigest() != digest:
+                raise StorageError(
+                    "A staged file is lost or damaged",
+                    file=self._folder.location(f"objects/{digest}"),
+                    remedy="Materialise the export again.",
+                )
+        return Export(found)

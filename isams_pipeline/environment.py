@@ -1,0 +1,94 @@
+"""Everything a run needs besides the code: settings, the clock, the folders, the state database, the secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from isams_pipeline.clock import Clock, system_clock
+from isams_pipeline.config import Settings, secret_from
+from isams_pipeline.delivery.staging import StagedExports
+from isams_pipeline.isams.batch import BatchClient, Credential, Patience
+from isams_pipeline.storage.archive import SnapshotArchive
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.locks import Locks
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
+from isams_pipeline.storage.tables import TableStore
+
+DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
+
+
+@dataclass
+class Environment:
+    """Opened piece by piece when a run needs it: making one reads no secret, no disk and no network."""
+
+    settings: Settings
+    data_dir: Path = field(default_factory=lambda: Path(os.environ.get(DATA_DIR_VARIABLE) or "data"))
+    clock: Clock = system_clock
+    variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    patience: Patience = field(default_factory=Patience)
+    lock_wait: float = 900
+    """Seconds that a run waits for another run of the same school."""
+    retries: int = 2
+    """How often a step is tried again after a transient fault that outlasted the client's patience."""
+    retry_wait: float = 300
+
+    def __post_init__(self) -> None:
+        self.data_dir = self.data_dir.resolve()
+
+    @property
+    def postgres(self) -> str | None:
+        """The URL of the Postgres that holds state and history, where there is one."""
+        return self.variables.get(POSTGRES_VARIABLE) or None
+
+    @cached_property
+    def state(self) -> StateDatabase:
+        """The state database, its tables up to date."""
+        return StateDatabase.open(self.data_dir, self.postgres)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """Locks across processes (and, with Postgres, machines)."""
+        return Locks(self.data_dir / "locks", self.state.engine if self.postgres else None)
+
+    @property
+    def archive(self) -> SnapshotArchive:
+        """The snapshots."""
+        return SnapshotArchive(Folder(self.data_dir / "archive"))
+
+    @property
+    def tables(self) -> TableStore:
+        """The datasets."""
+        return TableStore(Folder(self.data_dir / "tables"))
+
+    @property
+    def reports(self) -> Folder:
+        """What the school, not the partner, is told."""
+        return Folder(self.data_dir / "reports")
+
+    def staged(self, partner: str, school: str) -> StagedExports:
+        """A partner's exports of a school before delivery."""
+        return StagedExports(Folder(self.data_dir / "staged"), partner, school)
+
+    def client_for(self, school: str, key: str) -> BatchClient:
+        """A client of one key; raises MissingSecret."""
+        isams = self.settings.school(school).isams
+        settings = isams.keys[key]
+        where = {"school": school, "key": key}
+        credential = Credential(
+            secret_from(self.variables, settings.secret, **where),
+            secret_from(self.variables, settings.client_id, **where) if settings.client_id else None,
+        )
+        return BatchClient(
+            isams.url, credential, patience=self.patience, take_turns=self._one_request_at_a_time, **where
+        )
+
+    @contextmanager
+    def _one_request_at_a_time(self, host: str) -> Iterator[None]:
+        with self.locks.hold(f"host {host}", wait=self.lock_wait):
+            yield

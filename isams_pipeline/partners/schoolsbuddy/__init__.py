@@ -1,0 +1,3 @@
+"""SchoolsBuddy: students, contacts, staff, classes, houses; every night."""
+
+PARTNER = "schoolsbuddy"

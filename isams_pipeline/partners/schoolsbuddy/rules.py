@@ -1,0 +1,60 @@
+"""The blocking rules of SchoolsBuddy's export, on the very bytes that would be delivered. Pure."""
+
+from __future__ import annotations
+
+from isams_pipeline.delivery.export import CheckResult, Export, check_files, few
+from isams_pipeline.partners.schoolsbuddy.files import FILES, REFERENCES
+from isams_pipeline.rules.years import year_problems
+
+CHECKS: dict[str, str] = {
+    "schema": "Every file is there with its columns.",
+    "unique_keys": "No two rows of a file have the same key.",
+    "not_empty": "There are students, contacts, staff and year groups.",
+    "references": "Every id and name in a file stands in the file that it refers to.",
+    "unique_emails": "Within students, contacts and staff no address occurs twice; contacts and staff have one.",
+    "year_names": "Every year group with students has a name of its own, with its campus where there are several.",
+}
+
+
+def check_export(export: Export, *, has_campuses: bool) -> list[CheckResult]:
+    """Each blocking rule's verdict, in the order of CHECKS."""
+    results = check_files(export, FILES)
+    if not results[0].passed:
+        unread = ("the files cannot be compared before their columns are right",)
+        return [*results, *(CheckResult(name, unread) for name in CHECKS if name not in {r.name for r in results})]
+    return [*results, _references(export), _emails(export), _years(export, has_campuses=has_campuses)]
+
+
+def _references(export: Export) -> CheckResult:
+    problems: list[str] = []
+    for file, column, target, target_column in REFERENCES:
+        if file not in export.files:
+            continue
+        known = {row[target_column] for row in export.rows(target)}
+        problems += [
+            f"{file} row {number}: {column} is not in {target}"
+            for number, row in enumerate(export.rows(file), start=1)
+            if row[column] and row[column] not in known
+        ]
+    return CheckResult("references", few(problems))
+
+
+def _emails(export: Export) -> CheckResult:
+    problems: list[str] = []
+    for file, must in (("students.csv", False), ("contacts.csv", True), ("staff.csv", True)):
+        seen: dict[str, int] = {}
+        for number, row in enumerate(export.rows(file), start=1):
+            email = row["email"].casefold()
+            if not email:
+                if must:
+                    problems.append(f"{file} row {number} has no e-mail address")
+            elif email in seen:
+                problems.append(f"{file} rows {seen[email]} and {number} have the same e-mail address")
+            seen.setdefault(email, number)
+    return CheckResult("unique_emails", few(problems))
+
+
+def _years(export: Export, *, has_campuses: bool) -> CheckResult:
+    years = [(row["year_id"], row["name"], row["campus"]) for row in export.rows("year_groups.csv")]
+    used = {row["year_group"] for row in export.rows("students.csv")}
+    return CheckResult("year_names", few(year_problems(years, used, has_campuses=has_campuses)))

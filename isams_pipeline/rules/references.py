@@ -1,0 +1,27 @@
+"""References: what points at something that is not there is left out, and said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.rules.split import Split
+
+
+def resolving(frame: pd.DataFrame, column: str, targets: Collection[Any] | pd.Series[Any], *, what: str) -> Split:
+    """Keep rows whose `column` names something that is there."""
+    keep = frame[column].isin(list(targets))
+    return Split.by(frame, keep, rule="reference", reason=f"{what} is not in the export")
+
+
+def blank_dangling(frame: pd.DataFrame, column: str, targets: Collection[Any], *, what: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Empty the cells of `column` that name something that is not there.
+
+    Gives the frame, and the rows whose cell was emptied with `rule` and `reason`.
+    """
+    dangling = frame[column].notna() & ~frame[column].isin(list(targets))
+    blanked = frame.assign(**{column: frame[column].mask(dangling)})
+    noted = frame[dangling].assign(rule="reference", reason=f"{what} is not in the export; left empty")
+    return blanked, noted

@@ -1,0 +1,59 @@
+"""What a rule returns, and where all the exclusions of an export come together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+EXCLUDED = "excluded"
+WARNING = "warning"
+EXCLUSION_COLUMNS = ["entity", "id", "rule", "severity", "reason"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows that a rule keeps, and rows that it does not, the latter with `rule` and `reason`."""
+
+    kept: pd.DataFrame
+    excluded: pd.DataFrame
+
+    @classmethod
+    def by(cls, frame: pd.DataFrame, keep: Any, *, rule: str, reason: str | list[str]) -> Split:
+        """Split by a boolean column as long as the frame; `reason` is one for all or one for each excluded row."""
+        mask = keep.fillna(False).astype(bool)  # noqa: FBT003
+        excluded = frame[~mask].copy()
+        excluded["rule"] = rule
+        excluded["reason"] = reason
+        return cls(frame[mask], excluded)
+
+
+@dataclass
+class Exclusions:
+    """Everything that is not in an export, or not as the source has it, and why: ids and reasons, no values."""
+
+    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list[tuple[str, str, str, str, str]])
+
+    def add(self, entity: str, identifier: object, rule: str, reason: str, *, severity: str = EXCLUDED) -> None:
+        """Note one thing."""
+        self.rows.append((entity, str(identifier), rule, severity, reason))
+
+    def take(self, entity: str, split: Split, key: str | Iterable[str], *, severity: str = EXCLUDED) -> pd.DataFrame:
+        """Note what a rule excluded, and give back what it kept. Several key columns are joined by a colon."""
+        columns = [key] if isinstance(key, str) else list(key)
+        for row in split.excluded[[*columns, "rule", "reason"]].itertuples(index=False, name=None):
+            *ids, rule, reason = row
+            self.add(entity, ":".join(map(str, ids)), rule, reason, severity=severity)
+        return split.kept
+
+    def frame(self) -> pd.DataFrame:
+        """One row per exclusion or warning: entity, id, rule, severity, reason (all text), sorted, no repeats."""
+        return pd.DataFrame(sorted(set(self.rows), key=_by_number), columns=EXCLUSION_COLUMNS, dtype="str")
+
+
+def _by_number(row: tuple[str, ...]) -> tuple[object, ...]:
+    entity, identifier, *rest = row
+    numbers = tuple(int(part) if part.lstrip("-").isdigit() else 0 for part in identifier.split(":"))
+    return (entity, numbers, identifier, *rest)

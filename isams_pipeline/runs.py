@@ -1,0 +1,110 @@
+"""What a Dagster run holds while it goes on, and how our errors become its failures."""
+
+import contextlib
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import dagster as dg
+
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import PipelineError
+from isams_pipeline.isams.fetch import NightFetcher
+from isams_pipeline.isams.night import NightReader
+from isams_pipeline.partitions import Night
+
+NIGHT = "night"
+"""The resource key."""
+
+
+class NightSession:
+    """One run's hold on a school: the lock, and the reader that fetches and parses each snapshot once."""
+
+    def __init__(self, environment: Environment, *, fresh: bool) -> None:
+        self._environment = environment
+        self._fresh = fresh
+        self._held = ExitStack()
+        self._locked: set[str] = set()
+        self._readers: dict[Night, NightReader] = {}
+
+    def hold(self, school: str) -> None:
+        """Be the only run of a school, until the run ends. Waits for another one; raises SchoolBusy."""
+        if school not in self._locked:
+            environment = self._environment
+            self._held.enter_context(environment.locks.hold(f"school {school}", wait=environment.lock_wait))
+            self._locked.add(school)
+
+    def reader(self, night: Night, log: Any) -> NightReader:
+        """The reader of a night."""
+        self.hold(night.school)
+        if night not in self._readers:
+            environment = self._environment
+            fetcher = NightFetcher(
+                night.school,
+                environment.settings.school(night.school),
+                night.date,
+                archive=environment.archive,
+                client_for=lambda key: environment.client_for(night.school, key),
+                clock=environment.clock,
+                fresh=self._fresh,
+                tell=log.info,
+            )
+            self._readers[night] = NightReader(fetcher, environment.archive)
+        return self._readers[night]
+
+    def close(self) -> None:
+        """Let go."""
+        self._readers.clear()
+        self._held.close()
+
+
+def night_resource(environment: Environment) -> dg.ResourceDefinition:
+    """The resource that holds a run's session. `fresh` in the launch pad asks iSAMS even within the cache hours."""
+
+    @dg.resource(
+        config_schema={
+            "fresh": dg.Field(
+                bool,
+                default_value=False,
+                description="Ask iSAMS even where it may still answer from its cache.",
+            )
+        },
+        description="One run's hold on a school, and what it has fetched so far.",
+    )
+    def night(context: dg.InitResourceContext) -> Generator[NightSession, None, None]:
+        session = NightSession(environment, fresh=bool(context.resource_config["fresh"]))
+        try:
+            yield session
+        finally:
+            session.close()
+
+    return night
+
+
+@contextlib.contextmanager
+def told_to_dagster(environment: Environment) -> Iterator[None]:
+    """Turn errors into failures whose text may stand in the event log.
+
+    A transient error asks for another try, a final one does not; an unforeseen one is named by its type and
+    place only, since its own text may quote the data.
+    """
+    try:
+        yield
+    except PipelineError as error:
+        if error.retryable and environment.retries:
+            raise dg.RetryRequested(environment.retries, environment.retry_wait) from error
+        raise dg.Failure(str(error), metadata=_where(error), allow_retries=False) from None
+    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"
+        raise dg.Failure(
+            f"An error that this project does not know: {type(error).__name__} at {place}. Report it with that place.",
+            allow_retries=False,
+        ) from None
+
+
+def _where(error: PipelineError) -> dict[str, str]:
+    return {"error": type(error).__name__, **{name: str(value) for name, value in error.where.items()}}
