@@ -11,7 +11,8 @@ import dagster as dg
 from isams_pipeline.config import Settings
 
 DATE, SCHOOL = "date", "school"
-SCHOOL_TAG = "isams/school"
+SCHOOL_TAG = f"dagster/partition/{SCHOOL}"
+"""Dagster tags every run of a partition with it, whoever launched it; dagster.yaml lets one at a time through."""
 
 
 class Night(NamedTuple):

@@ -21,9 +21,11 @@ NIGHT = "night"
 class NightSession:
     """One run's hold on a school: the lock, and the reader that fetches and parses each snapshot once."""
 
-    def __init__(self, environment: Environment, *, fresh: bool) -> None:
+    def __init__(self, environment: Environment, *, fresh: bool, allow_removals: bool) -> None:
         self._environment = environment
         self._fresh = fresh
+        self.allow_removals = allow_removals
+        """A person says that many people being gone, or other ones, is right."""
         self._held = ExitStack()
         self._locked: set[str] = set()
         self._readers: dict[Night, NightReader] = {}
@@ -68,12 +70,20 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
                 bool,
                 default_value=False,
                 description="Ask iSAMS even where it may still answer from its cache.",
-            )
+            ),
+            "allow_removals": dg.Field(
+                bool,
+                default_value=False,
+                description="Store and deliver although many rows are gone; counts for this very content only.",
+            ),
         },
         description="One run's hold on a school, and what it has fetched so far.",
     )
     def night(context: dg.InitResourceContext) -> Generator[NightSession, None, None]:
-        session = NightSession(environment, fresh=bool(context.resource_config["fresh"]))
+        config = context.resource_config
+        session = NightSession(
+            environment, fresh=bool(config["fresh"]), allow_removals=bool(config["allow_removals"])
+        )
         try:
             yield session
         finally:

@@ -70,6 +70,11 @@ class StagedExports:
                 remedy="Materialise the export for that night first.",
             ) from None
 
+    def latest(self, until: date) -> date | None:
+        """The newest night up to a date for which an export was staged."""
+        nights = [name[:-5] for name in self._folder.names() if name.endswith(".json")]
+        return max((date.fromisoformat(n) for n in nights if n <= until.isoformat()), default=None)
+
     def load(self, files: Mapping[str, str]) -> Export:
         """The bytes of files by their hashes; raises StorageError where one is lost or damaged."""
         found: dict[str, bytes] = {}

@@ -88,8 +88,16 @@ class NightFetcher:
 
     def _of_today(self, key: str) -> None:
         settings = self._isams.keys[key]
-        if not self._fresh and self._still_good(key):
-            return
+        answers = self._within_cache_hours(key)
+        if answers:
+            since = in_words(min(snapshot.fetched for snapshot in answers), self._settings.timezone)
+            cached = f"iSAMS may still answer as of {since} from its cache of {settings.cache_hours:g} h"
+            if not self._fresh:
+                for snapshot in reversed(answers):
+                    self._remember(snapshot, settings.feeds)
+                self._tell(f"key {key}: {cached}, so that answer is used; --fresh asks anyway")
+                return
+            self._tell(f"key {key}: asking again, but {cached}")
         methods = methods_of(settings.feeds)
         with self._client_for(key) as client:
             try:
@@ -102,8 +110,8 @@ class NightFetcher:
         for snapshot in snapshots:
             self._remember(snapshot, settings.feeds)
 
-    def _still_good(self, key: str) -> bool:
-        """Take the archived answers if iSAMS would still give the same ones from its cache."""
+    def _within_cache_hours(self, key: str) -> list[Snapshot]:
+        """Archived answers that iSAMS would still give from its cache, the newest first; empty if not all feeds are there."""
         settings = self._isams.keys[key]
         now = self._clock()
         found = [
@@ -111,16 +119,8 @@ class NightFetcher:
             for snapshot in self._archive.of_night(self.school, self.night)
             if snapshot.key == key and now - snapshot.fetched < timedelta(hours=settings.cache_hours)
         ]
-        if not all(any(s.covers(FEEDS[feed].methods) for s in found) for feed in settings.feeds):
-            return False
-        for snapshot in reversed(found):
-            self._remember(snapshot, settings.feeds)
-        since = in_words(min(s.fetched for s in self._by_feed.values() if s.key == key), self._settings.timezone)
-        self._tell(
-            f"key {key}: using the answer of {since}, since iSAMS may still give the same one from its cache of "
-            f"{settings.cache_hours:g} h; --fresh asks anyway"
-        )
-        return True
+        whole = all(any(s.covers(FEEDS[feed].methods) for s in found) for feed in settings.feeds)
+        return found if whole else []
 
     def _remember(self, snapshot: Snapshot, feeds: Collection[str]) -> None:
         for feed in feeds:

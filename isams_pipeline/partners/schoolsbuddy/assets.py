@@ -171,13 +171,6 @@ def _delivery(environment: Environment) -> dg.AssetsDefinition:
         kinds={"csv"},
         deps=[dg.AssetKey(EXPORT)],
         required_resource_keys={NIGHT},
-        config_schema={
-            "allow_removals": dg.Field(
-                bool,
-                default_value=False,
-                description="Deliver although a file loses many rows; counts for this very content only.",
-            )
-        },
         check_specs=checks.check_specs(DELIVERY, partitions, GUARD),
     )
     def delivery(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
@@ -185,8 +178,7 @@ def _delivery(environment: Environment) -> dg.AssetsDefinition:
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
-            allow = bool(context.op_execution_context.op_config["allow_removals"])
-            result = deliver(environment, night, context.run_id, allow_removals=allow)
+            result = deliver(environment, night, context.run_id, allow_removals=session.allow_removals)
             guard = next((check for check in result.checks if check.name in GUARD), None)
             if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
                 if guard is not None:

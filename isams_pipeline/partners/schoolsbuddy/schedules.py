@@ -10,7 +10,7 @@ import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.isams.assets import GROUP
-from isams_pipeline.partitions import SCHOOL_TAG, key_of, night_at, nights_of
+from isams_pipeline.partitions import key_of, night_at, nights_of
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 
 JOB = "schoolsbuddy_nightly"
@@ -57,7 +57,6 @@ def _schedule(zone: str, schools: list[str], job: dg.UnresolvedAssetJobDefinitio
                 # A key is used up for ever, so it names the night: a tick that is tried again starts no second run.
                 run_key=f"{PARTNER}:{school}:{night.date}",
                 partition_key=key_of(night),
-                tags={SCHOOL_TAG: school},
             )
 
     return nightly

@@ -1,0 +1,59 @@
+"""The command line: `isams-pipeline`. Exit codes: 0 done, 1 refused or failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+from isams_pipeline.commands import look, nights, servers
+from isams_pipeline.commands.common import console
+from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
+
+app = typer.Typer(
+    name="isams-pipeline",
+    help="School data out of iSAMS, every night, into the products that schools use.\n\n"
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command, panel in (
+    (nights.sync, "Nights"),
+    (nights.backfill, "Nights"),
+    (look.explain, "Looking into it"),
+    (look.doctor, "Looking into it"),
+    (look.inspect, "Looking into it"),
+    (servers.demo, "Trying it out"),
+    (servers.sandbox, "Trying it out"),
+    (servers.ui, "Trying it out"),
+):
+    app.command(rich_help_panel=panel)(command)
+
+
+def main() -> int:
+    """The entry point; gives the exit code."""
+    # Whatever this process writes is for its user alone.
+    os.umask(0o077)
+    try:
+        result = app(standalone_mode=False)
+    except PipelineError as error:
+        console.print(f"[red]{type(error).__name__}[/]: {error}", soft_wrap=True, highlight=False)
+        return 2 if isinstance(error, ConfigurationError | WrongUse) else 1
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        console.print("Stopped.")
+        return 130
+    return int(result or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

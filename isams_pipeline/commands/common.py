@@ -1,0 +1,91 @@
+"""What the commands share: options, the console, and how a night's outcome is printed."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.headless import NightRun
+
+console = Console(highlight=False)
+
+School = Annotated[str, typer.Argument(help="A school's name in schools.yaml.", show_default=False)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="Path of schools.yaml. Else ISAMS_CONFIG, else ./schools.yaml.", show_default=False
+    ),
+]
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Archive, tables, state, reports and history lie here.")]
+Partner = Annotated[str, typer.Option("--partner", help="Whose export.")]
+DATA_DIR = Path("data")
+PARTNERS = ("schoolsbuddy",)
+
+COLOURS = {
+    Outcome.DELIVERED: "green",
+    Outcome.UNCHANGED: "cyan",
+    Outcome.REFUSED: "yellow",
+    Outcome.FAILED: "red",
+}
+
+
+def known_partner(name: str) -> str:
+    """The partner, or wrong use."""
+    if name not in PARTNERS:
+        raise typer.BadParameter(f"there is no partner {name!r}; known are {', '.join(PARTNERS)}")
+    return name
+
+
+def a_date(text: str) -> date:
+    """A date on the command line."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007  # a calendar day
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date; write 2026-11-20") from None
+
+
+def outcome_table() -> Table:
+    """The table of nights and what they brought."""
+    table = Table(title_justify="left", show_lines=False, pad_edge=False)
+    for name in ("school", "night", "outcome", "file"):
+        table.add_column(name, no_wrap=True)
+    for name in ("added", "changed", "removed", "excluded", "seconds"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def add_night(table: Table, run: NightRun) -> None:
+    """A night's rows: one a file, the totals of the night in the first."""
+    outcome = f"[{COLOURS[run.outcome]}]{run.outcome.value}[/]"
+    changes = run.receipt.changes if run.receipt else {}
+    head = [run.night.school, run.night.date.isoformat(), outcome]
+    seconds = f"{run.seconds:.1f}"
+    if not changes:
+        table.add_row(*head, "-", "", "", "", "", seconds, end_section=True)
+    for at, (name, change) in enumerate(changes.items()):
+        numbers = [_number(change[what]) for what in ("added", "changed", "removed", "excluded")]
+        last = at == len(changes) - 1
+        table.add_row(*(head if at == 0 else ("", "", "")), name, *numbers, seconds if at == 0 else "", end_section=last)
+
+
+def _number(value: int) -> str:
+    return str(value) if value else "[dim]·[/]"
+
+
+def print_end(run: NightRun) -> None:
+    """The outcome by its name, where it went, and what else is to be said."""
+    for note in run.notes:
+        console.print(f"  {note}", soft_wrap=True, markup=False)
+    night = f"{run.night.school} {run.night.date}"
+    console.print(f"[{COLOURS[run.outcome]} bold]{run.outcome.value}[/] {night}", soft_wrap=True)
+    if run.outcome in (Outcome.DELIVERED, Outcome.UNCHANGED) and run.receipt:
+        console.print(f"  {run.receipt.target}", soft_wrap=True, markup=False)
+    elif run.reason:
+        for problem in run.reason.split("; "):
+            console.print(f"  {problem}", soft_wrap=True, markup=False)

@@ -1,0 +1,177 @@
+"""`explain`, `doctor` and `inspect`: looking into a person, a school's keys, a saved response."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, Partner, School, a_date, console, known_partner
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.delivery.export import read_csv
+from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
+from isams_pipeline.isams.datasets import SOURCE
+from isams_pipeline.isams.diagnosis import KeyDiagnosis, diagnose
+from isams_pipeline.isams.inspection import Inspection, records
+from isams_pipeline.isams.inspection import inspect as look_into
+from isams_pipeline.partitions import Night
+from isams_pipeline.partners.schoolsbuddy import PARTNER
+from isams_pipeline.partners.schoolsbuddy.assets import exclusions_path
+from isams_pipeline.partners.schoolsbuddy.explain import explain as explanation
+from isams_pipeline.storage.tables import StoredTable
+
+
+def explain(
+    school: School,
+    who: Annotated[str, typer.Argument(help="An id or an e-mail address.", show_default=False)],
+    partner: Partner = "schoolsbuddy",
+    date: Annotated[
+        str | None, typer.Option("--date", help="The night. [default: the latest there is]", show_default=False)
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Say whether a person is in the export, through which links, or by which rule they are not."""
+    environment = environment_from(config, data_dir)
+    zone = environment.settings.school(school).timezone
+    known_partner(partner)
+    staged_exports = environment.staged(PARTNER, school)
+    if date is not None:
+        day = a_date(date)
+    else:
+        latest = staged_exports.latest(today_at(zone, environment.clock))
+        if latest is None:
+            raise NotMaterialised("No export was made yet", school=school, remedy="Run `isams-pipeline sync` first.")
+        day = latest
+    night = Night(school, day)
+    staged = staged_exports.find(day)
+    tables = {
+        name: environment.tables.load(
+            StoredTable(SOURCE, name, school, str(day), staged.datasets[name]["sha256"], staged.datasets[name]["rows"], {})
+        )
+        for name in ("pupils", "contacts", "staff")
+    }
+    try:
+        exclusions = list(read_csv(environment.reports.read(exclusions_path(night))))
+    except FileNotFoundError:
+        exclusions = []
+    answers = explanation(who, tables, staged_exports.load(staged.files), exclusions)
+    if not answers:
+        console.print(f"iSAMS's answer of {day} has nobody by that id or address at {school}.")
+        return 1
+    for answer in answers:
+        verdict = "[green]is in the export[/]" if answer.included else "[yellow]is not in the export[/]"
+        console.print(f"{answer.entity} {answer.id} {verdict} of {day}")
+        for line in answer.lines:
+            console.print(f"  {line}", soft_wrap=True, markup=False)
+    return 0
+
+
+def doctor(
+    school: Annotated[str | None, typer.Argument(help="A school. [default: all]", show_default=False)] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Check each key: reachable, authorised, its methods against its feeds' needs, cache hours, TLS, clock.
+
+    Runs no method and reads nobody's data: the one request names a method that cannot exist, so iSAMS refuses it
+    and lists what the key lacks.
+    """
+    environment = environment_from(config, data_dir)
+    names = [school] if school else list(environment.settings.schools)
+    if not names:
+        raise WrongUse("There is no school to look at", remedy="Configure one in schools.yaml.")
+    healthy = True
+    for name in names:
+        settings = environment.settings.school(name)
+        with console.status(f"asking {name}"):
+            found = diagnose(settings.isams, lambda key, s=name: environment.client_for(s, key), environment.clock)
+        console.print(_diagnosis(f"{name}, {settings.isams.url}", found))
+        for key in found:
+            for line in key.advice:
+                console.print(f"  [bold]{key.key}[/]: ", end="")
+                console.print(line, markup=False, soft_wrap=True)
+        healthy = healthy and all(key.healthy for key in found)
+        console.print()
+    console.print("[green]All keys are fit for the night.[/]" if healthy else "[yellow]Some keys need care.[/]")
+    return 0 if healthy else 1
+
+
+def _diagnosis(title: str, found: list[KeyDiagnosis]) -> Table:
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for column in ("key", "reachable", "authorised", "methods", "missing", "extra", "cache", "TLS", "clock"):
+        table.add_column(column)
+    for key in found:
+        skew = "-" if key.skew_seconds is None else f"{key.skew_seconds:+.0f} s"
+        table.add_row(
+            key.key,
+            _yes(key.reachable),
+            _yes(key.authorised),
+            "-" if key.allowed is None else str(key.allowed),
+            "\n".join(key.missing) or "[dim]none[/]" if key.allowed is not None else "-",
+            "\n".join(key.extra) or "[dim]none[/]" if key.allowed is not None else "-",
+            f"{key.cache_hours:g} h",
+            _yes(key.encrypted) if key.encrypted else "[dim]loopback[/]",
+            skew,
+        )
+    return table
+
+
+def _yes(value: bool) -> str:  # noqa: FBT001
+    return "[green]yes[/]" if value else "[red]no[/]"
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A saved Batch response (XML).", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, records included.")] = False,
+    show_records: Annotated[bool, typer.Option("--records", help="Print the records too. They are people's data.")] = False,
+) -> int:
+    """Look into a saved Batch response: its datasets, what is not known of it, or the error that it is.
+
+    Exit code 0: data; 1: an error document; 2: not readable.
+    """
+    try:
+        found = look_into(io.BytesIO(file.read_bytes()))
+    except (OSError, PipelineError) as error:
+        text = f"cannot be read: {type(error).__name__}" if isinstance(error, OSError) else str(error)
+        if as_json:
+            problem = {"id": type(error).__name__, "title": "Not readable", "description": text, "retryable": False}
+            console.out(json.dumps({"datasets": {}, "unknown": [], "error": problem}, indent=2), highlight=False)
+        else:
+            console.print(f"[red]{type(error).__name__}[/]: {text}", soft_wrap=True)
+        return 2
+    if as_json:
+        console.out(json.dumps(found.as_json(), indent=2, ensure_ascii=False), highlight=False)
+    else:
+        _print_inspection(found, show_records=show_records)
+    return 1 if found.message is not None else 0
+
+
+def _print_inspection(found: Inspection, *, show_records: bool) -> None:
+    if found.message is not None and found.error is not None:
+        console.print("[yellow]This is an error document.[/]")
+        console.print(f"  id           {found.message.id}", markup=False)
+        console.print(f"  title        {found.message.title}", markup=False)
+        console.print(f"  description  {found.message.description}", markup=False, soft_wrap=True)
+        console.print(f"  a retry helps: {'yes' if found.error.retryable else 'no'}. {found.error}", markup=False, soft_wrap=True)
+        return
+    table = Table(pad_edge=False)
+    table.add_column("dataset")
+    table.add_column("rows", justify="right")
+    for name, frame in found.datasets.items():
+        table.add_row(name, str(len(frame)))
+    console.print(table)
+    if found.unknown:
+        console.print("Not known to any dataset, and ignored:")
+        for path in found.unknown:
+            console.print(f"  {path}", markup=False)
+    if show_records:
+        for name, frame in found.datasets.items():
+            console.rule(name)
+            for record in records(frame):
+                console.out(json.dumps(record, ensure_ascii=False), highlight=False)

@@ -1,0 +1,116 @@
+"""`sync` and `backfill`: a school's nights, headless, through Dagster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.commands.common import (
+    COLOURS,
+    DATA_DIR,
+    Config,
+    DataDir,
+    Partner,
+    School,
+    a_date,
+    add_night,
+    console,
+    known_partner,
+    outcome_table,
+    print_end,
+)
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import ConfigurationError, WrongUse
+from isams_pipeline.headless import Nightly
+from isams_pipeline.instance import open_instance
+from isams_pipeline.partitions import Night
+
+GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED)
+
+
+def sync(
+    school: School,
+    partner: Partner = "schoolsbuddy",
+    date: Annotated[
+        str | None, typer.Option("--date", help="The night, such as 2026-11-20. [default: today at the school]", show_default=False)
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask iSAMS even within a key's cache hours.")] = False,
+    allow_removals: Annotated[
+        bool, typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only.")
+    ] = False,
+) -> int:
+    """Run a school's night now and print how it ended: delivered, unchanged, refused or failed."""
+    environment = environment_from(config, data_dir)
+    environment.retries = 0  # a person is waiting; the client's own patience has to do
+    night = _night(environment, school, known_partner(partner), date)
+    with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
+        run = Nightly(environment, instance, partner).run(night, fresh=fresh, allow_removals=allow_removals)
+    if run.receipt is not None and run.receipt.changes:
+        table = outcome_table()
+        add_night(table, run)
+        console.print(table)
+    print_end(run)
+    return 0 if run.outcome in GOOD else 1
+
+
+def backfill(
+    school: School,
+    first: Annotated[str, typer.Option("--from", help="The first night.", show_default=False)],
+    last: Annotated[str, typer.Option("--to", help="The last night.", show_default=False)],
+    partner: Partner = "schoolsbuddy",
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Run past nights again from the archive, one after the other. A night that the archive lacks ends failed."""
+    environment = environment_from(config, data_dir)
+    environment.retries = 0
+    start = _night(environment, school, known_partner(partner), first).date
+    end = _night(environment, school, partner, last).date
+    if start > end:
+        raise WrongUse("--from is later than --to", remedy="Swap them.")
+    ended: Counter[Outcome] = Counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with open_instance(data_dir) as instance, Progress(*columns, console=console) as progress:
+        nightly = Nightly(environment, instance, partner)
+        task = progress.add_task(school, total=(end - start).days + 1)
+        for at in range((end - start).days + 1):
+            night = Night(school, start + timedelta(days=at))
+            progress.update(task, description=f"{school} {night.date}")
+            run = nightly.run(night)
+            ended[run.outcome] += 1
+            reason = "" if run.outcome in GOOD else f"  {run.reason}"
+            progress.console.print(
+                f"{night.date}  [{COLOURS[run.outcome]}]{run.outcome.value}[/]  {run.seconds:.1f} s{reason}", soft_wrap=True
+            )
+            progress.advance(task)
+    console.print(", ".join(f"{count} {outcome.value}" for outcome, count in ended.items()))
+    return 0 if set(ended) <= set(GOOD) else 1
+
+
+def _night(environment: Environment, school: str, partner: str, given: str | None) -> Night:
+    """The night that is meant; wrong use if it cannot be a partition."""
+    settings = environment.settings.school(school)
+    if getattr(settings.partners, partner) is None:
+        raise ConfigurationError(
+            f"The school sends nothing to {partner}",
+            school=school,
+            remedy=f"Add schools.{school}.partners.{partner} to schools.yaml.",
+        )
+    today = today_at(settings.timezone, environment.clock)
+    day: date = a_date(given) if given else today
+    if not environment.settings.history_from <= day <= today:
+        raise WrongUse(
+            f"{day} is no night that can be run",
+            school=school,
+            remedy=f"Choose one from {environment.settings.history_from} (history_from) to {today} (today there).",
+        )
+    return Night(school, day)

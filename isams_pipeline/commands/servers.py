@@ -1,0 +1,270 @@
+"""`demo`, `sandbox` and `ui`: things that serve."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as wall_time
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import httpx
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from isams_pipeline.clock import system_clock
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, add_night, console, outcome_table, print_end
+from isams_pipeline.config import CONFIG_VARIABLE, find_config, load_settings
+from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
+from isams_pipeline.errors import WrongUse
+from isams_pipeline.headless import Nightly
+from isams_pipeline.instance import open_instance, prepare_home
+from isams_pipeline.partitions import Night
+from isams_pipeline.sandbox.demo import DemoSchool, demo_schools, make_sandbox, secrets_of, write_config
+from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
+
+DEMO_CONFIG = "demo/schools.yaml"
+DEMO_NIGHTS = 3
+_OURS = ("archive", "tables", "staged", "reports", "exports", "dagster", "locks", "demo")
+
+
+def demo(
+    data_dir: DataDir = DATA_DIR,
+    scale: Annotated[float, typer.Option(min=0.5, max=50, help="Make the schools larger.")] = 1,
+) -> int:
+    """Run three nights of two made-up schools against a sandbox iSAMS, and deliver them to SchoolsBuddy.
+
+    Starts anew each time. Everything lands in the data folder; `isams-pipeline ui` shows its history.
+    """
+    _make_room(data_dir)
+    schools = demo_schools(scale)
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    nights = [last - timedelta(days=back) for back in reversed(range(DEMO_NIGHTS))]
+    moment = datetime.now(UTC)
+
+    def clock() -> datetime:
+        return moment
+
+    sandbox = make_sandbox(schools, clock)
+    with serving(sandbox.app()) as url:
+        environment = _demo_environment(data_dir, schools, sandbox, url, nights[0])
+        environment.clock = clock
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        table = outcome_table()
+        runs = []
+        console.print(f"A sandbox iSAMS for {' and '.join(schools)}; the nights of {nights[0]} to {nights[-1]}.")
+        with open_instance(data_dir) as instance, Progress(*columns, console=console) as progress:
+            nightly = Nightly(environment, instance, "schoolsbuddy")
+            task = progress.add_task("", total=len(nights) * len(schools))
+            for day in nights:
+                for name, school in schools.items():
+                    progress.update(task, description=f"{name} {day}")
+                    moment = datetime.combine(day, wall_time(2), ZoneInfo(school.timezone)).astimezone(UTC)
+                    run = nightly.run(Night(name, day))
+                    runs.append(run)
+                    add_night(table, run)
+                    progress.console.print(f"{name} {day}: {run.outcome.value} in {run.seconds:.1f} s")
+                    progress.advance(task)
+    console.print(table)
+    bad = [run for run in runs if run.outcome is not Outcome.DELIVERED]
+    for run in bad:
+        print_end(run)
+    if bad:
+        return 1
+    console.print(f"Exports: {_short(data_dir / 'exports')}    What is not in them, and why: {_short(data_dir / 'reports')}")
+    console.print("Now open the same history in the Dagster UI:  [bold]make ui[/]")
+    return 0
+
+
+def _short(path: Path) -> str:
+    resolved = path.resolve()
+    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)
+
+
+def _make_room(data_dir: Path) -> None:
+    """Remove an earlier demo; refuse where something else than a demo has left its history."""
+    is_demo = (data_dir / DEMO_CONFIG).exists()
+    if not is_demo and any((data_dir / name).exists() for name in ("archive", "state.sqlite", "staged")):
+        raise WrongUse(
+            "The data folder holds the history of a real school",
+            folder=data_dir,
+            remedy="Run the demo elsewhere: isams-pipeline demo --data-dir demo-data",
+        )
+    for name in _OURS:
+        shutil.rmtree(data_dir / name, ignore_errors=True)
+    (data_dir / "state.sqlite").unlink(missing_ok=True)
+
+
+def _demo_environment(
+    data_dir: Path, schools: dict[str, DemoSchool], sandbox: Sandbox, url: str, first: date
+) -> Environment:
+    """Write the demo's schools.yaml, and the environment over it."""
+    config = data_dir / DEMO_CONFIG
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    history_from = f"{first.year if first.month >= 9 else first.year - 1}-09-01"  # noqa: PLR2004
+    write_config(config, schools, sandbox, url, str((data_dir / "exports").resolve()), history_from)
+    return Environment(load_settings(config), data_dir=data_dir, variables={**os.environ, **secrets_of(sandbox)})
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(help="Where to listen, on loopback.")] = 8765,
+    data_dir: DataDir = DATA_DIR,
+    scale: Annotated[float, typer.Option(min=0.5, max=200, help="Make the schools larger.")] = 1,
+    cache_hours: Annotated[float, typer.Option(help="How long the keys answer from their cache.")] = 2,
+    start: Annotated[
+        str | None, typer.Option("--clock", help="A moment such as 2026-11-20T02:00; the clock goes on from there. [default: now]", show_default=False)
+    ] = None,
+) -> int:
+    """Serve a stand-in iSAMS with two made-up schools until Ctrl-C.
+
+    `GET /sandbox` lists schools, keys and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
+    "deadlock", "times": 2}` orders one.
+    """
+    try:
+        shift = datetime.fromisoformat(start).replace(tzinfo=UTC) - system_clock() if start else timedelta()
+    except ValueError:
+        raise typer.BadParameter("write --clock as 2026-11-20T02:00 (UTC)") from None
+    schools = demo_schools(scale)
+    server = make_sandbox(schools, lambda: system_clock() + shift, cache_hours=cache_hours)
+    with _serving(server, port) as url:
+        config = data_dir / "sandbox" / "schools.yaml"
+        today = date.today()  # noqa: DTZ011
+        write_config(
+            config,
+            schools,
+            server,
+            url,
+            str((data_dir / "exports").resolve()),
+            f"{today.year - 1}-09-01",
+            cache_hours,
+        )
+        console.print(f"Sandbox iSAMS at {url} (see {url}/sandbox). Its keys guard nothing:\n")
+        for name, value in secrets_of(server).items():
+            console.print(f"export {name}={value}", soft_wrap=True)
+        console.print(f"export {CONFIG_VARIABLE}={config.resolve()}\n", soft_wrap=True)
+        console.print(f"Faults on request: {', '.join(FAULTS)}\nCtrl-C stops it.")
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
+    return 0
+
+
+@contextlib.contextmanager
+def _serving(server: Sandbox, port: int) -> Iterator[str]:
+    try:
+        with serving(server.app(), port) as url:
+            yield url
+    except OSError:
+        raise WrongUse(f"Port {port} is taken", remedy="Give another one with --port.") from None
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Where the Dagster UI listens, on loopback.")] = 3000,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, launch nothing.")] = False,
+) -> int:
+    """Open the Dagster UI with its daemon over the data folder, until Ctrl-C.
+
+    After a demo, and with no schools.yaml, the demo's schools and their sandbox iSAMS come with it. Dagster has no
+    log-in of its own: it listens on this machine only; docs/operations.md says how to share it.
+    """
+    with contextlib.ExitStack() as stack:
+        variables = dict(os.environ)
+        file = find_config(config)
+        demo_config = data_dir / DEMO_CONFIG
+        if file is None and demo_config.exists():
+            file = demo_config.resolve()
+            variables |= stack.enter_context(_demo_sandbox(file, data_dir))
+        if file is None:
+            raise WrongUse(
+                "There is no configuration file and no demo",
+                remedy="Run `make demo` first, or copy schools.example.yaml to schools.yaml.",
+            )
+        load_settings(file)
+        home = prepare_home(data_dir)
+        variables |= {
+            "DAGSTER_HOME": str(home),
+            CONFIG_VARIABLE: str(file),
+            DATA_DIR_VARIABLE: str(data_dir.resolve()),
+        }
+        variables |= {name: os.environ[name] for name in ("ISAMS_POSTGRES_URL",) if name in os.environ}
+        module = ["-m", "isams_pipeline.definitions"]
+        web = [sys.executable, "-m", "dagster_webserver", *module, "-h", "127.0.0.1", "-p", str(port)]
+        daemon = [sys.executable, "-m", "dagster._daemon", "run", *module]
+        processes = [stack.enter_context(_process([*web, "--read-only"] if read_only else web, variables, home))]
+        if not read_only:
+            processes.append(stack.enter_context(_process(daemon, variables, home)))
+        address = f"http://127.0.0.1:{port}"
+        with console.status("starting Dagster"):
+            _until_up(address, processes)
+        console.print(f"Dagster UI: [bold]{address}[/]    schools: {file}    Ctrl-C stops it.", soft_wrap=True)
+        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with contextlib.suppress(KeyboardInterrupt):
+            while all(process.poll() is None for process in processes):
+                time.sleep(0.5)
+            console.print("[red]Dagster ended by itself.[/] Its last words are in " + str(home / "logs"))
+            return 1
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+@contextlib.contextmanager
+def _demo_sandbox(config: Path, data_dir: Path) -> Iterator[dict[str, str]]:
+    """The demo's sandbox again, at the address that its schools.yaml names if that is free."""
+    schools = demo_schools()
+    settings = load_settings(config)
+    port = urlsplit(next(iter(settings.schools.values())).isams.url).port or 0
+    server = make_sandbox(schools, system_clock)
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(serving(server.app(), port))
+        except OSError:
+            url = stack.enter_context(serving(server.app()))
+        write_config(
+            config, schools, server, url, str((data_dir / "exports").resolve()), settings.history_from.isoformat()
+        )
+        yield secrets_of(server)
+
+
+@contextlib.contextmanager
+def _process(command: list[str], variables: dict[str, str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own group, its output in a log file, stopped at the end."""
+    logs = home / "logs"
+    logs.mkdir(mode=0o700, exist_ok=True)
+    with (logs / f"{command[2].strip('_.').rpartition('.')[2]}.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603
+            command, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _until_up(address: str, processes: list[subprocess.Popen[bytes]]) -> None:
+    give_up = time.monotonic() + 90
+    while time.monotonic() < give_up and all(process.poll() is None for process in processes):
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{address}/server_info", timeout=2).is_success:
+                return
+        time.sleep(0.3)
+    raise WrongUse(
+        "The Dagster UI did not start", remedy="Look into data/dagster/logs; its port may be taken (--port)."
+    )

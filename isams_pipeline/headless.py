@@ -1,0 +1,95 @@
+"""A school's night now, without the UI: the same Dagster job, in this process, on the same instance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from isams_pipeline.definitions import build_definitions
+from isams_pipeline.delivery.receipts import Outcome, Receipts
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import StorageError
+from isams_pipeline.partitions import Night, key_of
+from isams_pipeline.runs import NIGHT
+from isams_pipeline.storage.state import Delivery
+
+
+@dataclass(frozen=True)
+class NightRun:
+    """How a night's run ended."""
+
+    night: Night
+    outcome: Outcome
+    reason: str | None
+    receipt: Delivery | None
+    notes: tuple[str, ...]
+    """What the run had to say, such as that iSAMS may still answer from its cache."""
+    seconds: float
+    run_id: str
+
+
+class Nightly:
+    """Runs one partner's nightly job."""
+
+    def __init__(self, environment: Environment, instance: dg.DagsterInstance, partner: str) -> None:
+        self._environment = environment
+        self._instance = instance
+        self._job = build_definitions(environment).resolve_job_def(f"{partner}_nightly")
+
+    def run(self, night: Night, *, fresh: bool = False, allow_removals: bool = False) -> NightRun:
+        """Run a night, and say how it ended by its receipt."""
+        started = time.monotonic()
+        result = self._job.execute_in_process(
+            instance=self._instance,
+            partition_key=key_of(night),
+            run_config={
+                "resources": {NIGHT: {"config": {"fresh": fresh, "allow_removals": allow_removals}}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            raise_on_error=False,
+        )
+        seconds = time.monotonic() - started
+        failures = list(_failures(result))
+        receipt = self._receipt(result.run_id)
+        if receipt is not None:
+            outcome, reason = Outcome(receipt.outcome), receipt.reason
+        else:
+            outcome, reason = Outcome.FAILED, " ".join(failures) or "The run ended without a receipt."
+        notes = [*self._said(result.run_id)]
+        if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
+            notes += [f"not part of the export, but failed: {failure}" for failure in failures]
+        return NightRun(night, outcome, reason, receipt, tuple(notes), seconds, result.run_id)
+
+    def _receipt(self, run_id: str) -> Delivery | None:
+        try:
+            return Receipts(self._environment.state).of_run(run_id)
+        except StorageError:
+            return None
+
+    def _said(self, run_id: str) -> Iterator[str]:
+        for entry in self._instance.all_logs(run_id):
+            if not entry.is_dagster_event and entry.user_message.startswith("key "):
+                yield entry.user_message
+
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    """What each failed step said, once."""
+    seen: set[str] = set()
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            text = data.user_failure_data.description
+        else:
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            text = error.message.strip().partition(": ")[2] if error is not None else ""
+        if text and text not in seen:
+            seen.add(text)
+            yield text

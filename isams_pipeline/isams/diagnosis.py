@@ -1,0 +1,106 @@
+"""What is wrong with a school's keys: asked in a way that runs no method and reads nobody's data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.config import ADVISED_CACHE_HOURS, IsamsSettings, KeySettings
+from isams_pipeline.errors import MethodsNotAllocated, PipelineError, UntrustedServer
+from isams_pipeline.isams.batch import BatchClient
+from isams_pipeline.isams.feeds import FEEDS, KNOWN_METHODS
+
+MADE_UP_METHOD = "IsamsPipeline_GetNothing"
+"""No key can have it, so a request that names it is always refused, and nothing runs."""
+_MAX_SKEW = 300
+
+
+@dataclass
+class KeyDiagnosis:
+    """What one key can do, and what a school's administrator should change."""
+
+    key: str
+    reachable: bool = False
+    authorised: bool = False
+    missing: list[str] = field(default_factory=list[str])
+    """Methods that its feeds need and it may not run."""
+    extra: list[str] = field(default_factory=list[str])
+    """Methods that it may run and no feed needs; some partners fail on them."""
+    allowed: int | None = None
+    cache_hours: float = 0
+    encrypted: bool = False
+    skew_seconds: float | None = None
+    advice: list[str] = field(default_factory=list[str])
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the nightly run can use the key."""
+        return self.reachable and self.authorised and not self.missing and not self.extra
+
+
+def diagnose(
+    isams: IsamsSettings, client_for: Callable[[str], BatchClient], clock: Clock
+) -> list[KeyDiagnosis]:
+    """Look at every key of a school."""
+    return [_diagnose(isams.url, name, key, client_for, clock) for name, key in isams.keys.items()]
+
+
+def _diagnose(
+    url: str, name: str, key: KeySettings, client_for: Callable[[str], BatchClient], clock: Clock
+) -> KeyDiagnosis:
+    found = KeyDiagnosis(name, cache_hours=key.cache_hours, encrypted=urlsplit(url).scheme == "https")
+    low, high = ADVISED_CACHE_HOURS
+    try:
+        with client_for(name) as client:
+            error, headers = client.probe([*KNOWN_METHODS, MADE_UP_METHOD])
+    except PipelineError as problem:
+        found.advice.append(str(problem))
+        return found
+    found.reachable = not (isinstance(error, UntrustedServer) or (error is not None and error.retryable))
+    found.skew_seconds = _skew(headers.get("date"), clock())
+    if found.skew_seconds is not None and abs(found.skew_seconds) > _MAX_SKEW:
+        found.advice.append(
+            f"This machine's clock and iSAMS's differ by {abs(found.skew_seconds) / 60:.0f} minutes; set it by NTP."
+        )
+    if isinstance(error, MethodsNotAllocated):
+        found.authorised = True
+        _methods(found, key, error.methods)
+    elif error is None:
+        found.authorised = True
+        found.advice.append("iSAMS did not say which methods the key may run; compare them in iSAMS by eye.")
+    else:
+        found.advice.append(str(error))
+    if not low <= key.cache_hours <= high:
+        found.advice.append(
+            f"cache_hours is {key.cache_hours:g}; set the key's cache expiry in iSAMS to {low} or {high} hours, and "
+            "cache_hours here to the same."
+        )
+    return found
+
+
+def _methods(found: KeyDiagnosis, key: KeySettings, refused: frozenset[str]) -> None:
+    allowed = [m for m in KNOWN_METHODS if m.casefold() not in refused]
+    found.allowed = len(allowed)
+    wanted: set[str] = set()
+    for feed in key.feeds:
+        methods = FEEDS[feed].methods
+        if not any(method in allowed for method in methods):
+            found.missing.append(methods[0])
+        wanted.update(methods)
+    found.extra = [method for method in allowed if method not in wanted]
+    if found.missing:
+        found.advice.append(f"In iSAMS, tick under this key's Batch Methods: {', '.join(found.missing)}.")
+    if found.extra:
+        found.advice.append(f"In iSAMS, untick under this key's Batch Methods: {', '.join(found.extra)}.")
+
+
+def _skew(header: str | None, now: datetime) -> float | None:
+    """Seconds that this machine is ahead of the server."""
+    try:
+        return (now - parsedate_to_datetime(header)).total_seconds() if header else None
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,79 @@
+"""Why is this person (not) in SchoolsBuddy? Pure: the export, the exclusions and iSAMS's tables of a night → answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from isams_pipeline.delivery.export import Export
+from isams_pipeline.rules.split import EXCLUDED
+
+_SOURCES = {"student": ("pupils", "pupil_id"), "contact": ("contacts", "person_id"), "staff": ("staff", "staff_id")}
+_FILES = {
+    "student": ("students.csv", "student_id"),
+    "contact": ("contacts.csv", "contact_id"),
+    "staff": ("staff.csv", "staff_id"),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one person."""
+
+    entity: str
+    id: str
+    included: bool
+    lines: tuple[str, ...]
+    """Links, reasons and warnings, by ids."""
+
+
+def explain(
+    who: str, tables: Mapping[str, pd.DataFrame], export: Export, exclusions: list[dict[str, str]]
+) -> list[Answer]:
+    """Everybody whom an id or an e-mail address means. Empty if iSAMS knows nobody of that id or address."""
+    return [_answer(entity, identifier, export, exclusions) for entity, identifier in _found(who.strip(), tables)]
+
+
+def _found(who: str, tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
+    for entity, (table, key) in _SOURCES.items():
+        frame = tables[table]
+        if "@" in who:
+            fields = frame["email"].fillna("").str.casefold().str.split(r"[\s,;]+", regex=True)
+            matches = frame[[who.casefold() in field for field in fields]]
+        else:
+            matches = frame[frame[key].astype("str") == who]
+        for identifier in matches[key].drop_duplicates():
+            yield entity, str(identifier)
+
+
+def _answer(entity: str, identifier: str, export: Export, exclusions: list[dict[str, str]]) -> Answer:
+    file, key = _FILES[entity]
+    included = any(row[key] == identifier for row in export.rows(file))
+    about = [row for row in exclusions if row["entity"] == entity and row["id"] == identifier]
+    lines = list(_links(entity, identifier, export)) if included else []
+    lines += [f"warning, {row['rule']}: {row['reason']}" for row in about if row["severity"] != EXCLUDED]
+    if not included:
+        reasons = [f"{row['rule']}: {row['reason']}" for row in about if row["severity"] == EXCLUDED]
+        lines = [*(reasons or ["no rule says so: the export was made from other tables than these"]), *lines]
+    return Answer(entity, identifier, included, tuple(lines))
+
+
+def _links(entity: str, identifier: str, export: Export) -> Iterator[str]:
+    def linked(file: str, mine: str, other: str) -> list[str]:
+        return [row[other] for row in export.rows(file) if row[mine] == identifier]
+
+    if entity == "student":
+        contacts = linked("student_contacts.csv", "student_id", "contact_id")
+        yield f"contacts: {', '.join(contacts) or 'none'}"
+        yield f"classes: {', '.join(linked('class_students.csv', 'student_id', 'class_id')) or 'none'}"
+    elif entity == "contact":
+        for row in export.rows("student_contacts.csv"):
+            if row["contact_id"] == identifier:
+                first = ", first contact" if row["first_contact"] == "true" else ""
+                yield f"through student {row['student_id']}{first}"
+    else:
+        yield f"classes: {', '.join(linked('class_staff.csv', 'staff_id', 'class_id')) or 'none'}"
+        tutees = [row["student_id"] for row in export.rows("students.csv") if row["tutor_staff_id"] == identifier]
+        yield f"tutor of {len(tutees)} students"
