@@ -193,7 +193,6 @@ class SchoolsBuddySettings(_Settings):
     medical_fields: tuple[str, ...] = ()
 
 
-
 class PartnersSettings(_Settings):
     """Which partners a school sends data to."""
 
@@ -253,9 +252,7 @@ class Settings(_Settings):
     def _names(cls, schools: dict[str, SchoolSettings]) -> dict[str, SchoolSettings]:
         for name in schools:
             if re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name) is None:
-                raise ValueError(
-                    f"{name!r} cannot name a school here; use lower-case letters, digits, - and _"
-                )
+                raise ValueError(f"{name!r} cannot name a school here; use lower-case letters, digits, - and _")
         return schools
 
     @field_validator("history_from", mode="after")
@@ -269,9 +266,7 @@ class Settings(_Settings):
         """The settings of a school; raises ConfigurationError with the schools there are."""
         if name not in self.schools:
             known = ", ".join(self.schools) or "none"
-            raise ConfigurationError(
-                f"There is no school {name!r}", file=self.file, remedy=f"Configured are: {known}."
-            )
+            raise ConfigurationError(f"There is no school {name!r}", file=self.file, remedy=f"Configured are: {known}.")
         return self.schools[name]
 
     def resolve(self, url: str) -> str:
@@ -366,6 +361,8 @@ def secret_from(variables: Mapping[str, str], name: str, **where: object) -> str
     value = variables.get(name, "").strip()
     if not value:
         raise MissingSecret(
-            f"The environment variable {name} is not set", remedy="Set it to the key and start again.", **where
+            f"The environment variable {name} is not set",
+            remedy="Set it to the key and start again.",
+            **where,
         )
     return value

@@ -36,4 +36,7 @@ def environment_from(
     return Environment(settings, data_dir=Path(data_dir)) if data_dir else Environment(settings)
 
 
-defs = build_definitions(environment_from())
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads, when it loads it: importing this module reads nothing."""
+    return build_definitions(environment_from())

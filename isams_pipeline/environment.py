@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,16 +79,20 @@ class Environment:
         """A client of one key; raises MissingSecret."""
         isams = self.settings.school(school).isams
         settings = isams.keys[key]
-        where = {"school": school, "key": key}
         credential = Credential(
-            secret_from(self.variables, settings.secret, **where),
-            secret_from(self.variables, settings.client_id, **where) if settings.client_id else None,
+            secret_from(self.variables, settings.secret, school=school, key=key),
+            secret_from(self.variables, settings.client_id, school=school, key=key) if settings.client_id else None,
         )
         return BatchClient(
-            isams.url, credential, patience=self.patience, take_turns=self._one_request_at_a_time, **where
+            isams.url,
+            credential,
+            patience=self.patience,
+            take_turns=self._one_request_at_a_time,
+            school=school,
+            key=key,
         )
 
     @contextmanager
-    def _one_request_at_a_time(self, host: str) -> Iterator[None]:
+    def _one_request_at_a_time(self, host: str) -> Generator[None, None, None]:
         with self.locks.hold(f"host {host}", wait=self.lock_wait):
             yield

@@ -63,9 +63,7 @@ class TransientIsamsError(IsamsError):
 
     retryable = True
 
-    def __init__(
-        self, what: str, *, remedy: str = "", retry_after: float | None = None, **where: object
-    ) -> None:
+    def __init__(self, what: str, *, remedy: str = "", retry_after: float | None = None, **where: object) -> None:
         super().__init__(what, remedy=remedy, **where)
         self.retry_after = retry_after
 

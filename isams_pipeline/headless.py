@@ -75,7 +75,6 @@ class Nightly:
                 yield entry.user_message
 
 
-
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     """What each failed step said, once."""
     seen: set[str] = set()

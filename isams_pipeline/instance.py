@@ -46,6 +46,7 @@ def instance_settings(base: str, *, postgres: bool) -> dict[str, Any]:
         "run_monitoring": {"enabled": True, "max_runtime_seconds": MAX_RUN_SECONDS},
         "retention": {"schedule": {"purge_after_days": 90}},
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
     }
 
 

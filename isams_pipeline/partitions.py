@@ -1,4 +1,4 @@
-"""Partitions: night × school."""
+"""Partitions: a night of a school."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any
 
@@ -81,9 +81,7 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
     )
     def night(context: dg.InitResourceContext) -> Generator[NightSession, None, None]:
         config = context.resource_config
-        session = NightSession(
-            environment, fresh=bool(config["fresh"]), allow_removals=bool(config["allow_removals"])
-        )
+        session = NightSession(environment, fresh=bool(config["fresh"]), allow_removals=bool(config["allow_removals"]))
         try:
             yield session
         finally:
@@ -93,7 +91,7 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
 
 
 @contextlib.contextmanager
-def told_to_dagster(environment: Environment) -> Iterator[None]:
+def told_to_dagster(environment: Environment) -> Generator[None, None, None]:
     """Turn errors into failures whose text may stand in the event log.
 
     A transient error asks for another try, a final one does not; an unforeseen one is named by its type and
@@ -107,7 +105,7 @@ def told_to_dagster(environment: Environment) -> Iterator[None]:
         raise dg.Failure(str(error), metadata=_where(error), allow_retries=False) from None
     except (dg.Failure, dg.RetryRequested, dg.DagsterError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, its text must not reach the event log
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"
         raise dg.Failure(

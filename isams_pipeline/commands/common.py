@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,9 +20,7 @@ console = Console(highlight=False)
 School = Annotated[str, typer.Argument(help="A school's name in schools.yaml.", show_default=False)]
 Config = Annotated[
     Path | None,
-    typer.Option(
-        "--config", help="Path of schools.yaml. Else ISAMS_CONFIG, else ./schools.yaml.", show_default=False
-    ),
+    typer.Option("--config", help="Path of schools.yaml. Else ISAMS_CONFIG, else ./schools.yaml.", show_default=False),
 ]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Archive, tables, state, reports and history lie here.")]
 Partner = Annotated[str, typer.Option("--partner", help="Whose export.")]
@@ -51,27 +51,28 @@ def a_date(text: str) -> date:
 
 
 def outcome_table() -> Table:
-    """The table of nights and what they brought."""
-    table = Table(title_justify="left", show_lines=False, pad_edge=False)
-    for name in ("school", "night", "outcome", "file"):
-        table.add_column(name, no_wrap=True)
-    for name in ("added", "changed", "removed", "excluded", "seconds"):
-        table.add_column(name, justify="right")
+    """The table of nights and what they brought; fits a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("school\nnight", "outcome\nseconds", "file"):
+        table.add_column(name, no_wrap=True, vertical="bottom")
+    for name in ("added", "changed", "removed", "excluded"):
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     return table
 
 
 def add_night(table: Table, run: NightRun) -> None:
-    """A night's rows: one a file, the totals of the night in the first."""
-    outcome = f"[{COLOURS[run.outcome]}]{run.outcome.value}[/]"
+    """A night's rows, one a file; school and night, outcome and seconds stand in the first two."""
     changes = run.receipt.changes if run.receipt else {}
-    head = [run.night.school, run.night.date.isoformat(), outcome]
-    seconds = f"{run.seconds:.1f}"
-    if not changes:
-        table.add_row(*head, "-", "", "", "", "", seconds, end_section=True)
-    for at, (name, change) in enumerate(changes.items()):
-        numbers = [_number(change[what]) for what in ("added", "changed", "removed", "excluded")]
-        last = at == len(changes) - 1
-        table.add_row(*(head if at == 0 else ("", "", "")), name, *numbers, seconds if at == 0 else "", end_section=last)
+    left = [run.night.school, run.night.date.isoformat()]
+    middle = [f"[{COLOURS[run.outcome]}]{run.outcome.value}[/]", f"[dim]{run.seconds:.1f} s[/]"]
+    files = [
+        (name, *(_number(change[what]) for what in ("added", "changed", "removed", "excluded")))
+        for name, change in changes.items()
+    ] or [("-", "", "", "", "")]
+    for at, cells in enumerate(zip_longest(left, middle, files)):
+        first, second, rest = cells
+        last = at == max(len(left), len(files)) - 1
+        table.add_row(first or "", second or "", *(rest or ("", "", "", "", "")), end_section=last)
 
 
 def _number(value: int) -> str:

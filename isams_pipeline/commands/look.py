@@ -11,7 +11,16 @@ import typer
 from rich.table import Table
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, Partner, School, a_date, console, known_partner
+from isams_pipeline.commands.common import (
+    DATA_DIR,
+    Config,
+    DataDir,
+    Partner,
+    School,
+    a_date,
+    console,
+    known_partner,
+)
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
@@ -31,7 +40,8 @@ def explain(
     who: Annotated[str, typer.Argument(help="An id or an e-mail address.", show_default=False)],
     partner: Partner = "schoolsbuddy",
     date: Annotated[
-        str | None, typer.Option("--date", help="The night. [default: the latest there is]", show_default=False)
+        str | None,
+        typer.Option("--date", help="The night. [default: the latest there is]", show_default=False),
     ] = None,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
@@ -52,7 +62,15 @@ def explain(
     staged = staged_exports.find(day)
     tables = {
         name: environment.tables.load(
-            StoredTable(SOURCE, name, school, str(day), staged.datasets[name]["sha256"], staged.datasets[name]["rows"], {})
+            StoredTable(
+                SOURCE,
+                name,
+                school,
+                str(day),
+                staged.datasets[name]["sha256"],
+                staged.datasets[name]["rows"],
+                {},
+            )
         )
         for name in ("pupils", "contacts", "staff")
     }
@@ -122,14 +140,16 @@ def _diagnosis(title: str, found: list[KeyDiagnosis]) -> Table:
     return table
 
 
-def _yes(value: bool) -> str:  # noqa: FBT001
+def _yes(value: bool) -> str:
     return "[green]yes[/]" if value else "[red]no[/]"
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="A saved Batch response (XML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, records included.")] = False,
-    show_records: Annotated[bool, typer.Option("--records", help="Print the records too. They are people's data.")] = False,
+    show_records: Annotated[
+        bool, typer.Option("--records", help="Print the records too. They are people's data.")
+    ] = False,
 ) -> int:
     """Look into a saved Batch response: its datasets, what is not known of it, or the error that it is.
 
@@ -140,7 +160,12 @@ def inspect(
     except (OSError, PipelineError) as error:
         text = f"cannot be read: {type(error).__name__}" if isinstance(error, OSError) else str(error)
         if as_json:
-            problem = {"id": type(error).__name__, "title": "Not readable", "description": text, "retryable": False}
+            problem = {
+                "id": type(error).__name__,
+                "title": "Not readable",
+                "description": text,
+                "retryable": False,
+            }
             console.out(json.dumps({"datasets": {}, "unknown": [], "error": problem}, indent=2), highlight=False)
         else:
             console.print(f"[red]{type(error).__name__}[/]: {text}", soft_wrap=True)
@@ -158,7 +183,11 @@ def _print_inspection(found: Inspection, *, show_records: bool) -> None:
         console.print(f"  id           {found.message.id}", markup=False)
         console.print(f"  title        {found.message.title}", markup=False)
         console.print(f"  description  {found.message.description}", markup=False, soft_wrap=True)
-        console.print(f"  a retry helps: {'yes' if found.error.retryable else 'no'}. {found.error}", markup=False, soft_wrap=True)
+        console.print(
+            f"  a retry helps: {'yes' if found.error.retryable else 'no'}. {found.error}",
+            markup=False,
+            soft_wrap=True,
+        )
         return
     table = Table(pad_edge=False)
     table.add_column("dataset")

@@ -39,13 +39,17 @@ def sync(
     school: School,
     partner: Partner = "schoolsbuddy",
     date: Annotated[
-        str | None, typer.Option("--date", help="The night, such as 2026-11-20. [default: today at the school]", show_default=False)
+        str | None,
+        typer.Option(
+            "--date", help="The night, such as 2026-11-20. [default: today at the school]", show_default=False
+        ),
     ] = None,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask iSAMS even within a key's cache hours.")] = False,
     allow_removals: Annotated[
-        bool, typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only.")
+        bool,
+        typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only."),
     ] = False,
 ) -> int:
     """Run a school's night now and print how it ended: delivered, unchanged, refused or failed."""
@@ -89,7 +93,8 @@ def backfill(
             ended[run.outcome] += 1
             reason = "" if run.outcome in GOOD else f"  {run.reason}"
             progress.console.print(
-                f"{night.date}  [{COLOURS[run.outcome]}]{run.outcome.value}[/]  {run.seconds:.1f} s{reason}", soft_wrap=True
+                f"{night.date}  [{COLOURS[run.outcome]}]{run.outcome.value}[/]  {run.seconds:.1f} s{reason}",
+                soft_wrap=True,
             )
             progress.advance(task)
     console.print(", ".join(f"{count} {outcome.value}" for outcome, count in ended.items()))

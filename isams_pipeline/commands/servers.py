@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as wall_time
 from pathlib import Path
@@ -19,15 +19,30 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from isams_pipeline.clock import system_clock
-from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, add_night, console, outcome_table, print_end
+from isams_pipeline.commands.common import (
+    DATA_DIR,
+    Config,
+    DataDir,
+    add_night,
+    console,
+    outcome_table,
+    print_end,
+)
 from isams_pipeline.config import CONFIG_VARIABLE, find_config, load_settings
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.headless import Nightly
+from isams_pipeline.headless import Nightly, NightRun
 from isams_pipeline.instance import open_instance, prepare_home
 from isams_pipeline.partitions import Night
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools, make_sandbox, secrets_of, write_config
@@ -59,9 +74,15 @@ def demo(
     with serving(sandbox.app()) as url:
         environment = _demo_environment(data_dir, schools, sandbox, url, nights[0])
         environment.clock = clock
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         table = outcome_table()
-        runs = []
+        runs: list[NightRun] = []
         console.print(f"A sandbox iSAMS for {' and '.join(schools)}; the nights of {nights[0]} to {nights[-1]}.")
         with open_instance(data_dir) as instance, Progress(*columns, console=console) as progress:
             nightly = Nightly(environment, instance, "schoolsbuddy")
@@ -81,9 +102,15 @@ def demo(
         print_end(run)
     if bad:
         return 1
-    console.print(f"Exports: {_short(data_dir / 'exports')}    What is not in them, and why: {_short(data_dir / 'reports')}")
+    console.print(
+        f"Exports: {_short(data_dir / 'exports')}    What is not in them, and why: {_short(data_dir / 'reports')}"
+    )
     console.print("Now open the same history in the Dagster UI:  [bold]make ui[/]")
     return 0
+
+
+def _exports(data_dir: Path) -> str:
+    return str((data_dir / "exports").resolve())
 
 
 def _short(path: Path) -> str:
@@ -112,7 +139,7 @@ def _demo_environment(
     config = data_dir / DEMO_CONFIG
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     history_from = f"{first.year if first.month >= 9 else first.year - 1}-09-01"  # noqa: PLR2004
-    write_config(config, schools, sandbox, url, str((data_dir / "exports").resolve()), history_from)
+    write_config(config, schools, sandbox, url=url, deliver_to=_exports(data_dir), history_from=history_from)
     return Environment(load_settings(config), data_dir=data_dir, variables={**os.environ, **secrets_of(sandbox)})
 
 
@@ -122,7 +149,12 @@ def sandbox(
     scale: Annotated[float, typer.Option(min=0.5, max=200, help="Make the schools larger.")] = 1,
     cache_hours: Annotated[float, typer.Option(help="How long the keys answer from their cache.")] = 2,
     start: Annotated[
-        str | None, typer.Option("--clock", help="A moment such as 2026-11-20T02:00; the clock goes on from there. [default: now]", show_default=False)
+        str | None,
+        typer.Option(
+            "--clock",
+            help="A moment such as 2026-11-20T02:00; the clock goes on from there. [default: now]",
+            show_default=False,
+        ),
     ] = None,
 ) -> int:
     """Serve a stand-in iSAMS with two made-up schools until Ctrl-C.
@@ -143,10 +175,10 @@ def sandbox(
             config,
             schools,
             server,
-            url,
-            str((data_dir / "exports").resolve()),
-            f"{today.year - 1}-09-01",
-            cache_hours,
+            url=url,
+            deliver_to=_exports(data_dir),
+            history_from=f"{today.year - 1}-09-01",
+            cache_hours=cache_hours,
         )
         console.print(f"Sandbox iSAMS at {url} (see {url}/sandbox). Its keys guard nothing:\n")
         for name, value in secrets_of(server).items():
@@ -160,7 +192,7 @@ def sandbox(
 
 
 @contextlib.contextmanager
-def _serving(server: Sandbox, port: int) -> Iterator[str]:
+def _serving(server: Sandbox, port: int) -> Generator[str, None, None]:
     try:
         with serving(server.app(), port) as url:
             yield url
@@ -209,7 +241,7 @@ def ui(
         with console.status("starting Dagster"):
             _until_up(address, processes)
         console.print(f"Dagster UI: [bold]{address}[/]    schools: {file}    Ctrl-C stops it.", soft_wrap=True)
-        previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        previous = signal.signal(signal.SIGTERM, _leave)
         with contextlib.suppress(KeyboardInterrupt):
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
@@ -219,8 +251,12 @@ def ui(
     return 0
 
 
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)
+
+
 @contextlib.contextmanager
-def _demo_sandbox(config: Path, data_dir: Path) -> Iterator[dict[str, str]]:
+def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], None, None]:
     """The demo's sandbox again, at the address that its schools.yaml names if that is free."""
     schools = demo_schools()
     settings = load_settings(config)
@@ -232,13 +268,20 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Iterator[dict[str, str]]:
         except OSError:
             url = stack.enter_context(serving(server.app()))
         write_config(
-            config, schools, server, url, str((data_dir / "exports").resolve()), settings.history_from.isoformat()
+            config,
+            schools,
+            server,
+            url=url,
+            deliver_to=_exports(data_dir),
+            history_from=settings.history_from.isoformat(),
         )
         yield secrets_of(server)
 
 
 @contextlib.contextmanager
-def _process(command: list[str], variables: dict[str, str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: list[str], variables: dict[str, str], home: Path
+) -> Generator[subprocess.Popen[bytes], None, None]:
     """A process of its own group, its output in a log file, stopped at the end."""
     logs = home / "logs"
     logs.mkdir(mode=0o700, exist_ok=True)

@@ -11,7 +11,14 @@ from typing import Any
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.delivery.export import MANIFEST, Change, CheckResult, Export, ExportFile, compare
-from isams_pipeline.delivery.receipts import LEASE_SECONDS, Address, HeldLease, Outcome, Receipts, holding_lease
+from isams_pipeline.delivery.receipts import (
+    LEASE_SECONDS,
+    Address,
+    HeldLease,
+    Outcome,
+    Receipts,
+    holding_lease,
+)
 from isams_pipeline.delivery.staging import Staged, StagedExports
 from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.storage.folder import Folder
@@ -73,9 +80,7 @@ class Deliverer:
                 self._record(result, {})
             return result
 
-    def _deliver(
-        self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease
-    ) -> Delivered:
+    def _deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease) -> Delivered:
         baseline, baseline_date, lost = self._baseline()
         compared = {
             file.name: compare(file, export.files.get(file.name), baseline.files.get(file.name) if baseline else None)
@@ -224,9 +229,7 @@ class Deliverer:
 
     # --- receipt --------------------------------------------------------------------------------------------
 
-    def _result(
-        self, outcome: Outcome, export: Export, changes: dict[str, dict[str, int]], **said: Any
-    ) -> Delivered:
+    def _result(self, outcome: Outcome, export: Export, changes: dict[str, dict[str, int]], **said: Any) -> Delivered:
         return Delivered(outcome, self.target.location(self.path), export.content_hash, changes, **said)
 
     def _record(self, result: Delivered, manifest: dict[str, Any]) -> None:
@@ -242,5 +245,3 @@ class Deliverer:
             changes=result.changes,
             manifest=manifest,
         )
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -50,7 +50,11 @@ class Receipts:
         with self._state.transaction() as session:
             session.add(
                 Delivery(
-                    partner=address.partner, school=address.school, date=address.date, outcome=outcome.value, **facts
+                    partner=address.partner,
+                    school=address.school,
+                    date=address.date,
+                    outcome=outcome.value,
+                    **facts,
                 )
             )
 
@@ -79,7 +83,9 @@ class Receipts:
     def of_night(self, address: Address) -> Delivery | None:
         """The newest receipt of a night, whatever its outcome."""
         return self._newest(
-            Delivery.partner == address.partner, Delivery.school == address.school, Delivery.date == address.date
+            Delivery.partner == address.partner,
+            Delivery.school == address.school,
+            Delivery.date == address.date,
         )
 
     def removals_were_allowed(self, address: Address, content_hash: str) -> bool:
@@ -165,7 +171,7 @@ def holding_lease(
     *,
     seconds: float = LEASE_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[HeldLease]:
+) -> Generator[HeldLease, None, None]:
     """Hold the lease for a delivery; waits for a holder that may be gone, as long as a lease lasts.
 
     The lease goes by this machine's clock, not by the given one: it is about processes, not about nights.

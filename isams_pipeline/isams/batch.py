@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -100,7 +100,7 @@ class BatchClient:
             follow_redirects=False,
         )
 
-    def __enter__(self) -> BatchClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,7 +162,7 @@ class BatchClient:
             yield from self._checked(response)
 
     @contextlib.contextmanager
-    def _send(self, body: bytes) -> Iterator[httpx.Response]:
+    def _send(self, body: bytes) -> Generator[httpx.Response, None, None]:
         """The response to a request, with every failure of transport as a typed error."""
         try:
             with self._http.stream(
@@ -224,7 +224,7 @@ def request_body(methods: Collection[str]) -> bytes:
 
 
 def _transport_error(error: httpx.HTTPError) -> PipelineError:
-    """httpx's error without its text, which may name the full address."""
+    """Httpx's error without its text, which may name the full address."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -42,9 +42,7 @@ class KeyDiagnosis:
         return self.reachable and self.authorised and not self.missing and not self.extra
 
 
-def diagnose(
-    isams: IsamsSettings, client_for: Callable[[str], BatchClient], clock: Clock
-) -> list[KeyDiagnosis]:
+def diagnose(isams: IsamsSettings, client_for: Callable[[str], BatchClient], clock: Clock) -> list[KeyDiagnosis]:
     """Look at every key of a school."""
     return [_diagnose(isams.url, name, key, client_for, clock) for name, key in isams.keys.items()]
 

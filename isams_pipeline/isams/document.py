@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
-from xml.etree.ElementTree import (  # noqa: S405  # see root_of
+from xml.etree.ElementTree import (  # see root_of
     Element,
     ParseError,
     TreeBuilder,
@@ -64,7 +64,8 @@ def _real_encoding(head: bytes) -> str | None:
 
 def _refuse_dtd(*_: object) -> None:
     raise UnsafeDocument(
-        "The document has a DTD, which iSAMS never sends", remedy="Check that the address is the school's iSAMS."
+        "The document has a DTD, which iSAMS never sends",
+        remedy="Check that the address is the school's iSAMS.",
     )
 
 
@@ -75,9 +76,7 @@ def root_of(head: bytes) -> str:
     """
     head = head.lstrip()
     if not head:
-        raise NotBatchData(
-            "The document is empty", remedy="Ask again; if it stays so, ask the school's iSAMS support."
-        )
+        raise NotBatchData("The document is empty", remedy="Ask again; if it stays so, ask the school's iSAMS support.")
     names: list[str] = []
     parser = expat.ParserCreate(_real_encoding(head))
     parser.StartDoctypeDeclHandler = _refuse_dtd
@@ -205,8 +204,7 @@ def _bound(around: Element, size: int, since_row: int) -> None:
 
 
 _BREAKS_OFF = {
-    expat.errors.codes[name]
-    for name in (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
+    expat.errors.codes[name] for name in (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)
 } | {expat.errors.codes[expat.errors.XML_ERROR_PARTIAL_CHAR]}
 
 

@@ -111,7 +111,7 @@ class NightFetcher:
             self._remember(snapshot, settings.feeds)
 
     def _within_cache_hours(self, key: str) -> list[Snapshot]:
-        """Archived answers that iSAMS would still give from its cache, the newest first; empty if not all feeds are there."""
+        """Archived answers that iSAMS may still give from its cache, newest first; none unless all feeds are there."""
         settings = self._isams.keys[key]
         now = self._clock()
         found = [

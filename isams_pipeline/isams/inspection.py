@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
-from xml.etree.ElementTree import Element  # noqa: S405  # a type; document.py does the parsing
+from xml.etree.ElementTree import Element  # a type; document.py does the parsing
 
 import pandas as pd
 

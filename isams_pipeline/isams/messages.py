@@ -90,9 +90,7 @@ def _by_message(status: int | None, message: Message, said: str, wait: float | N
         case _ if any(word in said for word in _TIMEOUT_WORDS):
             return _timed_out(wait)
         case "unhandledexception":
-            return IsamsError(
-                "iSAMS failed", message=message.id, remedy="Ask iSAMS support with the time of this run."
-            )
+            return IsamsError("iSAMS failed", message=message.id, remedy="Ask iSAMS support with the time of this run.")
         case _ if status in {401, 403}:
             return AccessRefused(
                 "iSAMS refused the request",
@@ -142,7 +140,9 @@ def _by_status(status: int | None, wait: float | None) -> IsamsError:
             return Unavailable("iSAMS is not available", status=status, remedy="It is asked again.", retry_after=wait)
         case 404:
             return RequestRefused(
-                "There is no Batch API at this address", status=status, remedy="Check isams.url in schools.yaml."
+                "There is no Batch API at this address",
+                status=status,
+                remedy="Check isams.url in schools.yaml.",
             )
         case int() if 300 <= status < 400:  # noqa: PLR2004
             return AccessRefused(

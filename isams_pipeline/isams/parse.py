@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import IO, Any
-from xml.etree.ElementTree import Element  # noqa: S405  # a type; document.py does the parsing
+from xml.etree.ElementTree import Element  # a type; document.py does the parsing
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from isams_pipeline.arrow import Array, RecordBatch, pa, pc
 from isams_pipeline.errors import UnsafeDocument, WrongType
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets.declare import Column, DatasetDeclaration, Kind
@@ -190,8 +189,7 @@ def _plans(declarations: Collection[DatasetDeclaration]) -> dict[tuple[str, str]
     for declaration in declarations:
         by_path.setdefault("/".join(declaration.rows.split("/")[:3]), []).append(declaration)
     return {
-        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path)
-        for path, of_path in by_path.items()
+        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path) for path, of_path in by_path.items()
     }
 
 
@@ -207,7 +205,7 @@ class _Rows:
         self._schema = declaration.arrow_schema
         self._repeats_from: int | None = None
         self._waiting: list[list[str | None]] = []
-        self._batches: list[pa.RecordBatch] = []
+        self._batches: list[RecordBatch] = []
         self._done = 0
 
     def add(self, row: list[str | None], container: int = 1) -> None:
@@ -256,7 +254,7 @@ def _merge_repeats(parsed: ParsedTable, first_containers_rows: int) -> None:
     others = [name for name in parsed.declaration.names if name not in key]
     again = frame.loc[repeats]
     earlier = first.loc[list(again[key].itertuples(index=False, name=None)) if len(key) > 1 else again[key[0]]]
-    agrees = pd.Series(True, index=again.index)
+    agrees = pd.Series(data=True, index=again.index)
     for name in others:
         now, before = again[name], earlier[name].set_axis(again.index)
         agrees &= (now.isna() | (now == before).fillna(False)).astype(bool)  # noqa: FBT003
@@ -265,7 +263,7 @@ def _merge_repeats(parsed: ParsedTable, first_containers_rows: int) -> None:
     parsed.frame = frame.drop(index=merged)
 
 
-def _converted(declaration: DatasetDeclaration, col: Column, values: tuple[Any, ...], done: int) -> pa.Array:
+def _converted(declaration: DatasetDeclaration, col: Column, values: tuple[Any, ...], done: int) -> Array:
     """A column's texts as its type; whitespace only is null."""
     trimmed = pc.utf8_trim_whitespace(pa.array(values, pa.string()))
     texts = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
@@ -274,7 +272,8 @@ def _converted(declaration: DatasetDeclaration, col: Column, values: tuple[Any, 
         if (pc.max(pc.utf8_length(texts)).as_py() or 0) > document.MAX_TEXT:
             long = pc.index(pc.greater(pc.utf8_length(texts), document.MAX_TEXT), value=True).as_py()
             raise UnsafeDocument(
-                f"A field is longer than {document.MAX_TEXT} characters", **_place(declaration, col, done + long)
+                f"A field is longer than {document.MAX_TEXT} characters",
+                **_place(declaration, col, done + long),
             )
         return texts
     if kind == "bool":
@@ -292,11 +291,11 @@ def _converted(declaration: DatasetDeclaration, col: Column, values: tuple[Any, 
     )
 
 
-def _place(declaration: DatasetDeclaration, col: Column, at: int) -> dict[str, object]:
+def _place(declaration: DatasetDeclaration, col: Column, at: int) -> dict[str, Any]:
     return {"dataset": declaration.name, "element": f"{declaration.rows}/{col.path}", "row": at + 1}
 
 
-def _converts(convert: Callable[[Any], pa.Array], text: str) -> bool:
+def _converts(convert: Callable[[Any], Array], text: str) -> bool:
     try:
         convert(pa.array([text]))
     except pa.ArrowInvalid:
@@ -313,21 +312,25 @@ _PATTERNS: dict[Kind, str] = {
 }
 
 
-def _to_bool(texts: Any) -> pa.Array:
+def _to_int(texts: Array) -> Array:
+    return pc.cast(texts, pa.int64())
+
+
+def _to_bool(texts: Any) -> Array:
     # An unknown text stays null here: the pattern has refused it before.
     return pc.if_else(pc.is_null(texts), None, pc.is_in(texts, pa.array(["1", "true"])))
 
 
-def _to_date(texts: Any) -> pa.Array:
+def _to_date(texts: Any) -> Array:
     return pc.cast(pc.cast(pc.utf8_slice_codeunits(texts, 0, 10), pa.date32()), pa.timestamp("ms"))
 
 
-def _to_datetime(texts: Any) -> pa.Array:
+def _to_datetime(texts: Any) -> Array:
     return pc.cast(pc.utf8_slice_codeunits(texts, 0, 19), pa.timestamp("ms"))
 
 
-_CONVERTERS: dict[Kind, Callable[[Any], pa.Array]] = {
-    "int": lambda texts: pc.cast(texts, pa.int64()),
+_CONVERTERS: dict[Kind, Callable[[Any], Array]] = {
+    "int": _to_int,
     "bool": _to_bool,
     "date": _to_date,
     "datetime": _to_datetime,
@@ -367,9 +370,7 @@ def _fields(element: Element, prefix: str, depth: int = 0) -> Iterator[tuple[str
         yield f"{prefix}@{name}", value
     for child in element:
         name = f"{prefix}{child.tag}"
-        if len(child) == 0 and not child.attrib:
-            yield name, child.text
-        elif child.get("Legacy") is not None and len(child) == 0:
+        if (len(child) == 0 and not child.attrib) or (child.get("Legacy") is not None and len(child) == 0):
             yield name, child.text
         else:
             if child.text and child.text.strip():

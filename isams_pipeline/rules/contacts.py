@@ -42,7 +42,9 @@ def linked_to_years(links: pd.DataFrame, pupils: pd.DataFrame, years: YearSet | 
     """Keep links to pupils of those year groups; all where `years` is None. The pupils themselves stay."""
     if years is None:
         return Split.by(links, pd.Series(True, index=links.index), rule="contact_years", reason="")  # noqa: FBT003
-    wanted = {int(p) for p, y in zip(pupils["pupil_id"], pupils["year_id"], strict=True) if not pd.isna(y) and int(y) in years}
+    wanted = {
+        int(p) for p, y in zip(pupils["pupil_id"], pupils["year_id"], strict=True) if not pd.isna(y) and int(y) in years
+    }
     keep = links["pupil_id"].isin(wanted)
     return Split.by(links, keep, rule="contact_years", reason="the student's year group is not among contact_years")
 
@@ -69,7 +71,7 @@ def one_per_person(contacts: pd.DataFrame) -> pd.DataFrame:
     ordered = contacts.assign(first_person=contacts["first_person"].fillna(False).astype(bool)).sort_values(  # noqa: FBT003
         ["person_id", "first_person", "entry_id"], ascending=[True, False, True], kind="stable"
     )
-    ordered["email"] = pd.Series(map(first_valid, ordered["email"]), index=ordered.index, dtype="str")
+    ordered["email"] = pd.Series([first_valid(value) for value in ordered["email"]], index=ordered.index, dtype="str")
     people = ordered.drop_duplicates("person_id").copy()
     # groupby.first skips nulls: the first entry that has a valid address.
     emails = ordered.groupby("person_id")["email"].first()
@@ -80,7 +82,9 @@ def one_per_person(contacts: pd.DataFrame) -> pd.DataFrame:
 def one_link_per_pupil(links: pd.DataFrame) -> Split:
     """Of several links between one person and one pupil, keep the first-person entry's, then the lowest entry id's."""
     ordered = links.sort_values(
-        ["pupil_id", "person_id", "first_person", "entry_id"], ascending=[True, True, False, True], kind="stable"
+        ["pupil_id", "person_id", "first_person", "entry_id"],
+        ascending=[True, True, False, True],
+        kind="stable",
     )
     keep = ~ordered.duplicated(["pupil_id", "person_id"])
     return Split.by(ordered, keep, rule="duplicate_link", reason="the same person is linked by another entry too")

@@ -16,7 +16,9 @@ def resolving(frame: pd.DataFrame, column: str, targets: Collection[Any] | pd.Se
     return Split.by(frame, keep, rule="reference", reason=f"{what} is not in the export")
 
 
-def blank_dangling(frame: pd.DataFrame, column: str, targets: Collection[Any], *, what: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def blank_dangling(
+    frame: pd.DataFrame, column: str, targets: Collection[Any], *, what: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Empty the cells of `column` that name something that is not there.
 
     Gives the frame, and the rows whose cell was emptied with `rule` and `reason`.

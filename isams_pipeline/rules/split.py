@@ -23,8 +23,8 @@ class Split:
     @classmethod
     def by(cls, frame: pd.DataFrame, keep: Any, *, rule: str, reason: str | list[str]) -> Split:
         """Split by a boolean column as long as the frame; `reason` is one for all or one for each excluded row."""
-        mask = keep.fillna(False).astype(bool)  # noqa: FBT003
-        excluded = frame[~mask].copy()
+        mask: pd.Series[bool] = keep.fillna(False).astype(bool)  # noqa: FBT003
+        excluded: pd.DataFrame = frame[~mask].copy()
         excluded["rule"] = rule
         excluded["reason"] = reason
         return cls(frame[mask], excluded)

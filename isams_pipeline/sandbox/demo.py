@@ -92,6 +92,7 @@ def write_config(
     path: Path,
     schools: dict[str, DemoSchool],
     sandbox: Sandbox,
+    *,
     url: str,
     deliver_to: str,
     history_from: str,

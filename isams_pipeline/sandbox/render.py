@@ -155,7 +155,7 @@ def _staff_member(school: SchoolDay, member: StaffMember) -> str:
         f"{_element('SchoolEmailAddress', member.email)}<SchoolMobileNumber/><PersonalMobileNumber/>"
         f"{_element('TeachingStaff', int(member.teaching))}"
         f'<Roles><Role Id="5"><Name>{"Teacher" if member.teaching else "Office"}</Name></Role>'
-        f'{"<Role Id=" + chr(34) + "6" + chr(34) + "><Name>Head of year</Name></Role>" if member.id % 5 == 0 else ""}'
+        f"{'<Role Id=' + chr(34) + '6' + chr(34) + '><Name>Head of year</Name></Role>' if member.id % 5 == 0 else ''}"
         f'</Roles><Divisions><Division Id="3"><Name>Senior</Name></Division></Divisions></StaffMember>'
     )
 

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -188,7 +188,10 @@ class Sandbox:
         school = self.schools.get(request.path_params["school"])
         form = await _form(request)
         for key in school.keys if school else []:
-            if key.client_secret and (key.guid, key.client_secret) == (form.get("client_id"), form.get("client_secret")):
+            if key.client_secret and (key.guid, key.client_secret) == (
+                form.get("client_id"),
+                form.get("client_secret"),
+            ):
                 token = secrets.token_urlsafe()
                 self._tokens[token] = key.guid
                 return JSONResponse({"access_token": token, "expires_in": 3600, "token_type": "Bearer"})
@@ -270,6 +273,8 @@ async def _refusal(kind: str | None) -> Response | None:
             return Response("<Report><Row/></Report>", media_type="text/xml")
         case "slow":
             await asyncio.sleep(2)
+        case _:
+            pass
     return None
 
 
@@ -301,7 +306,9 @@ def _data(request: Request, content: bytes, kind: str | None) -> Response:
         return StreamingResponse(halves(), media_type="text/xml", headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(
-            gzip.compress(content, compresslevel=1), media_type="text/xml", headers={"Content-Encoding": "gzip"}
+            gzip.compress(content, compresslevel=1),
+            media_type="text/xml",
+            headers={"Content-Encoding": "gzip"},
         )
     return Response(content, media_type="text/xml")
 
@@ -355,7 +362,7 @@ def _filters_required(method: str) -> Response:
 
 
 @contextlib.contextmanager
-def serving(app: Callable[..., Any], port: int = 0) -> Iterator[str]:
+def serving(app: Callable[..., Any], port: int = 0) -> Generator[str, None, None]:
     """Serve an ASGI application on loopback, on a thread; gives its address."""
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical", lifespan="off", ws="none")
     server = uvicorn.Server(config)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import IO, Any
@@ -56,7 +56,7 @@ class SnapshotArchive:
         self._folder = folder
 
     @contextlib.contextmanager
-    def receive(self, school: str) -> Iterator[Receiving]:
+    def receive(self, school: str) -> Generator[Receiving, None, None]:
         """Somewhere to stream an answer to; nothing stays unless it is filed."""
         with self._folder.incoming(f"{school}/objects/incoming") as incoming:
             yield Receiving(incoming)
@@ -117,14 +117,15 @@ class SnapshotArchive:
     def _read(self, path: str) -> Snapshot:
         value: dict[str, Any] = self._folder.read_json(path)
         try:
-            return Snapshot(**{**value, "methods": tuple(value["methods"])})
+            value["methods"] = tuple(value["methods"])
+            return Snapshot(**value)
         except (TypeError, KeyError):
             raise StorageError(
                 "Not a snapshot's note", file=self._folder.location(path), remedy="Restore it from a backup."
             ) from None
 
     @contextlib.contextmanager
-    def open(self, snapshot: Snapshot) -> Iterator[IO[bytes]]:
+    def open(self, snapshot: Snapshot) -> Generator[IO[bytes], None, None]:
         """The bytes as they came; reading to the end proves them against their hash."""
         path = f"{snapshot.school}/objects/{snapshot.sha256}.xml.zst"
         where = self._folder.location(path)

@@ -8,12 +8,12 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
+from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from isams_pipeline.errors import PipelineError, StorageError
 
@@ -37,18 +37,10 @@ class Folder:
     StorageError that names the folder and the file.
     """
 
-    def __init__(self, url: str | os.PathLike[str], **options: Any) -> None:
+    def __init__(self, url: str | os.PathLike[str], *, inside: tuple[Any, str] | None = None) -> None:
         self.url = os.fspath(url)
-        try:
-            fs, root = fsspec.core.url_to_fs(self.url, **options)  # pyright: ignore[reportUnknownMemberType]
-        except (ImportError, ValueError) as error:
-            raise StorageError(
-                f"There is no way to write to {_without_secrets(self.url)}: {type(error).__name__}",
-                remedy="Check the URL; some kinds need an extra package (docs/configuration.md lists them).",
-            ) from None
-        self._fs: Any = fs
-        self._root: str = str(root).rstrip("/")
-        self.is_local = isinstance(fs, LocalFileSystem)
+        self._fs, self._root = inside or _opened(self.url)
+        self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def __str__(self) -> str:
         return _without_secrets(self.url)
@@ -58,22 +50,19 @@ class Folder:
 
     def child(self, path: str) -> Folder:
         """The same place, one or more levels down."""
-        inner = Folder.__new__(Folder)
-        inner.url = f"{self.url.rstrip('/')}/{path}"
-        inner._fs, inner._root, inner.is_local = self._fs, self._at(path), self.is_local
-        return inner
+        return Folder(f"{self.url.rstrip('/')}/{path}", inside=(self._fs, self._at(path)))
 
     def location(self, path: str) -> str:
         """The path as a person would look for it."""
         return f"{_without_secrets(self.url).rstrip('/')}/{path}"
 
     @contextlib.contextmanager
-    def _guarded(self, doing: str, path: str) -> Iterator[None]:
+    def _guarded(self, doing: str, path: str) -> Generator[None, None, None]:
         try:
             yield
         except PipelineError:
             raise
-        except Exception as error:  # every store has its own
+        except Exception as error:  # noqa: BLE001  # every store has errors of its own
             number = error.errno if isinstance(error, OSError) else None
             remedy = _REMEDIES.get(number or 0, "Check that the place exists and may be written.")
             name = errno.errorcode.get(number, "") if number else type(error).__name__
@@ -91,7 +80,7 @@ class Folder:
             folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
     @contextlib.contextmanager
-    def incoming(self, path: str = "") -> Iterator[Incoming]:
+    def incoming(self, path: str = "") -> Generator[Incoming, None, None]:
         """A new file under a temporary name; `publish` it, or it is gone at the end."""
         beside = path.rpartition("/")[0]
         name = f".incoming-{uuid.uuid4().hex}"
@@ -221,6 +210,19 @@ class Incoming(io.RawIOBase):
             self._handle.close()
         with contextlib.suppress(Exception):
             self._folder.remove(self.temporary)
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path within it."""
+    opening: Any = fsspec.core
+    try:
+        fs, root = opening.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise StorageError(
+            f"There is no way to write to {_without_secrets(url)}: {type(error).__name__}",
+            remedy="Check the URL; some kinds need an extra package (docs/configuration.md lists them).",
+        ) from None
+    return fs, str(root).rstrip("/")
 
 
 def _without_secrets(url: str) -> str:

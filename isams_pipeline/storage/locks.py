@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import filelock
@@ -26,14 +26,14 @@ class Locks:
         self._engine = engine
 
     @contextlib.contextmanager
-    def hold(self, name: str, *, wait: float) -> Iterator[None]:
+    def hold(self, name: str, *, wait: float) -> Generator[None, None, None]:
         """Hold a lock; raises SchoolBusy if it is not free within `wait` seconds."""
         manager = self._in_postgres(name, wait) if self._engine is not None else self._in_file(name, wait)
         with manager:
             yield
 
     @contextlib.contextmanager
-    def _in_file(self, name: str, wait: float) -> Iterator[None]:
+    def _in_file(self, name: str, wait: float) -> Generator[None, None, None]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / (re.sub(r"[^a-z0-9_.-]", "_", name.lower()) + ".lock")
         # Not thread-local: Dagster may let go on another thread than the one that took it.
@@ -48,7 +48,7 @@ class Locks:
             lock.release()
 
     @contextlib.contextmanager
-    def _in_postgres(self, name: str, wait: float) -> Iterator[None]:
+    def _in_postgres(self, name: str, wait: float) -> Generator[None, None, None]:
         assert self._engine is not None
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         give_up = time.monotonic() + wait

@@ -101,9 +101,7 @@ class TableStore:
         earlier = [name for name in names if name.endswith(".json") and name[:-5] < night.isoformat()]
         return self.find(source, dataset, school, date.fromisoformat(earlier[-1][:-5])) if earlier else None
 
-    def rows_of_nights_before(
-        self, source: str, dataset: str, school: str, night: date, *, nights: int
-    ) -> list[int]:
+    def rows_of_nights_before(self, source: str, dataset: str, school: str, night: date, *, nights: int) -> list[int]:
         """Row counts of up to so many earlier nights, the newest first."""
         names = self._folder.names(f"{source}/{dataset}/{school}")
         earlier = [name[:-5] for name in names if name.endswith(".json") and name[:-5] < night.isoformat()]

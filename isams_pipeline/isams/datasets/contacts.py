@@ -6,8 +6,10 @@ from isams_pipeline.isams.datasets.declare import Dataset, column
 
 
 class Contacts(Dataset):
-    """Parents, guardians and others linked to pupils. One row per contact entry: a person may have several, and
-    joint entries may share a number."""
+    """Parents, guardians and others linked to pupils.
+
+    One row per contact entry: a person may have several, and joint entries may share a number.
+    """
 
     feed = "contacts"
     rows = "PupilManager/Contacts/Contact"
@@ -35,7 +37,9 @@ class Contacts(Dataset):
     mail_merge_all: bool | None = column("MailMergeAll", "Ticked for All Merges")
     mail_merge_correspondence: bool | None = column("CorrespondenceMailMerge", "Ticked for Correspondence")
     parental_responsibility: str | None = column(
-        "ParentalResponsibility", "Yes, No, or Default: as its contact type says (element name inferred)", personal=True
+        "ParentalResponsibility",
+        "Yes, No, or Default: as its contact type says (element name inferred)",
+        personal=True,
     )
 
 

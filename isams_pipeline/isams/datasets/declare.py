@@ -1,5 +1,8 @@
-"""How a dataset is declared: once, as a class. The parser, dtypes, validation, Dagster's column schema, the docs
-page and the list of personal columns all come from that one place."""
+"""How a dataset is declared: once, as a class.
+
+The parser, dtypes, validation, Dagster's column schema, the docs page and the list of personal columns all come
+from that one place.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+
+from isams_pipeline.arrow import DataType, Schema, Table, pa
 
 Kind = Literal["int", "str", "bool", "date", "datetime"]
 
 _KINDS: dict[type, Kind] = {int: "int", str: "str", bool: "bool", date: "date", datetime: "datetime"}
-_ARROW: dict[Kind, pa.DataType] = {
+_ARROW: dict[Kind, DataType] = {
     "int": pa.int64(),
     "str": pa.string(),
     "bool": pa.bool_(),
@@ -62,9 +66,7 @@ class Column:
     description: str
 
 
-def column(
-    path: str, description: str, *, key: bool = False, personal: bool = False, many: bool = False
-) -> Any:
+def column(path: str, description: str, *, key: bool = False, personal: bool = False, many: bool = False) -> Any:
     """A column, by its path within the row's element."""
     return _Given(path, description, key, personal, many)
 
@@ -115,11 +117,11 @@ class DatasetDeclaration:
         return "/".join(self.rows.split("/")[:2])
 
     @cached_property
-    def arrow_schema(self) -> pa.Schema:
+    def arrow_schema(self) -> Schema:
         """The Arrow types of all columns."""
         return pa.schema([pa.field(c.name, _ARROW[c.kind]) for c in self.columns])
 
-    def to_pandas(self, table: pa.Table) -> pd.DataFrame:
+    def to_pandas(self, table: Table) -> pd.DataFrame:
         """An Arrow table of this dataset as a frame with its dtypes."""
         frame: pd.DataFrame = table.to_pandas(types_mapper=_FROM_ARROW.get)
         return frame

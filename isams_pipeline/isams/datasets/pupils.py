@@ -58,8 +58,10 @@ class Siblings(Dataset):
 
 
 class Health(Dataset):
-    """Health records, by an optional key. One row per field of a record; the feed's shape is unknown, so every
-    field is passed through as name and value."""
+    """Health records, by an optional key.
+
+    One row per field of a record; the feed's shape is unknown, so every field is passed through as name and value.
+    """
 
     feed = "medical"
     rows = "PupilManager"

@@ -26,19 +26,14 @@ _STILL_THERE = 0.2
 
 def checks_of(declaration: DatasetDeclaration) -> dict[str, str]:
     """Name and meaning of each blocking rule of a dataset."""
-    return (
-        CHECKS
-        | (NOT_EMPTY if declaration.must_have_rows else {})
-        | (SAME_SCHOOL if declaration.identity else {})
-    )
+    return CHECKS | (NOT_EMPTY if declaration.must_have_rows else {}) | (SAME_SCHOOL if declaration.identity else {})
 
 
 @cache
 def schema_of(declaration: DatasetDeclaration) -> pa.DataFrameSchema:
     """The pandera schema of a dataset."""
     columns = {
-        c.name: pa.Column(PANDAS[c.kind], nullable=c.nullable, description=c.description)
-        for c in declaration.columns
+        c.name: pa.Column(PANDAS[c.kind], nullable=c.nullable, description=c.description) for c in declaration.columns
     }
     return pa.DataFrameSchema(columns, strict=True, ordered=True, name=declaration.name)
 
@@ -48,7 +43,7 @@ def check_schema(declaration: DatasetDeclaration, frame: pd.DataFrame) -> None:
     try:
         schema_of(declaration).validate(frame, lazy=True)
     except SchemaErrors as errors:
-        cases = errors.failure_cases
+        cases: pd.DataFrame = getattr(errors, "failure_cases")  # noqa: B009  # pandera does not type it
         first = cases.iloc[0]
         name = str(first["failure_case"] if pd.isna(first["column"]) else first["column"])
         rows = [int(row) for row in cases.loc[cases["column"] == name, "index"].dropna()]

@@ -1,14 +1,14 @@
 """SchoolsBuddy's assets: the export, what is not in it, and its delivery."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
 from isams_pipeline.config import SchoolsBuddySettings
-from isams_pipeline.delivery.deliver import Deliverer, Delivered
+from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, few, to_csv
 from isams_pipeline.delivery.export import ExportFile as File
 from isams_pipeline.delivery.receipts import Address, Outcome
@@ -70,7 +70,10 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
         name="schoolsbuddy_export",
         specs=[
             dg.AssetSpec(
-                EXPORT, description="SchoolsBuddy's files of a night, staged for the gate.", kinds={"csv"}, **common
+                EXPORT,
+                description="SchoolsBuddy's files of a night, staged for the gate.",
+                kinds={"csv"},
+                **common,
             ),
             dg.AssetSpec(
                 EXCLUSIONS,
@@ -105,8 +108,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 asset_key=EXPORT,
                 metadata=_export_metadata(built, staged),
                 check_results=[
-                    checks.verdict(result, EXPORT)
-                    for result in check_export(built.export, has_campuses=has_campuses)
+                    checks.verdict(result, EXPORT) for result in check_export(built.export, has_campuses=has_campuses)
                 ],
             )
             yield dg.MaterializeResult(
@@ -141,14 +143,19 @@ def _export_metadata(built: Built, staged: Staged) -> dict[str, Any]:
     rows = {name: len(built.export.rows(name)) for name in built.export.files}
     return {
         "content_hash": staged.content_hash,
-        "files": dg.MetadataValue.md(_table(("file", "rows", "excluded"), [(n, r, staged.excluded.get(n, 0)) for n, r in rows.items()])),
+        "files": dg.MetadataValue.md(
+            _table(("file", "rows", "excluded"), [(n, r, staged.excluded.get(n, 0)) for n, r in rows.items()])
+        ),
         **{f"rows {name}": count for name, count in rows.items()},
     }
 
 
 def _by_rule(exclusions: pd.DataFrame) -> str:
     counts = exclusions.groupby(["entity", "rule", "severity"]).size()
-    return _table(("entity", "rule", "severity", "count"), [(*index, count) for index, count in counts.items()])
+    return _table(
+        ("entity", "rule", "severity", "count"),
+        [(*cast("tuple[str, ...]", index), count) for index, count in counts.items()],
+    )
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -184,9 +191,11 @@ def _delivery(environment: Environment) -> dg.AssetsDefinition:
                 if guard is not None:
                     yield checks.verdict(guard, DELIVERY)
                 raise dg.Failure(
-                    f"{result.outcome}: {result.reason}", metadata={"outcome": result.outcome.value}, allow_retries=False
+                    f"{result.outcome}: {result.reason}",
+                    metadata={"outcome": result.outcome.value},
+                    allow_retries=False,
                 )
-            context.log.info(f"{result.outcome}: {result.target}")
+            context.log.info("%s: %s", result.outcome.value, result.target)
             yield dg.MaterializeResult(
                 metadata=_delivery_metadata(result),
                 check_results=[checks.verdict(guard, DELIVERY)] if guard else [],
@@ -213,7 +222,11 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
         run_id=run_id,
         max_removed=settings.max_removed,
         allow_removals=allow_removals,
-    ).deliver(staged, export, [*check_export(export, has_campuses=has_campuses), _datasets(environment, night, staged)])
+    ).deliver(
+        staged,
+        export,
+        [*check_export(export, has_campuses=has_campuses), _datasets(environment, night, staged)],
+    )
 
 
 def _datasets(environment: Environment, night: Night, staged: Staged) -> CheckResult:
@@ -242,5 +255,3 @@ def _delivery_metadata(result: Delivered) -> dict[str, Any]:
         "compared_with": result.baseline or "nothing: this is the first delivery",
         "changes": dg.MetadataValue.md(_table(("file", "added", "changed", "removed", "excluded"), rows)),
     }
-
-

@@ -1,4 +1,4 @@
-"""Why is this person (not) in SchoolsBuddy? Pure: the export, the exclusions and iSAMS's tables of a night → answers."""
+"""Why is this person (not) in SchoolsBuddy? Pure: an export, its exclusions and iSAMS's tables → answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import pandas as pd
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.rules.split import EXCLUDED
 
-_SOURCES = {"student": ("pupils", "pupil_id"), "contact": ("contacts", "person_id"), "staff": ("staff", "staff_id")}
+_SOURCES = {
+    "student": ("pupils", "pupil_id"),
+    "contact": ("contacts", "person_id"),
+    "staff": ("staff", "staff_id"),
+}
 _FILES = {
     "student": ("students.csv", "student_id"),
     "contact": ("contacts.csv", "contact_id"),

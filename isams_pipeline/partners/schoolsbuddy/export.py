@@ -77,7 +77,9 @@ def build(
 
     # Uniqueness comes last, among those whom every other rule kept.
     contacts = out.take(
-        "contact", unique_emails(contacts, "person_id", entity="contact", first_if="first_person"), "person_id"
+        "contact",
+        unique_emails(contacts, "person_id", entity="contact", first_if="first_person"),
+        "person_id",
     )
     staff = out.take("staff", unique_emails(staff, "staff_id", entity="staff"), "staff_id")
     pupils = _without_shared_emails(pupils, out)
@@ -89,7 +91,7 @@ def build(
 
     years = named_with_campus(tables["years"], campuses)
     houses = _houses(tables, staff, out)
-    students = _students(pupils, tables["forms"], years, houses, staff, out)
+    students = _students(pupils, forms=tables["forms"], years=years, houses=houses, staff=staff, out=out)
     classes = _classes(tables, years, out)
     frames: dict[str, pd.DataFrame] = {
         "students.csv": students,
@@ -164,9 +166,7 @@ def _by_person(exclusions: pd.DataFrame, kept: set[int]) -> pd.DataFrame:
 def _links(links: pd.DataFrame, contacts: pd.DataFrame) -> pd.DataFrame:
     # A link whose contact is out needs no exclusion of its own: the contact has one.
     kept = links[links["person_id"].isin(contacts["person_id"])]
-    return kept.rename(
-        columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"}
-    )
+    return kept.rename(columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"})
 
 
 # --- students ---------------------------------------------------------------------------------------------
@@ -189,6 +189,7 @@ def _without_shared_emails(pupils: pd.DataFrame, out: Exclusions) -> pd.DataFram
 
 def _students(
     pupils: pd.DataFrame,
+    *,
     forms: pd.DataFrame,
     years: pd.DataFrame,
     houses: pd.DataFrame,
@@ -265,9 +266,7 @@ def _class_students(
     return members.drop_duplicates(list(pair)).rename(columns={"set_id": "class_id", "pupil_id": "student_id"})
 
 
-def _class_staff(
-    teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFrame, out: Exclusions
-) -> pd.DataFrame:
+def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
     pair = ("set_id", "staff_id")
     teachers = out.take("class_staff", resolving(teachers, "set_id", classes["class_id"], what="the class"), pair)
     teachers = out.take("class_staff", resolving(teachers, "staff_id", staff["staff_id"], what="the teacher"), pair)
@@ -277,15 +276,11 @@ def _class_staff(
     return teachers.rename(columns={"set_id": "class_id"})
 
 
-def _medical(
-    health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...], out: Exclusions
-) -> pd.DataFrame:
+def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...], out: Exclusions) -> pd.DataFrame:
     wanted = {name.strip().casefold() for name in fields}
     chosen = health[health["field"].str.casefold().isin(wanted) & health["value"].notna()]
     by_school_id = _lookup(pupils, "school_id", "pupil_id")
-    chosen = chosen.assign(
-        student_id=chosen["pupil_id"].fillna(chosen["school_id"].map(by_school_id).astype("Int64"))
-    )
+    chosen = chosen.assign(student_id=chosen["pupil_id"].fillna(chosen["school_id"].map(by_school_id).astype("Int64")))
     split = resolving(chosen, "student_id", pupils["pupil_id"], what="the student")
     out.take("medical", split, ["record", "position"])
     return split.kept.drop_duplicates(["student_id", "field", "value"])
@@ -296,6 +291,6 @@ def _values(frame: pd.DataFrame, column: str) -> set[Any]:
 
 
 def _lookup(frame: pd.DataFrame, key: str, value: str) -> dict[Any, Any]:
-    """key → value, the first where a key occurs twice."""
+    """Key → value, the first where a key occurs twice."""
     known = frame.dropna(subset=[key]).drop_duplicates(key)
     return dict(zip(known[key], known[value], strict=True))

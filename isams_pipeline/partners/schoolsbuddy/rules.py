@@ -21,7 +21,10 @@ def check_export(export: Export, *, has_campuses: bool) -> list[CheckResult]:
     results = check_files(export, FILES)
     if not results[0].passed:
         unread = ("the files cannot be compared before their columns are right",)
-        return [*results, *(CheckResult(name, unread) for name in CHECKS if name not in {r.name for r in results})]
+        return [
+            *results,
+            *(CheckResult(name, unread) for name in CHECKS if name not in {r.name for r in results}),
+        ]
     return [*results, _references(export), _emails(export), _years(export, has_campuses=has_campuses)]
 
 

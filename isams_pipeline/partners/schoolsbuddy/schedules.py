@@ -19,9 +19,9 @@ HOUR = 2
 
 def schoolsbuddy_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
     """All of iSAMS's datasets, then the export and its delivery, in one process."""
-    return dg.define_asset_job(
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         JOB,
-        selection=dg.AssetSelection.groups(GROUP, PARTNER),
+        selection=dg.AssetSelection.groups(GROUP, PARTNER),  # pyright: ignore[reportUnknownMemberType]
         partitions_def=nights_of(settings),
         description="A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.",
         # One process: the steps are short, a snapshot is fetched and parsed once for all of them, and iSAMS gets
@@ -30,9 +30,7 @@ def schoolsbuddy_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def schoolsbuddy_schedules(
-    settings: Settings, job: dg.UnresolvedAssetJobDefinition
-) -> list[dg.ScheduleDefinition]:
+def schoolsbuddy_schedules(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use, on from the start, one run for each school."""
     by_zone: dict[str, list[str]] = {}
     for name, school in settings.schools.items():
@@ -42,7 +40,7 @@ def schoolsbuddy_schedules(
 
 
 def _schedule(zone: str, schools: list[str], job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    @dg.schedule(
+    @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
         name=f"{JOB}_{re.sub(r'[^a-z0-9]+', '_', zone.lower()).strip('_')}",
         job=job,
         cron_schedule=f"0 {HOUR} * * *",

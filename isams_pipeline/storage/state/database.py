@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,9 @@ class StateDatabase:
     def __init__(self, engine: Engine, locks: Locks) -> None:
         self.engine = engine
         self._sessions = sessionmaker(engine, expire_on_commit=False)
-        with _explained():
-            # Two processes may open a new database at once.
-            with locks.hold("state-migrations", wait=60):
-                self._migrate()
+        # Two processes may open a new database at once.
+        with _explained(), locks.hold("state-migrations", wait=60):
+            self._migrate()
 
     @classmethod
     def open(cls, data_dir: Path, postgres: str | None) -> StateDatabase:
@@ -64,7 +63,7 @@ class StateDatabase:
             command.upgrade(config, "head")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self) -> Generator[Session, None, None]:
         """A session that commits at the end, or leaves everything as it was."""
         with _explained(), self._sessions.begin() as session:
             yield session
@@ -84,7 +83,9 @@ def make_engine(data_dir: Path, postgres: str | None) -> Engine:
         with contextlib.suppress(OSError):
             file.touch(mode=0o600)
     engine = create_engine(
-        f"sqlite:///{file}", connect_args={"timeout": 30}, execution_options={"schema_translate_map": {SCHEMA: None}}
+        f"sqlite:///{file}",
+        connect_args={"timeout": 30},
+        execution_options={"schema_translate_map": {SCHEMA: None}},
     )
     event.listen(engine, "connect", _no_implicit_transactions)
     event.listen(engine, "begin", _begin_immediate)
@@ -102,7 +103,7 @@ def _begin_immediate(connection: Any) -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _explained() -> Generator[None, None, None]:
     try:
         yield
     except SQLAlchemyError as error:
