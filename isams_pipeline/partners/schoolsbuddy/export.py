@@ -202,17 +202,17 @@ def _students(
         return frame
 
     students = noted(blank_dangling(pupils, "year_id", _values(years, "year_id"), what="the year group"))
-    students["year_group"] = students["year_id"].map(_lookup(years, "year_id", "name"))
+    students["year_group"] = _mapped(students["year_id"], _lookup(years, "year_id", "name"))
     # Forms have no file of their own, so a form that is not in the source's list keeps the pupil's word for it.
-    students["form"] = students["form_id"].map(_lookup(forms, "form_id", "name")).fillna(students["form_id"])
+    students["form"] = _mapped(students["form_id"], _lookup(forms, "form_id", "name")).fillna(students["form_id"])
     for kind in ("academic", "boarding"):
         of_kind = houses[houses["type"] == kind]
         by_name = {name.casefold(): name for name in of_kind["name"].dropna()}
         column = f"{kind}_house"
-        names = students[f"{column}_id"].map(_lookup(of_kind, "house_id", "name"))
-        spelt = students[column].str.casefold().map(by_name)
-        students[f"{column}_given"] = students[column].fillna(students[f"{column}_id"].astype("str"))
-        students[column] = names.fillna(spelt).fillna(students[f"{column}_given"]).astype("str")
+        by_id = _mapped(students[f"{column}_id"], _lookup(of_kind, "house_id", "name"))
+        by_spelling = _mapped(students[column].str.casefold(), by_name)
+        given = students[column].fillna(students[f"{column}_id"].astype("str"))
+        students[column] = by_id.fillna(by_spelling).fillna(given)
         students = noted(blank_dangling(students, column, _values(of_kind, "name"), what=f"the {kind} house"))
     codes = _lookup(staff, "user_code", "staff_id")
     unknown = students["tutor_user_code"].notna() & ~students["tutor_user_code"].isin(list(codes))
@@ -252,8 +252,8 @@ def _classes(tables: Mapping[str, pd.DataFrame], years: pd.DataFrame, out: Exclu
         sets, dangling = blank_dangling(sets, column, targets, what=what)
         out.take("class", Split(sets, dangling), "set_id", severity=WARNING)
     return sets.assign(
-        subject=sets["subject_id"].map(_lookup(subjects, "subject_id", "name")).astype("str"),
-        year_group=sets["year_id"].map(_lookup(years, "year_id", "name")).astype("str"),
+        subject=_mapped(sets["subject_id"], _lookup(subjects, "subject_id", "name")),
+        year_group=_mapped(sets["year_id"], _lookup(years, "year_id", "name")),
     ).rename(columns={"set_id": "class_id"})
 
 
@@ -284,6 +284,11 @@ def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...]
     split = resolving(chosen, "student_id", pupils["pupil_id"], what="the student")
     out.take("medical", split, ["record", "position"])
     return split.kept.drop_duplicates(["student_id", "field", "value"])
+
+
+def _mapped(series: pd.Series[Any], lookup: Mapping[Any, Any]) -> pd.Series[Any]:
+    """Texts by a lookup. An empty lookup would make pandas think of numbers."""
+    return series.map(lookup).astype("str")
 
 
 def _values(frame: pd.DataFrame, column: str) -> set[Any]:

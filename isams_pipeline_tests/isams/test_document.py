@@ -1,0 +1,118 @@
+"""What comes from outside is read with every bound in place."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isams_pipeline.errors import DocumentError, NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
+from isams_pipeline.isams import document
+from isams_pipeline.isams.datasets import DATASETS
+from isams_pipeline.isams.parse import parse
+from isams_pipeline.sandbox.server import error_document
+
+TABLES = [d for d in DATASETS.values() if not d.free_form]
+
+
+def read(data: bytes) -> None:
+    parse(io.BytesIO(data), TABLES)
+
+
+def pupil(inner: str) -> bytes:
+    row = f'<Pupil Id="1">{inner}</Pupil><Pupil Id="2"/>'
+    return f"<iSAMS><PupilManager><CurrentPupils>{row}</CurrentPupils></PupilManager></iSAMS>".encode()
+
+
+def test_empty_document():
+    with pytest.raises(NotBatchData, match="empty"):
+        read(b"  \n")
+
+
+def test_not_xml():
+    with pytest.raises(NotBatchData, match="not XML"):
+        read(b"Log in, please")
+
+
+def test_html_log_in_page():
+    with pytest.raises(DocumentError):
+        read(b"<!doctype html><html><body>Log in</body></html>")
+
+
+def test_wrong_root():
+    with pytest.raises(NotBatchData, match="another root element"):
+        read(b"<Report><Row/></Report>")
+
+
+def test_message_in_the_place_of_data():
+    with pytest.raises(NotBatchData, match="error message"):
+        read(error_document("InvalidApiKey", "Invalid API Key", "The API key is invalid."))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_truncated(share: float):
+    whole = pupil("<Forename>Ada</Forename>" * 50)
+    with pytest.raises(TruncatedAnswer, match="breaks off"):
+        read(whole[: int(len(whole) * share)])
+
+
+def test_billion_laughs_is_refused_before_anything_expands():
+    lols = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    bomb = f'<!DOCTYPE iSAMS [<!ENTITY l0 "lol">{lols}]><iSAMS><A><B><C>&l9;</C></B></A></iSAMS>'
+    with pytest.raises(UnsafeDocument, match="DTD"):
+        read(bomb.encode())
+
+
+def test_external_entity_is_not_fetched(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("do not read me")
+    for dtd in (f'[<!ENTITY x SYSTEM "file://{secret}">]', f'SYSTEM "file://{secret}"'):
+        with pytest.raises(UnsafeDocument, match="DTD") as caught:
+            read(f"<!DOCTYPE iSAMS {dtd}><iSAMS><A><B><C>&x;</C></B></A></iSAMS>".encode())
+        assert "do not read me" not in str(caught.value)
+
+
+def test_two_megabytes_in_one_text_node():
+    with pytest.raises(UnsafeDocument, match="longer than 65536") as caught:
+        read(pupil(f"<Forename>{'x' * (2 << 20)}</Forename>"))
+    assert caught.value.where["element"] == "PupilManager/CurrentPupils/Pupil/Forename"
+    assert caught.value.where["row"] == 1
+
+
+def test_a_row_without_end():
+    with pytest.raises(UnsafeDocument, match="One row"):
+        read(pupil(f"<Unknown>{'x' * (17 << 20)}</Unknown>"))
+
+
+def test_ten_thousand_deep():
+    with pytest.raises(UnsafeDocument, match="nested deeper"):
+        read(pupil("<a>" * 10_000 + "</a>" * 10_000))
+
+
+def test_error_document_declares_utf16_over_utf8_bytes():
+    data = error_document("InvalidApiKey", "Invalid API Key", "The API key is invalid.")
+    assert b"utf-16" in data and b"\x00" not in data
+    assert document.read_message(data) == document.Message(
+        "InvalidApiKey", "Invalid API Key", "The API key is invalid."
+    )
+
+
+def test_error_document_in_real_utf16():
+    text = '<?xml version="1.0" encoding="utf-16"?><Message><MessageId>X</MessageId><Title>T</Title></Message>'
+    assert document.read_message(text.encode("utf-16")) == document.Message("X", "T", "")
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_end_in_a_typed_error_or_in_tables(data: bytes):
+    try:
+        read(data)
+    except PipelineError as error:
+        assert str(error)
+
+
+@given(st.integers(min_value=0, max_value=10_000))
+def test_a_cut_never_passes_as_whole(at: int):
+    whole = pupil("<Forename>Ada</Forename><Surname>Lo</Surname>")
+    cut = whole[: at % len(whole)]
+    with pytest.raises(PipelineError):
+        read(cut)

@@ -1,0 +1,284 @@
+"""SchoolsBuddy's export as a whole: rules in their order, shapes, references."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from isams_pipeline.config import SchoolsBuddySettings, YearRange
+from isams_pipeline.delivery.export import Export
+from isams_pipeline.isams.datasets import DATASETS
+from isams_pipeline.partners.schoolsbuddy.explain import explain
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
+from isams_pipeline.partners.schoolsbuddy.files import FILES
+from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export
+from isams_pipeline_tests.rules.test_contacts import frame_of
+
+MERGED = {"mail_merge_all": True, "relationship": "Mother"}
+
+
+def tables(**rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """A school of one pupil, one mother, one teacher, and what is given instead."""
+    school: dict[str, list[dict[str, Any]]] = {
+        "pupils": [{"pupil_id": 1, "school_id": "100", "forename": "Al", "year_id": 7, "email": "al@p.org"}],
+        "contacts": [{"entry_id": 9, "person_id": 30, "email": "mo@c.org", "first_person": True, **MERGED}],
+        "contact_pupils": [{"entry_id": 9, "person_id": 30, "pupil_id": 1}],
+        "staff": [{"staff_id": 5, "user_code": "T5", "email": "t@s.org", "teaching": True}],
+        "years": [{"year_id": 7, "name": "Year 7"}],
+    }
+    return {name: frame_of(name, *{**school, **rows}.get(name, [])) for name in NEEDED}
+
+
+def built(settings: dict[str, Any] | None = None, campuses: dict[str, YearRange] | None = None, **rows: Any) -> Built:
+    chosen = SchoolsBuddySettings(**(settings or {}))
+    return build(tables(**rows), chosen, campuses or {}, has_medical="health" in rows)
+
+
+def ids(result: Built, file: str, column: str) -> list[str]:
+    return [row[column] for row in result.export.rows(file)]
+
+
+def excluded(result: Built, entity: str) -> dict[str, str]:
+    mine = result.exclusions[result.exclusions["entity"] == entity]
+    return dict(zip(mine["id"], mine["rule"] + ": " + mine["severity"], strict=True))
+
+
+def test_the_small_school_passes_every_rule():
+    result = built()
+    assert [check for check in check_export(result.export, has_campuses=False) if not check.passed] == []
+    assert ids(result, "student_contacts.csv", "contact_id") == ["30"]
+
+
+def test_files_and_columns_are_those_of_the_guide():
+    assert {file.name: ",".join(file.columns) for file in FILES} == {
+        "students.csv": "student_id,school_id,forename,preferred_name,surname,gender,date_of_birth,email,year_group,"
+        "form,academic_house,boarding_house,tutor_staff_id",
+        "contacts.csv": "contact_id,title,forename,surname,email,telephone,mobile,address_1,address_2,address_3,town,"
+        "county,postcode,country",
+        "student_contacts.csv": "student_id,contact_id,relationship,parental_responsibility,first_contact",
+        "staff.csv": "staff_id,user_code,title,forename,preferred_name,surname,email,teaching",
+        "year_groups.csv": "year_id,name,campus",
+        "classes.csv": "class_id,code,name,subject,year_group",
+        "class_students.csv": "class_id,student_id",
+        "class_staff.csv": "class_id,staff_id,primary",
+        "houses.csv": "house_id,name,type,house_master_staff_id",
+        "medical.csv": "student_id,field,value",
+    }
+
+
+def test_bytes_are_sorted_quoted_and_end_in_lf():
+    pupils = [
+        {"pupil_id": 10, "forename": 'Al, "Bo"', "year_id": 7, "date_of_birth": pd.Timestamp("2011-05-04")},
+        {"pupil_id": 9, "forename": "Zoë", "year_id": 7},
+    ]
+    data = built(pupils=pupils).export.files["students.csv"].decode()
+    lines = data.split("\n")
+    assert lines[1].startswith("9,,Zoë,") and lines[-1] == ""
+    assert lines[2].startswith('10,,"Al, ""Bo""",,,,2011-05-04,')
+    assert "\r" not in data
+
+
+def test_a_student_without_an_address_stays_with_a_warning():
+    result = built(pupils=[{"pupil_id": 1, "year_id": 7, "email": "none"}])
+    assert ids(result, "students.csv", "email") == [""]
+    assert excluded(result, "student") == {"1": "email: warning"}
+
+
+def test_contacts_and_staff_without_an_address_are_out():
+    contacts = [{"entry_id": 9, "person_id": 30, "email": None, **MERGED}]
+    result = built(contacts=contacts, staff=[{"staff_id": 5, "email": "t at s"}])
+    assert excluded(result, "contact") == {"30": "email: excluded"}
+    assert excluded(result, "staff") == {"5": "email: excluded"}
+
+
+def test_students_who_share_an_address_both_stay():
+    pupils = [{"pupil_id": n, "year_id": 7, "email": "Same@p.org"} for n in (1, 2)]
+    result = built(pupils=pupils)
+    assert ids(result, "students.csv", "email") == ["Same@p.org", ""]
+    assert excluded(result, "student") == {"2": "unique_email: warning"}
+
+
+def test_uniqueness_is_decided_among_those_whom_every_other_rule_kept():
+    # Contact 29 would win the address by its number, but has no student in the export.
+    contacts = [
+        {"entry_id": 8, "person_id": 29, "email": "same@c.org", "first_person": True, **MERGED},
+        {"entry_id": 9, "person_id": 30, "email": "same@c.org", "first_person": False, **MERGED},
+    ]
+    links = [{"entry_id": 8, "person_id": 29, "pupil_id": 404}, {"entry_id": 9, "person_id": 30, "pupil_id": 1}]
+    result = built(contacts=contacts, contact_pupils=links)
+    assert ids(result, "contacts.csv", "contact_id") == ["30"]
+    assert excluded(result, "contact") == {"29": "no_student: excluded"}
+
+
+def test_a_teacher_who_is_a_parent_stays_both_with_a_warning():
+    result = built(staff=[{"staff_id": 5, "email": "MO@c.org"}])
+    assert (ids(result, "staff.csv", "staff_id"), ids(result, "contacts.csv", "contact_id")) == (["5"], ["30"])
+    assert excluded(result, "staff") == {"5": "email_shared_across: warning"}
+
+
+def test_one_person_with_two_entries_is_one_contact_of_two_students():
+    pupils = [{"pupil_id": n, "year_id": 7, "email": f"{n}@p.org"} for n in (1, 2)]
+    contacts = [{"entry_id": n, "person_id": 30, "email": "mo@c.org", **MERGED} for n in (9, 10)]
+    links = [{"entry_id": n + 8, "person_id": 30, "pupil_id": n} for n in (1, 2)]
+    result = built(pupils=pupils, contacts=contacts, contact_pupils=links)
+    assert ids(result, "contacts.csv", "contact_id") == ["30"]
+    assert ids(result, "student_contacts.csv", "student_id") == ["1", "2"]
+
+
+def test_an_entry_that_is_out_while_its_person_is_in_is_called_an_entry():
+    contacts = [
+        {"entry_id": 9, "person_id": 30, "email": "mo@c.org", **MERGED},
+        {"entry_id": 10, "person_id": 30, "email": "mo@c.org", "mail_merge_all": True, "relationship": "Driver"},
+    ]
+    links = [{"entry_id": n, "person_id": 30, "pupil_id": 1} for n in (9, 10)]
+    result = built(contacts=contacts, contact_pupils=links)
+    assert excluded(result, "contact_entry") == {"10": "contact_type: excluded"}
+    assert excluded(result, "contact") == {}
+
+
+def test_contact_years_leave_the_students():
+    result = built({"contact_years": "10-11"})
+    assert ids(result, "students.csv", "student_id") == ["1"]
+    assert ids(result, "contacts.csv", "contact_id") == []
+    assert excluded(result, "contact") == {"30": "contact_years: excluded"}
+
+
+def test_dangling_references_are_noted_and_the_export_goes_on():
+    result = built(
+        pupils=[
+            {
+                "pupil_id": 1,
+                "year_id": 99,
+                "email": "a@p.org",
+                "academic_house": "Gone",
+                "tutor_user_code": "LEFT1",
+                "form_id": "7X",
+            }
+        ],
+        sets=[{"set_id": 210, "subject_id": 404, "year_id": 7, "code": "7Ma1"}],
+        set_members=[
+            {"member_id": 1, "set_id": 210, "pupil_id": 1},
+            {"member_id": 2, "set_id": 210, "pupil_id": 404},
+            {"member_id": 3, "set_id": 999, "pupil_id": 1},
+        ],
+        set_teachers=[
+            {"set_id": 210, "link_id": 1, "staff_id": 5, "primary": True},
+            {"set_id": 210, "link_id": 2, "staff_id": 404},
+        ],
+        academic_houses=[{"house_id": 2, "name": "North", "house_master_staff_id": 404}],
+    )
+    (student,) = result.export.rows("students.csv")
+    assert (student["year_group"], student["academic_house"], student["tutor_staff_id"]) == ("", "", "")
+    assert student["form"] == "7X"
+    assert ids(result, "class_students.csv", "student_id") == ["1"]
+    assert ids(result, "class_staff.csv", "staff_id") == ["5"]
+    assert ids(result, "houses.csv", "house_master_staff_id") == [""]
+    assert excluded(result, "class_student") == {"210:404": "reference: excluded", "999:1": "reference: excluded"}
+    assert excluded(result, "class_staff") == {"210:404": "reference: excluded"}
+    assert excluded(result, "class") == {"210": "reference: warning"}
+    assert [check for check in check_export(result.export, has_campuses=False) if not check.passed] == []
+
+
+def test_houses_by_number_or_by_name_and_of_their_own_kind():
+    houses = {
+        "academic_houses": [{"house_id": 2, "name": "North"}],
+        "boarding_houses": [{"house_id": 2, "name": "Lodge"}],
+    }
+    pupils = [
+        {"pupil_id": 1, "year_id": 7, "academic_house_id": 2, "boarding_house_id": 2},
+        {"pupil_id": 2, "year_id": 7, "academic_house": "NORTH"},
+    ]
+    result = built(pupils=pupils, **houses)
+    assert ids(result, "students.csv", "academic_house") == ["North", "North"]
+    assert ids(result, "students.csv", "boarding_house") == ["Lodge", ""]
+
+
+def test_medical_fields_by_choice():
+    health = [
+        {"record": 1, "position": 1, "pupil_id": 1, "field": "Allergies", "value": "Nuts"},
+        {"record": 1, "position": 2, "pupil_id": 1, "field": "Notes", "value": "Secret"},
+        {"record": 2, "position": 1, "school_id": "100", "field": "allergies", "value": "Milk"},
+        {"record": 3, "position": 1, "pupil_id": 404, "field": "Allergies", "value": "Eggs"},
+    ]
+    result = built({"medical_fields": ["allergies"]}, health=health)
+    assert [tuple(row.values()) for row in result.export.rows("medical.csv")] == [
+        ("1", "Allergies", "Nuts"),
+        ("1", "allergies", "Milk"),
+    ]
+    assert excluded(result, "medical") == {"3:1": "reference: excluded"}
+    assert "medical.csv" not in built(health=health).export.files
+
+
+def test_years_of_one_name_without_campuses_are_refused_and_named_with_them():
+    rows = {
+        "years": [{"year_id": 10, "name": "05"}, {"year_id": 20, "name": "05"}],
+        "pupils": [{"pupil_id": 1, "year_id": 10, "email": "a@p.org"}, {"pupil_id": 2, "year_id": 20, "email": "b@p.org"}],
+    }
+    failed = {c.name: c.problems for c in check_export(built(**rows).export, has_campuses=False) if not c.passed}
+    assert list(failed) == ["year_names"]
+    campuses = {"Campus 1": YearRange.parse("1-10"), "Campus 2": YearRange.parse("20-30")}
+    result = built(campuses=campuses, **rows)
+    assert ids(result, "students.csv", "year_group") == ["05 Campus 1", "05 Campus 2"]
+    assert all(check.passed for check in check_export(result.export, has_campuses=True))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "check"),
+    [
+        ("students.csv", lambda data: data.replace(b"student_id", b"id", 1), "schema"),
+        ("students.csv", lambda data: data + data.split(b"\n")[1] + b"\n", "unique_keys"),
+        ("contacts.csv", lambda data: data.split(b"\n")[0] + b"\n", "not_empty"),
+        ("student_contacts.csv", lambda data: data.replace(b"1,30", b"1,31"), "references"),
+        ("contacts.csv", lambda data: data + data.split(b"\n")[1].replace(b"30,", b"31,", 1) + b"\n", "unique_emails"),
+        ("year_groups.csv", lambda data: data + b"8,Year 7,\n", "year_names"),
+    ],
+)
+def test_the_gate_sees_what_is_wrong_in_the_very_bytes(file: str, change: Any, check: str):
+    files = dict(built().export.files)
+    files[file] = change(files[file])
+    failed = [result.name for result in check_export(Export(files), has_campuses=False) if not result.passed]
+    assert check in failed
+
+
+def test_the_gate_evaluates_every_declared_check():
+    assert [result.name for result in check_export(built().export, has_campuses=False)] == list(CHECKS)
+
+
+def test_a_problem_never_quotes_a_value():
+    files = dict(built().export.files)
+    files["contacts.csv"] += files["contacts.csv"].split(b"\n")[1].replace(b"30,", b"31,", 1) + b"\n"
+    problems = [p for result in check_export(Export(files), has_campuses=False) for p in result.problems]
+    assert problems and not any("mo@c.org" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [
+        ("1", [("student", "1", True)]),
+        ("30", [("contact", "30", True)]),
+        ("MO@c.org", [("contact", "30", True), ("staff", "5", True)]),
+        ("driver@c.org", [("contact", "31", False)]),
+        ("nobody@x.org", []),
+    ],
+)
+def test_explain(who: str, expected: list[tuple[str, str, bool]]):
+    rows = tables(
+        contacts=[
+            {"entry_id": 9, "person_id": 30, "email": "x, mo@c.org", "first_person": True, **MERGED},
+            {"entry_id": 10, "person_id": 31, "email": "driver@c.org", "mail_merge_all": True, "relationship": "Driver"},
+        ],
+        staff=[{"staff_id": 5, "email": "mo@c.org"}],
+    )
+    result = build(rows, SchoolsBuddySettings(), {}, has_medical=False)
+    answers = explain(who, rows, result.export, result.exclusions.to_dict("records"))
+    assert [(a.entity, a.id, a.included) for a in answers] == expected
+    assert all(answer.lines for answer in answers)
+    if who == "driver@c.org":
+        assert answers[0].lines == ("contact_type: entry 10: its relationship is not one of the wanted types",)
+    if who == "30":
+        assert "through student 1, first contact" in answers[0].lines
+
+
+def test_declarations_know_which_columns_are_personal():
+    personal = {c.name for c in DATASETS["contacts"].columns if c.personal}
+    assert {"forename", "email", "telephone", "address_1", "postcode"} <= personal

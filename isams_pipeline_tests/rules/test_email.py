@@ -1,0 +1,78 @@
+"""Which address counts, and who keeps one."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isams_pipeline.rules.email import first_valid, having_email, shared_across, unique_emails
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ("a@example.org", "a@example.org"),
+        ("a@example.org b@example.org", "a@example.org"),
+        ("a@example.org;b@example.org", "a@example.org"),
+        ("n/a, b@example.org", "b@example.org"),
+        ("Robin@, robin at home; r.doe@school.test", "r.doe@school.test"),
+        ("  A.Doe@Example.ORG ", "A.Doe@Example.ORG"),
+        ("a@host", None),
+        ("a@", None),
+        ("@example.org", None),
+        ("a b", None),
+        ("a..b@example.org", None),
+        (" ;, ", None),
+        ("", None),
+        (None, None),
+        (float("nan"), None),
+    ],
+)
+def test_first_valid(field: object, address: str | None):
+    assert first_valid(field) == address
+
+
+def people(*emails: str | None, first: list[bool] | None = None) -> pd.DataFrame:
+    frame = pd.DataFrame({"id": range(1, len(emails) + 1), "email": pd.Series(emails, dtype="str")})
+    return frame if first is None else frame.assign(first=first)
+
+
+def test_lower_id_keeps_a_shared_address_compared_without_case():
+    split = unique_emails(people("a@x.org", "A@X.org", "b@x.org"), "id", entity="staff")
+    assert list(split.kept["id"]) == [1, 3]
+    assert list(split.excluded["reason"]) == ["its e-mail address is that of staff 1"]
+
+
+def test_first_person_goes_before_the_lower_id():
+    frame = people("a@x.org", "a@x.org", "a@x.org", first=[False, True, True])
+    split = unique_emails(frame, "id", entity="contact", first_if="first")
+    assert list(split.kept["id"]) == [2]
+    assert set(split.excluded["reason"]) == {"its e-mail address is that of contact 2"}
+
+
+def test_nobody_clashes_over_no_address():
+    assert len(unique_emails(people(None, None), "id", entity="student").kept) == 2
+
+
+def test_without_an_address():
+    split = having_email(people("a@x.org", None))
+    assert list(split.excluded["id"]) == [2]
+    assert set(split.excluded["rule"]) == {"email"}
+
+
+def test_shared_across_groups_names_the_others_and_drops_nobody():
+    found = shared_across({"staff": people("T@x.org"), "contact": people("o@x.org", "t@x.org")}, {"staff": "id", "contact": "id"})
+    assert found == [
+        ("staff", 1, "its e-mail address is also that of contact 2"),
+        ("contact", 2, "its e-mail address is also that of staff 1"),
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a@x.org", "A@x.org", "b@x.org", None]), st.booleans()), max_size=12))
+def test_uniqueness_splits_without_loss_and_leaves_no_clash(given_people: list[tuple[str | None, bool]]):
+    frame = people(*[email for email, _ in given_people], first=[first for _, first in given_people])
+    split = unique_emails(frame, "id", entity="contact", first_if="first")
+    assert sorted([*split.kept["id"], *split.excluded["id"]]) == list(frame["id"])
+    kept = split.kept["email"].dropna().str.casefold()
+    assert kept.is_unique
+    assert set(frame["email"].dropna().str.casefold()) == set(kept)

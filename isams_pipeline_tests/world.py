@@ -1,0 +1,134 @@
+"""A made-up world for tests: sandbox schools on loopback, a clock that stands still, a real Dagster instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from isams_pipeline.config import load_settings
+from isams_pipeline.environment import Environment
+from isams_pipeline.headless import Nightly, NightRun
+from isams_pipeline.instance import open_instance
+from isams_pipeline.isams.batch import Patience
+from isams_pipeline.partitions import Night
+from isams_pipeline.sandbox.demo import DemoSchool, make_sandbox, secrets_of, write_config
+from isams_pipeline.sandbox.school import SchoolPlan
+from isams_pipeline.sandbox.server import Sandbox
+
+FIRST = date(2026, 11, 18)
+SCHOOL = "riverside"
+HURRIED = Patience(attempts=3, first_wait=0.01, timeout_wait=0.01, longest_wait=2.0, connect=2, read=20)
+
+
+def small_school(mark: str = "", **plan: Any) -> DemoSchool:
+    """A school of a few pupils."""
+    made = replace(SchoolPlan(seed="riverside", pupils=24, subjects=2, nightly_joiners=1, mark=mark), **plan)
+    return DemoSchool("Riverside School", made, "Europe/London", {}, ("Allergies",))
+
+
+@dataclass
+class World:
+    """Everything that a test of a night needs."""
+
+    folder: Path
+    schools: dict[str, DemoSchool]
+    url: str
+    sandbox: Sandbox
+    moment: list[datetime]
+    cache_hours: float = 2
+    _environment: Environment | None = None
+    _instance: dg.DagsterInstance | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "schools.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def exports(self) -> Path:
+        return self.folder / "exports" / "schoolsbuddy"
+
+    @property
+    def environment(self) -> Environment:
+        if self._environment is None:
+            self._environment = Environment(
+                load_settings(self.config),
+                data_dir=self.data,
+                clock=lambda: self.moment[0],
+                variables={**secrets_of(self.sandbox), **self.variables},
+                patience=HURRIED,
+                lock_wait=5,
+                retries=0,
+                retry_wait=0.01,
+            )
+        return self._environment
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        if self._instance is None:
+            self._instance = open_instance(self.data)
+        return self._instance
+
+    def configure(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change schools.yaml."""
+        config = yaml.safe_load(self.config.read_text())
+        change(config)
+        self.config.write_text(yaml.safe_dump(config))
+        self._environment = None
+
+    def at_night(self, day: int, hour: int = 2) -> None:
+        """Let it be 02:00 on a night, counted from the first."""
+        self.moment[0] = datetime(FIRST.year, FIRST.month, FIRST.day, hour, tzinfo=UTC) + timedelta(days=day)
+
+    def run(self, day: int = 0, school: str = SCHOOL, **options: Any) -> NightRun:
+        """Run a night as it is now."""
+        night = Night(school, FIRST + timedelta(days=day))
+        return Nightly(self.environment, self.instance, "schoolsbuddy").run(night, **options)
+
+    def night(self, day: int = 0, **options: Any) -> NightRun:
+        """Run a night at its own time."""
+        self.at_night(day)
+        return self.run(day, **options)
+
+    def export(self, day: int = 0, school: str = SCHOOL) -> dict[str, bytes]:
+        """What was delivered."""
+        folder = self.exports / school / str(FIRST + timedelta(days=day))
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
+
+    def exclusions(self, day: int = 0, school: str = SCHOOL) -> str:
+        path = self.data / "reports" / "schoolsbuddy" / school / str(FIRST + timedelta(days=day)) / "exclusions.csv"
+        return path.read_text()
+
+    def close(self) -> None:
+        if self._instance is not None:
+            self._instance.dispose()
+        if self._environment is not None and "state" in vars(self._environment):
+            self._environment.state.close()
+
+
+def make_world(folder: Path, schools: dict[str, DemoSchool], serve: Callable[[Any], str], cache_hours: float = 2) -> World:
+    moment = [datetime(FIRST.year, FIRST.month, FIRST.day, 2, tzinfo=UTC)]
+    sandbox = make_sandbox(schools, lambda: moment[0], cache_hours=cache_hours)
+    url = serve(sandbox.app())
+    made = World(folder, schools, url, sandbox, moment, cache_hours)
+    write_config(
+        made.config, schools, sandbox, url=url, deliver_to="exports", history_from="2026-09-01", cache_hours=cache_hours
+    )
+    return made
+
+
+def rows(data: bytes) -> list[dict[str, str]]:
+    """A delivered file's rows."""
+    from isams_pipeline.delivery.export import read_csv
+
+    return list(read_csv(data))
