@@ -18,7 +18,7 @@ from isams_pipeline.runs import NIGHT, night_resource
 def build_definitions(environment: Environment) -> dg.Definitions:
     """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's."""
     settings = environment.settings
-    job = schoolsbuddy_job(settings)
+    job = schoolsbuddy_job()
     return dg.Definitions(
         assets=[*isams_assets(environment), *schoolsbuddy_assets(environment)],
         jobs=[job],

@@ -131,13 +131,9 @@ class UnsafeDocument(DocumentError):
 class DatasetError(PipelineError):
     """A dataset broke a blocking rule; what was stored before stays."""
 
-    check: ClassVar[str] = "schema"
-
 
 class MissingRows(DatasetError):
     """A dataset that must have rows has none."""
-
-    check = "not_empty"
 
 
 class WrongType(DatasetError):
@@ -147,13 +143,9 @@ class WrongType(DatasetError):
 class DuplicateKeys(DatasetError):
     """Several rows have the same key."""
 
-    check = "unique_key"
-
 
 class OtherSchool(DatasetError):
     """The answer describes the people of another school."""
-
-    check = "same_school"
 
 
 # --- keeping it -------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ class NightSession:
                 client_for=lambda key: environment.client_for(night.school, key),
                 clock=environment.clock,
                 fresh=self._fresh,
+                ask_again_after=0.9 * environment.retry_wait,
                 tell=log.info,
             )
             self._readers[night] = NightReader(fetcher, environment.archive)

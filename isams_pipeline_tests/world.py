@@ -21,7 +21,8 @@ from isams_pipeline.sandbox.demo import DemoSchool, make_sandbox, secrets_of, wr
 from isams_pipeline.sandbox.school import SchoolPlan
 from isams_pipeline.sandbox.server import Sandbox
 
-FIRST = date(2026, 11, 18)
+FIRST = date(2026, 2, 10)
+"""Long past, since Dagster's own partitions end at the real tomorrow; in winter, since London then is on UTC."""
 SCHOOL = "riverside"
 HURRIED = Patience(attempts=3, first_wait=0.01, timeout_wait=0.01, longest_wait=2.0, connect=2, read=20)
 
@@ -69,7 +70,7 @@ class World:
                 patience=HURRIED,
                 lock_wait=5,
                 retries=0,
-                retry_wait=0.01,
+                retry_wait=60,
             )
         return self._environment
 
@@ -116,13 +117,15 @@ class World:
             self._environment.state.close()
 
 
-def make_world(folder: Path, schools: dict[str, DemoSchool], serve: Callable[[Any], str], cache_hours: float = 2) -> World:
+def make_world(
+    folder: Path, schools: dict[str, DemoSchool], serve: Callable[[Any], str], cache_hours: float = 2
+) -> World:
     moment = [datetime(FIRST.year, FIRST.month, FIRST.day, 2, tzinfo=UTC)]
     sandbox = make_sandbox(schools, lambda: moment[0], cache_hours=cache_hours)
     url = serve(sandbox.app())
     made = World(folder, schools, url, sandbox, moment, cache_hours)
     write_config(
-        made.config, schools, sandbox, url=url, deliver_to="exports", history_from="2026-09-01", cache_hours=cache_hours
+        made.config, schools, sandbox, url=url, deliver_to="exports", history_from="2025-09-01", cache_hours=cache_hours
     )
     return made
 

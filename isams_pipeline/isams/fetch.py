@@ -5,6 +5,7 @@ Knows no Dagster. The Batch API only knows now: a date is fetched only while it 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 
@@ -29,6 +30,7 @@ class NightFetcher:
         client_for: Callable[[str], BatchClient],
         clock: Clock,
         fresh: bool = False,
+        ask_again_after: float = 0,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.school, self.night = school, night
@@ -40,12 +42,14 @@ class NightFetcher:
         self._fresh = fresh
         self._tell = tell
         self._by_feed: dict[str, Snapshot] = {}
-        self._refused: dict[str, PipelineError] = {}
+        self._ask_again_after = ask_again_after
+        self._failed: dict[str, tuple[PipelineError, float]] = {}
 
     def snapshot(self, feed: str) -> Snapshot | None:
         """The snapshot that has a feed; None where the school has no key for it.
 
-        Raises FutureDate, NoSnapshot, or what iSAMS said. A final refusal is remembered, not asked for again.
+        Raises FutureDate, NoSnapshot, or what iSAMS said. That is remembered: a final refusal for good, a transient
+        one for `ask_again_after` seconds, so that a server in trouble is not asked for every dataset anew.
         """
         if feed in self._by_feed:
             return self._by_feed[feed]
@@ -61,14 +65,15 @@ class NightFetcher:
             return self._from_archive(feed, key)
         if key is None:
             return None
-        if key in self._refused:
-            raise self._refused[key]
+        if key in self._failed:
+            error, at = self._failed[key]
+            if not error.retryable or time.monotonic() - at < self._ask_again_after:
+                raise error
         try:
             self._of_today(key)
         except PipelineError as error:
             error.at(school=self.school, key=key)
-            if not error.retryable:
-                self._refused[key] = error
+            self._failed[key] = error, time.monotonic()
             raise
         return self._by_feed[feed]
 

@@ -32,7 +32,9 @@ def contacts_of(*rows: str, name: str = "contacts") -> pd.DataFrame:
 
 
 def test_values_have_their_types():
-    frame = pupils('<Pupil Id="501"><Forename>Alex</Forename><DOB>2011-05-04T00:00:00</DOB><NCYear>-2</NCYear></Pupil>').frame
+    frame = pupils(
+        '<Pupil Id="501"><Forename>Alex</Forename><DOB>2011-05-04T00:00:00</DOB><NCYear>-2</NCYear></Pupil>'
+    ).frame
     row = frame.iloc[0]
     assert (row["pupil_id"], row["forename"], row["year_id"]) == (501, "Alex", -2)
     assert row["date_of_birth"].date() == date(2011, 5, 4)
@@ -89,7 +91,9 @@ def test_a_repeated_container_adds_its_rows():
 
 def test_a_repeated_container_may_say_the_same_again():
     parsed = pupils(
-        '<Pupil Id="1"><Forename>Al</Forename></Pupil>', "</CurrentPupils><CurrentPupils>", '<Pupil Id="1"><Bus>7</Bus></Pupil>'
+        '<Pupil Id="1"><Forename>Al</Forename></Pupil>',
+        "</CurrentPupils><CurrentPupils>",
+        '<Pupil Id="1"><Bus>7</Bus></Pupil>',
     )
     assert list(parsed.frame["forename"]) == ["Al"]
     assert parsed.repeated_rows == 1
@@ -145,7 +149,11 @@ def test_health_passes_every_field_through():
     assert set(frame["school_id"]) == {"1002003004"}
 
 
-@given(st.lists(st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="￾￿"), max_size=30), max_size=12))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="￾￿"), max_size=30), max_size=12
+    )
+)
 def test_texts_come_through_as_they_were(texts: list[str]):
     root = etree.Element("iSAMS")
     container = etree.SubElement(etree.SubElement(root, "PupilManager"), "CurrentPupils")

@@ -11,7 +11,7 @@ from isams_pipeline.isams.datasets import DATASETS
 from isams_pipeline.partners.schoolsbuddy.explain import explain
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES
-from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export
+from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline_tests.rules.test_contacts import frame_of
 
 MERGED = {"mail_merge_all": True, "relationship": "Mother"}
@@ -212,7 +212,10 @@ def test_medical_fields_by_choice():
 def test_years_of_one_name_without_campuses_are_refused_and_named_with_them():
     rows = {
         "years": [{"year_id": 10, "name": "05"}, {"year_id": 20, "name": "05"}],
-        "pupils": [{"pupil_id": 1, "year_id": 10, "email": "a@p.org"}, {"pupil_id": 2, "year_id": 20, "email": "b@p.org"}],
+        "pupils": [
+            {"pupil_id": 1, "year_id": 10, "email": "a@p.org"},
+            {"pupil_id": 2, "year_id": 20, "email": "b@p.org"},
+        ],
     }
     failed = {c.name: c.problems for c in check_export(built(**rows).export, has_campuses=False) if not c.passed}
     assert list(failed) == ["year_names"]
@@ -241,7 +244,17 @@ def test_the_gate_sees_what_is_wrong_in_the_very_bytes(file: str, change: Any, c
 
 
 def test_the_gate_evaluates_every_declared_check():
-    assert [result.name for result in check_export(built().export, has_campuses=False)] == list(CHECKS)
+    results = [*check_export(built().export, has_campuses=False), check_tables(tables())]
+    assert {result.name for result in results} == set(CHECKS)
+
+
+def test_links_of_another_schools_pupils_are_noticed_by_their_codes():
+    pupils = [{"pupil_id": n, "school_id": f"10{n}"} for n in range(10)]
+    links = [{"entry_id": n, "person_id": n, "pupil_id": n, "school_id": f"99{n}"} for n in range(10)]
+    result = check_tables(tables(pupils=pupils, contact_pupils=links))
+    assert not result.passed and "contact_pupils name pupils of another school" in result.problems[0]
+    links[3:] = [{**link, "school_id": f"10{link['pupil_id']}"} for link in links[3:]]
+    assert check_tables(tables(pupils=pupils, contact_pupils=links)).passed, "a few mistakes are the school's own"
 
 
 def test_a_problem_never_quotes_a_value():
@@ -265,7 +278,13 @@ def test_explain(who: str, expected: list[tuple[str, str, bool]]):
     rows = tables(
         contacts=[
             {"entry_id": 9, "person_id": 30, "email": "x, mo@c.org", "first_person": True, **MERGED},
-            {"entry_id": 10, "person_id": 31, "email": "driver@c.org", "mail_merge_all": True, "relationship": "Driver"},
+            {
+                "entry_id": 10,
+                "person_id": 31,
+                "email": "driver@c.org",
+                "mail_merge_all": True,
+                "relationship": "Driver",
+            },
         ],
         staff=[{"staff_id": 5, "email": "mo@c.org"}],
     )

@@ -31,7 +31,14 @@ def entry(entry_id: int, person_id: int, **values: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("relationship", "kept"),
-    [("Mother", True), (" mother ", True), ("FATHER", True), ("Grandmother", False), ("Mother in law", False), (None, False)],
+    [
+        ("Mother", True),
+        (" mother ", True),
+        ("FATHER", True),
+        ("Grandmother", False),
+        ("Mother in law", False),
+        (None, False),
+    ],
 )
 def test_contact_types_compare_without_case_and_outer_spaces(relationship: str | None, kept: bool):
     contacts = frame_of("contacts", entry(1, 1, relationship=relationship))
@@ -52,9 +59,7 @@ def test_contact_types_compare_without_case_and_outer_spaces(relationship: str |
     ],
 )
 def test_mail_merge(all_merges: bool | None, correspondence: bool | None, kinds: list[str], kept: bool):
-    contacts = frame_of(
-        "contacts", entry(1, 1, mail_merge_all=all_merges, mail_merge_correspondence=correspondence)
-    )
+    contacts = frame_of("contacts", entry(1, 1, mail_merge_all=all_merges, mail_merge_correspondence=correspondence))
     assert len(mail_merged(contacts, kinds).kept) == kept
 
 
@@ -104,7 +109,9 @@ def test_an_entry_without_a_valid_address_leaves_it_to_the_next():
 
 
 def test_of_two_links_to_one_pupil_the_first_persons_stays():
-    links = frame_of("contact_pupils", entry(1, 1, pupil_id=7), entry(2, 1, pupil_id=7)).assign(first_person=[False, True])
+    links = frame_of("contact_pupils", entry(1, 1, pupil_id=7), entry(2, 1, pupil_id=7)).assign(
+        first_person=[False, True]
+    )
     split = one_link_per_pupil(links)
     assert list(split.kept["entry_id"]) == [2]
     assert list(split.excluded["entry_id"]) == [1]

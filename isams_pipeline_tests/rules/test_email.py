@@ -61,7 +61,9 @@ def test_without_an_address():
 
 
 def test_shared_across_groups_names_the_others_and_drops_nobody():
-    found = shared_across({"staff": people("T@x.org"), "contact": people("o@x.org", "t@x.org")}, {"staff": "id", "contact": "id"})
+    found = shared_across(
+        {"staff": people("T@x.org"), "contact": people("o@x.org", "t@x.org")}, {"staff": "id", "contact": "id"}
+    )
     assert found == [
         ("staff", 1, "its e-mail address is also that of contact 2"),
         ("contact", 2, "its e-mail address is also that of staff 1"),

@@ -44,7 +44,13 @@ def test_two_years_of_one_name_without_campuses():
 
 @pytest.mark.parametrize(
     ("text", "inside", "outside"),
-    [("7-11", [7, 11], [6, 12]), ("-2..6", [-2, 0, 6], [-3, 7]), ("-2--1", [-2, -1], [0]), ("1-3, 9", [3, 9], [4]), (7, [7], [8])],
+    [
+        ("7-11", [7, 11], [6, 12]),
+        ("-2..6", [-2, 0, 6], [-3, 7]),
+        ("-2--1", [-2, -1], [0]),
+        ("1-3, 9", [3, 9], [4]),
+        (7, [7], [8]),
+    ],
 )
 def test_year_ranges(text: object, inside: list[int], outside: list[int]):
     parsed = YearRange.parse(text)

@@ -11,22 +11,10 @@ from pandera.errors import SchemaErrors
 from isams_pipeline.errors import DuplicateKeys, MissingRows, OtherSchool, WrongType
 from isams_pipeline.isams.datasets.declare import PANDAS, DatasetDeclaration
 
-CHECKS = {
-    "schema": "Every column has its type, and what must be filled is filled.",
-    "unique_key": "No two rows have the same key.",
-}
-NOT_EMPTY = {"not_empty": "There are rows."}
-SAME_SCHOOL = {"same_school": "The people are those of this school: most of last night's are still there."}
-
 _SHOWN = 10
 _FEW = 5
 _STILL_THERE = 0.2
 """Under a fifth of last night's people still being who they were, it is another school's answer."""
-
-
-def checks_of(declaration: DatasetDeclaration) -> dict[str, str]:
-    """Name and meaning of each blocking rule of a dataset."""
-    return CHECKS | (NOT_EMPTY if declaration.must_have_rows else {}) | (SAME_SCHOOL if declaration.identity else {})
 
 
 @cache

@@ -22,7 +22,7 @@ from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
-from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export
+from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.folder import Folder
@@ -91,7 +91,8 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
         with told_to_dagster(environment):
             session.hold(night.school)
             pins = {name: environment.tables.need(SOURCE, name, night.school, night.date) for name in NEEDED}
-            built = _built(environment, night, pins)
+            tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
+            built = _built(environment, night, tables, has_medical=bool(pins["health"].provenance))
             staged = environment.staged(PARTNER, night.school).stage(
                 night.date,
                 built.export,
@@ -108,7 +109,8 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 asset_key=EXPORT,
                 metadata=_export_metadata(built, staged),
                 check_results=[
-                    checks.verdict(result, EXPORT) for result in check_export(built.export, has_campuses=has_campuses)
+                    checks.verdict(result, EXPORT)
+                    for result in (*check_export(built.export, has_campuses=has_campuses), check_tables(tables))
                 ],
             )
             yield dg.MaterializeResult(
@@ -123,14 +125,9 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
     return schoolsbuddy_export
 
 
-def _built(environment: Environment, night: Night, pins: dict[str, StoredTable]) -> Built:
-    school = environment.settings.school(night.school)
-    return build(
-        {name: environment.tables.load(pin) for name, pin in pins.items()},
-        _settings(environment, night.school),
-        school.campuses,
-        has_medical=bool(pins["health"].provenance),
-    )
+def _built(environment: Environment, night: Night, tables: dict[str, pd.DataFrame], *, has_medical: bool) -> Built:
+    campuses = environment.settings.school(night.school).campuses
+    return build(tables, _settings(environment, night.school), campuses, has_medical=has_medical)
 
 
 def _snapshots(pins: dict[str, StoredTable]) -> list[dict[str, Any]]:
@@ -185,7 +182,7 @@ def _delivery(environment: Environment) -> dg.AssetsDefinition:
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
-            result = deliver(environment, night, context.run_id, allow_removals=session.allow_removals)
+            result = deliver(environment, night, context.run.run_id, allow_removals=session.allow_removals)
             guard = next((check for check in result.checks if check.name in GUARD), None)
             if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
                 if guard is not None:
@@ -225,25 +222,27 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     ).deliver(
         staged,
         export,
-        [*check_export(export, has_campuses=has_campuses), _datasets(environment, night, staged)],
+        [*check_export(export, has_campuses=has_campuses), *_tables(environment, night, staged)],
     )
 
 
-def _datasets(environment: Environment, night: Night, staged: Staged) -> CheckResult:
-    """Whether the pinned tables still are what they were, and keep their own blocking rules."""
+def _tables(environment: Environment, night: Night, staged: Staged) -> list[CheckResult]:
+    """Whether the pinned tables still are what they were, keep their own blocking rules, and are of one school."""
     problems: list[str] = []
+    tables: dict[str, pd.DataFrame] = {}
     for name, pin in staged.datasets.items():
         declaration = DATASETS[name]
         table = StoredTable(SOURCE, name, night.school, night.date.isoformat(), pin["sha256"], pin["rows"], {})
         frame = environment.tables.load(table)
         frame.index = pd.RangeIndex(1, len(frame) + 1)
+        tables[name] = frame
         try:
             dataset_rules.check_rows(declaration, frame, container_found=True)
             dataset_rules.check_schema(declaration, frame)
             dataset_rules.check_keys(declaration, frame)
         except DatasetError as error:
             problems.append(str(error))
-    return CheckResult("datasets", few(problems))
+    return [CheckResult("datasets", few(problems)), check_tables(tables)]
 
 
 def _delivery_metadata(result: Delivered) -> dict[str, Any]:

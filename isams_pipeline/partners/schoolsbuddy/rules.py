@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pandas as pd
+
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, few
 from isams_pipeline.partners.schoolsbuddy.files import FILES, REFERENCES
+from isams_pipeline.rules.identity import other_pupils
 from isams_pipeline.rules.years import year_problems
 
 CHECKS: dict[str, str] = {
@@ -12,12 +17,19 @@ CHECKS: dict[str, str] = {
     "not_empty": "There are students, contacts, staff and year groups.",
     "references": "Every id and name in a file stands in the file that it refers to.",
     "unique_emails": "Within students, contacts and staff no address occurs twice; contacts and staff have one.",
+    "same_school": "Contacts and sets speak of this school's pupils.",
     "year_names": "Every year group with students has a name of its own, with its campus where there are several.",
 }
 
 
+def check_tables(tables: Mapping[str, pd.DataFrame]) -> CheckResult:
+    """The blocking rule that needs the tables behind the export."""
+    mentions = {name: tables[name] for name in ("contact_pupils", "set_members")}
+    return CheckResult("same_school", few(other_pupils(tables["pupils"], mentions)))
+
+
 def check_export(export: Export, *, has_campuses: bool) -> list[CheckResult]:
-    """Each blocking rule's verdict, in the order of CHECKS."""
+    """The verdicts of the blocking rules on the bytes."""
     results = check_files(export, FILES)
     if not results[0].passed:
         unread = ("the files cannot be compared before their columns are right",)

@@ -10,19 +10,18 @@ import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.isams.assets import GROUP
-from isams_pipeline.partitions import key_of, night_at, nights_of
+from isams_pipeline.partitions import key_of, night_at
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 
 JOB = "schoolsbuddy_nightly"
 HOUR = 2
 
 
-def schoolsbuddy_job(settings: Settings) -> dg.UnresolvedAssetJobDefinition:
+def schoolsbuddy_job() -> dg.UnresolvedAssetJobDefinition:
     """All of iSAMS's datasets, then the export and its delivery, in one process."""
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         JOB,
         selection=dg.AssetSelection.groups(GROUP, PARTNER),  # pyright: ignore[reportUnknownMemberType]
-        partitions_def=nights_of(settings),
         description="A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.",
         # One process: the steps are short, a snapshot is fetched and parsed once for all of them, and iSAMS gets
         # one request at a time. Schools run beside each other, as runs.

@@ -1,0 +1,271 @@
+"""Delivery: atomic, idempotent, guarded, with a receipt for everything."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isams_pipeline.delivery.deliver import Delivered, Deliverer
+from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, compare
+from isams_pipeline.delivery.receipts import Address, HeldLease, Outcome, Receipts
+from isams_pipeline.delivery.staging import StagedExports
+from isams_pipeline.errors import LeaseLost
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.state import Lease, StateDatabase
+
+FILES = (
+    ExportFile("people.csv", ("id", "name"), key=("id",)),
+    ExportFile("extra.csv", ("id",), key=("id",), optional=True),
+)
+NIGHT = date(2026, 11, 18)
+
+
+def people(numbers: range, name: str = "x") -> Export:
+    return Export({"people.csv": ("id,name\n" + "".join(f"{n},{name}\n" for n in numbers)).encode()})
+
+
+class Desk:
+    """A deliverer's surroundings."""
+
+    def __init__(self, folder: Path, state_url: str | None = None, target: str | None = None) -> None:
+        self.folder = folder
+        self.state = StateDatabase.open(folder, state_url)
+        self.target = Folder(target or folder / "exports")
+        self.staged = StagedExports(Folder(folder / "staged"), "partner", "school")
+
+    def deliverer(self, day: int = 0, **options: Any) -> Deliverer:
+        made = Deliverer(
+            address=Address("partner", "school", NIGHT + timedelta(days=day)),
+            files=FILES,
+            schema_version=1,
+            target=self.target,
+            staged=self.staged,
+            state=self.state,
+            clock=lambda: datetime(2026, 11, 18, 2, tzinfo=UTC),
+            run_id=f"run {day}",
+            max_removed=0.2,
+            lease_seconds=0.4,
+        )
+        return replace(made, **options)
+
+    def deliver(
+        self, export: Export, day: int = 0, checks: list[CheckResult] | None = None, **options: Any
+    ) -> Delivered:
+        deliverer = self.deliverer(day, **options)
+        staged = self.staged.stage(
+            deliverer.address.date, export, datasets={}, snapshots=[], excluded={"people.csv": 3}
+        )
+        return deliverer.deliver(staged, export, checks or [])
+
+    def names(self, day: int = 0) -> list[str]:
+        folder = self.folder / "exports/partner/school" / str(NIGHT + timedelta(days=day))
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    def manifest(self, day: int = 0) -> dict[str, Any]:
+        path = self.folder / "exports/partner/school" / str(NIGHT + timedelta(days=day)) / "manifest.json"
+        return json.loads(path.read_text())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_first_delivery_on_both_engines(tmp_path: Path, state_url: str | None):
+    desk = Desk(tmp_path, state_url)
+    export = people(range(3))
+    result = desk.deliver(export)
+    assert result.outcome is Outcome.DELIVERED
+    assert result.changes == {"people.csv": {"added": 3, "changed": 0, "removed": 0, "excluded": 3}}
+    assert desk.names() == ["manifest.json", "people.csv"]
+    manifest = desk.manifest()
+    assert manifest["content_hash"] == export.content_hash
+    assert manifest["files"] == {"people.csv": {"rows": 3, "sha256": export.hashes["people.csv"]}}
+    assert desk.deliver(export).outcome is Outcome.UNCHANGED
+    assert desk.deliver(people(range(3)), day=1).outcome is Outcome.DELIVERED, "a new date is always delivered"
+    receipt = Receipts(desk.state).baseline(Address("partner", "school", NIGHT + timedelta(days=9)))
+    assert receipt is not None and receipt.date == NIGHT + timedelta(days=1)
+    desk.state.close()
+
+
+def test_unchanged_writes_nothing(desk: Desk):
+    desk.deliver(people(range(3)))
+    file = desk.folder / f"exports/partner/school/{NIGHT}/people.csv"
+    before = file.stat().st_mtime_ns
+    assert desk.deliver(people(range(3))).outcome is Outcome.UNCHANGED
+    assert file.stat().st_mtime_ns == before
+
+
+def test_what_was_delivered_in_between_does_not_count_as_unchanged(desk: Desk):
+    for numbers, outcome in ((3, "delivered"), (4, "delivered"), (3, "delivered")):
+        assert desk.deliver(people(range(numbers))).outcome == outcome
+
+
+def test_a_target_without_its_manifest_is_delivered_again(desk: Desk):
+    desk.deliver(people(range(3)))
+    (desk.folder / f"exports/partner/school/{NIGHT}/manifest.json").unlink()
+    assert desk.deliver(people(range(3))).outcome is Outcome.DELIVERED
+    assert desk.manifest()["files"]["people.csv"]["rows"] == 3
+
+
+def test_a_file_that_the_export_no_longer_has_is_taken_away(desk: Desk):
+    desk.deliver(Export({**people(range(3)).files, "extra.csv": b"id\n1\n"}))
+    assert "extra.csv" in desk.names()
+    desk.deliver(people(range(3)))
+    assert desk.names() == ["manifest.json", "people.csv"]
+
+
+def test_a_failed_check_refuses_and_leaves_the_last_good_export(desk: Desk):
+    desk.deliver(people(range(3)))
+    result = desk.deliver(people(range(2)), checks=[CheckResult("references", ("people.csv row 1: nobody",))])
+    assert result.outcome is Outcome.REFUSED and "references: people.csv row 1" in (result.reason or "")
+    assert desk.manifest()["files"]["people.csv"]["rows"] == 3
+    receipt = Receipts(desk.state).of_run("run 0")
+    assert receipt is not None and receipt.outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [(100, 80, True), (100, 81, False), (49, 40, False), (50, 40, True), (9, 0, False), (10, 0, True)],
+)
+def test_removal_guard_trips_at_ten_rows_and_the_share(desk: Desk, before: int, after: int, refused: bool):
+    desk.deliver(people(range(before)))
+    result = desk.deliver(people(range(after)), day=1)
+    assert (result.outcome is Outcome.REFUSED) == refused
+    assert bool(desk.names(1)) != refused
+
+
+def test_removal_guard_is_lifted_for_one_content_only(desk: Desk):
+    desk.deliver(people(range(100)))
+    assert desk.deliver(people(range(50)), day=1).outcome is Outcome.REFUSED
+    assert desk.deliver(people(range(50)), day=1, allow_removals=True).outcome is Outcome.DELIVERED
+    (desk.folder / f"exports/partner/school/{NIGHT + timedelta(days=1)}/manifest.json").unlink()
+    assert desk.deliver(people(range(50)), day=1).outcome is Outcome.DELIVERED, "the same content again"
+    assert desk.deliver(people(range(20)), day=2).outcome is Outcome.REFUSED, "another content"
+
+
+def test_a_past_night_is_compared_with_what_was_before_it(desk: Desk):
+    desk.deliver(people(range(100)), day=0)
+    desk.deliver(people(range(100, 200)), day=5, allow_removals=True)
+    result = desk.deliver(people(range(101)), day=2)
+    assert (result.baseline, result.changes["people.csv"]["added"]) == (str(NIGHT), 1)
+
+
+def test_lost_state_database_takes_the_newest_manifest_at_the_target(desk: Desk):
+    desk.deliver(people(range(100)))
+    (desk.folder / "state.sqlite").unlink()
+    again = Desk(desk.folder)
+    assert again.deliver(people(range(50)), day=1).outcome is Outcome.REFUSED
+    result = again.deliver(people(range(101)), day=1)
+    assert (result.outcome, result.changes["people.csv"]["added"]) == (Outcome.DELIVERED, 1)
+
+
+def test_lost_state_and_staged_files_are_read_from_the_target(desk: Desk):
+    import shutil
+
+    desk.deliver(people(range(100)))
+    (desk.folder / "state.sqlite").unlink()
+    shutil.rmtree(desk.folder / "staged")
+    assert Desk(desk.folder).deliver(people(range(99)), day=1).changes["people.csv"]["removed"] == 1
+
+
+def test_a_baseline_that_nobody_can_read_any_more_is_refused(desk: Desk):
+    import shutil
+
+    desk.deliver(people(range(100)))
+    shutil.rmtree(desk.folder / "staged")
+    shutil.rmtree(desk.folder / "exports")
+    result = desk.deliver(people(range(101)), day=1)
+    assert result.outcome is Outcome.REFUSED and "can no longer be read" in (result.reason or "")
+    assert desk.deliver(people(range(101)), day=1, allow_removals=True).outcome is Outcome.DELIVERED
+
+
+def test_any_fsspec_url(tmp_path: Path):
+    desk = Desk(tmp_path, target="memory://partner-bucket/in")
+    assert desk.deliver(people(range(3))).outcome is Outcome.DELIVERED
+    assert desk.target.read(f"partner/school/{NIGHT}/people.csv") == people(range(3)).files["people.csv"]
+    assert desk.target.names(f"partner/school/{NIGHT}") == ["manifest.json", "people.csv"]
+    assert desk.deliver(people(range(3))).outcome is Outcome.UNCHANGED
+
+
+def test_full_disk_leaves_the_last_good_export_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    desk.deliver(people(range(3)))
+    good = desk.manifest()
+    import isams_pipeline.storage.folder as folder_module
+
+    def full(self: Any, data: bytes) -> int:
+        with self._folder._guarded("write", self.temporary):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    deliverer = desk.deliverer()
+    export = people(range(5))
+    staged = desk.staged.stage(NIGHT, export, datasets={}, snapshots=[], excluded={})
+    monkeypatch.setattr(folder_module.Incoming, "write", full)
+    result = deliverer.deliver(staged, export, [])
+    assert result.outcome is Outcome.FAILED and "The disk is full" in (result.reason or "")
+    assert desk.manifest() == good and desk.names() == ["manifest.json", "people.csv"]
+
+
+def test_destination_that_cannot_be_written(tmp_path: Path):
+    (tmp_path / "blocked").write_text("a file where a folder should be")
+    desk = Desk(tmp_path, target=str(tmp_path / "blocked"))
+    result = desk.deliver(people(range(3)))
+    assert result.outcome is Outcome.FAILED and "blocked" in (result.reason or "")
+    receipt = Receipts(desk.state).of_run("run 0")
+    assert receipt is not None and receipt.outcome == "failed"
+
+
+# --- leases -----------------------------------------------------------------------------------------------
+
+
+def lease_of(desk: Desk, holder: str, seconds: float = 60) -> HeldLease:
+    return HeldLease(desk.state, Address("partner", "school", NIGHT), holder, seconds)
+
+
+def test_one_holder_at_a_time(tmp_path: Path, state_url: str | None):
+    desk = Desk(tmp_path, state_url)
+    one, other = lease_of(desk, "one"), lease_of(desk, "other")
+    assert one.take() and one.take()
+    assert not other.take()
+    one.release()
+    assert other.take()
+    with pytest.raises(LeaseLost):
+        one.renew()
+    desk.state.close()
+
+
+def test_a_lease_that_ran_out_may_be_taken(desk: Desk):
+    gone, next_one = lease_of(desk, "gone", seconds=-1), lease_of(desk, "next")
+    assert gone.take() and next_one.take()
+
+
+def test_delivery_waits_out_a_holder_that_died(desk: Desk):
+    lease_of(desk, "died", seconds=0.8).take()
+    assert desk.deliver(people(range(3))).outcome is Outcome.DELIVERED
+
+
+def test_a_run_that_lost_its_lease_fails_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    renewed = HeldLease.renew
+
+    def taken_over(self: HeldLease) -> None:
+        with desk.state.transaction() as session:
+            lease = session.get(Lease, ("partner", "school", NIGHT))
+            assert lease is not None
+            lease.holder = "another run"
+        renewed(self)
+
+    monkeypatch.setattr(HeldLease, "renew", taken_over)
+    result = desk.deliver(people(range(3)))
+    assert result.outcome is Outcome.FAILED and "taken over" in (result.reason or "")
+    assert desk.names() == []
+
+
+def test_compare_counts_by_key():
+    change = compare(FILES[0], b"id,name\n1,a\n2,b\n4,d\n", b"id,name\n1,a\n2,x\n3,c\n")
+    assert (change.added, change.changed, change.removed, change.before) == (1, 1, 1, 3)

@@ -1,0 +1,123 @@
+"""schools.yaml: what is right, and what its errors say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from isams_pipeline.config import load_settings
+from isams_pipeline.errors import ConfigurationError
+
+EXAMPLE = Path(__file__).parent.parent / "schools.example.yaml"
+
+
+def test_the_example_is_right_and_complete():
+    settings = load_settings(EXAMPLE)
+    school = settings.school("riverside")
+    assert school.isams.key_for("terms") == "school"
+    assert school.isams.key_for("estates") is None
+    assert 10 in school.campuses["Campus 1"] and 11 not in school.campuses["Campus 1"]
+    documented = EXAMPLE.read_text()
+    for model in (
+        type(settings),
+        type(school),
+        type(school.isams),
+        type(school.isams.keys["staff"]),
+        type(school.partners.schoolsbuddy),
+    ):
+        for name in set(model.model_fields) - {"file"}:
+            assert f"{name}:" in documented, f"{name} is not in schools.example.yaml"
+
+
+def broken(tmp_path: Path, change: str) -> str:
+    """What loading says after some Python has changed the example."""
+    config = yaml.safe_load(EXAMPLE.read_text())
+    exec(change, {"c": config, "s": config["schools"]["riverside"]})  # the tests' own words
+    file = tmp_path / "schools.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(file)
+    assert str(file) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "remedy"),
+    [
+        ("s['timezone'] = 'Europe/Londn'", "schools.riverside.timezone", "did you mean Europe/London?"),
+        ("del s['name']", "schools.riverside.name", "missing; add it"),
+        ("s['nmae'] = 1", "schools.riverside.nmae", "check its spelling"),
+        ("s['isams']['url'] = 'http://riverside.isams.cloud'", "schools.riverside.isams.url", "write https://"),
+        ("s['isams']['url'] = 'riverside'", "schools.riverside.isams.url", "write https://yourschool"),
+        ("s['isams']['url'] = 'https://u:p@h'", "schools.riverside.isams.url", "leave log-in"),
+        ("s['isams']['keys']['staff']['feeds'] = ['staf']", "isams.keys.staff.feeds", "did you mean staff?"),
+        (
+            "s['isams']['keys']['staff']['feeds'] = ['staff', 'pupils']",
+            "schools.riverside.isams.keys",
+            "leave it to one of them",
+        ),
+        ("s['isams']['keys']['medical']['feeds'] = ['medical', 'tutors']", "isams.keys.medical", "a key of its own"),
+        (
+            "s['isams']['keys']['staff']['secret'] = '6F0C2C54-0D5A-4A35-9D2B'",
+            "isams.keys.staff.secret",
+            "put the secret itself into a variable",
+        ),
+        ("del s['isams']['keys']['contacts']", "schools.riverside", "schoolsbuddy needs the feeds contacts"),
+        ("del s['isams']['keys']['medical']", "schools.riverside", "medical_fields"),
+        ("s['campuses']['Campus 2'] = '10-12'", "schools.riverside.campuses", "give each year to one campus"),
+        (
+            "s['partners']['schoolsbuddy']['contact_years'] = 'seven'",
+            "partners.schoolsbuddy.contact_years",
+            "write 7-11",
+        ),
+        ("s['partners']['schoolsbuddy']['max_removed'] = 20", "partners.schoolsbuddy.max_removed", "such as 20%"),
+        (
+            "s['partners']['schoolsbuddy']['mail_merge'] = ['billing']",
+            "partners.schoolsbuddy.mail_merge",
+            "'all' or 'correspondence'",
+        ),
+        ("c['history_from'] = '2025-10-01'", "history_from", "first of September"),
+        ("c['schools']['St. Ada'] = s", "schools", "lower-case letters"),
+    ],
+)
+def test_errors_name_file_path_and_remedy(tmp_path: Path, change: str, path: str, remedy: str):
+    said = broken(tmp_path, change)
+    assert path in said and remedy in said
+    assert "6F0C2C54" not in said, "a secret put into the wrong place is not repeated"
+
+
+def test_a_key_given_twice_is_an_error(tmp_path: Path):
+    file = tmp_path / "schools.yaml"
+    file.write_text("schools:\n  a: 1\n  a: 2\n")
+    with pytest.raises(ConfigurationError, match="'a' is given twice.*line 3"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("schools: [", "Not YAML"), ("- a", "not a mapping"), ("", "not a mapping")]
+)
+def test_no_yaml_or_no_mapping(tmp_path: Path, text: str, said: str):
+    file = tmp_path / "schools.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings(file)
+
+
+def test_a_path_that_does_not_exist(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match=r"Copy schools\.example\.yaml"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_without_a_file_there_are_no_schools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_settings().schools == {}
+
+
+def test_deliver_to_is_relative_to_the_file(tmp_path: Path):
+    file = tmp_path / "schools.yaml"
+    file.write_text(EXAMPLE.read_text())
+    settings = load_settings(file)
+    assert settings.resolve("data/exports") == str(tmp_path / "data/exports")
+    assert settings.resolve("s3://bucket/x") == "s3://bucket/x"
