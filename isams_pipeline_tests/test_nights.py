@@ -358,9 +358,8 @@ def test_a_cache_that_ignores_the_request_does_not_pass_as_empty(world: World):
 def test_removal_guard_refuses_and_a_person_lifts_it(make: Callable[..., World]):
     world = make({SCHOOL: small_school(pupils=60)})
     world.night(0)
-    school = world.sandbox.schools[SCHOOL]
-    school.plan = small_school(pupils=30).plan
     world.at_night(1)
+    world.sandbox.fail(SCHOOL, "half", key="students")
     run = world.run(1)
     assert run.outcome is Outcome.REFUSED and "students.csv would lose" in run.reason
     assert checks_of(world, run.run_id)["schoolsbuddy/delivery:removal_guard"] is False

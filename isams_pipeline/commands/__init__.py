@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import sys
+from collections.abc import Callable
+from typing import Any
 
-import click
 import typer
 
 from isams_pipeline.commands import look, nights, servers
@@ -21,6 +22,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _exiting(command: Callable[..., int]) -> Callable[..., None]:
+    """The command, with what it returns as the exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        raise typer.Exit(command(*args, **options))
+
+    return run
+
+
 for command, panel in (
     (nights.sync, "Nights"),
     (nights.backfill, "Nights"),
@@ -31,7 +44,7 @@ for command, panel in (
     (servers.sandbox, "Trying it out"),
     (servers.ui, "Trying it out"),
 ):
-    app.command(rich_help_panel=panel)(command)
+    app.command(rich_help_panel=panel)(_exiting(command))
 
 
 def main() -> int:
@@ -39,21 +52,11 @@ def main() -> int:
     # Whatever this process writes is for its user alone.
     os.umask(0o077)
     try:
-        result = app(standalone_mode=False)
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except PipelineError as error:
-        console.print(f"[red]{type(error).__name__}[/]: {error}", soft_wrap=True, highlight=False)
+        console.print(f"[red]{type(error).__name__}[/]: ", end="")
+        console.print(str(error), soft_wrap=True, markup=False)
         return 2 if isinstance(error, ConfigurationError | WrongUse) else 1
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        console.print("Stopped.")
-        return 130
-    return int(result or 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return 0

@@ -44,6 +44,7 @@ FAULTS = {
     "short": "the document ends in the middle, the connection in order",
     "message_200": "an unknown <Message> under 200",
     "empty_container": "every container without rows",
+    "half": "only the first half of the pupils",
     "other_school": "the data of another school",
     "empty": "200 without a byte",
     "not_xml": "a log-in page",
@@ -92,7 +93,7 @@ class Sandbox:
         self.clock = clock
         self._cache: dict[tuple[str, ...], tuple[datetime, bytes]] = {}
         self._tokens: dict[str, str] = {}
-        self._days: dict[tuple[str, date], SchoolDay] = {}
+        self._days: dict[tuple[SchoolPlan, date], SchoolDay] = {}
 
     def fail(self, school: str, kind: str, *, times: int = 1, key: str | None = None) -> None:
         """Let the next requests of a school (or of one of its keys) meet a fault."""
@@ -171,7 +172,7 @@ class Sandbox:
         return content
 
     def _day(self, plan: SchoolPlan, day: date) -> SchoolDay:
-        wanted = (plan.seed, day)
+        wanted = (plan, day)
         if wanted not in self._days:
             if len(self._days) > 4:  # noqa: PLR2004  # a day of a large school is large
                 self._days.clear()
@@ -285,6 +286,9 @@ def _distorted(content: str, kind: str | None) -> str:
     match kind:
         case "empty_container":
             return _ROWS.sub(r"\1\3", content)
+        case "half":
+            first, _, rest = content.partition("</CurrentPupils>")
+            return first + "</CurrentPupils>" + rest.rpartition("</CurrentPupils>")[2]
         case "wrong_type":
             return re.sub(r'(<CurrentPupils><Pupil Id=")\d+', r"\1many", content, count=1)
         case "duplicate":

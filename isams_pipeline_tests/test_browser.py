@@ -1,0 +1,174 @@
+"""What a person sees: the Dagster UI in a real headless Chromium, over a demo's history."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+SHOTS = os.environ.get("ISAMS_SCREENSHOTS")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs the distribution's chromium and chromium-driver"),
+    pytest.mark.filterwarnings("default"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The UI over a demo whose last night has been spoilt by a school that configured no campuses."""
+    folder = tmp_path_factory.mktemp("demo")
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    run = [sys.executable, "-m", "isams_pipeline.commands"]
+    subprocess.run([*run, "demo"], cwd=folder, env=env, check=True, capture_output=True, timeout=300)
+    _spoil(folder, run, env)
+    port = free_port()
+    process = subprocess.Popen([*run, "ui", "--port", str(port)], cwd=folder, env=env, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    line = process.stdout.readline().decode()
+    assert f"http://127.0.0.1:{port}" in line, line
+    yield f"http://127.0.0.1:{port}"
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+
+
+def _spoil(folder: Path, run: list[str], env: dict[str, str]) -> None:
+    """Run Harbour's last night again without its campuses: two years of one name, so a check fails."""
+    import yaml
+
+    config = yaml.safe_load((folder / "data/demo/schools.yaml").read_text())
+    del config["schools"]["harbour"]["campuses"]
+    (folder / "spoilt.yaml").write_text(yaml.safe_dump(config))
+    night = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+    done = subprocess.run(
+        [*run, "sync", "harbour", "--date", night, "--config", "spoilt.yaml"], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and "years 10 and 20 have the same name" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "disable-dev-shm-usage", "window-size=1500,1000",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER)) as driver:
+        yield driver
+
+
+class Page:
+    """A browser that waits for what it is told to find."""
+
+    def __init__(self, browser: webdriver.Chrome, address: str) -> None:
+        self.browser, self.address = browser, address
+
+    def open(self, path: str) -> None:
+        self.browser.get(self.address + path)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 40) -> Any:
+        wait = WebDriverWait(self.browser, seconds, ignored_exceptions=[WebDriverException])
+        try:
+            return wait.until(lambda _: condition())
+        except WebDriverException:
+            self.shot("failed")
+            raise AssertionError(f"not found; the page says:\n{self.text()[:2000]}") from None
+
+    def text(self) -> str:
+        return str(self.browser.execute_script("return document.body.innerText"))
+
+    def sees(self, *words: str, seconds: float = 40) -> None:
+        self.until(lambda: all(word in self.text() for word in words), seconds)
+
+    def button(self, label: str) -> WebElement:
+        path = f"//button[contains(normalize-space(.), '{label}')] | //a[contains(normalize-space(.), '{label}')]"
+        return self.until(lambda: next(e for e in self.browser.find_elements(By.XPATH, path) if e.is_displayed() and e.is_enabled()))
+
+    def click(self, label: str) -> None:
+        def clicked() -> bool:
+            self.button(label).click()
+            return True
+
+        self.until(clicked)
+
+    def shot(self, name: str) -> None:
+        if SHOTS:
+            Path(SHOTS).mkdir(parents=True, exist_ok=True)
+            self.browser.save_screenshot(str(Path(SHOTS) / f"{name}.png"))
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, ui: str) -> Page:
+    return Page(browser, ui)
+
+
+def test_the_asset_graph_shows_both_groups(page: Page):
+    page.open('/asset-groups?groups=["isams","schoolsbuddy"]&expanded=isams_pipeline.definitions')
+    page.sees("isams", "schoolsbuddy")
+    page.open("/asset-groups/~/code-locations/isams_pipeline.definitions/groups/schoolsbuddy".replace("/~/code-locations", ""))
+    page.open("/locations/isams_pipeline.definitions/asset-groups/schoolsbuddy/lineage")
+    page.sees("export", "delivery", "exclusions")
+    time.sleep(2)  # the graph moves into place; only the picture wants it still
+    page.shot("assets")
+
+
+def test_a_nightly_run_is_there_with_what_it_did(page: Page):
+    page.open("/runs")
+    page.sees("schoolsbuddy_nightly", "Success")
+    page.shot("runs")
+    page.open("/assets/schoolsbuddy/delivery?view=partitions")
+    page.sees("riverside", "harbour")
+    page.open("/assets/isams/contacts?view=overview")
+    page.sees("Parents, guardians and others", "entry_id", "Row count")
+    page.shot("contacts")
+
+
+def test_a_failed_check_says_what_to_do(page: Page):
+    page.open("/assets/schoolsbuddy/export?view=checks&checkDetail=year_names")
+    page.sees("year_names", "years 10 and 20 have the same name")
+    page.shot("failed-check")
+
+
+def test_a_backfill_of_two_nights_launched_from_the_ui_succeeds(page: Page):
+    nights = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (3, 2)]
+    page.open("/locations/isams_pipeline.definitions/jobs/schoolsbuddy_nightly")
+    page.click("Materialize")
+    page.sees("date", "school")
+    fields = page.until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "[role=dialog] input[type=text], .bp5-dialog input[type=text], .bp4-dialog input[type=text]"))
+    for field, value in zip(fields, (f"[{nights[0]}...{nights[1]}]", "riverside"), strict=False):
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(value, Keys.TAB)
+    page.shot("backfill")
+    page.click("Launch backfill")
+    page.open("/runs/backfills") if "/backfills" not in page.browser.current_url else None
+    page.until(lambda: "Completed" in page.text() or "Success" in page.text(), seconds=180)
+    page.sees("2 partitions")
+    page.shot("backfill-done")

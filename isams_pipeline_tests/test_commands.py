@@ -1,0 +1,238 @@
+"""The command line as a person meets it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isams_pipeline.sandbox import render
+from isams_pipeline.sandbox.demo import secrets_of
+from isams_pipeline.sandbox.school import SchoolDay, simple_school
+from isams_pipeline.sandbox.server import error_document
+from isams_pipeline_tests.world import FIRST, SCHOOL, World
+
+ROOT = Path(__file__).parent.parent
+
+
+def call(*words: str, cwd: Path | None = None, variables: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run isams-pipeline in a process of its own; exit code and everything it printed."""
+    if words[0] == "inspect":  # needs no process of its own, and there are many
+        return call_here(*words)
+    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(cwd or ROOT), "COLUMNS": "100", **(variables or {})}
+    done = subprocess.run(
+        [sys.executable, "-m", "isams_pipeline.commands", *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def call_here(*words: str) -> tuple[int, str]:
+    """The same in this process."""
+    from unittest.mock import patch
+
+    from isams_pipeline.commands import main
+
+    printed, umask = io.StringIO(), os.umask(0o022)
+    with contextlib.redirect_stdout(printed), patch.object(sys, "argv", ["isams-pipeline", *words]):
+        code = main()
+    os.umask(umask)
+    return code, printed.getvalue()
+
+
+@pytest.fixture
+def today(make: Callable[..., World]) -> World:
+    """A world in which it is today, since commands go by the real clock."""
+    from isams_pipeline.clock import system_clock
+
+    world = make()
+    world.moment[0] = system_clock()
+    world.sandbox.clock = system_clock
+    return world
+
+
+def at(world: World, command: str, *words: str) -> tuple[int, str]:
+    config = ["--config", str(world.config), "--data-dir", str(world.data)]
+    return call(command, *words, *config, cwd=world.folder, variables=secrets_of(world.sandbox))
+
+
+def test_help_teaches():
+    code, out = call("--help")
+    assert code == 0
+    for word in ("sync", "backfill", "explain", "doctor", "inspect", "sandbox", "demo", "ui", "Exit codes"):
+        assert word in out
+    code, out = call("sync", "--help")
+    assert code == 0 and "--allow-removals" in out and "--fresh" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "No such command"),
+        (["sync"], "Missing argument"),
+        (["sync", "x", "--date", "tomorrow"], "no school"),
+        (["sync", "riverside", "--config", "none.yaml"], "There is no configuration file"),
+        (["doctor"], "There is no school"),
+        (["ui"], "Run `make demo` first"),
+    ],
+)
+def test_wrong_use_is_exit_code_2_with_a_sentence(tmp_path: Path, words: list[str], said: str):
+    code, out = call(*words, cwd=tmp_path)
+    assert code == 2 and said in out and "Traceback" not in out
+
+
+def test_sync_explain_and_backfill(today: World):
+    code, out = at(today, "sync", SCHOOL, "--partner", "schoolsbuddy")
+    assert code == 0 and "delivered" in out and "students.csv" in out
+    code, out = at(today, "sync", SCHOOL)
+    assert code == 0 and "unchanged" in out and "may still answer as of" in out
+    night = next(today.exports.glob(f"{SCHOOL}/*")).name
+    code, out = at(today, "sync", SCHOOL, "--date", night, "--fresh")
+    assert code == 0
+    student = (today.exports / SCHOOL / night / "students.csv").read_text().splitlines()[1].split(",")[0]
+    code, out = at(today, "explain", SCHOOL, student)
+    assert code == 0 and f"student {student} is in the export" in out and "contacts:" in out
+    exclusions = (today.data / f"reports/schoolsbuddy/{SCHOOL}/{night}/exclusions.csv").read_text().splitlines()
+    contact = next(line.split(",")[1] for line in exclusions if line.startswith("contact,") and "contact_type" in line)
+    code, out = at(today, "explain", SCHOOL, contact)
+    assert code == 0 and "is not in the export" in out and "contact_type" in out
+    code, out = at(today, "explain", SCHOOL, "nobody@example.org")
+    assert code == 1 and "nobody by that id" in out
+    code, out = at(today, "backfill", SCHOOL, "--from", night, "--to", night)
+    assert code == 0 and "1 unchanged" in out
+    code, out = at(today, "backfill", SCHOOL, "--from", str(FIRST), "--to", str(FIRST))
+    assert code == 1 and "The archive has no snapshot" in out and "1 failed" in out
+    code, out = at(today, "sync", SCHOOL, "--date", "2099-01-01")
+    assert code == 2 and "no night that can be run" in out
+
+
+def test_a_refused_sync_is_exit_code_1_with_its_reasons(today: World):
+    today.configure(lambda c: c["schools"][SCHOOL].update(campuses={"Main": "7-12"}))
+    code, out = at(today, "sync", SCHOOL)
+    assert code == 1 and "refused" in out and "year 13 has students but no campus" in out
+
+
+def test_a_failed_sync_is_exit_code_1_with_its_reason(today: World):
+    today.sandbox.schools[SCHOOL].keys[0].active = False
+    code, out = at(today, "sync", SCHOOL)
+    assert code == 1 and "failed" in out and "iSAMS does not know the key" in out and "Traceback" not in out
+
+
+def test_doctor_sees_missing_and_extra_methods_and_reads_nobodys_data(today: World):
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 0 and "All keys are fit" in out
+    keys = {key.name: key for key in today.sandbox.schools[SCHOOL].keys}
+    keys["students"].methods = ("Pupil_GetCurrentPupils", "Pupil_GetAlumni")
+    keys["staff"].active = False
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 1
+    assert "Pupil_GetSiblings" in out and "untick under this key's Batch Methods: Pupil_GetAlumni" in out
+    assert "iSAMS does not know the key" in out
+    assert all(len(methods) > 100 for _, methods in today.sandbox.schools[SCHOOL].requests), "only the one question"
+    assert not (today.data / "archive").exists()
+
+
+def test_doctor_advises_on_cache_hours(today: World):
+    today.configure(lambda c: c["schools"][SCHOOL]["isams"]["keys"]["staff"].update(cache_hours=24))
+    code, out = at(today, "doctor")
+    assert code == 0 and "set the key's cache expiry in iSAMS to 2 or 3 hours" in out
+
+
+def saved(folder: Path, data: bytes) -> str:
+    (folder / "saved.xml").write_bytes(data)
+    return str(folder / "saved.xml")
+
+
+def test_inspect_data(tmp_path: Path):
+    school = SchoolDay(simple_school(), FIRST)
+    methods = ["Pupil_GetCurrentPupils", "ContactAdvanced_GetContacts"]
+    file = saved(tmp_path, "".join(render.document(school, methods)).encode())
+    code, out = call("inspect", file)
+    assert code == 0 and "pupils" in out and "60" in out and "PupilManager/CurrentPupils/Pupil/AddedLater" in out
+    code, out = call("inspect", file, "--json")
+    found = json.loads(out)
+    assert code == 0 and set(found) == {"datasets", "unknown", "error"} and found["error"] is None
+    assert set(found["datasets"]) == {"pupils", "contacts", "contact_pupils"}
+    pupils = found["datasets"]["pupils"]
+    assert pupils["rows"] == 60 == len(pupils["records"])
+    assert pupils["records"][0]["pupil_id"] == school.pupils[0].id
+    assert pupils["records"][0]["date_of_birth"].startswith(school.pupils[0].born.isoformat())
+    code, out = call("inspect", file, "--records")
+    assert code == 0 and school.pupils[0].surname in out
+
+
+def test_inspect_medical(tmp_path: Path):
+    data = "".join(render.document(SchoolDay(simple_school(), FIRST), ["Pupil_GetCurrentPupilsHealth"])).encode()
+    code, out = call("inspect", saved(tmp_path, data), "--json")
+    found = json.loads(out)
+    assert code == 0 and found["datasets"]["health"]["rows"] > 10 and found["unknown"] == []
+
+
+@pytest.mark.parametrize(
+    ("identifier", "text", "retryable"),
+    [("InvalidApiKey", "The API key is invalid.", False), ("UnhandledException", "was deadlocked on lock", True)],
+)
+def test_inspect_error_document(tmp_path: Path, identifier: str, text: str, retryable: bool):
+    file = saved(tmp_path, error_document(identifier, "A title", text))
+    code, out = call("inspect", file, "--json")
+    assert code == 1
+    assert json.loads(out)["error"] == {"id": identifier, "title": "A title", "description": text, "retryable": retryable}
+    code, out = call("inspect", file)
+    assert code == 1 and identifier in out and f"a retry helps: {'yes' if retryable else 'no'}" in out
+
+
+@pytest.mark.parametrize("data", [b"", b"Log in", b"<html/>", b"<iSAMS><PupilManager>", b"<!DOCTYPE x><iSAMS/>"])
+def test_inspect_what_is_not_readable(tmp_path: Path, data: bytes):
+    code, out = call("inspect", saved(tmp_path, data))
+    assert code == 2 and "Traceback" not in out
+    code, out = call("inspect", saved(tmp_path, data), "--json")
+    assert code == 2 and json.loads(out)["error"]["retryable"] is False
+    assert call("inspect", str(tmp_path / "none.xml"))[0] == 2
+
+
+def test_demo_refuses_to_overwrite_a_real_schools_history(tmp_path: Path):
+    (tmp_path / "data/archive").mkdir(parents=True)
+    code, out = call("demo", cwd=tmp_path)
+    assert code == 2 and "holds the history of a real school" in out
+
+
+def test_killed_in_the_middle_leaves_the_last_good_export_and_the_next_run_makes_it_good(today: World):
+    """A process killed while it promotes: the manifest is gone or whole, and the next run delivers."""
+    assert at(today, "sync", SCHOOL)[0] == 0
+    night = next(today.exports.glob(f"{SCHOOL}/*"))
+    today.sandbox.schools[SCHOOL].plan = type(today.sandbox.schools[SCHOOL].plan)(seed="riverside", pupils=26, subjects=2)
+    killer = (
+        "import os, signal, sys\n"
+        "from isams_pipeline.storage import folder\n"
+        "from isams_pipeline.commands import main\n"
+        "move = folder.Folder.move\n"
+        "def stop(self, source, target):\n"
+        "    if target == 'students.csv' and 'exports' in self.url: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    move(self, source, target)\n"
+        "folder.Folder.move = stop\n"
+        "sys.argv = ['isams-pipeline', *sys.argv[1:]]\n"
+        "sys.exit(main())\n"
+    )
+    words = ["sync", SCHOOL, "--fresh", "--allow-removals", "--config", str(today.config), "--data-dir", str(today.data)]
+    if words[0] == "inspect":  # needs no process of its own, and there are many
+        return call_here(*words)
+    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **secrets_of(today.sandbox)}
+    # The sandbox still answers from its cache within the cache hours.
+    today.sandbox._cache.clear()
+    done = subprocess.run([sys.executable, "-c", killer, *words], env=env, cwd=today.folder, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert not (night / "manifest.json").exists(), "a reader that goes by the manifest sees no export, not half of one"
+    started = time.monotonic()
+    code, out = at(today, "sync", SCHOOL, "--allow-removals")
+    assert code == 0 and "delivered" in out, out
+    assert time.monotonic() - started < 100, "the dead run's lease is waited out, no longer"
+    manifest = json.loads((night / "manifest.json").read_text())
+    assert manifest["files"]["students.csv"]["rows"] == 26
