@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -211,6 +212,10 @@ def ui(
     After a demo, and with no schools.yaml, the demo's schools and their sandbox iSAMS come with it. Dagster has no
     log-in of its own: it listens on this machine only; docs/operations.md says how to share it.
     """
+    # A shell starts background processes deaf to Ctrl-C's signal; what is started here must not outlive this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _leave)
+    _refuse_taken(port)
     with contextlib.ExitStack() as stack:
         variables = dict(os.environ)
         file = find_config(config)
@@ -241,14 +246,21 @@ def ui(
         with console.status("starting Dagster"):
             _until_up(address, processes)
         console.print(f"Dagster UI: [bold]{address}[/]    schools: {file}    Ctrl-C stops it.", soft_wrap=True)
-        previous = signal.signal(signal.SIGTERM, _leave)
         with contextlib.suppress(KeyboardInterrupt):
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
             console.print("[red]Dagster ended by itself.[/] Its last words are in " + str(home / "logs"))
             return 1
-        signal.signal(signal.SIGTERM, previous)
     return 0
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise WrongUse(f"Port {port} is taken", remedy="Give another one with --port.") from None
 
 
 def _leave(_number: int, _frame: object) -> None:
