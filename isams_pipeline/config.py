@@ -283,9 +283,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -328,6 +328,8 @@ def load_settings(given: str | os.PathLike[str] | None = None) -> Settings:
             line=mark.line + 1 if mark else None,
             remedy="Mend that line.",
         ) from None
+    except (yaml.YAMLError, TypeError):
+        raise ConfigurationError("Not YAML", file=file, remedy="Look for control characters and odd keys.") from None
     if not isinstance(data, dict):
         raise ConfigurationError(
             "The configuration file is not a mapping", file=file, remedy="Begin it with `schools:`."

@@ -30,7 +30,7 @@ class Environment:
     settings: Settings
     data_dir: Path = field(default_factory=lambda: Path(os.environ.get(DATA_DIR_VARIABLE) or "data"))
     clock: Clock = system_clock
-    variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     patience: Patience = field(default_factory=Patience)
     lock_wait: float = 900
     """Seconds that a run waits for another run of the same school."""

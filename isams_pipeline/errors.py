@@ -170,8 +170,6 @@ class NotMaterialised(PipelineError):
 class SchoolBusy(PipelineError):
     """Another run for the same school goes on."""
 
-    retryable = True
-
 
 # --- delivering it ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import dagster as dg
 import yaml
 
 from isams_pipeline.partitions import SCHOOL_TAG
+from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, postgres_url
 
 MAX_RUN_SECONDS = 4 * 3600
@@ -57,12 +58,11 @@ def prepare_home(data_dir: Path) -> Path:
     needs.
     """
     home = data_dir.resolve() / "dagster"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     given = os.environ.get(POSTGRES_VARIABLE)
     if given:
         os.environ[POSTGRES_VARIABLE] = postgres_url(given)
     text = yaml.safe_dump(instance_settings(str(home), postgres=bool(given)), sort_keys=False)
-    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    Folder(home).write("dagster.yaml", text.encode())
     return home
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import PipelineError
+from isams_pipeline.errors import PipelineError, SchoolBusy
+from isams_pipeline.isams.datasets import DATASETS, SOURCE
 from isams_pipeline.isams.fetch import NightFetcher
 from isams_pipeline.isams.night import NightReader
 from isams_pipeline.partitions import Night
@@ -28,14 +29,22 @@ class NightSession:
         """A person says that many people being gone, or other ones, is right."""
         self._held = ExitStack()
         self._locked: set[str] = set()
+        self._busy: SchoolBusy | None = None
         self._readers: dict[Night, NightReader] = {}
 
     def hold(self, school: str) -> None:
         """Be the only run of a school, until the run ends. Waits for another one; raises SchoolBusy."""
-        if school not in self._locked:
-            environment = self._environment
+        if school in self._locked:
+            return
+        if self._busy is not None:
+            raise self._busy  # waited for once; the other steps of this run need not wait again
+        environment = self._environment
+        try:
             self._held.enter_context(environment.locks.hold(f"school {school}", wait=environment.lock_wait))
-            self._locked.add(school)
+        except SchoolBusy as busy:
+            self._busy = busy
+            raise
+        self._locked.add(school)
 
     def reader(self, night: Night, log: Any) -> NightReader:
         """The reader of a night."""
@@ -51,10 +60,17 @@ class NightSession:
                 clock=environment.clock,
                 fresh=self._fresh,
                 ask_again_after=0.9 * environment.retry_wait,
+                passed=lambda feed: self._passed(night, feed),
                 tell=log.info,
             )
             self._readers[night] = NightReader(fetcher, environment.archive)
         return self._readers[night]
+
+    def _passed(self, night: Night, feed: str) -> str | None:
+        names = [d.name for d in DATASETS.values() if d.feed == feed]
+        stored = [self._environment.tables.find(SOURCE, name, night.school, night.date) for name in names]
+        hashes = {table.provenance.get("sha256") for table in stored if table is not None}
+        return hashes.pop() if len(hashes) == 1 else None
 
     def close(self) -> None:
         """Let go."""

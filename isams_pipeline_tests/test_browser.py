@@ -62,11 +62,18 @@ def _spoil(folder: Path, run: list[str], env: dict[str, str]) -> None:
 
     config = yaml.safe_load((folder / "data/demo/schools.yaml").read_text())
     del config["schools"]["harbour"]["campuses"]
-    (folder / "spoilt.yaml").write_text(yaml.safe_dump(config))
+    good = (folder / "data/demo/schools.yaml").read_text()
+    (folder / "data/demo/schools.yaml").write_text(yaml.safe_dump(config))
     night = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
     done = subprocess.run(
-        [*run, "sync", "harbour", "--date", night, "--config", "spoilt.yaml"], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+        [*run, "sync", "harbour", "--date", night, "--config", "data/demo/schools.yaml"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
+    (folder / "data/demo/schools.yaml").write_text(good)
     assert done.returncode == 1 and "years 10 and 20 have the same name" in done.stdout, done.stdout + done.stderr
 
 
@@ -109,7 +116,9 @@ class Page:
 
     def button(self, label: str) -> WebElement:
         path = f"//button[contains(normalize-space(.), '{label}')] | //a[contains(normalize-space(.), '{label}')]"
-        return self.until(lambda: next(e for e in self.browser.find_elements(By.XPATH, path) if e.is_displayed() and e.is_enabled()))
+        return self.until(
+            lambda: next(e for e in self.browser.find_elements(By.XPATH, path) if e.is_displayed() and e.is_enabled())
+        )
 
     def click(self, label: str) -> None:
         def clicked() -> bool:

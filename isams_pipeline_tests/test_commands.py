@@ -28,9 +28,20 @@ def call(*words: str, cwd: Path | None = None, variables: dict[str, str] | None 
     """Run isams-pipeline in a process of its own; exit code and everything it printed."""
     if words[0] == "inspect":  # needs no process of its own, and there are many
         return call_here(*words)
-    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(cwd or ROOT), "COLUMNS": "100", **(variables or {})}
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": os.environ["PATH"],
+        "HOME": str(cwd or ROOT),
+        "COLUMNS": "100",
+        **(variables or {}),
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "isams_pipeline.commands", *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "isams_pipeline.commands", *words],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -184,7 +195,12 @@ def test_inspect_error_document(tmp_path: Path, identifier: str, text: str, retr
     file = saved(tmp_path, error_document(identifier, "A title", text))
     code, out = call("inspect", file, "--json")
     assert code == 1
-    assert json.loads(out)["error"] == {"id": identifier, "title": "A title", "description": text, "retryable": retryable}
+    assert json.loads(out)["error"] == {
+        "id": identifier,
+        "title": "A title",
+        "description": text,
+        "retryable": retryable,
+    }
     code, out = call("inspect", file)
     assert code == 1 and identifier in out and f"a retry helps: {'yes' if retryable else 'no'}" in out
 
@@ -204,11 +220,34 @@ def test_demo_refuses_to_overwrite_a_real_schools_history(tmp_path: Path):
     assert code == 2 and "holds the history of a real school" in out
 
 
+def test_a_real_school_and_a_demo_keep_out_of_each_others_folders(today: World):
+    assert at(today, "sync", SCHOOL)[0] == 0
+    (today.data / "demo").mkdir()
+    (today.data / "demo/schools.yaml").write_text("")
+    (today.data / "archive" / SCHOOL).rename(today.data / "archive/ada-s-school")
+    code, out = call("demo", "--data-dir", str(today.data), cwd=today.folder)
+    assert code == 2 and "holds the history of a real school" in out
+    assert (today.data / "archive/ada-s-school").exists()
+    code, out = at(today, "sync", SCHOOL)
+    assert code == 2 and "The data folder is a demo's" in out
+
+
+def test_a_data_folder_that_cannot_be_written(today: World):
+    (today.folder / "file").write_text("")
+    code, out = call(
+        "sync", SCHOOL, "--config", str(today.config), "--data-dir", str(today.folder / "file/x"), cwd=today.folder,
+        variables=secrets_of(today.sandbox),
+    )  # fmt: skip
+    assert code == 1 and "StorageError" in out and "Traceback" not in out
+
+
 def test_killed_in_the_middle_leaves_the_last_good_export_and_the_next_run_makes_it_good(today: World):
     """A process killed while it promotes: the manifest is gone or whole, and the next run delivers."""
     assert at(today, "sync", SCHOOL)[0] == 0
     night = next(today.exports.glob(f"{SCHOOL}/*"))
-    today.sandbox.schools[SCHOOL].plan = type(today.sandbox.schools[SCHOOL].plan)(seed="riverside", pupils=26, subjects=2)
+    today.sandbox.schools[SCHOOL].plan = type(today.sandbox.schools[SCHOOL].plan)(
+        seed="riverside", pupils=26, subjects=2
+    )
     killer = (
         "import os, signal, sys\n"
         "from isams_pipeline.storage import folder\n"
@@ -221,13 +260,22 @@ def test_killed_in_the_middle_leaves_the_last_good_export_and_the_next_run_makes
         "sys.argv = ['isams-pipeline', *sys.argv[1:]]\n"
         "sys.exit(main())\n"
     )
-    words = ["sync", SCHOOL, "--fresh", "--allow-removals", "--config", str(today.config), "--data-dir", str(today.data)]
-    if words[0] == "inspect":  # needs no process of its own, and there are many
-        return call_here(*words)
+    words = [
+        "sync",
+        SCHOOL,
+        "--fresh",
+        "--allow-removals",
+        "--config",
+        str(today.config),
+        "--data-dir",
+        str(today.data),
+    ]
     env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **secrets_of(today.sandbox)}
     # The sandbox still answers from its cache within the cache hours.
     today.sandbox._cache.clear()
-    done = subprocess.run([sys.executable, "-c", killer, *words], env=env, cwd=today.folder, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", killer, *words], env=env, cwd=today.folder, capture_output=True, timeout=120
+    )
     assert done.returncode == -signal.SIGKILL
     assert not (night / "manifest.json").exists(), "a reader that goes by the manifest sees no export, not half of one"
     started = time.monotonic()
@@ -236,3 +284,4 @@ def test_killed_in_the_middle_leaves_the_last_good_export_and_the_next_run_makes
     assert time.monotonic() - started < 100, "the dead run's lease is waited out, no longer"
     manifest = json.loads((night / "manifest.json").read_text())
     assert manifest["files"]["students.csv"]["rows"] == 26
+    assert not list(night.glob(".incoming-*")), "what the dead run left half is swept away"

@@ -48,11 +48,38 @@ def modules(pattern: str) -> list[Path]:
 
 CLIENTS = ("batch", "document", "messages", "parse", "fetch", "night", "feeds", "inspection", "diagnosis", "changes")
 FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
-    ("rules/*.py", ("dagster", "httpx", "sqlalchemy", "fsspec", "isams_pipeline.isams", "isams_pipeline.storage", "isams_pipeline.delivery", "isams_pipeline.partners")),
-    *((f"isams/{name}.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery", "isams_pipeline.rules")) for name in CLIENTS),
-    ("isams/datasets/*.py", ("dagster", "httpx", "isams_pipeline.storage", "isams_pipeline.partners", "isams_pipeline.delivery")),
+    (
+        "rules/*.py",
+        (
+            "dagster",
+            "httpx",
+            "sqlalchemy",
+            "fsspec",
+            "isams_pipeline.isams",
+            "isams_pipeline.storage",
+            "isams_pipeline.delivery",
+            "isams_pipeline.partners",
+        ),
+    ),
+    *(
+        (f"isams/{name}.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery", "isams_pipeline.rules"))
+        for name in CLIENTS
+    ),
+    (
+        "isams/datasets/*.py",
+        ("dagster", "httpx", "isams_pipeline.storage", "isams_pipeline.partners", "isams_pipeline.delivery"),
+    ),
     ("isams/assets.py", ("isams_pipeline.partners",)),
-    ("storage/**/*.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.partners", "isams_pipeline.delivery", "isams_pipeline.rules")),
+    (
+        "storage/**/*.py",
+        (
+            "dagster",
+            "isams_pipeline.isams",
+            "isams_pipeline.partners",
+            "isams_pipeline.delivery",
+            "isams_pipeline.rules",
+        ),
+    ),
     ("delivery/*.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.partners", "isams_pipeline.rules")),
     ("partners/*/export.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
     ("partners/*/rules.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
@@ -121,7 +148,9 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy/delivery",
     }
     assert "schoolsbuddy_nightly" in repository.job_names
-    schedules = {s.name: (s.execution_timezone, s.cron_schedule, s.default_status.value) for s in repository.schedule_defs}
+    schedules = {
+        s.name: (s.execution_timezone, s.cron_schedule, s.default_status.value) for s in repository.schedule_defs
+    }
     assert schedules == {
         "schoolsbuddy_nightly_europe_london": ("Europe/London", "0 2 * * *", "RUNNING"),
         "schoolsbuddy_nightly_asia_dubai": ("Asia/Dubai", "0 2 * * *", "RUNNING"),
@@ -145,7 +174,12 @@ def test_definitions_load_with_nothing_and_fast(tmp_path: Path):
     took = []
     for _ in range(2):  # the first may compile the modules
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         took.append(float(done.stdout))
     assert not list(tmp_path.iterdir()), "loading writes nothing"
@@ -166,7 +200,10 @@ def test_a_nights_key_comes_back_as_the_night(day: Any, school: str):
     assert night_of(key_of(Night(school, day))) == Night(school, day)
 
 
-@given(st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1)), st.sampled_from(["Europe/London", "Pacific/Auckland", "America/New_York"]))
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1)),
+    st.sampled_from(["Europe/London", "Pacific/Auckland", "America/New_York"]),
+)
 def test_a_night_is_the_date_on_the_schools_wall(moment: datetime, zone: str):
     local = moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
     assert night_at("s", ZoneInfo(zone), moment.replace(tzinfo=UTC)).date == local.date()
@@ -182,7 +219,9 @@ def test_a_night_is_the_date_on_the_schools_wall(moment: datetime, zone: str):
         ("America/New_York", datetime(2026, 3, 8, 7, tzinfo=UTC), "2026-03-08"),  # there is no 02:00 that day
     ],
 )
-def test_a_tick_starts_a_run_for_the_schools_own_date(make: Callable[..., World], zone: str, moment: datetime, night: str):
+def test_a_tick_starts_a_run_for_the_schools_own_date(
+    make: Callable[..., World], zone: str, moment: datetime, night: str
+):
     world = make()
     world.configure(lambda c: c["schools"]["riverside"].update(timezone=zone))
     repository = build_definitions(world.environment).get_repository_def()

@@ -186,6 +186,22 @@ def test_a_past_night_without_an_archive_is_refused_with_a_sentence(world: World
     assert world.sandbox.schools[SCHOOL].requests == []
 
 
+def test_a_bad_answer_later_in_the_night_does_not_hide_the_good_one(world: World):
+    world.night(0)
+    world.sandbox.fail(SCHOOL, "duplicate", key="students")
+    assert world.run(0, fresh=True).outcome is Outcome.FAILED
+    world.at_night(1)
+    assert world.run(0).outcome is Outcome.UNCHANGED
+
+
+def test_an_answer_from_before_midnight_may_still_be_in_the_cache(world: World):
+    world.at_night(0, hour=23)
+    world.run(0)
+    world.at_night(1, hour=0)
+    notes = world.run(1).notes
+    assert any("may still answer as of 2026-02-10 23:00 GMT" in note and "another night" in note for note in notes)
+
+
 def test_a_night_to_come_is_refused_with_a_sentence(world: World):
     world.at_night(0)
     run = world.run(1)
@@ -253,7 +269,9 @@ def test_a_server_in_trouble_is_not_asked_for_every_dataset(world: World):
     world.at_night(0)
     world.sandbox.fail(SCHOOL, "deadlock", times=99, key="school")
     assert world.run(0).outcome is Outcome.FAILED
-    assert [key for key, _ in world.sandbox.schools[SCHOOL].requests].count("school") == 3, "its seven datasets in one go"
+    assert [key for key, _ in world.sandbox.schools[SCHOOL].requests].count("school") == 3, (
+        "its seven datasets in one go"
+    )
 
 
 def test_failed_rule_shows_in_its_check_and_the_table_is_not_stored(world: World):
@@ -416,7 +434,7 @@ def test_warning_for_an_answer_that_may_be_yesterdays(make: Callable[..., World]
     world.night(0)
     run = world.night(1)
     verdicts = checks_of(world, run.run_id)
-    assert verdicts["isams/terms:sound"] is False, "identical, on a key with a cache of a day"
+    assert verdicts["isams/years:sound"] is False, "identical, on a key with a cache of a day"
     assert run.outcome is Outcome.DELIVERED, "a warning holds nothing back"
 
 

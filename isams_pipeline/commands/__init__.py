@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from isams_pipeline.commands import look, nights, servers
 from isams_pipeline.commands.common import console
@@ -59,4 +60,9 @@ def main() -> int:
         console.print(f"[red]{type(error).__name__}[/]: ", end="")
         console.print(str(error), soft_wrap=True, markup=False)
         return 2 if isinstance(error, ConfigurationError | WrongUse) else 1
+    except (OSError, SQLAlchemyError) as error:
+        # Dagster's own storage, mostly; its text may hold more than a person should see.
+        console.print(f"[red]{type(error).__name__}[/]: the data folder or the database could not be used.")
+        console.print("Check that --data-dir may be written, that its disk is not full, and that Postgres runs.")
+        return 1
     return 0

@@ -23,6 +23,7 @@ from isams_pipeline.commands.common import (
 )
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.export import read_csv
+from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
 from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.isams.diagnosis import KeyDiagnosis, diagnose
@@ -82,6 +83,10 @@ def explain(
     if not answers:
         console.print(f"iSAMS's answer of {day} has nobody by that id or address at {school}.")
         return 1
+    receipt = Receipts(environment.state).of_night(Address(PARTNER, school, day))
+    if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
+        outcome = receipt.outcome if receipt else "not delivered"
+        console.print(f"[yellow]SchoolsBuddy has not got the export of {day}[/]: it was {outcome}.")
     for answer in answers:
         verdict = "[green]is in the export[/]" if answer.included else "[yellow]is not in the export[/]"
         console.print(f"{answer.entity} {answer.id} {verdict} of {day}")

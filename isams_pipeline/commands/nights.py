@@ -24,6 +24,8 @@ from isams_pipeline.commands.common import (
     outcome_table,
     print_end,
 )
+from isams_pipeline.commands.servers import refuse_demo_folder
+from isams_pipeline.config import find_config
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.environment import Environment
@@ -53,6 +55,7 @@ def sync(
     ] = False,
 ) -> int:
     """Run a school's night now and print how it ended: delivered, unchanged, refused or failed."""
+    refuse_demo_folder(data_dir, find_config(config))
     environment = environment_from(config, data_dir)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
     night = _night(environment, school, known_partner(partner), date)
@@ -75,6 +78,7 @@ def backfill(
     data_dir: DataDir = DATA_DIR,
 ) -> int:
     """Run past nights again from the archive, one after the other. A night that the archive lacks ends failed."""
+    refuse_demo_folder(data_dir, find_config(config))
     environment = environment_from(config, data_dir)
     environment.retries = 0
     start = _night(environment, school, known_partner(partner), first).date

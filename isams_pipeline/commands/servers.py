@@ -51,6 +51,7 @@ from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
 
 DEMO_CONFIG = "demo/schools.yaml"
 DEMO_NIGHTS = 3
+_BY_SCHOOL = ("archive/*", "tables/*/*/*", "staged/*/*", "exports/*/*", "reports/*/*")
 _OURS = ("archive", "tables", "staged", "reports", "exports", "dagster", "locks", "demo")
 
 
@@ -122,7 +123,9 @@ def _short(path: Path) -> str:
 def _make_room(data_dir: Path) -> None:
     """Remove an earlier demo; refuse where something else than a demo has left its history."""
     is_demo = (data_dir / DEMO_CONFIG).exists()
-    if not is_demo and any((data_dir / name).exists() for name in ("archive", "state.sqlite", "staged")):
+    schools = {path.name for place in _BY_SCHOOL for path in data_dir.glob(place)}
+    has_history = bool(schools) or (data_dir / "state.sqlite").exists()
+    if schools - set(demo_schools()) or (has_history and not is_demo):
         raise WrongUse(
             "The data folder holds the history of a real school",
             folder=data_dir,
@@ -131,6 +134,17 @@ def _make_room(data_dir: Path) -> None:
     for name in _OURS:
         shutil.rmtree(data_dir / name, ignore_errors=True)
     (data_dir / "state.sqlite").unlink(missing_ok=True)
+
+
+def refuse_demo_folder(data_dir: Path, config: Path | None) -> None:
+    """Keep a real school's history out of a demo's folder, which the next demo clears."""
+    demo_config = data_dir / DEMO_CONFIG
+    if demo_config.exists() and config is not None and config.resolve() != demo_config.resolve():
+        raise WrongUse(
+            "The data folder is a demo's, and the next demo would clear it",
+            folder=data_dir,
+            remedy="Remove the folder, or give another one with --data-dir.",
+        )
 
 
 def _demo_environment(
@@ -229,6 +243,7 @@ def ui(
                 remedy="Run `make demo` first, or copy schools.example.yaml to schools.yaml.",
             )
         load_settings(file)
+        refuse_demo_folder(data_dir, file)
         home = prepare_home(data_dir)
         variables |= {
             "DAGSTER_HOME": str(home),

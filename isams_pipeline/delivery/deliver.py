@@ -83,7 +83,7 @@ class Deliverer:
     def _deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease) -> Delivered:
         baseline, baseline_date, lost = self._baseline()
         compared = {
-            file.name: compare(file, export.files.get(file.name), baseline.files.get(file.name) if baseline else None)
+            file.name: compare(file, export, baseline)
             for file in self.files
             if file.name in export.files or (baseline and file.name in baseline.files)
         }
@@ -181,6 +181,7 @@ class Deliverer:
         """Temporary names first, then the names, the manifest last. A reader goes by the manifest."""
         folder = self.target.child(self.path)
         waiting: dict[str, str] = {}
+        folder.sweep()
         try:
             for name, data in export.files.items():
                 with folder.incoming(name) as incoming:

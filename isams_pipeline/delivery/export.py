@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,9 +46,15 @@ class Export:
         lines = "".join(f"{name} {digest}\n" for name, digest in self.hashes.items())
         return hashlib.sha256(lines.encode()).hexdigest()
 
+    @cached_property
+    def _read(self) -> dict[str, list[dict[str, str]]]:
+        return {}
+
     def rows(self, name: str) -> list[dict[str, str]]:
-        """The rows of a file, read back from its bytes."""
-        return list(read_csv(self.files[name]))
+        """The rows of a file, read back from its bytes (once)."""
+        if name not in self._read:
+            self._read[name] = list(read_csv(self.files[name]))
+        return self._read[name]
 
 
 def to_csv(frame: pd.DataFrame, file: ExportFile) -> bytes:
@@ -63,15 +70,24 @@ def to_csv(frame: pd.DataFrame, file: ExportFile) -> bytes:
 
 def _texts(series: pd.Series[Any]) -> list[str]:
     if pd.api.types.is_datetime64_any_dtype(series):
-        return ["" if pd.isna(value) else value.date().isoformat() for value in series]
-    if pd.api.types.is_bool_dtype(series):
-        return ["" if pd.isna(value) else "true" if value else "false" for value in series]
-    return ["" if pd.isna(value) else str(value) for value in series]
+        texts = series.dt.strftime("%Y-%m-%d")
+    elif pd.api.types.is_bool_dtype(series):
+        texts = series.astype("object").map({True: "true", False: "false"})
+    else:
+        texts = series.astype("str")
+    found: list[str] = texts.astype("object").where(texts.notna(), "").tolist()
+    # A lone carriage return would end a line for some readers, and the csv module would not quote it.
+    return [_BREAKS.sub("\n", text) if "\r" in text else text for text in found]
+
+
+_BREAKS = re.compile(r"\r\n?")
 
 
 def read_csv(data: bytes) -> Iterator[dict[str, str]]:
-    """The rows of a delivered file, all text."""
-    return csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
+    """The rows of a delivered file, all text; a row of another length than the header's lacks the other columns."""
+    lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
+    header = next(lines, list[str]())
+    return (dict(zip(header, line, strict=False)) for line in lines if line)
 
 
 @dataclass(frozen=True)
@@ -85,9 +101,11 @@ class Change:
     """Rows of the earlier file."""
 
 
-def compare(file: ExportFile, now: bytes | None, before: bytes | None) -> Change:
-    """Added, changed and removed rows of a file; None stands for a file that is not there."""
-    new, old = _by_key(file, now), _by_key(file, before)
+def compare(file: ExportFile, now: Export, before: Export | None) -> Change:
+    """Added, changed and removed rows of a file; one that is not there has none."""
+    same = before is not None and now.hashes.get(file.name) == before.hashes.get(file.name)
+    new = _by_key(file, now)
+    old = new if same else _by_key(file, before)
     common = new.keys() & old.keys()
     return Change(
         added=len(new) - len(common),
@@ -97,13 +115,10 @@ def compare(file: ExportFile, now: bytes | None, before: bytes | None) -> Change
     )
 
 
-def _by_key(file: ExportFile, data: bytes | None) -> dict[tuple[str, ...], tuple[str, ...]]:
-    if data is None:
+def _by_key(file: ExportFile, export: Export | None) -> dict[tuple[str, ...], dict[str, str]]:
+    if export is None or file.name not in export.files:
         return {}
-    return {
-        tuple(row.get(name, "") for name in file.key): tuple(row.get(name, "") for name in file.columns)
-        for row in read_csv(data)
-    }
+    return {tuple([row.get(name, "") for name in file.key]): row for row in export.rows(file.name)}
 
 
 @dataclass(frozen=True)
@@ -145,8 +160,11 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
             columns.append(f"{file.name} has not its columns")
             continue
         seen: dict[tuple[str, ...], int] = {}
-        for number, row in enumerate(read_csv(data), start=1):
-            key = tuple(row[name] for name in file.key)
+        for number, row in enumerate(export.rows(file.name), start=1):
+            if len(row) != len(file.columns):
+                columns.append(f"{file.name} row {number} has {len(row)} of {len(file.columns)} cells")
+                continue
+            key = tuple([row[name] for name in file.key])
             if not all(key):
                 keys.append(f"{file.name} row {number} has no {' and '.join(file.key)}")
             elif key in seen:

@@ -51,8 +51,8 @@ class StagedExports:
     ) -> Staged:
         """Keep an export's bytes, and note what they were made from."""
         for name, digest in export.hashes.items():
-            if not self._folder.exists(f"objects/{digest}"):
-                self._folder.write(f"objects/{digest}", export.files[name])
+            # Written anew even if it is there: that is how a damaged one is repaired.
+            self._folder.write(f"objects/{digest}", export.files[name])
         staged = Staged(export.hashes, export.content_hash, dict(datasets), snapshots, dict(excluded))
         self._folder.write_json(f"{night}.json", asdict(staged))
         return staged

@@ -19,11 +19,13 @@ from isams_pipeline.storage.tables import StoredTable
 
 GROUP = SOURCE
 OWNER = "team:school-data"
-# One check, not one a rule: each costs the engine some 50 ms a night, and a failed one says which rule it was.
+# One check, not one for each rule, and for the datasets that everything hangs on: each costs the engine some 40 ms a
+# night. The rules bind for every dataset all the same: a table that breaks one fails its step with the same words.
 SOUND = {
     "sound": "Blocks: columns and types, unique keys, rows where there must be some, this school's people. "
     "Warns: far fewer rows than of late, or an answer that may be yesterday's."
 }
+CHECKED = {"pupils", "contacts", "staff", "years", "set_members"}
 _NIGHTS = 7
 
 
@@ -55,6 +57,7 @@ def column_schema(declaration: DatasetDeclaration) -> dg.TableSchema:
 def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.AssetsDefinition:
     partitions = nights_of(environment.settings)
     key = [SOURCE, declaration.name]
+    is_checked = declaration.name in CHECKED
 
     @dg.asset(
         key=key,
@@ -66,7 +69,7 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
         tags={"isams/feed": declaration.feed},
         metadata={"dagster/column_schema": column_schema(declaration)},
         required_resource_keys={NIGHT},
-        check_specs=checks.check_specs(key, partitions, SOUND),
+        check_specs=checks.check_specs(key, partitions, SOUND if is_checked else {}),
     )
     def dataset(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
         night = night_of(context.partition_key)
@@ -80,7 +83,9 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
                 _check(declaration, table, None if session.allow_removals else earlier)
             except DatasetError as error:
                 # The check shows what is wrong, and the failure keeps the table from being materialised.
-                yield checks.failed("sound", key, str(error.at(school=night.school, date=night.date)))
+                error.at(school=night.school, date=night.date)
+                if is_checked:
+                    yield checks.failed("sound", key, str(error))
                 raise
             facts = _provenance(table)
             stored = tables.save(
@@ -93,7 +98,7 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
             )
             yield dg.MaterializeResult(
                 metadata=_metadata(declaration, stored, table, before, earlier),
-                check_results=[_verdict(environment, declaration, stored, night)],
+                check_results=[_verdict(environment, declaration, stored, night)] if is_checked else [],
             )
 
     return dataset

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -64,6 +65,12 @@ class Patience:
     """iSAMS itself gives up after about 35 seconds."""
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that httpx trusts, loaded once: that takes longer than a small request."""
+    return httpx.create_ssl_context()
+
+
 def _no_turns(_host: str) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
@@ -82,7 +89,7 @@ class BatchClient:
         patience: Patience | None = None,
         take_turns: Callable[[str], AbstractContextManager[None]] = _no_turns,
         sleep: Callable[[float], None] = time.sleep,
-        verify: ssl.SSLContext | bool = True,
+        verify: ssl.SSLContext | None = None,
         **where: str,
     ) -> None:
         self._patience = patience or Patience()
@@ -95,7 +102,7 @@ class BatchClient:
             base_url=url,
             auth=auth,
             timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
-            transport=_KeyInAddress(credential.api_key, httpx.HTTPTransport(verify=verify)),
+            transport=_KeyInAddress(credential.api_key, httpx.HTTPTransport(verify=verify or _trusted())),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/xml"},
             follow_redirects=False,
         )
@@ -282,22 +289,22 @@ class _ClientToken(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         fresh = self._token is None
         if fresh:
-            yield from self._fetch()
+            yield from self._fetch(request)
         request.headers["Authorization"] = f"Bearer {self._token}"
         response = yield request
         if response.status_code == 401 and not fresh:  # noqa: PLR2004
-            yield from self._fetch()
+            yield from self._fetch(request)
             request.headers["Authorization"] = f"Bearer {self._token}"
             yield request
 
-    def _fetch(self) -> Generator[httpx.Request, httpx.Response, None]:
+    def _fetch(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         form = {
             "grant_type": "client_credentials",
             "scope": TOKEN_SCOPE,
             "client_id": self._credential.client_id or "",
             "client_secret": self._credential.secret,
         }
-        response = yield httpx.Request("POST", self._url, data=form)
+        response = yield httpx.Request("POST", self._url, data=form, extensions=request.extensions)
         response.read()
         if response.status_code in {400, 401}:
             raise InvalidKey(

@@ -37,12 +37,13 @@ def _hashed(declaration: DatasetDeclaration, frame: pd.DataFrame) -> pd.DataFram
 
 def unusual(rows: int, earlier: list[int], *, identical: bool, cache_hours: float) -> str | None:
     """What a person should look at, or None: far fewer rows than of late, or an answer that may be yesterday's."""
+    found: list[str] = []
     usual = median(earlier) if earlier else 0
     if rows < _FEWER * usual and usual - rows >= _FEWER_ROWS:
-        return f"{rows} rows, while {usual:.0f} were usual over the last {len(earlier)} nights"
+        found.append(f"{rows} rows, while {usual:.0f} were usual over the last {len(earlier)} nights")
     if identical and cache_hours >= FULL_DAY_CACHE:
-        return (
+        found.append(
             f"the answer is identical to the night before, and the key's cache lasts {cache_hours:g} hours: it may "
             "be the old one. Set the key's cache expiry to 2 or 3 hours in iSAMS"
         )
-    return None
+    return "; ".join(found) or None

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import ADVISED_CACHE_HOURS, IsamsSettings, KeySettings
-from isams_pipeline.errors import MethodsNotAllocated, PipelineError, UntrustedServer
+from isams_pipeline.errors import MethodsNotAllocated, PipelineError
 from isams_pipeline.isams.batch import BatchClient
 from isams_pipeline.isams.feeds import FEEDS, KNOWN_METHODS
 
@@ -58,7 +58,7 @@ def _diagnose(
     except PipelineError as problem:
         found.advice.append(str(problem))
         return found
-    found.reachable = not (isinstance(error, UntrustedServer) or (error is not None and error.retryable))
+    found.reachable = bool(headers)
     found.skew_seconds = _skew(headers.get("date"), clock())
     if found.skew_seconds is not None and abs(found.skew_seconds) > _MAX_SKEW:
         found.advice.append(

@@ -37,7 +37,7 @@ MAX_MESSAGE = 1 << 16
 """Bytes of an error document."""
 HEAD = 1 << 16
 """Bytes from which the root element must be known."""
-CHUNK = 1 << 13
+CHUNK = 1 << 14
 
 _UTF16_DECLARED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']utf-?16[\"']", re.IGNORECASE)
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

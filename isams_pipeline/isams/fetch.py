@@ -31,8 +31,10 @@ class NightFetcher:
         clock: Clock,
         fresh: bool = False,
         ask_again_after: float = 0,
+        passed: Callable[[str], str | None] = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`passed(feed)` knows the hash of the night's answer whose tables were last found good, if any."""
         self.school, self.night = school, night
         self._settings = settings
         self._isams: IsamsSettings = settings.isams
@@ -43,6 +45,7 @@ class NightFetcher:
         self._tell = tell
         self._by_feed: dict[str, Snapshot] = {}
         self._ask_again_after = ask_again_after
+        self._passed = passed
         self._failed: dict[str, tuple[PipelineError, float]] = {}
 
     def snapshot(self, feed: str) -> Snapshot | None:
@@ -78,10 +81,13 @@ class NightFetcher:
         return self._by_feed[feed]
 
     def _from_archive(self, feed: str, key: str | None) -> Snapshot | None:
-        for snapshot in self._archive.of_night(self.school, self.night):
-            if snapshot.covers(FEEDS[feed].methods):
-                self._by_feed[feed] = snapshot
-                return snapshot
+        found = [s for s in self._archive.of_night(self.school, self.night) if s.covers(FEEDS[feed].methods)]
+        if found:
+            # A later answer may have been a bad one: it is archived before it is checked. The one that last passed
+            # its rules is better than the newest.
+            passed = self._passed(feed)
+            self._by_feed[feed] = next((s for s in found if s.sha256 == passed), found[0])
+            return self._by_feed[feed]
         if key is None:
             return None
         raise NoSnapshot(
@@ -103,6 +109,11 @@ class NightFetcher:
                 self._tell(f"key {key}: {cached}, so that answer is used; --fresh asks anyway")
                 return
             self._tell(f"key {key}: asking again, but {cached}")
+        elif (since := self._from_last_night(key)) is not None:
+            self._tell(
+                f"key {key}: iSAMS may still answer as of {since} from its cache of {settings.cache_hours:g} h; "
+                "that was another night"
+            )
         methods = methods_of(settings.feeds)
         with self._client_for(key) as client:
             try:
@@ -114,6 +125,14 @@ class NightFetcher:
                 snapshots = [self._download(client, key, [method]) for method in methods]
         for snapshot in snapshots:
             self._remember(snapshot, settings.feeds)
+
+    def _from_last_night(self, key: str) -> str | None:
+        """When the key was asked last, if that was on an earlier date but within its cache hours."""
+        before = self._archive.latest_before(self.school, self.night, key)
+        hours = timedelta(hours=self._isams.keys[key].cache_hours)
+        if before is None or self._clock() - before.fetched >= hours:
+            return None
+        return in_words(before.fetched, self._settings.timezone)
 
     def _within_cache_hours(self, key: str) -> list[Snapshot]:
         """Archived answers that iSAMS may still give from its cache, newest first; none unless all feeds are there."""

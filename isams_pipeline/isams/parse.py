@@ -15,7 +15,7 @@ from isams_pipeline.errors import UnsafeDocument, WrongType
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets.declare import Column, DatasetDeclaration, Kind
 
-_BATCH = 1_000
+_BATCH = 2_000
 """Rows that wait as Python objects before they become Arrow arrays."""
 _SEPARATOR = "; "
 
@@ -45,14 +45,11 @@ def parse(stream: IO[bytes], declarations: Collection[DatasetDeclaration]) -> di
     if free_form is not None:
         _parse_free_form(batch, outputs[free_form.name])
     else:
-        plans = _plans(declarations)
-        for plan in plans.values():
-            for name, picks in plan.picks.items():
-                outputs[name].picks = picks
+        plans = _plans(declarations, outputs)
         for container, row in batch.rows():
             plan = plans.get((container, row.tag))
             if plan is not None:
-                plan.emit(row, outputs, batch.containers[container])
+                plan.emit(row, batch.containers[container])
     return {name: rows.finish(batch.containers) for name, rows in outputs.items()}
 
 
@@ -116,8 +113,8 @@ class _Level:
     slots: dict[str, int] = field(default_factory=dict[str, int])
     """Path → slot."""
     wanted: _Wanted = field(default_factory=_Wanted)
-    datasets: list[str] = field(default_factory=list[str])
-    """Whose rows these elements are."""
+    outputs: list[_Rows] = field(default_factory=list["_Rows"])
+    """Where the rows that these elements are go."""
     below: dict[str, _Level] = field(default_factory=dict[str, "_Level"])
 
     def want(self, path: str, *, many: bool) -> None:
@@ -129,20 +126,18 @@ class _Level:
 class _Plan:
     """All that is wanted of the elements at one path, and of the rows nested in them."""
 
-    def __init__(self, path: str, declarations: Collection[DatasetDeclaration]) -> None:
+    def __init__(self, path: str, declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _Rows]) -> None:
         self._top = _Level()
-        self.picks: dict[str, list[int]] = {}
-        """Per dataset, where its columns stand in the values that `emit` gives for a row."""
         for declaration in declarations:
             levels = self._levels(path, declaration)
-            levels[-1].datasets.append(declaration.name)
+            levels[-1].outputs.append(outputs[declaration.name])
             for col in declaration.columns:
                 up, inner = _split(col.path)
                 levels[-1 - up].want(inner, many=col.many)
         for declaration in declarations:
             levels = self._levels(path, declaration)
             starts = [0, *accumulate(len(level.slots) for level in levels)]
-            self.picks[declaration.name] = [
+            outputs[declaration.name].picks = [
                 starts[len(levels) - 1 - up] + levels[-1 - up].slots[inner]
                 for up, inner in (_split(col.path) for col in declaration.columns)
             ]
@@ -153,28 +148,21 @@ class _Plan:
             levels.append(levels[-1].below.setdefault(step, _Level()))
         return levels
 
-    def emit(self, element: Element, outputs: dict[str, _Rows], container: int) -> None:
+    def emit(self, element: Element, container: int) -> None:
         """Read an element of the container's so-manieth occurrence into rows."""
-        self._emit(element, self._top, [], outputs, container)
+        self._emit(element, self._top, [], container)
 
-    def _emit(
-        self,
-        element: Element,
-        level: _Level,
-        above: list[str | None],
-        outputs: dict[str, _Rows],
-        container: int,
-    ) -> None:
+    def _emit(self, element: Element, level: _Level, above: list[str | None], container: int) -> None:
         values = above
         if level.slots:
             own: list[str | None] = [None] * len(level.slots)
             level.wanted.fill(own, element)
             values = above + own
-        for name in level.datasets:
-            outputs[name].add(values, container)
+        for rows in level.outputs:
+            rows.add(values, container)
         for tag, below in level.below.items():
             for child in element.findall(tag):
-                self._emit(child, below, values, outputs, container)
+                self._emit(child, below, values, container)
 
 
 def _split(path: str) -> tuple[int, str]:
@@ -183,13 +171,14 @@ def _split(path: str) -> tuple[int, str]:
     return up, path[3 * up :]
 
 
-def _plans(declarations: Collection[DatasetDeclaration]) -> dict[tuple[str, str], _Plan]:
+def _plans(declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _Rows]) -> dict[tuple[str, str], _Plan]:
     """By container path and name of the row's element."""
     by_path: dict[str, list[DatasetDeclaration]] = {}
     for declaration in declarations:
         by_path.setdefault("/".join(declaration.rows.split("/")[:3]), []).append(declaration)
     return {
-        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path) for path, of_path in by_path.items()
+        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path, outputs)
+        for path, of_path in by_path.items()
     }
 
 
@@ -202,6 +191,7 @@ class _Rows:
     def __init__(self, declaration: DatasetDeclaration) -> None:
         self.declaration = declaration
         self.picks = list(range(len(declaration.columns)))
+        """Where the columns stand in the values of a row that is added."""
         self._schema = declaration.arrow_schema
         self._repeats_from: int | None = None
         self._waiting: list[list[str | None]] = []
@@ -257,19 +247,36 @@ def _merge_repeats(parsed: ParsedTable, first_containers_rows: int) -> None:
     agrees = pd.Series(data=True, index=again.index)
     for name in others:
         now, before = again[name], earlier[name].set_axis(again.index)
-        agrees &= (now.isna() | (now == before).fillna(False)).astype(bool)  # noqa: FBT003
+        agrees &= (now.isna() | before.isna() | (now == before).fillna(False)).astype(bool)  # noqa: FBT003
     merged = again.index[agrees]
+    for name in others:
+        _fill(frame, name, again.loc[merged, [*key, name]], key)
     parsed.repeated_rows = len(merged)
     parsed.frame = frame.drop(index=merged)
 
 
+def _fill(frame: pd.DataFrame, name: str, said_again: pd.DataFrame, key: list[str]) -> None:
+    """Put what a later container adds into the earlier row's empty cells of a column."""
+    adds = said_again.dropna(subset=[name])
+    if adds.empty:
+        return
+    values = dict(zip(adds[key].itertuples(index=False, name=None), adds[name], strict=True))
+    empty = frame.index[frame[name].isna()]
+    rows = zip(empty, frame.loc[empty, key].itertuples(index=False, name=None), strict=True)
+    for row, identifier in rows:
+        if identifier in values:
+            frame.loc[row, name] = values[identifier]
+
+
 def _converted(declaration: DatasetDeclaration, col: Column, values: tuple[Any, ...], done: int) -> Array:
     """A column's texts as its type; whitespace only is null."""
-    trimmed = pc.utf8_trim_whitespace(pa.array(values, pa.string()))
-    texts = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    texts = pc.utf8_trim_whitespace(pa.array(values, pa.string()))
+    sizes = pc.min_max(pc.binary_length(texts)).as_py()
+    if sizes["min"] == 0:
+        texts = pc.if_else(pc.equal(texts, ""), None, texts)
     kind = col.kind
     if kind == "str":
-        if (pc.max(pc.utf8_length(texts)).as_py() or 0) > document.MAX_TEXT:
+        if (sizes["max"] or 0) > document.MAX_TEXT and pc.max(pc.utf8_length(texts)).as_py() > document.MAX_TEXT:
             long = pc.index(pc.greater(pc.utf8_length(texts), document.MAX_TEXT), value=True).as_py()
             raise UnsafeDocument(
                 f"A field is longer than {document.MAX_TEXT} characters",
@@ -358,6 +365,8 @@ def _parse_free_form(batch: document.BatchDocument, rows: _Rows) -> None:
     records = (row for container, row in batch.rows() if container.startswith("PupilManager/"))
     for record, element in enumerate(records, start=1):
         fields = list(_fields(element, ""))
+        if element.text and element.text.strip():
+            fields.append(("#text", element.text))
         pupil_id, school_id = _pupil_of(element.tag, fields)
         for position, (name, value) in enumerate(fields, start=1):
             rows.add([str(record), str(position), pupil_id, school_id, name, value])

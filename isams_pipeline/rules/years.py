@@ -20,7 +20,7 @@ def named_with_campus(years: pd.DataFrame, campuses: Mapping[str, YearSet]) -> p
     for year, name, code in zip(years["year_id"], years["name"], years["code"], strict=True):
         label = next((str(text) for text in (name, code) if not pd.isna(text)), str(year))
         campus = next((c for c, range_ in campuses.items() if int(year) in range_), None)
-        if campus is not None and campus.casefold() not in label.casefold():
+        if campus is not None and not _has(label, campus):
             label = f"{label} {campus}"
         names.append(label)
         campus_of.append(campus)
@@ -30,10 +30,16 @@ def named_with_campus(years: pd.DataFrame, campuses: Mapping[str, YearSet]) -> p
     )
 
 
+def _has(label: str, campus: str) -> bool:
+    """Whether a name begins or ends with its campus, as a word of its own."""
+    name, word = label.strip().casefold(), campus.strip().casefold()
+    return name.startswith(f"{word} ") or name.endswith(f" {word}")
+
+
 def year_problems(
     year_groups: Collection[tuple[str, str, str]], used: Collection[str], *, has_campuses: bool
 ) -> list[str]:
-    """What is wrong with the names of year groups (id, name, campus) that have students, in words with a remedy.
+    """What is wrong with year groups (id, name, campus) that have students (`used`, ids), in words with a remedy.
 
     With campuses, every year with students needs one; and no two years with students may have one name.
     """
@@ -41,11 +47,17 @@ def year_problems(
     by_name: dict[str, list[str]] = {}
     wanted = set(used)
     for identifier, name, campus in year_groups:
-        if name not in wanted:
+        if identifier not in wanted:
             continue
         by_name.setdefault(name.strip().casefold(), []).append(identifier)
         if has_campuses and not campus:
             problems.append(f"year {identifier} has students but no campus; add it to a range under `campuses`")
+    if has_campuses:
+        known = {identifier for identifier, _, _ in year_groups}
+        problems += [
+            f"year {identifier} has students, but is no year group and in no campus; add it in iSAMS"
+            for identifier in sorted(wanted - known)
+        ]
     for identifiers in by_name.values():
         if len(identifiers) > 1:
             shared = " and ".join(identifiers)

@@ -58,6 +58,8 @@ class SnapshotArchive:
     @contextlib.contextmanager
     def receive(self, school: str) -> Generator[Receiving, None, None]:
         """Somewhere to stream an answer to; nothing stays unless it is filed."""
+        # A school has one run at a time, so what lies there half is nobody's any more.
+        self._folder.sweep(f"{school}/objects")
         with self._folder.incoming(f"{school}/objects/incoming") as incoming:
             yield Receiving(incoming)
 
@@ -75,8 +77,8 @@ class SnapshotArchive:
         """Keep what was received, and note that it is the answer of this key for this night."""
         size, digest = receiving.finish()
         object_name = f"{school}/objects/{digest}.xml.zst"
-        if not self._folder.exists(object_name):
-            receiving.incoming.publish(object_name)
+        # Published even if it is there: that is how a damaged one is repaired.
+        receiving.incoming.publish(object_name)
         before = self.latest_before(school, night, key)
         snapshot = Snapshot(
             school=school,

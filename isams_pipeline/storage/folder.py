@@ -19,6 +19,7 @@ from isams_pipeline.errors import PipelineError, StorageError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+_TEMPORARY = ".incoming-"
 
 _REMEDIES = {
     errno.ENOSPC: "The disk is full; free some space and run again.",
@@ -83,7 +84,7 @@ class Folder:
     def incoming(self, path: str = "") -> Generator[Incoming, None, None]:
         """A new file under a temporary name; `publish` it, or it is gone at the end."""
         beside = path.rpartition("/")[0]
-        name = f".incoming-{uuid.uuid4().hex}"
+        name = f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary = f"{beside}/{name}" if beside else name
         with self._guarded("write", path or temporary):
             self._make_parents(self._at(temporary))
@@ -147,7 +148,20 @@ class Folder:
             except (FileNotFoundError, NotADirectoryError):
                 return []
         names = {str(entry).rstrip("/").rpartition("/")[2] for entry in found}
-        return sorted(name for name in names if not name.startswith(".incoming-"))
+        return sorted(name for name in names if not name.startswith(_TEMPORARY))
+
+    def sweep(self, path: str = "") -> None:
+        """Remove the temporary files that a killed process left in a folder. Only for who holds it alone."""
+        with self._guarded("list", path):
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(path), detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for entry in found:
+            name = str(entry).rstrip("/").rpartition("/")[2]
+            if name.startswith(_TEMPORARY):
+                self.remove(f"{path}/{name}" if path else name)
 
     def remove(self, path: str) -> None:
         """Remove a file; it may be gone already."""

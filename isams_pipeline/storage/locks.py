@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 from sqlalchemy import Engine, text
 
-from isams_pipeline.errors import SchoolBusy
+from isams_pipeline.errors import SchoolBusy, StorageError
 
 
 class Locks:
@@ -34,7 +34,14 @@ class Locks:
 
     @contextlib.contextmanager
     def _in_file(self, name: str, wait: float) -> Generator[None, None, None]:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"Could not make a folder for locks: {type(error).__name__}",
+                folder=self._folder,
+                remedy="Check that the data folder may be written.",
+            ) from None
         path = self._folder / (re.sub(r"[^a-z0-9_.-]", "_", name.lower()) + ".lock")
         # Not thread-local: Dagster may let go on another thread than the one that took it.
         lock = filelock.FileLock(path, mode=0o600, thread_local=False)

@@ -69,8 +69,8 @@ class TableStore:
             rows=len(frame),
             provenance=dict(provenance),
         )
-        if not self._folder.exists(table.path):
-            self._folder.write(table.path, data)
+        # Written anew even if it is there: that is how a damaged one is repaired.
+        self._folder.write(table.path, data)
         pointer = {"sha256": table.sha256, "rows": table.rows, "provenance": table.provenance}
         self._folder.write_json(f"{source}/{dataset}/{school}/{night}.json", pointer)
         return table

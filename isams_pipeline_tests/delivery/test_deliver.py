@@ -267,5 +267,9 @@ def test_a_run_that_lost_its_lease_fails_and_leaves_nothing(desk: Desk, monkeypa
 
 
 def test_compare_counts_by_key():
-    change = compare(FILES[0], b"id,name\n1,a\n2,b\n4,d\n", b"id,name\n1,a\n2,x\n3,c\n")
+    change = compare(
+        FILES[0],
+        Export({"people.csv": b"id,name\n1,a\n2,b\n4,d\n"}),
+        Export({"people.csv": b"id,name\n1,a\n2,x\n3,c\n"}),
+    )
     assert (change.added, change.changed, change.removed, change.before) == (1, 1, 1, 3)

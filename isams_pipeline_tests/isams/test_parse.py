@@ -99,6 +99,18 @@ def test_a_repeated_container_may_say_the_same_again():
     assert parsed.repeated_rows == 1
 
 
+def test_a_repeated_container_may_add_what_the_first_lacks():
+    parsed = pupils(
+        '<Pupil Id="1"><Forename>Al</Forename></Pupil><Pupil Id="2"/>',
+        "</CurrentPupils><CurrentPupils>",
+        '<Pupil Id="1"><MobileNumber>07700</MobileNumber></Pupil>',
+    )
+    assert parsed.frame[["pupil_id", "forename", "mobile"]].fillna("").to_numpy().tolist() == [
+        [1, "Al", "07700"],
+        [2, "", ""],
+    ]
+
+
 def test_a_repeated_container_may_not_contradict():
     parsed = pupils(
         '<Pupil Id="1"><Forename>Al</Forename></Pupil>',

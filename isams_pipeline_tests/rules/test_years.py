@@ -26,19 +26,27 @@ def test_a_name_that_has_its_campus_gets_it_once():
     assert list(named["name"]) == ["05 campus 1"]
 
 
+def test_a_campus_named_like_a_part_of_a_word_is_still_added():
+    campuses = {"A": YearRange.parse("1-10"), "2": YearRange.parse("20-30")}
+    assert list(named_with_campus(years((5, "Year 5", None), (20, "20", None)), campuses)["name"]) == [
+        "Year 5 A",
+        "20 2",
+    ]
+
+
 def test_without_a_name_a_year_goes_by_code_or_number():
     assert list(named_with_campus(years((7, None, "Y7"), (8, None, None)), {})["name"]) == ["Y7", "8"]
 
 
 def test_a_year_with_students_outside_every_campus():
-    (problem,) = year_problems([("40", "Six", "")], ["Six"], has_campuses=True)
+    (problem,) = year_problems([("40", "Six", "")], ["40"], has_campuses=True)
     assert "year 40 has students but no campus" in problem
     assert year_problems([("40", "Six", "")], [], has_campuses=True) == []
 
 
 def test_two_years_of_one_name_without_campuses():
     groups = [("10", "05", ""), ("20", "05", "")]
-    (problem,) = year_problems(groups, ["05"], has_campuses=False)
+    (problem,) = year_problems(groups, ["10", "20"], has_campuses=False)
     assert "years 10 and 20" in problem and "campuses" in problem
 
 

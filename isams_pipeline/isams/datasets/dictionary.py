@@ -1,6 +1,6 @@
 """The data dictionary: every dataset and column, written from the declarations.
 
-    python -m isams_pipeline.isams.datasets.dictionary [--check] docs/data-dictionary.md
+python -m isams_pipeline.isams.datasets.dictionary [--check] docs/data-dictionary.md
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def dictionary() -> str:
 def _lines() -> Iterator[str]:
     yield "# Data dictionary"
     yield ""
-    yield "Written by `make docs` from the declarations in `isams_pipeline/isams/datasets/`; CI checks that it is up to date."
+    yield "Written by `make docs` from the declarations in `isams_pipeline/isams/datasets/`; CI checks it."
     yield ""
     yield (
         "Types: int (64 bits), str, bool, date, datetime. What iSAMS omits, leaves empty or fills with spaces is null. "

@@ -9,7 +9,7 @@ import pandas as pd
 from isams_pipeline import checks
 from isams_pipeline.config import SchoolsBuddySettings
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import CheckResult, few, to_csv
+from isams_pipeline.delivery.export import CheckResult, Export, few, to_csv
 from isams_pipeline.delivery.export import ExportFile as File
 from isams_pipeline.delivery.receipts import Address, Outcome
 from isams_pipeline.delivery.staging import Staged
@@ -110,7 +110,10 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 metadata=_export_metadata(built, staged),
                 check_results=[
                     checks.verdict(result, EXPORT)
-                    for result in (*check_export(built.export, has_campuses=has_campuses), check_tables(tables))
+                    for result in (
+                        *check_export(built.export),
+                        *check_tables(built.export, tables, has_campuses=has_campuses),
+                    )
                 ],
             )
             yield dg.MaterializeResult(
@@ -132,7 +135,11 @@ def _built(environment: Environment, night: Night, tables: dict[str, pd.DataFram
 
 def _snapshots(pins: dict[str, StoredTable]) -> list[dict[str, Any]]:
     """The snapshots behind the tables, each once."""
-    found = {str(pin.provenance["sha256"]): dict(pin.provenance) for pin in pins.values() if pin.provenance}
+    found = {
+        (pin.provenance["key"], pin.provenance["sha256"]): dict(pin.provenance)
+        for pin in pins.values()
+        if pin.provenance
+    }
     return sorted(found.values(), key=lambda facts: (str(facts["key"]), str(facts["sha256"])))
 
 
@@ -207,7 +214,6 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     stage = environment.staged(PARTNER, night.school)
     staged = stage.find(night.date)
     export = stage.load(staged.files)
-    has_campuses = bool(environment.settings.school(night.school).campuses)
     return Deliverer(
         address=Address(PARTNER, night.school, night.date),
         files=FILES,
@@ -222,11 +228,11 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     ).deliver(
         staged,
         export,
-        [*check_export(export, has_campuses=has_campuses), *_tables(environment, night, staged)],
+        [*check_export(export), *_tables(environment, night, staged, export)],
     )
 
 
-def _tables(environment: Environment, night: Night, staged: Staged) -> list[CheckResult]:
+def _tables(environment: Environment, night: Night, staged: Staged, export: Export) -> list[CheckResult]:
     """Whether the pinned tables still are what they were, keep their own blocking rules, and are of one school."""
     problems: list[str] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -242,7 +248,8 @@ def _tables(environment: Environment, night: Night, staged: Staged) -> list[Chec
             dataset_rules.check_keys(declaration, frame)
         except DatasetError as error:
             problems.append(str(error))
-    return [CheckResult("datasets", few(problems)), check_tables(tables)]
+    has_campuses = bool(environment.settings.school(night.school).campuses)
+    return [CheckResult("datasets", few(problems)), *check_tables(export, tables, has_campuses=has_campuses)]
 
 
 def _delivery_metadata(result: Delivered) -> dict[str, Any]:
