@@ -49,7 +49,7 @@ browser: $(VENV)/.dev ## The test that drives a real headless Chromium
 	$(BIN)/pytest -m browser
 
 bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
-	$(BIN)/python -m isams_pipeline_tests.benchmarks
+	$(BIN)/python -m isams_pipeline_tests.benchmarks --write docs/benchmarks.md
 
 docs: $(VENV)/.dev ## Write what is generated: the data dictionary
 	$(BIN)/python -m isams_pipeline.isams.datasets.dictionary docs/data-dictionary.md

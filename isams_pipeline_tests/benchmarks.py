@@ -60,11 +60,26 @@ def _warm_up(read: Callable[[Any], object]) -> None:
 def parse_pandas(path: str) -> float:
     import pandas as pd
 
+    from isams_pipeline.isams.datasets import DATASETS
+
+    # The one way in which pandas gives the same fields: by `iterparse`, which finds nested ones by their name.
+    fields = [c.path.rpartition("/")[2].removeprefix("@") for c in DATASETS["contacts"].columns]
+    started = time.perf_counter()
+    frame = pd.read_xml(path, iterparse={"Contact": fields})
+    took = time.perf_counter() - started
+    assert len(frame) > 1000 and frame["Postcode"].notna().all()
+    return took
+
+
+def parse_pandas_flat(path: str) -> float:
+    """pandas by XPath: faster, but without addresses and links, and with the whole document in memory."""
+    import pandas as pd
+
     _warm_up(lambda small: pd.read_xml(small, xpath=".//Contact"))
     started = time.perf_counter()
     frame = pd.read_xml(path, xpath=".//Contact")
     took = time.perf_counter() - started
-    assert len(frame) > 1000
+    assert len(frame) > 1000 and frame["Address"].isna().all()
     return took
 
 
@@ -165,7 +180,7 @@ def bare(runs: str) -> float:
 
 
 MEASURES: dict[str, Callable[..., float]] = {
-    f.__name__: f for f in (parse_ours, parse_pandas, night_ours, backfill_ours, bare)
+    f.__name__: f for f in (parse_ours, parse_pandas, parse_pandas_flat, night_ours, backfill_ours, bare)
 }
 
 
@@ -225,7 +240,11 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
         ours, theirs, memory = pairs(count, ("parse_ours", str(file)), ("parse_pandas", str(file)))
         ratio = median(b / a for a, b in zip(ours, theirs, strict=True))
         detail = f"{size:.0f} MB; medians {median(ours):.2f} s and {median(theirs):.2f} s"
-        add("contacts document: pandas.read_xml / ours, time", ratio, "at least 3", ratio >= 3, detail)
+        add("contacts document, the same fields: pandas.read_xml / ours, time", ratio, "at least 3", ratio >= 3, detail)
+        ours, theirs, memory = pairs(count, ("parse_ours", str(file)), ("parse_pandas_flat", str(file)))
+        ratio = median(b / a for a, b in zip(ours, theirs, strict=True))
+        detail = f"medians {median(ours):.2f} s and {median(theirs):.2f} s"
+        add("the same by pandas's XPath, which leaves out addresses and links", ratio, "none", True, detail)
         grown = median(measure("parse_ours", str(twice))[1] for _ in range(count)) - median(memory)
         output = output_megabytes(twice) - output_megabytes(file)
         beyond = grown / output

@@ -215,7 +215,7 @@ def test_inspect_what_is_not_readable(tmp_path: Path, data: bytes):
 
 
 def test_demo_refuses_to_overwrite_a_real_schools_history(tmp_path: Path):
-    (tmp_path / "data/archive").mkdir(parents=True)
+    (tmp_path / "data/archive/st-ada").mkdir(parents=True)
     code, out = call("demo", cwd=tmp_path)
     assert code == 2 and "holds the history of a real school" in out
 

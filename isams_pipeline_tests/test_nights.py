@@ -439,13 +439,13 @@ def test_warning_for_an_answer_that_may_be_yesterdays(make: Callable[..., World]
 
 
 def test_warning_for_far_fewer_rows_than_usual(make: Callable[..., World]):
-    world = make({SCHOOL: small_school(pupils=60, subjects=6)})
+    world = make({SCHOOL: small_school(pupils=60)})
     world.night(0)
-    world.sandbox.schools[SCHOOL].plan = small_school(pupils=60, subjects=2).plan
     world.at_night(1)
+    world.sandbox.fail(SCHOOL, "half", key="students")
     run = world.run(1)
-    assert checks_of(world, run.run_id)["isams/set_members:sound"] is False
-    assert run.outcome is Outcome.REFUSED, "and the guard sees that classes are gone"
+    assert checks_of(world, run.run_id)["isams/pupils:sound"] is False
+    assert run.outcome is Outcome.REFUSED, "a warning alone would not; the guard sees what is gone"
 
 
 def test_a_school_without_the_partner_is_told_what_to_configure(make: Callable[..., World]):

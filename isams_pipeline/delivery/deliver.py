@@ -187,10 +187,11 @@ class Deliverer:
                 with folder.incoming(name) as incoming:
                     incoming.write(data)
                     waiting[name] = incoming.keep()
-                lease.renew()
+                lease.keep()
+            lease.renew()
             folder.remove(MANIFEST)
             for name in list(waiting):
-                lease.renew()
+                lease.keep()
                 folder.move(waiting[name], name)
                 del waiting[name]
             for name in folder.names():

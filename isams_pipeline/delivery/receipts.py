@@ -110,6 +110,7 @@ class HeldLease:
 
     def __init__(self, state: StateDatabase, address: Address, holder: str, seconds: float) -> None:
         self._state, self._address, self._holder, self._seconds = state, address, holder, seconds
+        self._renewed = 0.0
 
     def take(self) -> bool:
         """Take the lease if nobody has it, or its holder let it run out."""
@@ -135,9 +136,15 @@ class HeldLease:
             lease.holder, lease.expires_at = self._holder, self._until(now)
             return True
 
+    def keep(self) -> None:
+        """Renew the lease if some of it is used up. Until then nobody else can have taken it."""
+        if time.monotonic() - self._renewed > self._seconds / 6:
+            self.renew()
+
     def renew(self) -> None:
         """Prove that the lease is still held, and hold it longer; raises LeaseLost."""
         now = datetime.now(UTC)
+        self._renewed = time.monotonic()
         with self._state.transaction() as session:
             lease = session.get(Lease, self._identity, with_for_update=True)
             if lease is None or lease.holder != self._holder:

@@ -25,7 +25,7 @@ SOUND = {
     "sound": "Blocks: columns and types, unique keys, rows where there must be some, this school's people. "
     "Warns: far fewer rows than of late, or an answer that may be yesterday's."
 }
-CHECKED = {"pupils", "contacts", "staff", "years", "set_members"}
+CHECKED = {"pupils", "contacts", "staff", "years"}
 _NIGHTS = 7
 
 
@@ -77,10 +77,9 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
         with told_to_dagster(environment):
             tables = environment.tables
             before = tables.before(SOURCE, declaration.name, night.school, night.date)
-            earlier = _earlier(environment, declaration, before)
             try:
                 table = session.reader(night, context.log).table(declaration.name)
-                _check(declaration, table, None if session.allow_removals else earlier)
+                _check(environment, declaration, table, None if session.allow_removals else before)
             except DatasetError as error:
                 # The check shows what is wrong, and the failure keeps the table from being materialised.
                 error.at(school=night.school, date=night.date)
@@ -97,7 +96,7 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
                 provenance=facts,
             )
             yield dg.MaterializeResult(
-                metadata=_metadata(declaration, stored, table, before, earlier),
+                metadata=_metadata(environment, declaration, stored, table, before),
                 check_results=[_verdict(environment, declaration, stored, night)] if is_checked else [],
             )
 
@@ -117,13 +116,16 @@ def _earlier(
     return frame if list(frame.columns) == declaration.names else None
 
 
-def _check(declaration: DatasetDeclaration, table: NightTable, earlier: pd.DataFrame | None) -> None:
+def _check(
+    environment: Environment, declaration: DatasetDeclaration, table: NightTable, before: StoredTable | None
+) -> None:
     frame = table.parsed.frame
     if table.snapshot is not None or declaration.must_have_rows:
         dataset_rules.check_rows(declaration, frame, container_found=table.parsed.containers > 0)
     dataset_rules.check_schema(declaration, frame)
     dataset_rules.check_keys(declaration, frame)
-    dataset_rules.check_identity(declaration, frame, earlier)
+    if declaration.identity:
+        dataset_rules.check_identity(declaration, frame, _earlier(environment, declaration, before))
 
 
 def _provenance(table: NightTable) -> dict[str, Any]:
@@ -140,16 +142,16 @@ def _provenance(table: NightTable) -> dict[str, Any]:
 
 
 def _metadata(
+    environment: Environment,
     declaration: DatasetDeclaration,
     stored: StoredTable,
     table: NightTable,
     before: StoredTable | None,
-    earlier: pd.DataFrame | None,
 ) -> dict[str, Any]:
     metadata: dict[str, Any] = {"dagster/row_count": stored.rows, "table": stored.path}
     if before is not None and before.sha256 == stored.sha256:
         metadata |= {"compared_with": before.date, "added": 0, "changed": 0, "removed": 0}
-    elif before is not None and earlier is not None:
+    elif before is not None and (earlier := _earlier(environment, declaration, before)) is not None:
         change = row_changes(declaration, table.parsed.frame, earlier)
         metadata |= {
             "compared_with": before.date,
