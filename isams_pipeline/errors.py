@@ -174,9 +174,5 @@ class SchoolBusy(PipelineError):
 # --- delivering it ----------------------------------------------------------------------------------------
 
 
-class DeliveryRefused(PipelineError):
-    """A blocking rule or the removal guard said no; the last delivered export stays."""
-
-
 class LeaseLost(PipelineError):
     """Another run took over the delivery."""

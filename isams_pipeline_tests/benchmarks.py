@@ -290,7 +290,7 @@ What a profiler showed, and what came of it:
   as parsing them. Expat into the standard library's C elements took half the time; the rows then become Arrow arrays a
   thousand at a time, and all trimming and conversion happens in Arrow.
 - **A night.** Most of it is Dagster writing events to SQLite: 20 ms for a materialisation, 50 ms for a check. Hence one
-  check for each dataset and not four, and one process for the run.
+  check for each of the four datasets that must have rows, the rules binding for all, and one process for the run.
 """
 
 
