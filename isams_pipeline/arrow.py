@@ -12,6 +12,5 @@ pc: Any = pyarrow.compute
 
 Array = Any
 DataType = Any
-RecordBatch = Any
 Schema = Any
 Table = Any

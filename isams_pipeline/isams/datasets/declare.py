@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from isams_pipeline.arrow import DataType, Schema, Table, pa
+from isams_pipeline.arrow import Array, DataType, Schema, Table, pa
 
 Kind = Literal["int", "str", "bool", "date", "datetime"]
 
@@ -125,6 +125,11 @@ class DatasetDeclaration:
         """An Arrow table of this dataset as a frame with its dtypes."""
         frame: pd.DataFrame = table.to_pandas(types_mapper=_FROM_ARROW.get)
         return frame
+
+    @staticmethod
+    def series(array: Array) -> Any:
+        """An Arrow array of a column as a Series with the dtype it has in `to_pandas`'s frame."""
+        return array.to_pandas(types_mapper=_FROM_ARROW.get)
 
     def empty(self) -> pd.DataFrame:
         """The dataset without rows."""
