@@ -27,6 +27,7 @@ from pydantic import (
 
 from isams_pipeline.errors import ConfigurationError, MissingSecret
 from isams_pipeline.isams import feeds
+from isams_pipeline.rules.clock_times import minutes
 
 CONFIG_VARIABLE = "ISAMS_CONFIG"
 DEFAULT_CONFIG = "schools.yaml"
@@ -193,10 +194,69 @@ class SchoolsBuddySettings(_Settings):
     medical_fields: tuple[str, ...] = ()
 
 
+class Timeslot(BaseModel):
+    """A period's name and timing as the school has confirmed it: `Period 1: 08:44 - 09:34`."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    start: int
+    """Minutes after midnight."""
+    end: int
+
+    @classmethod
+    def parse(cls, text: object) -> Timeslot:
+        """Read a timeslot as it stands in schools.yaml; raises ValueError with what to write instead."""
+        match = re.fullmatch(r"\s*(.+?)\s*:\s*(\d{1,2}:\d{2})\s*(?:-|–|to)\s*(\d{1,2}:\d{2})\s*", str(text))  # noqa: RUF001
+        start, end = (minutes(match[2]), minutes(match[3])) if match else (None, None)
+        if match is None or start is None or end is None:
+            raise ValueError("not a timeslot; write Period 1: 08:44 - 09:34")
+        if end <= start:
+            raise ValueError("the timeslot ends before it starts")
+        return cls(name=match[1], start=start, end=end)
+
+
+def _timeslot(value: object) -> object:
+    return value if isinstance(value, Timeslot) else Timeslot.parse(value)
+
+
+def _smtp_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+        raise ValueError("not the address of a mail server; write smtp://mail.example.org:587")
+    if parts.password or parts.username:
+        raise ValueError("a log-in does not belong here; name the user in smtp_user, the variable in smtp_secret")
+    return value
+
+
+class RoomBookingSettings(_Settings):
+    """What a school sends to Room Booking."""
+
+    timeslots: tuple[Annotated[Timeslot, BeforeValidator(_timeslot)], ...] = ()
+    """The periods' timings as the school has confirmed them; iSAMS must agree."""
+    max_cancelled: int = Field(default=20, ge=0)
+    """More cancellations than this in one night wait for a person."""
+    max_removed: Annotated[float, BeforeValidator(_share)] = 0.2
+    deliver_to: str = "data/exports"
+    smtp_url: Annotated[str, AfterValidator(_smtp_url)] | None = None
+    """Without one, mail is written to `outbox/` in the data folder."""
+    smtp_user: str | None = None
+    smtp_secret: Variable | None = None
+    mail_from: str = "room-booking@localhost"
+
+    @model_validator(mode="after")
+    def _whole_log_in(self) -> RoomBookingSettings:
+        if (self.smtp_user is None) != (self.smtp_secret is None):
+            raise ValueError("smtp_user and smtp_secret go together; give both or neither")
+        if self.smtp_url and self.mail_from.endswith("@localhost"):
+            raise ValueError("smtp_url needs mail_from: the address that mail comes from")
+        return self
+
+
 class PartnersSettings(_Settings):
     """Which partners a school sends data to."""
 
     schoolsbuddy: SchoolsBuddySettings | None = None
+    room_booking: RoomBookingSettings | None = None
 
 
 class SchoolSettings(_Settings):
@@ -220,23 +280,26 @@ class SchoolSettings(_Settings):
 
     @model_validator(mode="after")
     def _feeds_for_partners(self) -> SchoolSettings:
-        partner = self.partners.schoolsbuddy
-        if partner is not None:
-            missing = [feed for feed in REQUIRED_FEEDS if self.isams.key_for(feed) is None]
+        for name, feeds_needed in REQUIRED_FEEDS.items():
+            if getattr(self.partners, name) is None:
+                continue
+            missing = [feed for feed in feeds_needed if self.isams.key_for(feed) is None]
             if missing:
-                raise ValueError(
-                    f"schoolsbuddy needs the feeds {', '.join(missing)}; name them under a key in isams.keys"
-                )
-            if partner.medical_fields and self.isams.key_for("medical") is None:
-                raise ValueError(
-                    "schoolsbuddy.medical_fields is set, but no key brings the feed medical; add the key or "
-                    "remove medical_fields"
-                )
+                raise ValueError(f"{name} needs the feeds {', '.join(missing)}; name them under a key in isams.keys")
+        partner = self.partners.schoolsbuddy
+        if partner is not None and partner.medical_fields and self.isams.key_for("medical") is None:
+            raise ValueError(
+                "schoolsbuddy.medical_fields is set, but no key brings the feed medical; add the key or remove "
+                "medical_fields"
+            )
         return self
 
 
-REQUIRED_FEEDS = ("pupils", "contacts", "staff", "years")
-"""Feeds without which there is no SchoolsBuddy export."""
+REQUIRED_FEEDS: dict[str, tuple[str, ...]] = {
+    "schoolsbuddy": ("pupils", "contacts", "staff", "years"),
+    "room_booking": ("estates", "staff", "terms", "timetable_structure", "week_allocations", "timetables"),
+}
+"""Feeds without which there is no export for a partner."""
 
 
 class Settings(_Settings):

@@ -14,8 +14,8 @@ import pytest
 
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.isams import feeds
-from isams_pipeline.isams.datasets import DATASETS
 from isams_pipeline.partitions import Night, key_of
+from isams_pipeline.partners.schoolsbuddy.schedules import DATASETS as SCHOOLSBUDDY_DATASETS
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
@@ -73,7 +73,7 @@ def test_what_dagster_shows_of_a_night(world: World):
     world.night(0)
     run = world.night(1)
     shown = materialised(world, run.run_id)
-    assert set(shown) == {f"isams/{name}" for name in DATASETS} | {
+    assert set(shown) == {f"isams/{name}" for name in SCHOOLSBUDDY_DATASETS} | {
         f"schoolsbuddy/{n}" for n in ("export", "exclusions", "delivery")
     }
     pupils = shown["isams/pupils"]
@@ -331,7 +331,7 @@ def test_contacts_come_by_the_plain_method_where_the_key_lacks_the_other(world: 
     key.methods = ("Pupil_GetContacts",)
     run = world.night(0)
     assert run.outcome is Outcome.DELIVERED
-    assert any("plain method" in note for note in run.notes)
+    assert any("ContactAdvanced_GetContacts" in note for note in run.notes)
 
 
 def test_a_method_that_a_key_lacks_is_named(world: World):

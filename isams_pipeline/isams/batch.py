@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -113,13 +114,14 @@ class BatchClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def download(self, methods: Collection[str], into: Callable[[Iterator[bytes]], T]) -> T:
+    def download(self, methods: Collection[str], into: Callable[[Iterator[bytes]], T], *, on: date | None = None) -> T:
         """Ask for the methods, and give the answer's bytes to `into` as they come.
 
-        `into` is called anew for every attempt, and gets to the end of the bytes only if they are a whole
-        document with iSAMS's root. Raises IsamsError or DocumentError; transient ones after some patience.
+        Methods that want dates are asked around the date `on`. `into` is called anew for every attempt, and gets to
+        the end of the bytes only if they are a whole document with iSAMS's root. Raises IsamsError or DocumentError;
+        transient ones after some patience.
         """
-        body = request_body(methods)
+        body = request_body(methods, on)
 
         def attempt() -> T:
             with self._take_turns(self._host):
@@ -216,17 +218,18 @@ def _ends_whole(head: bytes, tail: bytes) -> bool:
     return end.endswith(b"</iSAMS>") or (len(head) < 64 + 256 and end.endswith(b"/>") and b"<iSAMS" in head)
 
 
-def request_body(methods: Collection[str]) -> bytes:
-    """The `<Filters>` document that asks for these methods and no others."""
+def request_body(methods: Collection[str], on: date | None = None) -> bytes:
+    """The `<Filters>` document that asks for these methods and no others, with the filters they want on a date."""
     root = etree.Element("Filters")
     to_run = etree.SubElement(root, "MethodsToRun")
     for method in methods:
         etree.SubElement(to_run, "Method").text = method
     for method in methods:
         if method in feeds.REQUIRED_FILTERS:
-            module, node, attributes = feeds.REQUIRED_FILTERS[method]
-            parent = root.find(module)
-            etree.SubElement(etree.SubElement(root, module) if parent is None else parent, node, attributes)
+            wanted = feeds.REQUIRED_FILTERS[method]
+            parent = root.find(wanted.module)
+            module = etree.SubElement(root, wanted.module) if parent is None else parent
+            etree.SubElement(module, wanted.node, wanted.attributes_on(on))
     return etree.tostring(root, encoding="utf-8")
 
 

@@ -88,7 +88,7 @@ def _methods(found: KeyDiagnosis, key: KeySettings, refused: frozenset[str]) -> 
         methods = FEEDS[feed].methods
         if not any(method in allowed for method in methods):
             found.missing.append(methods[0])
-        wanted.update(methods)
+        wanted.update(methods, FEEDS[feed].also)
     found.extra = [method for method in allowed if method not in wanted]
     if found.missing:
         found.advice.append(f"In iSAMS, tick under this key's Batch Methods: {', '.join(found.missing)}.")

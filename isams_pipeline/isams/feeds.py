@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 
 CONTACTS_ADVANCED = "ContactAdvanced_GetContacts"
 CONTACTS_PLAIN = "Pupil_GetContacts"
@@ -19,6 +20,8 @@ class Feed:
     brings: str
     fallback: str | None = None
     """Another method that brings the same, for keys that may not run `method`."""
+    also: tuple[str, ...] = ()
+    """Methods that bring more of the same, asked along where the key may run them."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -44,6 +47,24 @@ FEEDS: dict[str, Feed] = {
         Feed("sets", "Teaching_GetTeachingSets", "teaching sets and their teachers"),
         Feed("set_lists", "Teaching_GetTeachingSetLists", "which pupils are in which set"),
         Feed("teaching_forms", "Teaching_GetTeachingForms", "forms taught as a class"),
+        Feed("estates", "Estate_GetAllBuildingsAndClassrooms", "buildings and rooms"),
+        Feed("timetable_structure", "Timetable_GetTimetableStructure", "timetable weeks, days and periods"),
+        Feed("week_allocations", "Timetable_GetTimetableWeekAllocations", "which timetable week is when"),
+        Feed(
+            "timetables",
+            "Timetable_GetPublishedTimetables",
+            "the published timetable, and those in development",
+            also=("Timetable_GetDevelopmentTimetables",),
+        ),
+        Feed("lesson_suspensions", "Cover_GetAllLessonSuspensions", "when lessons do not take place"),
+        Feed("room_closure_reasons", "Cover_GetAllRoomClosureReasons", "why rooms are closed"),
+        Feed("room_closures", "Cover_GetAllRoomClosuresAndCover", "when rooms are closed"),
+        Feed(
+            "events",
+            "Calendar_GetEventsThisYear",
+            "the school calendar's events",
+            also=("Calendar_GetEventsNextYear",),
+        ),
         Feed("medical", "Pupil_GetCurrentPupilsHealth", "health records (their shape is unknown)"),
     )
 }
@@ -59,13 +80,35 @@ SHORTHANDS: dict[str, tuple[str, ...]] = {
         "tutors",
     ),
     "teaching": ("departments", "sets", "set_lists", "teaching_forms"),
+    "timetable": ("timetable_structure", "week_allocations", "timetables"),
+    "cover": ("lesson_suspensions", "room_closure_reasons", "room_closures"),
 }
 
-# Methods that iSAMS answers only when they come with at least one filter, and the filter that we send:
-# module node, method node, attributes. Status 1 is the current roll; without it the feed would bring the
-# contacts of applicants and former pupils too.
-REQUIRED_FILTERS: dict[str, tuple[str, str, dict[str, str]]] = {
-    CONTACTS_ADVANCED: ("StudentManager", "Contacts", {"SystemStatusesToInclude": "1"}),
+
+@dataclass(frozen=True)
+class Filter:
+    """The filter that we send with a method that iSAMS answers only with one."""
+
+    module: str
+    node: str
+    attributes: dict[str, str] = field(default_factory=dict[str, str])
+    dates: bool = False
+    """It also wants StartDate and EndDate."""
+
+    def attributes_on(self, day: date | None) -> dict[str, str]:
+        """The node's attributes on a date: with dates, the school year that it is in, and the next."""
+        if not self.dates or day is None:
+            return self.attributes
+        start = day.year if day.month >= _AUGUST else day.year - 1
+        return {**self.attributes, "StartDate": f"{start}-08-01", "EndDate": f"{start + 2}-08-31"}
+
+
+_AUGUST = 8
+REQUIRED_FILTERS: dict[str, Filter] = {
+    # Status 1 is the current roll; without it the feed would bring the contacts of applicants and former pupils too.
+    CONTACTS_ADVANCED: Filter("StudentManager", "Contacts", {"SystemStatusesToInclude": "1"}),
+    "Cover_GetAllLessonSuspensions": Filter("CoverManager", "AllLessonSuspensions", dates=True),
+    "Cover_GetAllRoomClosuresAndCover": Filter("CoverManager", "AllRoomClosuresAndCover", dates=True),
 }
 
 # The vendor's table of example responses, by module; served by xml.ashx (the two photo methods are not).
@@ -129,9 +172,9 @@ def expand(names: Iterable[str]) -> list[str]:
 def feed_of(method: str) -> Feed | None:
     """The feed that a method brings, compared without case as iSAMS does."""
     wanted = method.casefold()
-    return next((f for f in FEEDS.values() if wanted in {m.casefold() for m in f.methods}), None)
+    return next((f for f in FEEDS.values() if wanted in {m.casefold() for m in (*f.methods, *f.also)}), None)
 
 
 def methods_of(feeds: Collection[str]) -> list[str]:
-    """The preferred method of each feed."""
-    return [FEEDS[name].method for name in feeds]
+    """The preferred method of each feed, and what is asked along."""
+    return [method for name in feeds for method in (FEEDS[name].method, *FEEDS[name].also)]

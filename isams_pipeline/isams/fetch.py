@@ -119,10 +119,10 @@ class NightFetcher:
             try:
                 snapshots = [self._download(client, key, methods)]
             except ServerTimeout:
-                if len(methods) == 1:
+                if len(settings.feeds) == 1:
                     raise
-                self._tell(f"key {key}: iSAMS ran out of time; asking for its {len(methods)} methods one by one")
-                snapshots = [self._download(client, key, [method]) for method in methods]
+                self._tell(f"key {key}: iSAMS ran out of time; asking for its {len(settings.feeds)} feeds one by one")
+                snapshots = [self._download(client, key, methods_of([feed])) for feed in settings.feeds]
         for snapshot in snapshots:
             self._remember(snapshot, settings.feeds)
 
@@ -155,11 +155,12 @@ class NightFetcher:
         try:
             return self._download_once(client, key, methods)
         except MethodsNotAllocated as error:
-            plain = _with_fallbacks(methods, error.methods)
-            if plain is None:
+            allowed = _allowed(methods, error.methods)
+            if allowed is None:
                 raise
-            self._tell(f"key {key}: asking for contacts by the plain method, since the key lacks the other")
-            return self._download_once(client, key, plain)
+            lacking = [method for method in methods if method.casefold() in error.methods]
+            self._tell(f"key {key}: asking without {', '.join(lacking)}, which the key may not run")
+            return self._download_once(client, key, allowed)
 
     def _download_once(self, client: BatchClient, key: str, methods: list[str]) -> Snapshot:
         def into(chunks: Iterator[bytes]) -> Snapshot:
@@ -176,18 +177,19 @@ class NightFetcher:
                     cache_hours=self._isams.keys[key].cache_hours,
                 )
 
-        return client.download(methods, into)
+        return client.download(methods, into, on=self.night)
 
 
-def _with_fallbacks(methods: list[str], refused: frozenset[str]) -> list[str] | None:
-    """The methods with every refused one replaced by its fallback; None where one has none."""
-    replaced: list[str] = []
+def _allowed(methods: list[str], refused: frozenset[str]) -> list[str] | None:
+    """The methods with every refused one replaced by its fallback or left out; None where one cannot be spared."""
+    fallbacks = {feed.method: feed.fallback for feed in FEEDS.values()}
+    spare = {method for feed in FEEDS.values() for method in feed.also}
+    allowed: list[str] = []
     for method in methods:
         if method.casefold() not in refused:
-            replaced.append(method)
-            continue
-        fallback = next((feed.fallback for feed in FEEDS.values() if feed.method == method), None)
-        if fallback is None:
+            allowed.append(method)
+        elif (fallback := fallbacks.get(method)) is not None:
+            allowed.append(fallback)
+        elif method not in spare:
             return None
-        replaced.append(fallback)
-    return replaced
+    return allowed

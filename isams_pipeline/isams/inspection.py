@@ -59,7 +59,7 @@ def inspect(stream: IO[bytes]) -> Inspection:
     stream.seek(0)
     batch = document.BatchDocument(stream)
     known = _known_paths()
-    declared = {d.container for d in DATASETS.values() if not d.free_form}
+    declared = {path for d in DATASETS.values() if not d.free_form for path in d.containers}
     unknown: set[str] = set()
     for container, row in batch.rows():
         if container in declared:
@@ -85,12 +85,12 @@ def _known_paths() -> set[str]:
     for declaration in DATASETS.values():
         if declaration.free_form:
             continue
-        paths = [declaration.rows]
-        row = declaration.rows.split("/")
-        for col in declaration.columns:
-            parts = col.path.split("/")
-            up = parts.count("..")
-            paths.append("/".join([*row[: len(row) - up], *parts[up:]]))
+        paths = [declaration.rows, *declaration.also_rows]
+        for row in [path.split("/") for path in paths]:
+            for col in declaration.columns:
+                parts, *others = (option.split("/") for option in col.path.split("|"))
+                up = parts.count("..")
+                paths += ["/".join([*row[: len(row) - up], *option]) for option in (parts[up:], *others)]
         for path in paths:
             steps = path.split("/")
             known.update("/".join(steps[:n]) for n in range(1, len(steps) + 1))

@@ -14,7 +14,7 @@ import pandas as pd
 from isams_pipeline.arrow import Array, pa, pc
 from isams_pipeline.errors import UnsafeDocument, WrongType
 from isams_pipeline.isams import document
-from isams_pipeline.isams.datasets.declare import Column, DatasetDeclaration, Kind
+from isams_pipeline.isams.datasets.declare import CONTAINER, Column, DatasetDeclaration, Kind
 
 _BATCH = 2_000
 """Rows that wait as Python objects before they become Arrow arrays."""
@@ -68,17 +68,24 @@ class _Wanted:
     """Children with children of their own."""
     lists: list[tuple[list[str], int]] = field(default_factory=list[tuple[list[str], int]])
     """Paths that may occur several times."""
+    constants: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    """What is the same for every element."""
 
-    def add(self, path: str, slot: int, *, many: bool) -> None:
-        steps = path.split("/")
-        if many:
-            self.lists.append((steps, slot))
-        elif len(steps) > 1:
-            self.inside.setdefault(steps[0], _Wanted()).add("/".join(steps[1:]), slot, many=False)
-        elif path.startswith("@"):
-            self.attributes.append((path[1:], slot))
-        else:
-            self.leaves[path] = slot
+    def add(self, path: str, slot: int, *, many: bool, container: str) -> None:
+        for option in path.split("|"):
+            steps = option.split("/")
+            if option == CONTAINER:
+                self.constants.append((container, slot))
+            elif many:
+                self.lists.append((steps, slot))
+            else:
+                wanted = self
+                for step in steps[:-1]:
+                    wanted = wanted.inside.setdefault(step, _Wanted())
+                if steps[-1].startswith("@"):
+                    wanted.attributes.append((steps[-1][1:], slot))
+                else:
+                    wanted.leaves[steps[-1]] = slot
 
     def fill(self, values: list[str | None], element: Element) -> None:
         """Put what is wanted of an element into its slots."""
@@ -91,6 +98,8 @@ class _Wanted:
                 values[slot] = child.text
             elif child.tag in inside:
                 inside[child.tag].fill(values, child)
+        for value, slot in self.constants:
+            values[slot] = value
         for steps, slot in self.lists:
             values[slot] = _SEPARATOR.join(filter(None, map(str.strip, _texts(element, steps))))
 
@@ -118,10 +127,10 @@ class _Level:
     """Where the rows that these elements are go."""
     below: dict[str, _Level] = field(default_factory=dict[str, "_Level"])
 
-    def want(self, path: str, *, many: bool) -> None:
+    def want(self, path: str, *, many: bool, container: str) -> None:
         if path not in self.slots:
             self.slots[path] = len(self.slots)
-            self.wanted.add(path, self.slots[path], many=many)
+            self.wanted.add(path, self.slots[path], many=many, container=container)
 
 
 class _Plan:
@@ -129,14 +138,15 @@ class _Plan:
 
     def __init__(self, path: str, declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _Rows]) -> None:
         self._top = _Level()
+        container = path.split("/")[1]
         for declaration in declarations:
-            levels = self._levels(path, declaration)
+            levels = self._levels(declaration)
             levels[-1].outputs.append(outputs[declaration.name])
             for col in declaration.columns:
                 up, inner = _split(col.path)
-                levels[-1 - up].want(inner, many=col.many)
+                levels[-1 - up].want(inner, many=col.many, container=container)
         for declaration in declarations:
-            levels = self._levels(path, declaration)
+            levels = self._levels(declaration)
             starts = [0, *accumulate(len(level.slots) for level in levels)]
             slots = [
                 starts[len(levels) - 1 - up] + levels[-1 - up].slots[inner]
@@ -145,9 +155,9 @@ class _Plan:
             if slots != list(range(starts[-1])):
                 outputs[declaration.name].pick(slots)
 
-    def _levels(self, path: str, declaration: DatasetDeclaration) -> list[_Level]:
+    def _levels(self, declaration: DatasetDeclaration) -> list[_Level]:
         levels = [self._top]
-        for step in filter(None, declaration.rows[len(path) :].split("/")):
+        for step in declaration.rows.split("/")[3:]:
             levels.append(levels[-1].below.setdefault(step, _Level()))
         return levels
 
@@ -178,7 +188,8 @@ def _plans(declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _
     """By container path and name of the row's element."""
     by_path: dict[str, list[DatasetDeclaration]] = {}
     for declaration in declarations:
-        by_path.setdefault("/".join(declaration.rows.split("/")[:3]), []).append(declaration)
+        for rows in (declaration.rows, *declaration.also_rows):
+            by_path.setdefault("/".join(rows.split("/")[:3]), []).append(declaration)
     return {
         (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path, outputs)
         for path, of_path in by_path.items()
@@ -225,8 +236,8 @@ class _Rows:
             {col.name: self._series(at) for at, col in enumerate(self.declaration.columns)}, copy=False
         )
         frame.index = pd.RangeIndex(1, self._done + 1, name="row")
-        path = self.declaration.container
-        found = sum(n for name, n in containers.items() if name == path or name.startswith(f"{path}/"))
+        paths = self.declaration.containers
+        found = sum(n for name, n in containers.items() if any(name == p or name.startswith(f"{p}/") for p in paths))
         parsed = ParsedTable(self.declaration, frame, found)
         if self._repeats_from is not None:
             _merge_repeats(parsed, self._repeats_from)

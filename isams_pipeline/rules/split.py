@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,11 @@ import pandas as pd
 EXCLUDED = "excluded"
 WARNING = "warning"
 EXCLUSION_COLUMNS = ["entity", "id", "rule", "severity", "reason"]
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples, whose fields are what the columns hold."""
+    yield from frame.itertuples(index=False)
 
 
 @dataclass(frozen=True)

@@ -8,43 +8,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import date
-from xml.sax.saxutils import escape, quoteattr
 
 from isams_pipeline.isams.feeds import CONTACTS_ADVANCED, CONTACTS_PLAIN
+from isams_pipeline.sandbox import render_timetable as timetable
+from isams_pipeline.sandbox.elements import attributes, element, legacy, moment
 from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay, StaffMember
+from isams_pipeline.sandbox.timetable import term_dates
 
 _AUTHOR = '<Author Legacy="True">ADM100200300400</Author>'
 _UPDATED = "<LastUpdated>2025-06-01T12:00:00</LastUpdated>"
 
 
-def _element(name: str, value: object) -> str:
-    """An element; none at all for None, as iSAMS leaves out nulls."""
-    if value is None:
-        return ""
-    text = escape(str(value))
-    if not text:
-        return f"<{name}/>"
-    if text.isspace():
-        text = "&#x20;" * len(text)
-    return f"<{name}>{text}</{name}>"
-
-
-def _legacy(name: str, value: object) -> str:
-    return f'<{name} Legacy="True"/>' if value is None else f'<{name} Legacy="True">{escape(str(value))}</{name}>'
-
-
-def _attributes(**values: object) -> str:
-    return "".join(f" {name}={quoteattr(str(value))}" for name, value in values.items() if value is not None)
-
-
-def _when(day: date) -> str:
-    return f"{day.isoformat()}T00:00:00"
-
-
 def _pupil(school: SchoolDay, pupil: Pupil) -> str:
     houses = dict(_HOUSES + _BOARDING)
-    attributes = _attributes(
+    given = attributes(
         Id=pupil.id,
         PersonId=pupil.person_id,
         PersonGuid=pupil.guid,
@@ -53,24 +30,24 @@ def _pupil(school: SchoolDay, pupil: Pupil) -> str:
         BoardingHouseId=pupil.boarding,
     )
     return (
-        f"<Pupil{attributes}>"
-        f"{_element('UPN', f'A{pupil.id:012d}')}{_element('SchoolCode', f'C{pupil.id}')}"
-        f"{_element('SchoolId', pupil.school_id)}{_element('UserCode', f'P{pupil.school_id}')}"
-        f"{_element('UserName', pupil.email and pupil.email.partition('@')[0])}"
-        f"{_element('Title', '' if pupil.slot % 2 else 'Miss' if pupil.gender == 'F' else 'Mr')}"
-        f"{_element('Forename', pupil.forename)}{_element('Surname', pupil.surname)}"
-        f"{_element('Middlename', pupil.middle)}{_element('Initials', pupil.forename[:1] + pupil.surname[:1])}"
-        f"{_element('Preferredname', pupil.preferred)}"
-        f"{_element('Fullname', f'{pupil.forename} {pupil.surname}')}{_element('Gender', pupil.gender)}"
-        f"{_element('DOB', _when(pupil.born))}{_element('AcademicHouse', houses[pupil.house])}"
-        f"{_element('BoardingHouse', houses[pupil.boarding] if pupil.boarding else None)}"
-        f"{_element('Form', pupil.form)}{_element('NCYear', pupil.year)}"
-        f"{_element('DivisionName', 'Senior')}{_element('EmailAddress', pupil.email)}"
-        f"{_element('MobileNumber', pupil.mobile)}{_element('PupilType', 'Boarder' if pupil.boarding else 'Day')}"
-        f"{_element('EnrolmentDate', f'{school.school_year}-09-01T00:00:00')}"
-        f"{_element('EnrolmentTerm', 'Autumn')}{_element('EnrolmentSchoolYear', school.school_year)}"
-        f"{_element('FamilyId', pupil.family[0])}{_element('Nationalities', 'British,Irish')}"
-        f"{_element('Tutor', pupil.tutor)}{_element('AddedLater', 'an element that nobody knows')}"
+        f"<Pupil{given}>"
+        f"{element('UPN', f'A{pupil.id:012d}')}{element('SchoolCode', f'C{pupil.id}')}"
+        f"{element('SchoolId', pupil.school_id)}{element('UserCode', f'P{pupil.school_id}')}"
+        f"{element('UserName', pupil.email and pupil.email.partition('@')[0])}"
+        f"{element('Title', '' if pupil.slot % 2 else 'Miss' if pupil.gender == 'F' else 'Mr')}"
+        f"{element('Forename', pupil.forename)}{element('Surname', pupil.surname)}"
+        f"{element('Middlename', pupil.middle)}{element('Initials', pupil.forename[:1] + pupil.surname[:1])}"
+        f"{element('Preferredname', pupil.preferred)}"
+        f"{element('Fullname', f'{pupil.forename} {pupil.surname}')}{element('Gender', pupil.gender)}"
+        f"{element('DOB', moment(pupil.born))}{element('AcademicHouse', houses[pupil.house])}"
+        f"{element('BoardingHouse', houses[pupil.boarding] if pupil.boarding else None)}"
+        f"{element('Form', pupil.form)}{element('NCYear', pupil.year)}"
+        f"{element('DivisionName', 'Senior')}{element('EmailAddress', pupil.email)}"
+        f"{element('MobileNumber', pupil.mobile)}{element('PupilType', 'Boarder' if pupil.boarding else 'Day')}"
+        f"{element('EnrolmentDate', f'{school.school_year}-09-01T00:00:00')}"
+        f"{element('EnrolmentTerm', 'Autumn')}{element('EnrolmentSchoolYear', school.school_year)}"
+        f"{element('FamilyId', pupil.family[0])}{element('Nationalities', 'British,Irish')}"
+        f"{element('Tutor', pupil.tutor)}{element('AddedLater', 'an element that nobody knows')}"
         f"</Pupil>"
     )
 
@@ -93,40 +70,40 @@ def siblings(school: SchoolDay) -> Iterator[str]:
         for pupil in children:
             others = [other for other in children if other is not pupil]
             if others:
-                yield f"<Pupil{_attributes(Id=pupil.id, AuthorId=1, PersonGuid=pupil.guid)}>{_AUTHOR}"
-                yield f"{_legacy('SchoolId', pupil.school_id)}<Status>Current</Status><Siblings>"
+                yield f"<Pupil{attributes(Id=pupil.id, AuthorId=1, PersonGuid=pupil.guid)}>{_AUTHOR}"
+                yield f"{legacy('SchoolId', pupil.school_id)}<Status>Current</Status><Siblings>"
                 for other in others:
-                    yield f"<Sibling{_attributes(PupilId=other.id, AuthorId=1, PersonGuid=other.guid)}>{_AUTHOR}"
-                    yield f"{_legacy('SchoolId', other.school_id)}<Status>Current</Status></Sibling>"
+                    yield f"<Sibling{attributes(PupilId=other.id, AuthorId=1, PersonGuid=other.guid)}>{_AUTHOR}"
+                    yield f"{legacy('SchoolId', other.school_id)}<Status>Current</Status></Sibling>"
                 yield "</Siblings></Pupil>"
     yield "</Pupils>"
 
 
 def _contact(contact: Contact) -> str:
     guid = uuid.uuid5(uuid.NAMESPACE_OID, f"contact:{contact.person_id}")
-    attributes = _attributes(
+    given = attributes(
         Id=contact.entry_id,
         PersonId=contact.person_id,
         PersonGuid=guid,
         IsFirstPersonContact="True" if contact.first else "False",
     )
     pupils = "".join(
-        f"<Pupil{_attributes(Id=pupil.id)}>{_legacy('SchoolId', pupil.school_id)}<Status>Current</Status></Pupil>"
+        f"<Pupil{attributes(Id=pupil.id)}>{legacy('SchoolId', pupil.school_id)}<Status>Current</Status></Pupil>"
         for pupil in contact.pupils
     )
     return (
-        f"<Contact{attributes}>{_element('Title', contact.title)}{_element('Forename', contact.forename)}"
-        f"<MiddleNames/>{_element('Surname', contact.surname)}"
-        f"{_element('RelationshipRaw', contact.relationship)}{_element('EmailAddress', contact.email)}"
-        f"{_element('Telephone', contact.telephone)}{_element('Mobile', contact.mobile)}"
-        f"{_element('Profession', 'Example maker')}"
-        f"<Address><AddressLines>{_element('Address1', contact.address)}<Address2/></AddressLines>"
-        f"{_element('Town', 'Sampleton')}{_element('County', 'Sampleshire')}"
-        f"{_element('Postcode', contact.postcode)}{_element('Country', 'United Kingdom')}</Address>"
-        f"{_element('MailMergeAll', int(contact.merge_all))}"
-        f"{_element('CorrespondenceMailMerge', int(contact.merge_correspondence))}"
-        f"{_element('BillingMailMerge', 0)}{_element('ReportsMailMerge', 1)}{_element('ContactOnly', 0)}"
-        f"{_element('ParentalResponsibility', contact.responsibility)}<Pupils>{pupils}</Pupils></Contact>"
+        f"<Contact{given}>{element('Title', contact.title)}{element('Forename', contact.forename)}"
+        f"<MiddleNames/>{element('Surname', contact.surname)}"
+        f"{element('RelationshipRaw', contact.relationship)}{element('EmailAddress', contact.email)}"
+        f"{element('Telephone', contact.telephone)}{element('Mobile', contact.mobile)}"
+        f"{element('Profession', 'Example maker')}"
+        f"<Address><AddressLines>{element('Address1', contact.address)}<Address2/></AddressLines>"
+        f"{element('Town', 'Sampleton')}{element('County', 'Sampleshire')}"
+        f"{element('Postcode', contact.postcode)}{element('Country', 'United Kingdom')}</Address>"
+        f"{element('MailMergeAll', int(contact.merge_all))}"
+        f"{element('CorrespondenceMailMerge', int(contact.merge_correspondence))}"
+        f"{element('BillingMailMerge', 0)}{element('ReportsMailMerge', 1)}{element('ContactOnly', 0)}"
+        f"{element('ParentalResponsibility', contact.responsibility)}<Pupils>{pupils}</Pupils></Contact>"
     )
 
 
@@ -145,15 +122,15 @@ def current_staff(school: SchoolDay) -> Iterator[str]:
 def _staff_member(school: SchoolDay, member: StaffMember) -> str:
     guid = uuid.uuid5(uuid.NAMESPACE_OID, f"{school.plan.seed}:staff:{member.id}")
     return (
-        f"<StaffMember{_attributes(Id=member.id, PersonId=400_000 + member.id, PersonGuid=guid)}>"
-        f"{_element('PreviousMISId', 1000 + member.id)}{_element('Initials', member.surname[:2].upper())}"
-        f"{_element('UserCode', member.user_code)}{_element('UserName', member.user_code.lower())}"
-        f"{_element('Title', member.title)}{_element('Forename', member.forename)}<MiddleNames/>"
-        f"{_element('Surname', member.surname)}{_element('FullName', f'{member.forename} {member.surname}')}"
-        f"{_element('PreferredName', member.forename)}{_element('Salutation', f'{member.title} {member.surname}')}"
-        f"{_element('DOB', '1980-01-01T00:00:00')}{_element('Gender', 'MF'[member.id % 2])}"
-        f"{_element('SchoolEmailAddress', member.email)}<SchoolMobileNumber/><PersonalMobileNumber/>"
-        f"{_element('TeachingStaff', int(member.teaching))}"
+        f"<StaffMember{attributes(Id=member.id, PersonId=400_000 + member.id, PersonGuid=guid)}>"
+        f"{element('PreviousMISId', 1000 + member.id)}{element('Initials', member.surname[:2].upper())}"
+        f"{element('UserCode', member.user_code)}{element('UserName', member.user_code.lower())}"
+        f"{element('Title', member.title)}{element('Forename', member.forename)}<MiddleNames/>"
+        f"{element('Surname', member.surname)}{element('FullName', f'{member.forename} {member.surname}')}"
+        f"{element('PreferredName', member.forename)}{element('Salutation', f'{member.title} {member.surname}')}"
+        f"{element('DOB', '1980-01-01T00:00:00')}{element('Gender', 'MF'[member.id % 2])}"
+        f"{element('SchoolEmailAddress', member.email)}<SchoolMobileNumber/><PersonalMobileNumber/>"
+        f"{element('TeachingStaff', int(member.teaching))}"
         f'<Roles><Role Id="5"><Name>{"Teacher" if member.teaching else "Office"}</Name></Role>'
         f"{'<Role Id=' + chr(34) + '6' + chr(34) + '><Name>Head of year</Name></Role>' if member.id % 5 == 0 else ''}"
         f'</Roles><Divisions><Division Id="3"><Name>Senior</Name></Division></Divisions></StaffMember>'
@@ -162,16 +139,11 @@ def _staff_member(school: SchoolDay, member: StaffMember) -> str:
 
 def terms(school: SchoolDay) -> Iterator[str]:
     start = school.school_year
-    spans = (
-        (f"{start}-09-01", f"{start}-12-12"),
-        (f"{start + 1}-01-06", f"{start + 1}-03-27"),
-        (f"{start + 1}-04-20", f"{start + 1}-07-10"),
-    )
     yield "<Terms>"
-    for at, (name, (first, last)) in enumerate(zip(("Autumn", "Spring", "Summer"), spans, strict=True)):
-        yield f"<Term{_attributes(Id=(start - 2000) * 3 + at, AuthorId=1)}>{_AUTHOR}{_element('SchoolYear', start)}"
-        yield f"{_element('Name', name)}{_element('StartDate', first + 'T00:00:00')}"
-        yield f"{_element('FinishDate', last + 'T00:00:00')}{_UPDATED}</Term>"
+    for at, (name, first, last) in enumerate(term_dates(start)):
+        yield f"<Term{attributes(Id=(start - 2000) * 3 + at, AuthorId=1)}>{_AUTHOR}{element('SchoolYear', start)}"
+        yield f"{element('Name', name)}{element('StartDate', moment(first))}"
+        yield f"{element('FinishDate', moment(last))}{_UPDATED}</Term>"
     yield "</Terms>"
 
 
@@ -179,9 +151,9 @@ def years(school: SchoolDay) -> Iterator[str]:
     yield "<Years>"
     for at, (year, name) in enumerate(school.plan.years):
         tutor = school.teachers[at % len(school.teachers)]
-        yield f"<Year{_attributes(Id=year, AuthorId=1, TutorId=tutor.id)}>{_legacy('NationalCurriculumYear', year)}"
-        yield f'{_legacy("Tutor", tutor.user_code)}<AssistantTutor Legacy="True"/>{_AUTHOR}'
-        yield f"{_element('Name', name)}{_element('Code', year)}{_element('Email', f'y{year}@example.org')}"
+        yield f"<Year{attributes(Id=year, AuthorId=1, TutorId=tutor.id)}>{legacy('NationalCurriculumYear', year)}"
+        yield f'{legacy("Tutor", tutor.user_code)}<AssistantTutor Legacy="True"/>{_AUTHOR}'
+        yield f"{element('Name', name)}{element('Code', year)}{element('Email', f'y{year}@example.org')}"
         yield f"{_UPDATED}</Year>"
     yield "</Years>"
 
@@ -191,10 +163,10 @@ def forms(school: SchoolDay) -> Iterator[str]:
     for year, _ in school.plan.years:
         for letter in "XY":
             tutor = school.teachers[year % len(school.teachers)]
-            yield f"<Form{_attributes(Id=f'{year}{letter}', TutorId=tutor.id, YearId=year, RoomId=31, AuthorId=1)}>"
-            yield f'{_legacy("Tutor", tutor.user_code)}<AssistantFormTutor Legacy="True"/>'
-            yield f"{_legacy('NationalCurriculumYear', year)}{_legacy('RoomId', 31)}{_AUTHOR}"
-            yield f"{_element('Form', f'{year}{letter}')}{_UPDATED}</Form>"
+            yield f"<Form{attributes(Id=f'{year}{letter}', TutorId=tutor.id, YearId=year, RoomId=31, AuthorId=1)}>"
+            yield f'{legacy("Tutor", tutor.user_code)}<AssistantFormTutor Legacy="True"/>'
+            yield f"{legacy('NationalCurriculumYear', year)}{legacy('RoomId', 31)}{_AUTHOR}"
+            yield f"{element('Form', f'{year}{letter}')}{_UPDATED}</Form>"
     yield "</Forms>"
 
 
@@ -207,9 +179,9 @@ def _houses(container: str, houses: list[tuple[int, str]], school: SchoolDay) ->
     for at, (number, name) in enumerate(houses):
         # The last house's master has left.
         master = school.staff[at].id if at < len(houses) - 1 else 9_999
-        yield f"<House{_attributes(Id=number, HouseMasterId=master)}>{_legacy('HouseMaster', 'JSM100200300400')}"
-        yield f"{_element('Name', name)}{_element('Code', name[:1])}"
-        yield f"{_element('Type', container.removesuffix('Houses'))}{_element('Sex', 'U')}</House>"
+        yield f"<House{attributes(Id=number, HouseMasterId=master)}>{legacy('HouseMaster', 'JSM100200300400')}"
+        yield f"{element('Name', name)}{element('Code', name[:1])}"
+        yield f"{element('Type', container.removesuffix('Houses'))}{element('Sex', 'U')}</House>"
     yield f"</{container}>"
 
 
@@ -229,11 +201,11 @@ def _division_of(school: SchoolDay, year: int) -> int:
 def divisions(school: SchoolDay) -> Iterator[str]:
     yield "<SchoolDivisions>"
     for number, name in ((2, "Junior"), (3, "Senior")):
-        yield f"<SchoolDivision{_attributes(Id=number)}>{_AUTHOR}{_element('Name', name)}{_element('Code', name[0])}"
+        yield f"<SchoolDivision{attributes(Id=number)}>{_AUTHOR}{element('Name', name)}{element('Code', name[0])}"
         yield f"{_UPDATED}<Years>"
         for year, _ in school.plan.years:
             if _division_of(school, year) == number:
-                yield f"<Year{_attributes(Id=70 + year, YearId=year)}>{_legacy('NationalCurriculumYear', year)}"
+                yield f"<Year{attributes(Id=70 + year, YearId=year)}>{legacy('NationalCurriculumYear', year)}"
                 yield '<Author Legacy="True"/></Year>'
         yield "</Years></SchoolDivision>"
     yield "</SchoolDivisions>"
@@ -241,7 +213,7 @@ def divisions(school: SchoolDay) -> Iterator[str]:
 
 def pastoral_tutors(school: SchoolDay) -> Iterator[str]:
     yield "<PastoralTutors>"
-    yield from (f"<StaffMember{_attributes(Id=member.id)}/>" for member in school.teachers)
+    yield from (f"<StaffMember{attributes(Id=member.id)}/>" for member in school.teachers)
     yield "</PastoralTutors>"
 
 
@@ -249,20 +221,20 @@ def departments_and_subjects(school: SchoolDay) -> Iterator[str]:
     yield '<Departments><Department Id="1"><Name>Closed</Name></Department>'
     yield '<Department Id="6"><Name>Teaching</Name><Subjects>'
     for number, name, code in school.subjects:
-        yield f"<Subject{_attributes(Id=number)}>{_element('Name', name)}{_element('Code', code)}</Subject>"
+        yield f"<Subject{attributes(Id=number)}>{element('Name', name)}{element('Code', code)}</Subject>"
     yield "</Subjects></Department></Departments>"
 
 
 def teaching_sets(school: SchoolDay) -> Iterator[str]:
     yield "<Sets>"
     for group in school.sets:
-        yield f"<Set{_attributes(Id=group.id, SubjectId=group.subject, YearId=group.year, AuthorId=1)}>"
-        yield f"{_legacy('SubjectId', group.subject)}{_legacy('YearId', group.year)}"
-        yield f"{_legacy('Teacher', group.teachers[0].user_code)}{_AUTHOR}{_element('SetNumber', group.number)}"
-        yield f"{_element('Block', 'A')}{_element('SetCode', group.code)}{_element('Name', group.name)}<Teachers>"
+        yield f"<Set{attributes(Id=group.id, SubjectId=group.subject, YearId=group.year, AuthorId=1)}>"
+        yield f"{legacy('SubjectId', group.subject)}{legacy('YearId', group.year)}"
+        yield f"{legacy('Teacher', group.teachers[0].user_code)}{_AUTHOR}{element('SetNumber', group.number)}"
+        yield f"{element('Block', 'A')}{element('SetCode', group.code)}{element('Name', group.name)}<Teachers>"
         for at, member in enumerate(group.teachers):
             primary = "True" if at == 0 else "False"
-            yield f"<Teacher{_attributes(Id=group.id * 10 + at, StaffId=member.id, PrimaryTeacher=primary)}/>"
+            yield f"<Teacher{attributes(Id=group.id * 10 + at, StaffId=member.id, PrimaryTeacher=primary)}/>"
         yield f"</Teachers><Description/>{_UPDATED}</Set>"
     yield "</Sets>"
 
@@ -274,8 +246,8 @@ def set_lists(school: SchoolDay) -> Iterator[str]:
         for pupil in group.members:
             number += 1
             member = group.id * 100_000 + pupil.id
-            yield f"<SetList{_attributes(Id=member, SetId=group.id, PupilId=pupil.id, AuthorId=1)}>"
-            yield f"{_legacy('SetId', group.id)}{_legacy('SchoolId', pupil.school_id)}"
+            yield f"<SetList{attributes(Id=member, SetId=group.id, PupilId=pupil.id, AuthorId=1)}>"
+            yield f"{legacy('SetId', group.id)}{legacy('SchoolId', pupil.school_id)}"
             yield '<Author Legacy="True"/><LastUpdated/></SetList>'
     yield "</SetLists>"
 
@@ -283,8 +255,8 @@ def set_lists(school: SchoolDay) -> Iterator[str]:
 def teaching_forms(school: SchoolDay) -> Iterator[str]:
     yield "<TeachingForms>"
     for at, (year, _) in enumerate(school.plan.years):
-        yield f"<TeachingForm{_attributes(Id=70 + at)}>{_element('FormCode', f'{year}X')}"
-        yield f"{_element('TimetableCode', f'{year}X/Pd')}{_element('SubjectId', 4)}</TeachingForm>"
+        yield f"<TeachingForm{attributes(Id=70 + at)}>{element('FormCode', f'{year}X')}"
+        yield f"{element('TimetableCode', f'{year}X/Pd')}{element('SubjectId', 4)}</TeachingForm>"
     yield "</TeachingForms>"
 
 
@@ -293,10 +265,10 @@ def current_pupils_health(school: SchoolDay) -> Iterator[str]:
     yield "<CurrentPupilsHealth>"
     for pupil in school.pupils:
         if pupil.slot % 5 == 0:
-            yield f"<Pupil{_attributes(Id=pupil.id)}>{_legacy('SchoolId', pupil.school_id)}"
-            yield f"{_element('Allergies', f'Example nuts{school.plan.mark}')}"
-            yield f"{_element('Doctor', f'Dr Example{school.plan.mark}')}<Conditions><Condition>"
-            yield f"{_element('Name', f'Example condition{school.plan.mark}')}</Condition></Conditions></Pupil>"
+            yield f"<Pupil{attributes(Id=pupil.id)}>{legacy('SchoolId', pupil.school_id)}"
+            yield f"{element('Allergies', f'Example nuts{school.plan.mark}')}"
+            yield f"{element('Doctor', f'Dr Example{school.plan.mark}')}<Conditions><Condition>"
+            yield f"{element('Name', f'Example condition{school.plan.mark}')}</Condition></Conditions></Pupil>"
     yield "</CurrentPupilsHealth>"
 
 
@@ -319,6 +291,16 @@ METHODS: dict[str, tuple[str, Renderer]] = {
     "Teaching_GetTeachingSets": ("TeachingManager", teaching_sets),
     "Teaching_GetTeachingSetLists": ("TeachingManager", set_lists),
     "Teaching_GetTeachingForms": ("TeachingManager", teaching_forms),
+    "Estate_GetAllBuildingsAndClassrooms": ("EstateManager", timetable.buildings),
+    "Timetable_GetTimetableStructure": ("TimetableManager", timetable.structure),
+    "Timetable_GetTimetableWeekAllocations": ("TimetableManager", timetable.allocations),
+    "Timetable_GetPublishedTimetables": ("TimetableManager", timetable.published),
+    "Timetable_GetDevelopmentTimetables": ("TimetableManager", timetable.development),
+    "Cover_GetAllLessonSuspensions": ("CoverManager", timetable.suspensions),
+    "Cover_GetAllRoomClosureReasons": ("CoverManager", timetable.closure_reasons),
+    "Cover_GetAllRoomClosuresAndCover": ("CoverManager", timetable.closures),
+    "Calendar_GetEventsThisYear": ("CalendarManager", timetable.events_this_year),
+    "Calendar_GetEventsNextYear": ("CalendarManager", timetable.events_next_year),
 }
 """Method → module and what it prints."""
 

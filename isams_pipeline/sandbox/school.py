@@ -35,6 +35,8 @@ class SchoolPlan:
     nightly_joiners: int | None = None
     """How many pupils join, and leave, on each night; about 1 in 60 if not said."""
     subjects: int = 6
+    rooms: int | None = None
+    """How many rooms; about one for 8 pupils if not said."""
 
 
 @dataclass

@@ -151,7 +151,7 @@ class Sandbox:
         known = {m.casefold(): m for m in render.METHODS}
         methods = [known[m.casefold()] for m in methods if m.casefold() in known]
         for method in methods:
-            if method in REQUIRED_FILTERS and REQUIRED_FILTERS[method][1].casefold() not in filters:
+            if method in REQUIRED_FILTERS and REQUIRED_FILTERS[method].node.casefold() not in filters:
                 return _filters_required(method)
         return _data(request, self._content(name, school, key, methods, kind), kind)
 

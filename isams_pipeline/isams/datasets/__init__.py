@@ -1,6 +1,6 @@
 """The tables of iSAMS, one declaration each, one module per iSAMS module."""
 
-from isams_pipeline.isams.datasets import contacts, pupils, school, staff, teaching
+from isams_pipeline.isams.datasets import calendar, contacts, cover, estate, pupils, school, staff, teaching, timetable
 from isams_pipeline.isams.datasets.declare import Column, Dataset, DatasetDeclaration, declared
 
 SOURCE = "isams"
@@ -28,6 +28,21 @@ DATASETS: dict[str, DatasetDeclaration] = {
             teaching.SetTeachers,
             teaching.SetMembers,
             teaching.TeachingForms,
+            estate.Buildings,
+            estate.Rooms,
+            timetable.TimetableWeeks,
+            timetable.TimetableDays,
+            timetable.TimetablePeriods,
+            timetable.WeekAllocations,
+            timetable.Timetables,
+            timetable.Lessons,
+            timetable.StaffMeetings,
+            timetable.YearSchedules,
+            timetable.Tutorials,
+            cover.LessonSuspensions,
+            cover.RoomClosureReasons,
+            cover.RoomClosures,
+            calendar.CalendarEvents,
             pupils.Health,
         ),
     )

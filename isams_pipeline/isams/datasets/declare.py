@@ -40,6 +40,10 @@ PANDAS: dict[Kind, Any] = {
 _FROM_ARROW = {pa.int64(): PANDAS["int"], pa.string(): PANDAS["str"], pa.bool_(): PANDAS["bool"]}
 
 
+CONTAINER = "container()"
+"""A path that means the name of the element around the rows: what tells apart the rows of several containers."""
+
+
 @dataclass(frozen=True)
 class _Given:
     path: str
@@ -55,7 +59,7 @@ class Column:
 
     name: str
     path: str
-    """Child elements by name, `@` an attribute, `..` the element around the row's."""
+    """Child elements by name, `@` an attribute, `..` the element around the row's, `|` another place for the same."""
     kind: Kind
     nullable: bool
     key: bool
@@ -80,6 +84,8 @@ class Dataset:
     feed: ClassVar[str]
     rows: ClassVar[str]
     """The path of a row's element, from below the root."""
+    also_rows: ClassVar[tuple[str, ...]] = ()
+    """Other containers with the same rows."""
     must_have_rows: ClassVar[bool] = False
     identity: ClassVar[str | None] = None
     """A column that tells the same person from another school's person with the same key."""
@@ -94,6 +100,7 @@ class DatasetDeclaration:
     name: str
     feed: str
     rows: str
+    also_rows: tuple[str, ...]
     columns: tuple[Column, ...]
     must_have_rows: bool
     identity: str | None
@@ -115,6 +122,11 @@ class DatasetDeclaration:
     def container(self) -> str:
         """The path of the element around the rows that a document has for this dataset."""
         return "/".join(self.rows.split("/")[:2])
+
+    @cached_property
+    def containers(self) -> list[str]:
+        """`container`, and those of the other places with such rows."""
+        return ["/".join(rows.split("/")[:2]) for rows in (self.rows, *self.also_rows)]
 
     @cached_property
     def arrow_schema(self) -> Schema:
@@ -163,6 +175,7 @@ def declared(dataset: type[Dataset]) -> DatasetDeclaration:
         name=re.sub(r"(?<=[a-z])(?=[A-Z])", "_", dataset.__name__).lower(),
         feed=dataset.feed,
         rows=dataset.rows,
+        also_rows=dataset.also_rows,
         columns=tuple(columns),
         must_have_rows=dataset.must_have_rows,
         identity=dataset.identity,

@@ -1,7 +1,7 @@
 """SchoolsBuddy's assets: the export, what is not in it, and its delivery."""
 
 from collections.abc import Generator
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -9,27 +9,31 @@ import pandas as pd
 from isams_pipeline import checks
 from isams_pipeline.config import SchoolsBuddySettings
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import CheckResult, Export, few, to_csv
 from isams_pipeline.delivery.export import ExportFile as File
-from isams_pipeline.delivery.receipts import Address, Outcome
-from isams_pipeline.delivery.staging import Staged
+from isams_pipeline.delivery.export import to_csv
+from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import ConfigurationError, DatasetError
+from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.isams.assets import OWNER, asset_key
-from isams_pipeline.isams.datasets import DATASETS, SOURCE
-from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
+from isams_pipeline.partners.shared import (
+    as_pins,
+    by_rule,
+    delivery_asset,
+    export_metadata,
+    load_pinned,
+    pinned,
+    snapshots_of,
+)
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.folder import Folder
-from isams_pipeline.storage.tables import StoredTable
 
-EXPORT, EXCLUSIONS, DELIVERY = ([PARTNER, name] for name in ("export", "exclusions", "delivery"))
-GUARD = {"removal_guard": "No file loses too many rows against the last delivered export."}
+EXPORT, EXCLUSIONS = ([PARTNER, name] for name in ("export", "exclusions"))
 _EXCLUSIONS_FILE = File("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
 
 
@@ -40,7 +44,8 @@ def exclusions_path(night: Night) -> str:
 
 def schoolsbuddy_assets(environment: Environment) -> list[dg.AssetsDefinition]:
     """The export with its exclusions, and the delivery."""
-    return [_export(environment), _delivery(environment)]
+    description = "The export where SchoolsBuddy reads it. Evaluates every blocking rule on the very bytes."
+    return [_export(environment), delivery_asset(environment, PARTNER, description, deliver)]
 
 
 def _settings(environment: Environment, school: str) -> SchoolsBuddySettings:
@@ -90,16 +95,14 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
-            pins = {name: environment.tables.need(SOURCE, name, night.school, night.date) for name in NEEDED}
+            pins = pinned(environment, night, NEEDED)
             tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
             built = _built(environment, night, tables, has_medical=bool(pins["health"].provenance))
             staged = environment.staged(PARTNER, night.school).stage(
                 night.date,
                 built.export,
-                datasets={
-                    name: {"source": pin.source, "sha256": pin.sha256, "rows": pin.rows} for name, pin in pins.items()
-                },
-                snapshots=_snapshots(pins),
+                datasets=as_pins(pins),
+                snapshots=snapshots_of(pins),
                 excluded=built.excluded_per_file(),
             )
             path = exclusions_path(night)
@@ -107,7 +110,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             has_campuses = bool(environment.settings.school(night.school).campuses)
             yield dg.MaterializeResult(
                 asset_key=EXPORT,
-                metadata=_export_metadata(built, staged),
+                metadata=export_metadata(built.export, staged),
                 check_results=[
                     checks.verdict(result, EXPORT)
                     for result in (
@@ -121,7 +124,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 metadata={
                     "dagster/row_count": len(built.exclusions),
                     "file": environment.reports.location(path),
-                    "by_rule": dg.MetadataValue.md(_by_rule(built.exclusions)),
+                    "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
                 },
             )
 
@@ -133,79 +136,7 @@ def _built(environment: Environment, night: Night, tables: dict[str, pd.DataFram
     return build(tables, _settings(environment, night.school), campuses, has_medical=has_medical)
 
 
-def _snapshots(pins: dict[str, StoredTable]) -> list[dict[str, Any]]:
-    """The snapshots behind the tables, each once."""
-    found = {
-        (pin.provenance["key"], pin.provenance["sha256"]): dict(pin.provenance)
-        for pin in pins.values()
-        if pin.provenance
-    }
-    return sorted(found.values(), key=lambda facts: (str(facts["key"]), str(facts["sha256"])))
-
-
-def _export_metadata(built: Built, staged: Staged) -> dict[str, Any]:
-    rows = {name: len(built.export.rows(name)) for name in built.export.files}
-    return {
-        "content_hash": staged.content_hash,
-        "files": dg.MetadataValue.md(
-            _table(("file", "rows", "excluded"), [(n, r, staged.excluded.get(n, 0)) for n, r in rows.items()])
-        ),
-        **{f"rows {name}": count for name, count in rows.items()},
-    }
-
-
-def _by_rule(exclusions: pd.DataFrame) -> str:
-    counts = exclusions.groupby(["entity", "rule", "severity"]).size()
-    return _table(
-        ("entity", "rule", "severity", "count"),
-        [(*cast("tuple[str, ...]", index), count) for index, count in counts.items()],
-    )
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 # --- delivery ---------------------------------------------------------------------------------------------
-
-
-def _delivery(environment: Environment) -> dg.AssetsDefinition:
-    partitions = nights_of(environment.settings)
-
-    @dg.asset(
-        key=DELIVERY,
-        description="The export where SchoolsBuddy reads it. Evaluates every blocking rule on the very bytes.",
-        partitions_def=partitions,
-        group_name=PARTNER,
-        owners=[OWNER],
-        kinds={"csv"},
-        deps=[dg.AssetKey(EXPORT)],
-        required_resource_keys={NIGHT},
-        check_specs=checks.check_specs(DELIVERY, partitions, GUARD),
-    )
-    def delivery(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            result = deliver(environment, night, context.run.run_id, allow_removals=session.allow_removals)
-            guard = next((check for check in result.checks if check.name in GUARD), None)
-            if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
-                if guard is not None:
-                    yield checks.verdict(guard, DELIVERY)
-                raise dg.Failure(
-                    f"{result.outcome}: {result.reason}",
-                    metadata={"outcome": result.outcome.value},
-                    allow_retries=False,
-                )
-            context.log.info("%s: %s", result.outcome.value, result.target)
-            yield dg.MaterializeResult(
-                metadata=_delivery_metadata(result),
-                check_results=[checks.verdict(guard, DELIVERY)] if guard else [],
-            )
-
-    return delivery
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:
@@ -214,6 +145,8 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     stage = environment.staged(PARTNER, night.school)
     staged = stage.find(night.date)
     export = stage.load(staged.files)
+    tables, sound = load_pinned(environment, night, staged)
+    has_campuses = bool(environment.settings.school(night.school).campuses)
     return Deliverer(
         address=Address(PARTNER, night.school, night.date),
         files=FILES,
@@ -228,36 +161,5 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     ).deliver(
         staged,
         export,
-        [*check_export(export), *_tables(environment, night, staged, export)],
+        [*check_export(export), sound, *check_tables(export, tables, has_campuses=has_campuses)],
     )
-
-
-def _tables(environment: Environment, night: Night, staged: Staged, export: Export) -> list[CheckResult]:
-    """Whether the pinned tables still are what they were, keep their own blocking rules, and are of one school."""
-    problems: list[str] = []
-    tables: dict[str, pd.DataFrame] = {}
-    for name, pin in staged.datasets.items():
-        declaration = DATASETS[name]
-        table = StoredTable(SOURCE, name, night.school, night.date.isoformat(), pin["sha256"], pin["rows"], {})
-        frame = environment.tables.load(table)
-        frame.index = pd.RangeIndex(1, len(frame) + 1)
-        tables[name] = frame
-        try:
-            dataset_rules.check_rows(declaration, frame, container_found=True)
-            dataset_rules.check_schema(declaration, frame)
-            dataset_rules.check_keys(declaration, frame)
-        except DatasetError as error:
-            problems.append(str(error))
-    has_campuses = bool(environment.settings.school(night.school).campuses)
-    return [CheckResult("datasets", few(problems)), *check_tables(export, tables, has_campuses=has_campuses)]
-
-
-def _delivery_metadata(result: Delivered) -> dict[str, Any]:
-    rows = [(name, *change.values()) for name, change in result.changes.items()]
-    return {
-        "outcome": result.outcome.value,
-        "target": result.target,
-        "content_hash": result.content_hash,
-        "compared_with": result.baseline or "nothing: this is the first delivery",
-        "changes": dg.MetadataValue.md(_table(("file", "added", "changed", "removed", "excluded"), rows)),
-    }

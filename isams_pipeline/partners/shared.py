@@ -1,0 +1,227 @@
+"""What every partner's Dagster side has in common: its job, its schedules, its delivery, and how things are shown."""
+
+import re
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pandas as pd
+
+from isams_pipeline import checks
+from isams_pipeline.config import Settings
+from isams_pipeline.delivery.deliver import Delivered
+from isams_pipeline.delivery.export import CheckResult, Export, few
+from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.delivery.staging import Staged
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import DatasetError
+from isams_pipeline.isams.assets import OWNER, asset_key
+from isams_pipeline.isams.datasets import DATASETS, SOURCE
+from isams_pipeline.isams.datasets import rules as dataset_rules
+from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
+from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.storage.tables import StoredTable
+
+GUARD = {"removal_guard": "No file loses too many rows against the last delivered export."}
+
+
+# --- job and schedules --------------------------------------------------------------------------------------
+
+
+def job_name(partner: str) -> str:
+    """The name of a partner's nightly job."""
+    return f"{partner}_nightly"
+
+
+def nightly_job(partner: str, datasets: Collection[str], description: str) -> "dg.UnresolvedAssetJobDefinition":
+    """The datasets that a partner needs, and its own assets, in one process."""
+    own = dg.AssetSelection.groups(partner)  # pyright: ignore[reportUnknownMemberType]
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+        job_name(partner),
+        selection=dg.AssetSelection.assets(*(asset_key(name) for name in datasets)) | own,  # pyright: ignore[reportUnknownMemberType]
+        description=description,
+        # One process: the steps are short, a snapshot is fetched and parsed once for all of them, and iSAMS gets
+        # one request at a time. Schools run beside each other, as runs.
+        executor_def=dg.in_process_executor,
+    )
+
+
+def nightly_schedules(
+    settings: Settings, partner: str, hour: int, job: "dg.UnresolvedAssetJobDefinition"
+) -> list[dg.ScheduleDefinition]:
+    """One schedule for each time zone in use, on from the start, one run for each school."""
+    by_zone: dict[str, list[str]] = {}
+    for name, school in settings.schools.items():
+        if getattr(school.partners, partner) is not None:
+            by_zone.setdefault(school.timezone.key, []).append(name)
+    return [_schedule(partner, zone, hour, schools, job) for zone, schools in sorted(by_zone.items())]
+
+
+def _schedule(
+    partner: str, zone: str, hour: int, schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
+) -> dg.ScheduleDefinition:
+    @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{job_name(partner)}_{re.sub(r'[^a-z0-9]+', '_', zone.lower()).strip('_')}",
+        job=job,
+        cron_schedule=f"0 {hour} * * *",
+        execution_timezone=zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Every night at {hour:02d}:00 in {zone}, for {', '.join(schools)}.",
+    )
+    def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        for school in schools:
+            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
+            yield dg.RunRequest(
+                # A key is used up for ever, so it names the night: a tick that is tried again starts no second run.
+                run_key=f"{partner}:{school}:{night.date}",
+                partition_key=key_of(night),
+            )
+
+    return nightly
+
+
+# --- the tables behind an export ----------------------------------------------------------------------------
+
+
+def pinned(environment: Environment, night: Night, names: Iterable[str]) -> dict[str, StoredTable]:
+    """The night's tables by name; raises NotMaterialised."""
+    return {name: environment.tables.need(SOURCE, name, night.school, night.date) for name in names}
+
+
+def as_pins(tables: Mapping[str, StoredTable]) -> dict[str, dict[str, Any]]:
+    """What an export was made from, as its manifest says it."""
+    return {
+        name: {"source": table.source, "sha256": table.sha256, "rows": table.rows} for name, table in tables.items()
+    }
+
+
+def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
+    """The snapshots behind the tables, each once."""
+    found = {
+        (table.provenance["key"], table.provenance["sha256"]): dict(table.provenance)
+        for table in tables.values()
+        if table.provenance
+    }
+    return sorted(found.values(), key=lambda facts: (str(facts["key"]), str(facts["sha256"])))
+
+
+def load_pinned(environment: Environment, night: Night, staged: Staged) -> tuple[dict[str, pd.DataFrame], CheckResult]:
+    """The very tables that a staged export was made from, and whether they keep their own blocking rules."""
+    problems: list[str] = []
+    tables: dict[str, pd.DataFrame] = {}
+    for name, pin in staged.datasets.items():
+        declaration = DATASETS[name]
+        table = StoredTable(SOURCE, name, night.school, night.date.isoformat(), pin["sha256"], pin["rows"], {})
+        frame = environment.tables.load(table)
+        frame.index = pd.RangeIndex(1, len(frame) + 1)
+        tables[name] = frame
+        try:
+            dataset_rules.check_rows(declaration, frame, container_found=True)
+            dataset_rules.check_schema(declaration, frame)
+            dataset_rules.check_keys(declaration, frame)
+        except DatasetError as error:
+            problems.append(str(error))
+    return tables, CheckResult("datasets", few(problems))
+
+
+# --- delivery -----------------------------------------------------------------------------------------------
+
+
+class Deliver(Protocol):
+    """Puts a night's staged export through the gate."""
+
+    def __call__(self, environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered: ...
+
+
+def delivery_asset(
+    environment: Environment,
+    partner: str,
+    description: str,
+    deliver: Deliver,
+    held_back: Callable[[Environment, Night, str], str | None] | None = None,
+) -> dg.AssetsDefinition:
+    """The asset that puts a partner's staged export through the gate.
+
+    `held_back` says what else was refused although the export was delivered: the run then ends refused.
+    """
+    key = [partner, "delivery"]
+    partitions = nights_of(environment.settings)
+
+    @dg.asset(
+        key=key,
+        description=description,
+        partitions_def=partitions,
+        group_name=partner,
+        owners=[OWNER],
+        kinds={"csv"},
+        deps=[dg.AssetKey([partner, "export"])],
+        required_resource_keys={NIGHT},
+        check_specs=checks.check_specs(key, partitions, GUARD),
+    )
+    def delivery(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            result = deliver(environment, night, context.run.run_id, allow_removals=session.allow_removals)
+            guard = next((check for check in result.checks if check.name in GUARD), None)
+            if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
+                if guard is not None:
+                    yield checks.verdict(guard, key)
+                raise dg.Failure(
+                    f"{result.outcome}: {result.reason}",
+                    metadata={"outcome": result.outcome.value},
+                    allow_retries=False,
+                )
+            context.log.info("%s: %s", result.outcome.value, result.target)
+            yield dg.MaterializeResult(
+                metadata=delivery_metadata(result),
+                check_results=[checks.verdict(guard, key)] if guard else [],
+            )
+            reason = held_back(environment, night, context.run.run_id) if held_back else None
+            if reason is not None:
+                raise dg.Failure(f"{Outcome.REFUSED}: {reason}", allow_retries=False)
+
+    return delivery
+
+
+# --- how things are shown -----------------------------------------------------------------------------------
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def delivery_metadata(result: Delivered) -> dict[str, Any]:
+    """What Dagster shows of a delivery."""
+    rows = [(name, *change.values()) for name, change in result.changes.items()]
+    return {
+        "outcome": result.outcome.value,
+        "target": result.target,
+        "content_hash": result.content_hash,
+        "compared_with": result.baseline or "nothing: this is the first delivery",
+        "changes": dg.MetadataValue.md(markdown_table(("file", "added", "changed", "removed", "excluded"), rows)),
+    }
+
+
+def export_metadata(export: Export, staged: Staged) -> dict[str, Any]:
+    """What Dagster shows of a staged export."""
+    rows = {name: len(export.rows(name)) for name in export.files}
+    counts = [(name, count, staged.excluded.get(name, 0)) for name, count in rows.items()]
+    return {
+        "content_hash": staged.content_hash,
+        "files": dg.MetadataValue.md(markdown_table(("file", "rows", "excluded"), counts)),
+        **{f"rows {name}": count for name, count in rows.items()},
+    }
+
+
+def by_rule(exclusions: pd.DataFrame) -> str:
+    """Exclusions, counted."""
+    counts = exclusions.groupby(["entity", "rule", "severity"]).size()
+    return markdown_table(
+        ("entity", "rule", "severity", "count"),
+        [(*cast("tuple[str, ...]", index), count) for index, count in counts.items()],
+    )

@@ -1,0 +1,29 @@
+"""Times of day as minutes after midnight. Pure."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+_TIME = re.compile(r"^(?:\d{4}-\d{2}-\d{2}[T ])?(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?$")
+
+
+def minutes(text: str | None) -> int | None:
+    """Minutes after midnight of `HH:MM`, with or without seconds and a date before it; None if it is no such time."""
+    match = _TIME.match(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        return None
+    hours, rest = int(match[1]), int(match[2])
+    return hours * 60 + rest if hours < 24 and rest < 60 else None  # noqa: PLR2004
+
+
+def minutes_of(texts: pd.Series[str]) -> pd.Series[int]:
+    """The same for a column; <NA> where it is no time."""
+    known = {text: minutes(text) for text in texts.dropna().unique()}
+    return texts.map(known).astype("Int64") if known else pd.Series(pd.NA, index=texts.index, dtype="Int64")
+
+
+def in_words(at: int) -> str:
+    """`HH:MM` of minutes after midnight."""
+    return f"{at // 60:02d}:{at % 60:02d}"
