@@ -10,6 +10,8 @@ import dagster as dg
 from isams_pipeline.config import Settings, load_settings
 from isams_pipeline.environment import Environment
 from isams_pipeline.isams.assets import isams_assets
+from isams_pipeline.partners.room_booking.assets import room_booking_assets
+from isams_pipeline.partners.room_booking.schedules import room_booking_job, room_booking_schedules
 from isams_pipeline.partners.schoolsbuddy.assets import schoolsbuddy_assets
 from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, schoolsbuddy_schedules
 from isams_pipeline.runs import NIGHT, night_resource
@@ -18,11 +20,14 @@ from isams_pipeline.runs import NIGHT, night_resource
 def build_definitions(environment: Environment) -> dg.Definitions:
     """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's."""
     settings = environment.settings
-    job = schoolsbuddy_job()
+    schoolsbuddy, room_booking = schoolsbuddy_job(), room_booking_job()
     return dg.Definitions(
-        assets=[*isams_assets(environment), *schoolsbuddy_assets(environment)],
-        jobs=[job],
-        schedules=schoolsbuddy_schedules(settings, job),
+        assets=[*isams_assets(environment), *schoolsbuddy_assets(environment), *room_booking_assets(environment)],
+        jobs=[schoolsbuddy, room_booking],
+        schedules=[
+            *schoolsbuddy_schedules(settings, schoolsbuddy),
+            *room_booking_schedules(settings, room_booking),
+        ],
         resources={NIGHT: night_resource(environment)},
         executor=dg.in_process_executor,
     )

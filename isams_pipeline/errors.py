@@ -174,5 +174,11 @@ class SchoolBusy(PipelineError):
 # --- delivering it ----------------------------------------------------------------------------------------
 
 
+class MailUnavailable(PipelineError):
+    """The mail server cannot be reached, or will not talk."""
+
+    retryable = True
+
+
 class LeaseLost(PipelineError):
     """Another run took over the delivery."""

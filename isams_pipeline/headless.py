@@ -39,14 +39,17 @@ class Nightly:
         self._instance = instance
         self._job = build_definitions(environment).resolve_job_def(f"{partner}_nightly")
 
-    def run(self, night: Night, *, fresh: bool = False, allow_removals: bool = False) -> NightRun:
+    def run(
+        self, night: Night, *, fresh: bool = False, allow_removals: bool = False, allow_cancellations: bool = False
+    ) -> NightRun:
         """Run a night, and say how it ended by its receipt."""
+        told = {"fresh": fresh, "allow_removals": allow_removals, "allow_cancellations": allow_cancellations}
         started = time.monotonic()
         result = self._job.execute_in_process(
             instance=self._instance,
             partition_key=key_of(night),
             run_config={
-                "resources": {NIGHT: {"config": {"fresh": fresh, "allow_removals": allow_removals}}},
+                "resources": {NIGHT: {"config": told}},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
             raise_on_error=False,

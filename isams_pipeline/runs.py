@@ -22,11 +22,15 @@ NIGHT = "night"
 class NightSession:
     """One run's hold on a school: the lock, and the reader that fetches and parses each snapshot once."""
 
-    def __init__(self, environment: Environment, *, fresh: bool, allow_removals: bool) -> None:
+    def __init__(
+        self, environment: Environment, *, fresh: bool, allow_removals: bool, allow_cancellations: bool = False
+    ) -> None:
         self._environment = environment
         self._fresh = fresh
         self.allow_removals = allow_removals
         """A person says that many people being gone, or other ones, is right."""
+        self.allow_cancellations = allow_cancellations
+        """A person has looked at the bookings that would be cancelled."""
         self._held = ExitStack()
         self._locked: set[str] = set()
         self._busy: SchoolBusy | None = None
@@ -93,12 +97,22 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
                 default_value=False,
                 description="Store and deliver although many rows are gone; counts for this very content only.",
             ),
+            "allow_cancellations": dg.Field(
+                bool,
+                default_value=False,
+                description="Cancel bookings that clash, though they are many or the school's first (Room Booking).",
+            ),
         },
         description="One run's hold on a school, and what it has fetched so far.",
     )
     def night(context: dg.InitResourceContext) -> Generator[NightSession, None, None]:
         config = context.resource_config
-        session = NightSession(environment, fresh=bool(config["fresh"]), allow_removals=bool(config["allow_removals"]))
+        session = NightSession(
+            environment,
+            fresh=bool(config["fresh"]),
+            allow_removals=bool(config["allow_removals"]),
+            allow_cancellations=bool(config["allow_cancellations"]),
+        )
         try:
             yield session
         finally:

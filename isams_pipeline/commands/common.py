@@ -25,7 +25,7 @@ Config = Annotated[
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Archive, tables, state, reports and history lie here.")]
 Partner = Annotated[str, typer.Option("--partner", help="Whose export.")]
 DATA_DIR = Path("data")
-PARTNERS = ("schoolsbuddy",)
+PARTNERS = ("schoolsbuddy", "room_booking")
 
 COLOURS = {
     Outcome.DELIVERED: "green",

@@ -53,6 +53,13 @@ def sync(
         bool,
         typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only."),
     ] = False,
+    allow_cancellations: Annotated[
+        bool,
+        typer.Option(
+            "--allow-cancellations",
+            help="Cancel bookings that clash, though they are many or the first (Room Booking).",
+        ),
+    ] = False,
 ) -> int:
     """Run a school's night now and print how it ended: delivered, unchanged, refused or failed."""
     refuse_demo_folder(data_dir, find_config(config))
@@ -60,7 +67,9 @@ def sync(
     environment.retries = 0  # a person is waiting; the client's own patience has to do
     night = _night(environment, school, known_partner(partner), date)
     with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
-        run = Nightly(environment, instance, partner).run(night, fresh=fresh, allow_removals=allow_removals)
+        run = Nightly(environment, instance, partner).run(
+            night, fresh=fresh, allow_removals=allow_removals, allow_cancellations=allow_cancellations
+        )
     if run.receipt is not None and run.receipt.changes:
         table = outcome_table()
         add_night(table, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -44,6 +44,22 @@ class Delivered:
 
 
 @dataclass(frozen=True)
+class _Judgement:
+    changes: dict[str, dict[str, int]]
+    verdicts: tuple[CheckResult, ...]
+    baseline: Export | None
+    baseline_date: str | None
+
+    @property
+    def problems(self) -> list[str]:
+        return [f"{check.name}: {problem}" for check in self.verdicts for problem in check.problems]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        return {"checks": self.verdicts, "baseline": self.baseline_date}
+
+
+@dataclass(frozen=True)
 class Deliverer:
     """Delivers one partner's exports of one school."""
 
@@ -80,37 +96,47 @@ class Deliverer:
                 self._record(result, {})
             return result
 
+    def refusal(self, export: Export, checks: Sequence[CheckResult], excluded: Mapping[str, int]) -> Delivered | None:
+        """What would refuse this export, with a receipt; None if nothing would. For what must not happen before."""
+        judged = self._judge(export, checks, excluded)
+        return self._refused(export, judged) if judged.problems else None
+
     def _deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease) -> Delivered:
+        judged = self._judge(export, checks, staged.excluded)
+        if judged.problems:
+            return self._refused(export, judged)
+        manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
+        if self._is_there(export.content_hash):
+            result = self._result(Outcome.UNCHANGED, export, judged.changes, **judged.said)
+        else:
+            self._promote(export, manifest, lease)
+            result = self._result(Outcome.DELIVERED, export, judged.changes, **judged.said)
+        self._record(result, manifest)
+        return result
+
+    def _judge(self, export: Export, checks: Sequence[CheckResult], excluded: Mapping[str, int]) -> _Judgement:
         baseline, baseline_date, lost = self._baseline()
         compared = {
-            file.name: compare(file, export, baseline)
+            file.name: compare(file, export, baseline, self.address.date)
             for file in self.files
             if file.name in export.files or (baseline and file.name in baseline.files)
         }
-        guard = self._removal_guard(compared, export.content_hash, lost)
-        verdicts = (*checks, guard)
         changes = {
             name: {
                 "added": change.added,
                 "changed": change.changed,
                 "removed": change.removed,
-                "excluded": staged.excluded.get(name, 0),
+                "excluded": excluded.get(name, 0),
             }
             for name, change in compared.items()
         }
-        said = {"checks": verdicts, "baseline": baseline_date}
-        problems = [f"{check.name}: {problem}" for check in verdicts for problem in check.problems]
-        if problems:
-            result = self._result(Outcome.REFUSED, export, changes, reason="; ".join(problems), **said)
-            self._record(result, {})
-            return result
-        manifest = self._manifest(staged, export, changes, baseline, baseline_date)
-        if self._is_there(export.content_hash):
-            result = self._result(Outcome.UNCHANGED, export, changes, **said)
-        else:
-            self._promote(export, manifest, lease)
-            result = self._result(Outcome.DELIVERED, export, changes, **said)
-        self._record(result, manifest)
+        guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
+        guard = self._removal_guard(guarded, export.content_hash, lost)
+        return _Judgement(changes, (*checks, guard), baseline, baseline_date)
+
+    def _refused(self, export: Export, judged: _Judgement) -> Delivered:
+        result = self._result(Outcome.REFUSED, export, judged.changes, reason="; ".join(judged.problems), **judged.said)
+        self._record(result, {})
         return result
 
     # --- what it is compared with -------------------------------------------------------------------------

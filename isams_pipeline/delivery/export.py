@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +28,12 @@ class ExportFile:
     must_have_rows: bool = False
     optional: bool = False
     """It may be missing from an export."""
+    may_be_empty: tuple[str, ...] = ()
+    """Columns of the key whose cells may be empty."""
+    guarded: bool = True
+    """The removal guard looks at it. Not at lists that shorten as time goes by."""
+    dated_by: str | None = None
+    """A column with an ISO date: rows whose day is over are gone in the way of things, not removed."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +108,21 @@ class Change:
     """Rows of the earlier file."""
 
 
-def compare(file: ExportFile, now: Export, before: Export | None) -> Change:
-    """Added, changed and removed rows of a file; one that is not there has none."""
+def compare(file: ExportFile, now: Export, before: Export | None, night: date | None = None) -> Change:
+    """Added, changed and removed rows of a file; one that is not there has none.
+
+    Of a file that is dated, only the rows from `night` on count as removed or as having been there before.
+    """
     same = before is not None and now.hashes.get(file.name) == before.hashes.get(file.name)
     new = _by_key(file, now)
     old = new if same else _by_key(file, before)
     common = new.keys() & old.keys()
-    return Change(
-        added=len(new) - len(common),
-        changed=sum(new[key] != old[key] for key in common),
-        removed=len(old) - len(common),
-        before=len(old),
-    )
+    changed = 0 if same else sum(new[key] != old[key] for key in common)
+    added = len(new) - len(common)
+    if file.dated_by is not None and night is not None:
+        old = {key: row for key, row in old.items() if row.get(file.dated_by, "") >= night.isoformat()}
+    removed = 0 if same else sum(key not in new for key in old)
+    return Change(added=added, changed=changed, removed=removed, before=len(old))
 
 
 def _by_key(file: ExportFile, export: Export | None) -> dict[tuple[str, ...], dict[str, str]]:
@@ -165,7 +175,7 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
                 columns.append(f"{file.name} row {number} has {len(row)} of {len(file.columns)} cells")
                 continue
             key = tuple([row[name] for name in file.key])
-            if not all(key):
+            if not all(cell or name in file.may_be_empty for cell, name in zip(key, file.key, strict=True)):
                 keys.append(f"{file.name} row {number} has no {' and '.join(file.key)}")
             elif key in seen:
                 keys.append(f"{file.name} rows {seen[key]} and {number} have the same {' and '.join(file.key)}")

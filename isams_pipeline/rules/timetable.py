@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -374,8 +374,7 @@ def _less_suspended(
                 f"{count} lessons do not take place",
                 severity=WARNING,
             )
-    kept: pd.DataFrame = dated[keep]
-    return kept
+    return cast("pd.DataFrame", dated[keep])
 
 
 def _report_double_bookings(dated: pd.DataFrame, out: Exclusions) -> None:

@@ -12,7 +12,6 @@ import yaml
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.isams import feeds
-from isams_pipeline.isams.feeds import FEEDS
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
 from isams_pipeline.sandbox.server import Sandbox, SandboxKey, SandboxSchool
 
@@ -24,8 +23,9 @@ KEYS: dict[str, list[str]] = {
     "classes": ["departments", "sets", "teaching_forms"],
     "members": ["set_lists"],
     "medical": ["medical"],
+    "bookings": ["estates", "timetable", "cover", "events"],
 }
-"""SchoolsBuddy's seven keys, and the feeds of each."""
+"""SchoolsBuddy's seven keys, and Room Booking's with what those do not bring; and the feeds of each."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def demo_schools(scale: float = 1, mark: str = "") -> dict[str, DemoSchool]:
 
 
 def _methods(key_feeds: list[str]) -> tuple[str, ...]:
-    return tuple(method for feed in feeds.expand(key_feeds) for method in FEEDS[feed].methods[:1])
+    return tuple(feeds.methods_of(feeds.expand(key_feeds)))
 
 
 def make_sandbox(schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: float = 2) -> Sandbox:
@@ -118,7 +118,7 @@ def write_config(
                     for key in sandbox.schools[name].keys
                 },
             },
-            "partners": {"schoolsbuddy": partner},
+            "partners": {"schoolsbuddy": partner, "room_booking": {"deliver_to": deliver_to}},
         }
         if school.campuses:
             config["schools"][name]["campuses"] = school.campuses

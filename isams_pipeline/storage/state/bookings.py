@@ -22,6 +22,8 @@ class BookingSchool(Base):
     """SHA-256 of the timetable that the entries are; null while some of it is held back."""
     timings: Mapped[str | None]
     """The periods' timings that were last matched, such as `540-595 600-655`."""
+    held_back: Mapped[str | None]
+    """Why the last sync held something back; null if it did not."""
 
 
 class BookingCategory(Base):

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("synced_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("timetable", sa.String, nullable=True),
         sa.Column("timings", sa.String, nullable=True),
+        sa.Column("held_back", sa.String, nullable=True),
         schema=SCHEMA,
     )
     op.create_table(

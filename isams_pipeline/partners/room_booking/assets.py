@@ -1,0 +1,272 @@
+"""Room Booking's assets: the timetable on dates, the booking store, the export, its delivery, and the mail."""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from isams_pipeline import checks
+from isams_pipeline.delivery.deliver import Delivered, Deliverer
+from isams_pipeline.delivery.export import CheckResult, Export, to_csv
+from isams_pipeline.delivery.export import ExportFile as File
+from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
+from isams_pipeline.environment import Environment
+from isams_pipeline.isams.assets import OWNER, asset_key
+from isams_pipeline.partitions import Night, night_of, nights_of
+from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
+from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
+from isams_pipeline.partners.room_booking.night import BookingNight, is_today, post, settings_of
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.partners.room_booking.sync import Synced
+from isams_pipeline.partners.shared import (
+    as_pins,
+    by_rule,
+    delivery_asset,
+    export_metadata,
+    load_pinned,
+    markdown_table,
+    pinned,
+    snapshots_of,
+)
+from isams_pipeline.rules.split import EXCLUSION_COLUMNS
+from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.storage.folder import Folder
+
+TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL = (
+    [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail")
+)
+_EXCLUSIONS_FILE = File("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
+
+
+def room_booking_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """The night in the order in which it happens."""
+    description = "The export where Room Booking reads it. Evaluates every blocking rule on the very bytes."
+    return [
+        _export(environment),
+        delivery_asset(environment, PARTNER, description, deliver, _held_back),
+        _mail(environment),
+    ]
+
+
+def exclusions_path(night: Night) -> str:
+    """Where the school finds what is not in the export, below `reports/`."""
+    return f"{PARTNER}/{night.school}/{night.date}/{_EXCLUSIONS_FILE.name}"
+
+
+def _export(environment: Environment) -> dg.AssetsDefinition:
+    partitions = nights_of(environment.settings)
+    datasets = [asset_key(name) for name in NEEDED]
+    common: dict[str, Any] = {"partitions_def": partitions, "group_name": PARTNER, "owners": [OWNER]}
+
+    @dg.multi_asset(
+        name="room_booking_export",
+        specs=[
+            dg.AssetSpec(
+                TIMETABLE_KEY,
+                description="The timetable of this school year and the next, on real dates.",
+                kinds={"pandas"},
+                deps=datasets,
+                **common,
+            ),
+            dg.AssetSpec(
+                BOOKINGS,
+                description="The booking store: entries like the timetable, bookings that clash cancelled, their "
+                "owners' mail in the outbox. Written by today's partition only.",
+                kinds={"sqlalchemy"},
+                deps=[dg.AssetKey(TIMETABLE_KEY)],
+                **common,
+            ),
+            dg.AssetSpec(
+                EXPORT,
+                description="Room Booking's files of a night, staged for the gate.",
+                kinds={"csv"},
+                deps=[dg.AssetKey(TIMETABLE_KEY), dg.AssetKey(BOOKINGS)],
+                **common,
+            ),
+            dg.AssetSpec(
+                EXCLUSIONS,
+                description="What is not in the export, or not as iSAMS has it, and why: ids and reasons.",
+                kinds={"csv"},
+                deps=[dg.AssetKey(TIMETABLE_KEY)],
+                **common,
+            ),
+        ],
+        check_specs=checks.check_specs(EXPORT, partitions, CHECKS),
+        required_resource_keys={NIGHT},
+    )
+    def room_booking_export(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            pins = pinned(environment, night, NEEDED)
+            tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
+            booked = BookingNight(environment, night.school, night.date, tables, read(tables, night.date))
+            settings = settings_of(environment, night.school)
+            source_checks = check_source(tables, booked.read, settings.timeslots)
+            yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
+            with environment.state.transaction() as database:
+                before = booked.files(BookingStore(database, night.school), with_cancelled=False)
+            # Nothing may be cancelled for a timetable that the gate is going to refuse.
+            refused = _deliverer(environment, night, context.run.run_id, session.allow_removals).refusal(
+                before.export, [*check_export(before.export), *source_checks], before.excluded_per_file()
+            )
+            if refused is not None:
+                for check in refused.checks:
+                    if check.name in CHECKS:
+                        yield checks.verdict(check, EXPORT)
+                raise dg.Failure(f"{refused.outcome}: {refused.reason}", allow_retries=False)
+            synced: Synced | None = None
+            with environment.state.transaction() as database:
+                store = BookingStore(database, night.school)
+                if booked.is_today:
+                    timetable = before.export.hashes[TIMETABLE.name]
+                    synced = booked.sync(store, timetable, allow_cancellations=session.allow_cancellations)
+                built = booked.files(store, with_cancelled=True)
+            yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
+            staged = environment.staged(PARTNER, night.school).stage(
+                night.date,
+                built.export,
+                datasets=as_pins(pins),
+                snapshots=snapshots_of(pins),
+                excluded=built.excluded_per_file(),
+            )
+            path = exclusions_path(night)
+            environment.reports.write(path, to_csv(built.exclusions, _EXCLUSIONS_FILE))
+            yield dg.MaterializeResult(
+                asset_key=EXPORT,
+                metadata=export_metadata(built.export, staged),
+                check_results=[
+                    checks.verdict(result, EXPORT) for result in (*check_export(built.export), *source_checks)
+                ],
+            )
+            yield dg.MaterializeResult(
+                asset_key=EXCLUSIONS,
+                metadata={
+                    "dagster/row_count": len(built.exclusions),
+                    "file": environment.reports.location(path),
+                    "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
+                },
+            )
+
+    return room_booking_export
+
+
+def _timetable_metadata(booked: BookingNight) -> dict[str, Any]:
+    dated = booked.read.timetable.dated
+    kinds = dated.groupby("kind").size()
+    return {
+        "dagster/row_count": len(dated),
+        "from": booked.read.first.isoformat(),
+        "to": booked.read.last.isoformat(),
+        "school days without a timetable week": len(booked.read.timetable.unallocated),
+        "kinds": dg.MetadataValue.md(markdown_table(("kind", "count"), list(kinds.items()))),
+    }
+
+
+def _bookings_metadata(synced: Synced | None) -> dict[str, Any]:
+    if synced is None:
+        return {"store": "not written: only today's partition does that"}
+    metadata: dict[str, Any] = {
+        "entries inserted": synced.inserted,
+        "entries updated": synced.updated,
+        "entries deleted": synced.deleted,
+        "bookings that clash": len(synced.clashes),
+        "bookings cancelled": synced.cancelled,
+    }
+    if synced.held_back:
+        metadata["held_back"] = synced.held_back
+    if synced.clashes:
+        rows = [(c.booking_id, c.resource_id, c.date, c.kind, c.code) for c in synced.clashes[:50]]
+        metadata["clashes"] = dg.MetadataValue.md(markdown_table(("booking", "resource", "date", "kind", "code"), rows))
+    return metadata
+
+
+# --- delivery -----------------------------------------------------------------------------------------------
+
+
+def _deliverer(environment: Environment, night: Night, run_id: str, allow_removals: bool) -> Deliverer:  # noqa: FBT001
+    settings = settings_of(environment, night.school)
+    return Deliverer(
+        address=Address(PARTNER, night.school, night.date),
+        files=FILES,
+        schema_version=SCHEMA_VERSION,
+        target=Folder(environment.settings.resolve(settings.deliver_to)),
+        staged=environment.staged(PARTNER, night.school),
+        state=environment.state,
+        clock=environment.clock,
+        run_id=run_id,
+        max_removed=settings.max_removed,
+        allow_removals=allow_removals,
+    )
+
+
+def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:
+    """Put a staged export through the gate."""
+    stage = environment.staged(PARTNER, night.school)
+    staged = stage.find(night.date)
+    export: Export = stage.load(staged.files)
+    tables, sound = load_pinned(environment, night, staged)
+    return _deliverer(environment, night, run_id, allow_removals).deliver(
+        staged, export, [*check_export(export), sound, *_source_checks(environment, night, tables)]
+    )
+
+
+def _source_checks(environment: Environment, night: Night, tables: Mapping[str, pd.DataFrame]) -> list[CheckResult]:
+    settings = settings_of(environment, night.school)
+    return check_source(tables, read(tables, night.date), settings.timeslots)
+
+
+def _held_back(environment: Environment, night: Night, run_id: str) -> str | None:
+    """Why today's sync waits for a person although the export was delivered; leaves a receipt that says so."""
+    if not is_today(environment, night.school, night.date):
+        return None
+    with environment.state.transaction() as database:
+        reason = BookingStore(database, night.school).held_back()
+    receipts = Receipts(environment.state)
+    delivered = receipts.of_run(run_id)
+    if reason is None or delivered is None:
+        return None
+    receipts.record(
+        Address(PARTNER, night.school, night.date),
+        Outcome.REFUSED,
+        content_hash=delivered.content_hash,
+        target=delivered.target,
+        run_id=run_id,
+        at=environment.clock(),
+        removals_allowed=False,
+        reason=reason,
+        changes=delivered.changes,
+        manifest={},
+    )
+    return reason
+
+
+# --- mail -----------------------------------------------------------------------------------------------
+
+
+def _mail(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=MAIL,
+        description="Messages to the owners of cancelled bookings, out of the outbox. Nothing goes twice unasked.",
+        partitions_def=nights_of(environment.settings),
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"email"},
+        deps=[dg.AssetKey(BOOKINGS)],
+        required_resource_keys={NIGHT},
+    )
+    def mail(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            if is_today(environment, night.school, night.date):
+                posted = post(environment, night.school)
+                yield dg.MaterializeResult(metadata=posted.counts)
+            else:
+                yield dg.MaterializeResult(metadata={"outbox": "not touched: only today's partition sends"})
+
+    return mail

@@ -1,0 +1,256 @@
+"""The outbox: messages leave it once. One that may or may not have gone is in doubt, and waits for a person.
+
+A message is `queued`; just before its text goes over the wire it becomes `sending`, and that is committed; then it is
+`sent`, or `failed` if the server refuses it for good. Whatever ends in between, a crash or a dead line, leaves it
+`sending`: nobody knows whether it arrived, so the next round calls it `in_doubt`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import smtplib
+import ssl
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
+
+import tenacity
+from sqlalchemy import func, select, update
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.config import is_loopback
+from isams_pipeline.errors import MailUnavailable, WrongUse
+from isams_pipeline.partners.room_booking.store import QUEUED
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.bookings import Notification
+
+SENDING, SENT, IN_DOUBT, FAILED = "sending", "sent", "in_doubt", "failed"
+MAX_ATTEMPTS = 10
+"""A message that the server puts off this often has failed."""
+_TRIES = 3
+_TIMEOUT = 30.0
+
+
+class Refused(Exception):
+    """The server did not take a message. `for_good` unless it may take it later."""
+
+    def __init__(self, code: int, *, for_good: bool) -> None:
+        super().__init__(code)
+        self.code, self.for_good = code, for_good
+
+
+class Mailer(Protocol):
+    """Takes one message: first the envelope, which may be refused, then the text, after which there is no way back."""
+
+    def envelope(self, sender: str, recipient: str) -> None: ...
+
+    def text(self, message: EmailMessage) -> None: ...
+
+
+class MailFolder:
+    """Messages as `.eml` files, for schools without a mail server."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def envelope(self, sender: str, recipient: str) -> None:
+        """A folder refuses nobody."""
+
+    def text(self, message: EmailMessage) -> None:
+        """Write the message; the same message is the same file."""
+        name = hashlib.sha256(str(message["Message-ID"]).encode()).hexdigest()[:32]
+        self._folder.write(f"{name}.eml", message.as_bytes())
+
+
+class SmtpServer:
+    """A mail server, connected when the first message is sent. TLS unless it is on this machine."""
+
+    def __init__(
+        self,
+        url: str,
+        user: str | None = None,
+        password: str | None = None,
+        *,
+        timeout: float = _TIMEOUT,
+        wait: float = 1.0,
+    ) -> None:
+        parts = urlsplit(url)
+        self._host, self._implicit = parts.hostname or "", parts.scheme == "smtps"
+        self._port = parts.port or (465 if self._implicit else 587)
+        self._log_in = (user, password) if user and password else None
+        self._timeout, self._wait = timeout, wait
+        self._connection: smtplib.SMTP | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def envelope(self, sender: str, recipient: str) -> None:
+        """Say who writes to whom; raises Refused, or MailUnavailable after some tries."""
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(MailUnavailable),
+            stop=tenacity.stop_after_attempt(_TRIES),
+            wait=tenacity.wait_exponential(self._wait, max=30),
+            reraise=True,
+        ):
+            with attempt:
+                self._envelope(sender, recipient)
+
+    def _envelope(self, sender: str, recipient: str) -> None:
+        try:
+            connection = self._connected()
+            for code, _ in (connection.mail(sender), connection.rcpt(recipient)):
+                if code not in {250, 251}:
+                    with contextlib.suppress(smtplib.SMTPException, OSError):
+                        connection.rset()
+                    raise Refused(code, for_good=code >= 500)  # noqa: PLR2004
+        except (smtplib.SMTPException, OSError) as error:
+            self._leave()
+            raise _unavailable(error, self._host) from None
+
+    def text(self, message: EmailMessage) -> None:
+        """Send the text; raises Refused if the server says no. Any other end leaves the message in doubt."""
+        assert self._connection is not None, "the envelope comes first"
+        try:
+            code, _ = self._connection.data(message.as_bytes())
+        except smtplib.SMTPDataError as error:
+            self._leave()
+            raise Refused(error.smtp_code, for_good=error.smtp_code >= 500) from None  # noqa: PLR2004
+        except (smtplib.SMTPException, OSError) as error:
+            self._leave()
+            raise _unavailable(error, self._host) from None
+        if code != 250:  # noqa: PLR2004
+            raise Refused(code, for_good=code >= 500)  # noqa: PLR2004
+
+    def _connected(self) -> smtplib.SMTP:
+        if self._connection is None:
+            if self._implicit:
+                connection: smtplib.SMTP = smtplib.SMTP_SSL(
+                    self._host, self._port, timeout=self._timeout, context=ssl.create_default_context()
+                )
+            else:
+                connection = smtplib.SMTP(self._host, self._port, timeout=self._timeout)
+                connection.ehlo()
+                if not is_loopback(self._host):
+                    connection.starttls(context=ssl.create_default_context())
+            connection.ehlo()
+            if self._log_in is not None:
+                connection.login(*self._log_in)
+            self._connection = connection
+        return self._connection
+
+    def _leave(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                self._connection.quit()
+            self._connection = None
+
+
+def _unavailable(error: Exception, host: str) -> MailUnavailable:
+    # The server's own words may quote an address.
+    code = getattr(error, "smtp_code", None)
+    return MailUnavailable(
+        f"The mail server cannot be used: {type(error).__name__}",
+        host=host,
+        code=code,
+        remedy="Check smtp_url, smtp_user and the password, and that the server takes mail from this machine. "
+        "What was not sent stays in the outbox.",
+    )
+
+
+@dataclass
+class Posted:
+    """How a round through the outbox ended."""
+
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    """State → messages in it, all of the school's."""
+
+
+class Outbox:
+    """A school's outbox. One process at a time goes through it: the caller holds the school's lock."""
+
+    def __init__(self, state: StateDatabase, school: str, clock: Clock) -> None:
+        self._state, self._school, self._clock = state, school, clock
+
+    def post(self, mailer: Mailer, sender: str) -> Posted:
+        """Send what is queued, each once; raises MailUnavailable if the server cannot be used."""
+        self._move({SENDING}, IN_DOUBT)
+        for identifier in self._ids(QUEUED):
+            self._send(identifier, mailer, sender)
+        return Posted(self.counts())
+
+    def counts(self) -> dict[str, int]:
+        """Messages by state."""
+        query = select(Notification.state, func.count()).where(Notification.school == self._school)
+        with self._state.transaction() as session:
+            return {state: int(count) for state, count in session.execute(query.group_by(Notification.state))}
+
+    def waiting(self) -> list[Notification]:
+        """Messages that have not gone for sure, oldest first."""
+        query = select(Notification).where(Notification.school == self._school, Notification.state != SENT)
+        with self._state.transaction() as session:
+            return list(session.scalars(query.order_by(Notification.id)))
+
+    def send_again(self, identifier: int) -> None:
+        """Queue a message that is in doubt or has failed: a person says so. Raises WrongUse for any other."""
+        with self._state.transaction() as session:
+            found = session.get(Notification, identifier)
+            if found is None or found.school != self._school or found.state not in {IN_DOUBT, FAILED, SENDING}:
+                raise WrongUse(
+                    f"There is no message {identifier} in doubt",
+                    school=self._school,
+                    remedy=f"`isams-pipeline rooms mail {self._school}` lists them.",
+                )
+            found.state, found.attempts, found.changed_at = QUEUED, 0, self._clock()
+
+    def _ids(self, state: str) -> list[int]:
+        query = select(Notification.id).where(Notification.school == self._school, Notification.state == state)
+        with self._state.transaction() as session:
+            return list(session.scalars(query.order_by(Notification.id)))
+
+    def _move(self, states: Collection[str], to: str) -> None:
+        with self._state.transaction() as session:
+            session.execute(
+                update(Notification)
+                .where(Notification.school == self._school, Notification.state.in_(states))
+                .values(state=to, changed_at=self._clock())
+            )
+
+    def _send(self, identifier: int, mailer: Mailer, sender: str) -> None:
+        with self._state.transaction() as session:
+            note = session.get_one(Notification, identifier)
+        try:
+            mailer.envelope(sender, note.recipient)
+            self._set(identifier, state=SENDING)
+            mailer.text(_message(note, sender))
+        except Refused as refusal:
+            attempts = note.attempts + 1
+            over = refusal.for_good or attempts >= MAX_ATTEMPTS
+            self._set(
+                identifier, state=FAILED if over else QUEUED, attempts=attempts, error=f"the server said {refusal.code}"
+            )
+        else:
+            self._set(identifier, state=SENT, error=None)
+
+    def _set(self, identifier: int, **values: Any) -> None:
+        with self._state.transaction() as session:
+            note = session.get_one(Notification, identifier)
+            for name, value in {**values, "changed_at": self._clock()}.items():
+                setattr(note, name, value)
+
+
+def _message(note: Notification, sender: str) -> EmailMessage:
+    message = EmailMessage()
+    message["Message-ID"] = note.message_id
+    message["Date"] = format_datetime(note.created_at)
+    message["From"], message["To"], message["Subject"] = sender, note.recipient, note.subject
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(note.body)
+    return message

@@ -1,0 +1,105 @@
+"""A school's night for Room Booking, without Dagster: tables → timetable → matches → store → files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.config import RoomBookingSettings, secret_from
+from isams_pipeline.errors import ConfigurationError
+from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.partners.room_booking.export import Built, PartnerSide, Read, build, cancelled_rows
+from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
+from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
+from isams_pipeline.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from isams_pipeline.environment import Environment
+
+
+def settings_of(environment: Environment, school: str) -> RoomBookingSettings:
+    """What the school sends to Room Booking; raises ConfigurationError where it sends nothing."""
+    settings = environment.settings.school(school).partners.room_booking
+    if settings is None:
+        raise ConfigurationError(
+            "The school does not send data to Room Booking",
+            school=school,
+            remedy=f"Add schools.{school}.partners.{PARTNER} to schools.yaml.",
+        )
+    return settings
+
+
+def is_today(environment: Environment, school: str, day: date) -> bool:
+    """Whether it is that date at the school."""
+    return day == today_at(environment.settings.school(school).timezone, environment.clock)
+
+
+def post(environment: Environment, school: str) -> Posted:
+    """Send what is in a school's outbox: over SMTP if the school has a server, else into `outbox/`."""
+    settings = settings_of(environment, school)
+    outbox = Outbox(environment.state, school, environment.clock)
+    if settings.smtp_url is None:
+        return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
+    password = secret_from(environment.variables, settings.smtp_secret, school=school) if settings.smtp_secret else None
+    with SmtpServer(settings.smtp_url, settings.smtp_user, password) as server:
+        return outbox.post(server, settings.mail_from)
+
+
+@dataclass(frozen=True)
+class BookingNight:
+    """One night of one school."""
+
+    environment: Environment
+    school: str
+    date: date
+    tables: Mapping[str, pd.DataFrame]
+    read: Read
+
+    @property
+    def is_today(self) -> bool:
+        """Only today's partition writes the store."""
+        return is_today(self.environment, self.school, self.date)
+
+    def side(self, store: BookingStore) -> PartnerSide:
+        """How the partner knows this school's rooms and periods, going by what the store remembers."""
+        rooms = rooms_of(self.tables["rooms"])
+        matches = match_rooms(rooms, store.resources(), store.remembered())
+        slots = match_periods(self.tables["timetable_periods"], store.slots())
+        return PartnerSide(rooms, matches, slots, store.categories())
+
+    def files(self, store: BookingStore, *, with_cancelled: bool) -> Built:
+        """The files as they would be now."""
+        cancelled = cancelled_rows(store.cancelled(self.date)) if with_cancelled else None
+        return build(self.tables, self.read, self.side(store), cancelled=cancelled)
+
+    def sync(self, store: BookingStore, content_hash: str, *, allow_cancellations: bool) -> Synced:
+        """Bring the store up to date with this night's timetable."""
+        side = self.side(store)
+        wanted = Wanted(
+            rooms=list(side.rooms),
+            matches=side.matches,
+            slots=side.slots,
+            timings=timings(self.tables["timetable_periods"]),
+            entries=as_entries(self.read.timetable.dated, side.resources, side.slots),
+            content_hash=content_hash,
+        )
+        return sync(store, wanted, self.circumstances(allow_cancellations=allow_cancellations))
+
+    def circumstances(self, *, allow_cancellations: bool) -> Circumstances:
+        """When, and within which limits."""
+        settings = settings_of(self.environment, self.school)
+        return Circumstances(
+            night=self.date,
+            now=self.environment.clock(),
+            timezone=self.environment.settings.school(self.school).timezone,
+            max_cancelled=settings.max_cancelled,
+            allow_cancellations=allow_cancellations,
+            mail_domain=settings.mail_from.rpartition("@")[2],
+        )

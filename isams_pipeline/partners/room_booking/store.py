@@ -1,0 +1,285 @@
+"""The booking store: what Room Booking has of a school. Reads and writes within a transaction that the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from isams_pipeline.partners.room_booking import UNASSIGNED
+from isams_pipeline.partners.room_booking.matching import (
+    MADE,
+    Resource,
+    Room,
+    RoomMatches,
+    Slot,
+    SlotMatches,
+    made_resource,
+)
+from isams_pipeline.storage.state.bookings import (
+    Booking,
+    BookingCategory,
+    BookingResource,
+    BookingSchool,
+    BookingTimeslot,
+    Notification,
+    RoomMatch,
+    TimetableEntry,
+)
+
+ACTIVE, CANCELLED = "active", "cancelled"
+QUEUED = "queued"
+ENTRY_KEY = ["resource_id", "date", "start", "end", "code", "kind"]
+_ENTRY_REST = ["timeslot_id", "subject", "staff_ids"]
+ENTRY_COLUMNS = [*ENTRY_KEY, *_ENTRY_REST]
+_MANY = 10_000
+"""Rows of one statement."""
+
+
+@dataclass(frozen=True)
+class RoomPlace:
+    """Where a room stands with the partner."""
+
+    resource_id: str
+    category: str
+
+
+class BookingStore:
+    """The store of one school, in one transaction."""
+
+    def __init__(self, session: Session, school: str) -> None:
+        self._session = session
+        self.school = school
+
+    def lock(self) -> BookingSchool:
+        """The school's row, held until the transaction ends: whoever else wants to write waits."""
+        row = self._session.get(BookingSchool, self.school, with_for_update=True)
+        if row is None:
+            row = BookingSchool(school=self.school, synced_at=None, timetable=None, timings=None, held_back=None)
+            self._session.add(row)
+            self._session.flush()
+        return row
+
+    def timings(self) -> str | None:
+        """The periods' timings that were last matched."""
+        row = self._session.get(BookingSchool, self.school)
+        return row.timings if row else None
+
+    def held_back(self) -> str | None:
+        """Why the last sync held something back; None if it did not."""
+        row = self._session.get(BookingSchool, self.school)
+        return row.held_back if row else None
+
+    # --- resources and timeslots ----------------------------------------------------------------------------
+
+    def resources(self) -> list[Resource]:
+        """All resources."""
+        rows = self._session.scalars(select(BookingResource).where(BookingResource.school == self.school))
+        return [Resource(row.id, row.name, row.code, row.made) for row in rows]
+
+    def categories(self) -> dict[str, str]:
+        """Resource → its category."""
+        query = select(BookingResource.id, BookingResource.category).where(BookingResource.school == self.school)
+        return {row.id: row.category for row in self._session.execute(query)}
+
+    def remembered(self) -> dict[int, tuple[str, str]]:
+        """Room → resource and how it was matched."""
+        rows = self._session.scalars(select(RoomMatch).where(RoomMatch.school == self.school))
+        return {row.room_id: (row.resource_id, row.how) for row in rows}
+
+    def slots(self) -> list[Slot]:
+        """All timeslots."""
+        rows = self._session.scalars(select(BookingTimeslot).where(BookingTimeslot.school == self.school))
+        return [Slot(row.id, row.name, row.start, row.end, row.made) for row in rows]
+
+    def put_resources(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Store the partner's resources; known ones are brought up to date. Gives how many."""
+        count = 0
+        for row in rows:
+            self._category(row["category"])
+            self._session.merge(BookingResource(school=self.school, made=False, **row))
+            count += 1
+        return count
+
+    def put_slots(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Store the partner's timeslots; those made here give way to them. Gives how many."""
+        count = 0
+        for row in rows:
+            self._session.merge(BookingTimeslot(school=self.school, made=False, **row))
+            count += 1
+        if count:
+            self._session.execute(
+                delete(BookingTimeslot).where(BookingTimeslot.school == self.school, BookingTimeslot.made)
+            )
+        return count
+
+    def put_bookings(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Store bookings; one that was cancelled stays cancelled. Gives how many."""
+        known = {row.id: row for row in self._session.scalars(select(Booking).where(Booking.school == self.school))}
+        count = 0
+        for row in rows:
+            count += 1
+            booking = known.get(row["id"])
+            if booking is None:
+                self._session.add(Booking(school=self.school, status=ACTIVE, reason=None, cancelled_on=None, **row))
+            else:
+                for name, value in row.items():
+                    setattr(booking, name, value)
+        return count
+
+    def _category(self, name: str) -> None:
+        if self._session.get(BookingCategory, (self.school, name)) is None:
+            self._session.add(BookingCategory(school=self.school, name=name, hidden=name == UNASSIGNED))
+            self._session.flush()
+
+    def categorise(self, resource_id: str, category: str) -> bool:
+        """Move a resource into a category; False if there is no such resource."""
+        resource = self._session.get(BookingResource, (self.school, resource_id))
+        if resource is None:
+            return False
+        self._category(category)
+        resource.category = category
+        return True
+
+    def match(self, room_id: int, resource_id: str, how: str, at: datetime) -> None:
+        """Remember which resource a room is."""
+        row = self._session.get(RoomMatch, (self.school, room_id))
+        if row is None:
+            self._session.add(RoomMatch(school=self.school, room_id=room_id, resource_id=resource_id, how=how, at=at))
+        elif (row.resource_id, row.how) != (resource_id, how):
+            row.resource_id, row.how, row.at = resource_id, how, at
+
+    def remember(self, rooms: Sequence[Room], matches: RoomMatches, slots: SlotMatches, at: datetime) -> None:
+        """Store matches; a room without one becomes a resource of its own, hidden until a person categorises it."""
+        for room_id, (resource_id, how) in matches.matched.items():
+            self.match(room_id, resource_id, how, at)
+        for room in rooms:
+            if room.id in matches.matched:
+                continue
+            identifier = made_resource(room.id)
+            resource = self._session.get(BookingResource, (self.school, identifier))
+            if resource is None:
+                self._category(UNASSIGNED)
+                self._session.add(
+                    BookingResource(
+                        school=self.school,
+                        id=identifier,
+                        name=room.name,
+                        code=room.code,
+                        category=UNASSIGNED,
+                        made=True,
+                    )
+                )
+            elif (resource.name, resource.code) != (room.name, room.code):
+                resource.name, resource.code = room.name, room.code
+            self.match(room.id, identifier, MADE, at)
+        self._forget_made({made_resource(room_id) for room_id in matches.matched})
+        known = {slot.id: slot for slot in self.slots()}
+        for slot in slots.slots:
+            if slot.made and known.get(slot.id) != slot:
+                self._session.merge(
+                    BookingTimeslot(
+                        school=self.school, id=slot.id, name=slot.name, start=slot.start, end=slot.end, made=True
+                    )
+                )
+        self._session.flush()
+
+    def _forget_made(self, ids: set[str]) -> None:
+        """Remove resources made for rooms that have found their match, unless somebody has booked them."""
+        made = {resource.id for resource in self.resources() if resource.made} & ids
+        if made:
+            booked = set(
+                self._session.scalars(
+                    select(Booking.resource_id).where(Booking.school == self.school, Booking.resource_id.in_(made))
+                )
+            )
+            gone = made - booked
+            self._session.execute(
+                delete(BookingResource).where(BookingResource.school == self.school, BookingResource.id.in_(gone))
+            )
+
+    # --- timetable entries ----------------------------------------------------------------------------------
+
+    def entries(self) -> pd.DataFrame:
+        """All timetable entries: id and ENTRY_COLUMNS."""
+        columns = [getattr(TimetableEntry, name) for name in ("id", *ENTRY_COLUMNS)]
+        rows = self._session.execute(select(*columns).where(TimetableEntry.school == self.school)).all()
+        return pd.DataFrame.from_records(list(map(tuple, rows)), columns=["id", *ENTRY_COLUMNS])
+
+    def replace_entries(self, wanted: pd.DataFrame) -> tuple[int, int, int]:
+        """Make the entries be those wanted (ENTRY_COLUMNS; dates as `date`); how many were inserted, updated, deleted.
+
+        Entries that are the same stay as they are: their rows are not touched.
+        """
+        now = {row[1:7]: row for row in self.entries().itertuples(index=False, name=None)}
+        new: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
+        for row in wanted[ENTRY_COLUMNS].itertuples(index=False, name=None):
+            before = now.pop(row[:6], None)
+            if before is None:
+                new.append({"school": self.school, **dict(zip(ENTRY_COLUMNS, row, strict=True))})
+            elif before[7:] != row[6:]:
+                changed.append({"id": before[0], **dict(zip(_ENTRY_REST, row[6:], strict=True))})
+        gone = [row[0] for row in now.values()]
+        for at in range(0, len(gone), _MANY):
+            ids = gone[at : at + _MANY]
+            self._session.execute(
+                delete(TimetableEntry).where(TimetableEntry.id.in_(ids)),
+                execution_options={"synchronize_session": False},
+            )
+        for at in range(0, len(new), _MANY):
+            self._session.execute(insert(TimetableEntry), new[at : at + _MANY])
+        if changed:
+            self._session.execute(update(TimetableEntry), changed)
+        return len(new), len(changed), len(gone)
+
+    # --- bookings -------------------------------------------------------------------------------------------
+
+    def open_bookings(self, since: date) -> pd.DataFrame:
+        """Active bookings from a date on: booking_id, resource_id, date, start, end."""
+        query = select(
+            Booking.id.label("booking_id"), Booking.resource_id, Booking.date, Booking.start, Booking.end
+        ).where(Booking.school == self.school, Booking.status == ACTIVE, Booking.date >= since)
+        rows = list(map(tuple, self._session.execute(query).all()))
+        return pd.DataFrame.from_records(rows, columns=["booking_id", "resource_id", "date", "start", "end"])
+
+    def booking(self, identifier: str) -> Booking:
+        """One booking."""
+        found = self._session.get(Booking, (self.school, identifier))
+        if found is None:
+            raise KeyError(identifier)
+        return found
+
+    def cancel(self, identifier: str, *, reason: str, night: date) -> Booking:
+        """Cancel a booking."""
+        booking = self.booking(identifier)
+        booking.status, booking.reason, booking.cancelled_on = CANCELLED, reason, night
+        return booking
+
+    def cancelled(self, night: date) -> list[Booking]:
+        """Bookings for that night's day or later that were cancelled by then."""
+        query = (
+            select(Booking)
+            .where(
+                Booking.school == self.school,
+                Booking.status == CANCELLED,
+                Booking.date >= night,
+                Booking.cancelled_on <= night,
+            )
+            .order_by(Booking.id)
+        )
+        return list(self._session.scalars(query))
+
+    def resource_name(self, identifier: str) -> str:
+        """A resource's name; its id where it is unknown."""
+        resource = self._session.get(BookingResource, (self.school, identifier))
+        return resource.name if resource else identifier
+
+    def notify(self, notification: Notification) -> None:
+        """Put a message into the outbox."""
+        self._session.add(notification)
