@@ -76,8 +76,10 @@ def _all_or_years(value: object) -> object:
 
 def _share(value: object) -> object:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
-        return float(match[1]) / 100
-    raise ValueError("not a share; write a percentage such as 20%")
+        share = float(match[1]) / 100
+        if share <= 1:
+            return share
+    raise ValueError("not a share; write a percentage up to 100%, such as 20%")
 
 
 def _variable(value: str) -> str:
@@ -258,6 +260,12 @@ class PartnersSettings(_Settings):
     schoolsbuddy: SchoolsBuddySettings | None = None
     room_booking: RoomBookingSettings | None = None
 
+    @property
+    def all(self) -> dict[str, SchoolsBuddySettings | RoomBookingSettings]:
+        """The partners that the school has, by name."""
+        found = {"schoolsbuddy": self.schoolsbuddy, "room_booking": self.room_booking}
+        return {name: settings for name, settings in found.items() if settings is not None}
+
 
 class SchoolSettings(_Settings):
     """One iSAMS instance, which may hold several campuses."""
@@ -328,6 +336,12 @@ class Settings(_Settings):
     def school(self, name: str) -> SchoolSettings:
         """The settings of a school; raises ConfigurationError with the schools there are."""
         if name not in self.schools:
+            if self.file is None:
+                raise ConfigurationError(
+                    "There is no configuration file",
+                    remedy="Copy schools.example.yaml to schools.yaml, or name another with --config or ISAMS_CONFIG; "
+                    "a demo's is data/demo/schools.yaml.",
+                )
             known = ", ".join(self.schools) or "none"
             raise ConfigurationError(f"There is no school {name!r}", file=self.file, remedy=f"Configured are: {known}.")
         return self.schools[name]

@@ -27,7 +27,8 @@ class PipelineError(Exception):
     def __str__(self) -> str:
         places = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.where.items())
         sentence = f"{self.what} ({places})" if places else self.what
-        return f"{sentence}. {self.remedy}".strip() if self.remedy else f"{sentence}."
+        end = "" if sentence.endswith((".", "?", "!")) else "."
+        return f"{sentence}{end} {self.remedy}".strip()
 
     def at(self, **where: object) -> PipelineError:
         """Add places that the raiser did not know; what it did know stays."""
@@ -49,6 +50,10 @@ class MissingSecret(ConfigurationError):
 
 class WrongUse(PipelineError):
     """A command was asked for something that does not exist."""
+
+
+class ImportRefused(PipelineError):
+    """A file of the partner's that cannot be taken as it stands."""
 
 
 # --- asking iSAMS -----------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -55,13 +56,13 @@ class Nightly:
             raise_on_error=False,
         )
         seconds = time.monotonic() - started
-        failures = list(_failures(result))
+        failures = together(_failures(result))
         receipt = self._receipt(result.run_id)
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
         else:
-            outcome, reason = Outcome.FAILED, " ".join(failures) or "The run ended without a receipt."
-        notes = [*self._said(result.run_id)]
+            outcome, reason = Outcome.FAILED, "\n".join(failures) or "The run was broken off; run it again."
+        notes = together(self._said(result.run_id))
         if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
             notes += [f"not part of the export, but failed: {failure}" for failure in failures]
         return NightRun(night, outcome, reason, receipt, tuple(notes), seconds, result.run_id)
@@ -76,6 +77,24 @@ class Nightly:
         for entry in self._instance.all_logs(run_id):
             if not entry.is_dagster_event and entry.user_message.startswith("key "):
                 yield entry.user_message
+
+
+_KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
+
+
+def together(sentences: Iterable[str]) -> list[str]:
+    """Sentences that differ only in the key they speak of, as one that names all the keys."""
+    keys: dict[str, list[str]] = {}
+    for sentence in sentences:
+        found = _KEY.search(sentence)
+        plain = _KEY.sub("key *", sentence)
+        names = keys.setdefault(plain, [])
+        if found and found[1] not in names:
+            names.append(found[1])
+    return [
+        plain.replace("key *", f"key{'s' if len(names) > 1 else ''} {', '.join(names)}") if names else plain
+        for plain, names in keys.items()
+    ]
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:

@@ -89,7 +89,7 @@ def test_help_teaches():
     [
         (["nonsense"], "No such command"),
         (["sync"], "Missing argument"),
-        (["sync", "x", "--date", "tomorrow"], "no school"),
+        (["sync", "x", "--date", "tomorrow"], "no configuration file"),
         (["sync", "riverside", "--config", "none.yaml"], "There is no configuration file"),
         (["doctor"], "There is no school"),
         (["ui"], "Run `make demo` first"),
@@ -120,7 +120,7 @@ def test_sync_explain_and_backfill(today: World):
     code, out = at(today, "backfill", SCHOOL, "--from", night, "--to", night)
     assert code == 0 and "1 unchanged" in out
     code, out = at(today, "backfill", SCHOOL, "--from", str(FIRST), "--to", str(FIRST))
-    assert code == 1 and "The archive has no snapshot" in out and "1 failed" in out
+    assert code == 1 and "The archive has nothing of that night" in out and "1 failed" in out
     code, out = at(today, "sync", SCHOOL, "--date", "2099-01-01")
     assert code == 2 and "no night that can be run" in out
 
@@ -180,6 +180,17 @@ def test_inspect_data(tmp_path: Path):
     assert code == 0 and school.pupils[0].surname in out
 
 
+def test_inspect_an_object_of_the_archive(today: World):
+    assert at(today, "sync", SCHOOL)[0] == 0
+    (packed,) = [
+        path for path in (today.data / "archive" / SCHOOL / "objects").glob("*.zst") if path.stat().st_size > 2_000
+    ][:1]
+    code, out = call("inspect", str(packed))
+    assert code == 0 and "rows" in out
+    code, out = call("inspect", str(packed) + ".not")
+    assert code == 2 and ".not cannot be read" in out
+
+
 def test_inspect_medical(tmp_path: Path):
     data = "".join(render.document(SchoolDay(simple_school(), FIRST), ["Pupil_GetCurrentPupilsHealth"])).encode()
     code, out = call("inspect", saved(tmp_path, data), "--json")
@@ -229,7 +240,7 @@ def test_a_real_school_and_a_demo_keep_out_of_each_others_folders(today: World):
     assert code == 2 and "holds the history of a real school" in out
     assert (today.data / "archive/ada-s-school").exists()
     code, out = at(today, "sync", SCHOOL)
-    assert code == 2 and "The data folder is a demo's" in out
+    assert code == 2 and "The folder is a demo's" in out
 
 
 def test_a_data_folder_that_cannot_be_written(today: World):

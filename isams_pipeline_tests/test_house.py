@@ -82,6 +82,11 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
     ),
     ("delivery/*.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.partners", "isams_pipeline.rules")),
     ("partners/*/export.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
+    *(
+        (f"partners/room_booking/{name}.py", ("dagster", "httpx", "isams_pipeline.isams", "isams_pipeline.storage"))
+        for name in ("matching", "imports", "files")
+    ),
+    *((f"partners/room_booking/{name}.py", ("dagster", "httpx")) for name in ("store", "sync", "mail", "night")),
     ("partners/*/rules.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
     ("sandbox/*.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery", "isams_pipeline.storage")),
 ]
@@ -95,7 +100,7 @@ def test_imports_go_one_way(pattern: str, forbidden: tuple[str, ...]):
 
 
 def test_only_definitions_and_the_command_line_know_the_partners():
-    may = {"definitions.py", "look.py"}
+    may = {"definitions.py", "look.py", "rooms.py"}
     for path in PACKAGE.rglob("*.py"):
         if "partners" not in path.parts and any(name.startswith("isams_pipeline.partners") for name in imports(path)):
             assert path.name in may, path
@@ -146,14 +151,22 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy/export",
         "schoolsbuddy/exclusions",
         "schoolsbuddy/delivery",
+        "room_booking/timetable",
+        "room_booking/bookings",
+        "room_booking/export",
+        "room_booking/exclusions",
+        "room_booking/delivery",
+        "room_booking/mail",
     }
-    assert "schoolsbuddy_nightly" in repository.job_names
+    assert {"schoolsbuddy_nightly", "room_booking_nightly"} <= set(repository.job_names)
     schedules = {
         s.name: (s.execution_timezone, s.cron_schedule, s.default_status.value) for s in repository.schedule_defs
     }
     assert schedules == {
         "schoolsbuddy_nightly_europe_london": ("Europe/London", "0 2 * * *", "RUNNING"),
         "schoolsbuddy_nightly_asia_dubai": ("Asia/Dubai", "0 2 * * *", "RUNNING"),
+        "room_booking_nightly_europe_london": ("Europe/London", "0 3 * * *", "RUNNING"),
+        "room_booking_nightly_asia_dubai": ("Asia/Dubai", "0 3 * * *", "RUNNING"),
     }
 
 
@@ -225,7 +238,7 @@ def test_a_tick_starts_a_run_for_the_schools_own_date(
     world = make()
     world.configure(lambda c: c["schools"]["riverside"].update(timezone=zone))
     repository = build_definitions(world.environment).get_repository_def()
-    (schedule,) = repository.schedule_defs
+    schedule = next(s for s in repository.schedule_defs if s.name.startswith("schoolsbuddy"))
     with dg.build_schedule_context(scheduled_execution_time=moment, repository_def=repository) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or []
     assert request.partition_key == f"{night}|riverside"

@@ -137,7 +137,7 @@ def test_optional_feeds_may_be_missing(make: Callable[..., World]):
     def without(config: dict[str, Any]) -> None:
         school = config["schools"][SCHOOL]
         school["isams"]["keys"] = {name: key for name, key in school["isams"]["keys"].items() if name in wanted}
-        del school["partners"]["schoolsbuddy"]["medical_fields"]
+        del school["partners"]["schoolsbuddy"]["medical_fields"], school["partners"]["room_booking"]
 
     world.configure(without)
     assert world.night(0).outcome is Outcome.DELIVERED
@@ -182,7 +182,7 @@ def test_a_past_night_without_an_archive_is_refused_with_a_sentence(world: World
     world.at_night(3)
     run = world.run(1)
     assert run.outcome is Outcome.FAILED
-    assert "The archive has no snapshot" in run.reason and "iSAMS only knows today" in run.reason
+    assert "The archive has nothing of that night" in run.reason and "iSAMS only knows today" in run.reason
     assert world.sandbox.schools[SCHOOL].requests == []
 
 
@@ -338,7 +338,7 @@ def test_a_method_that_a_key_lacks_is_named(world: World):
     key = next(k for k in world.sandbox.schools[SCHOOL].keys if k.name == "students")
     key.methods = ("Pupil_GetSiblings",)
     run = world.night(0)
-    assert run.outcome is Outcome.FAILED and "pupil_getcurrentpupils" in run.reason
+    assert run.outcome is Outcome.FAILED and "Pupil_GetCurrentPupils" in run.reason
     assert "key students" in run.reason and "Batch Methods" in run.reason
 
 
@@ -353,7 +353,7 @@ def test_a_feed_of_no_use_to_the_export_does_not_hold_it_back(world: World):
     )
     run = world.night(0)
     assert run.outcome is Outcome.DELIVERED
-    assert any("pupil_getsiblings" in note for note in run.notes), "but it is said"
+    assert any("Pupil_GetSiblings" in note for note in run.notes), "but it is said"
 
 
 def test_a_missing_secret_is_named_by_its_variable(world: World):

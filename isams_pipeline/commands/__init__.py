@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import look, nights, servers
+from isams_pipeline.commands import look, nights, rooms, servers
 from isams_pipeline.commands.common import console
 from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
 
@@ -48,6 +48,21 @@ for command, panel in (
     app.command(rich_help_panel=panel)(_exiting(command))
 
 
+rooms_app = typer.Typer(
+    help="Room Booking's side: resources, timeslots and bookings, matches, and what a sync would do.",
+    no_args_is_help=True,
+)
+for name, command in (
+    ("import", rooms.import_),
+    ("match", rooms.match),
+    ("categorise", rooms.categorise),
+    ("preview", rooms.preview),
+    ("mail", rooms.mail),
+):
+    rooms_app.command(name)(_exiting(command))
+app.add_typer(rooms_app, name="rooms", rich_help_panel="Room Booking")
+
+
 def main() -> int:
     """The entry point; gives the exit code."""
     # Whatever this process writes is for its user alone.
@@ -56,6 +71,9 @@ def main() -> int:
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        console.print("Broken off.")
+        return 1
     except PipelineError as error:
         console.print(f"[red]{type(error).__name__}[/]: ", end="")
         console.print(str(error), soft_wrap=True, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -22,7 +23,10 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", help="Path of schools.yaml. Else ISAMS_CONFIG, else ./schools.yaml.", show_default=False),
 ]
-DataDir = Annotated[Path, typer.Option("--data-dir", help="Archive, tables, state, reports and history lie here.")]
+DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="ISAMS_DATA_DIR", help="Archive, tables, state, reports and history lie here."),
+]
 Partner = Annotated[str, typer.Option("--partner", help="Whose export.")]
 DATA_DIR = Path("data")
 PARTNERS = ("schoolsbuddy", "room_booking")
@@ -79,6 +83,11 @@ def _number(value: int) -> str:
     return str(value) if value else "[dim]·[/]"
 
 
+def reasons(text: str) -> list[str]:
+    """A reason's parts: failures by line, refusals by the check that each is from."""
+    return [part for line in text.splitlines() for part in re.split(r"; (?=[a-z_]+: )", line)]
+
+
 def print_end(run: NightRun) -> None:
     """The outcome by its name, where it went, and what else is to be said."""
     for note in run.notes:
@@ -88,5 +97,5 @@ def print_end(run: NightRun) -> None:
     if run.outcome in (Outcome.DELIVERED, Outcome.UNCHANGED) and run.receipt:
         console.print(f"  {run.receipt.target}", soft_wrap=True, markup=False)
     elif run.reason:
-        for problem in run.reason.split("; "):
+        for problem in reasons(run.reason):
             console.print(f"  {problem}", soft_wrap=True, markup=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 from isams_pipeline.clock import today_at
@@ -33,12 +34,13 @@ from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.assets import exclusions_path
 from isams_pipeline.partners.schoolsbuddy.explain import explain as explanation
+from isams_pipeline.storage.archive import unpacked
 from isams_pipeline.storage.tables import StoredTable
 
 
 def explain(
     school: School,
-    who: Annotated[str, typer.Argument(help="An id or an e-mail address.", show_default=False)],
+    who: Annotated[str, typer.Argument(help="An id, school id, user code or e-mail address.", show_default=False)],
     partner: Partner = "schoolsbuddy",
     date: Annotated[
         str | None,
@@ -81,7 +83,11 @@ def explain(
         exclusions = []
     answers = explanation(who, tables, staged_exports.load(staged.files), exclusions)
     if not answers:
-        console.print(f"iSAMS's answer of {day} has nobody by that id or address at {school}.")
+        console.print(
+            f"iSAMS's answer of {day} has nobody by that id, code or address at {school}: no current pupil, contact or "
+            "member of staff. Who has left is not in it any more, even where lists of sets still name them.",
+            soft_wrap=True,
+        )
         return 1
     receipt = Receipts(environment.state).of_night(Address(PARTNER, school, day))
     if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
@@ -126,23 +132,26 @@ def doctor(
 
 
 def _diagnosis(title: str, found: list[KeyDiagnosis]) -> Table:
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    for column in ("key", "reachable", "authorised", "methods", "missing", "extra", "cache", "TLS", "clock"):
+    table = Table(title=title, title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
+    for column in ("key", "reachable", "authorised", "missing", "extra", "cache", "TLS", "clock"):
         table.add_column(column)
     for key in found:
         skew = "-" if key.skew_seconds is None else f"{key.skew_seconds:+.0f} s"
         table.add_row(
             key.key,
-            _yes(key.reachable),
-            _yes(key.authorised),
-            "-" if key.allowed is None else str(key.allowed),
-            "\n".join(key.missing) or "[dim]none[/]" if key.allowed is not None else "-",
-            "\n".join(key.extra) or "[dim]none[/]" if key.allowed is not None else "-",
+            _yes(key.reachable) if key.asked else "-",
+            _yes(key.authorised) if key.asked else "-",
+            "-" if key.allowed is None else _count(key.missing),
+            "-" if key.allowed is None else _count(key.extra),
             f"{key.cache_hours:g} h",
-            _yes(key.encrypted) if key.encrypted else "[dim]loopback[/]",
+            "[dim]loopback[/]" if not key.encrypted else _yes(value=True) if key.reachable else "-",
             skew,
         )
     return table
+
+
+def _count(methods: list[str]) -> str:
+    return f"[yellow]{len(methods)}[/]" if methods else "[dim]none[/]"
 
 
 def _yes(value: bool) -> str:
@@ -150,7 +159,9 @@ def _yes(value: bool) -> str:
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A saved Batch response (XML).", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="A saved Batch response: XML, or an object of the archive.", show_default=False)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, records included.")] = False,
     show_records: Annotated[
         bool, typer.Option("--records", help="Print the records too. They are people's data.")
@@ -161,9 +172,9 @@ def inspect(
     Exit code 0: data; 1: an error document; 2: not readable.
     """
     try:
-        found = look_into(io.BytesIO(file.read_bytes()))
+        found = look_into(io.BytesIO(unpacked(file.read_bytes())))
     except (OSError, PipelineError) as error:
-        text = f"cannot be read: {type(error).__name__}" if isinstance(error, OSError) else str(error)
+        text = f"{file} cannot be read." if isinstance(error, OSError) else str(error)
         if as_json:
             problem = {
                 "id": type(error).__name__,

@@ -23,9 +23,9 @@ from isams_pipeline.commands.common import (
     known_partner,
     outcome_table,
     print_end,
+    reasons,
 )
-from isams_pipeline.commands.servers import refuse_demo_folder
-from isams_pipeline.config import find_config
+from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.environment import Environment
@@ -34,6 +34,9 @@ from isams_pipeline.headless import Nightly
 from isams_pipeline.instance import open_instance
 from isams_pipeline.partitions import Night
 
+AllowRemovals = Annotated[
+    bool, typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only.")
+]
 GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED)
 
 
@@ -49,10 +52,7 @@ def sync(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask iSAMS even within a key's cache hours.")] = False,
-    allow_removals: Annotated[
-        bool,
-        typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only."),
-    ] = False,
+    allow_removals: AllowRemovals = False,
     allow_cancellations: Annotated[
         bool,
         typer.Option(
@@ -62,8 +62,8 @@ def sync(
     ] = False,
 ) -> int:
     """Run a school's night now and print how it ended: delivered, unchanged, refused or failed."""
-    refuse_demo_folder(data_dir, find_config(config))
     environment = environment_from(config, data_dir)
+    keep_apart(data_dir, environment.settings)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
     night = _night(environment, school, known_partner(partner), date)
     with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
@@ -85,10 +85,11 @@ def backfill(
     partner: Partner = "schoolsbuddy",
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
+    allow_removals: AllowRemovals = False,
 ) -> int:
     """Run past nights again from the archive, one after the other. A night that the archive lacks ends failed."""
-    refuse_demo_folder(data_dir, find_config(config))
     environment = environment_from(config, data_dir)
+    keep_apart(data_dir, environment.settings)
     environment.retries = 0
     start = _night(environment, school, known_partner(partner), first).date
     end = _night(environment, school, partner, last).date
@@ -102,9 +103,9 @@ def backfill(
         for at in range((end - start).days + 1):
             night = Night(school, start + timedelta(days=at))
             progress.update(task, description=f"{school} {night.date}")
-            run = nightly.run(night)
+            run = nightly.run(night, allow_removals=allow_removals)
             ended[run.outcome] += 1
-            reason = "" if run.outcome in GOOD else f"  {run.reason}"
+            reason = "" if run.outcome in GOOD else "\n  " + "\n  ".join(reasons(run.reason or ""))
             progress.console.print(
                 f"{night.date}  [{COLOURS[run.outcome]}]{run.outcome.value}[/]  {run.seconds:.1f} s{reason}",
                 soft_wrap=True,
@@ -125,6 +126,12 @@ def _night(environment: Environment, school: str, partner: str, given: str | Non
         )
     today = today_at(settings.timezone, environment.clock)
     day: date = a_date(given) if given else today
+    if environment.settings.history_from > today:
+        raise ConfigurationError(
+            "history_from has not come yet, so there is no night to run",
+            file=environment.settings.file,
+            remedy="Write the first of September of the school year that you want to begin with.",
+        )
     if not environment.settings.history_from <= day <= today:
         raise WrongUse(
             f"{day} is no night that can be run",

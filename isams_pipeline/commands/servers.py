@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as wall_time
 from pathlib import Path
@@ -39,7 +38,8 @@ from isams_pipeline.commands.common import (
     outcome_table,
     print_end,
 )
-from isams_pipeline.config import CONFIG_VARIABLE, find_config, load_settings
+from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, make_room, the_only
+from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, load_settings
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
 from isams_pipeline.errors import WrongUse
@@ -49,10 +49,7 @@ from isams_pipeline.partitions import Night
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
 
-DEMO_CONFIG = "demo/schools.yaml"
 DEMO_NIGHTS = 3
-_BY_SCHOOL = ("archive/*", "tables/*/*/*", "staged/*/*", "exports/*/*", "reports/*/*")
-_OURS = ("archive", "tables", "staged", "reports", "exports", "dagster", "locks", "demo")
 
 
 def demo(
@@ -63,7 +60,12 @@ def demo(
 
     Starts anew each time. Everything lands in the data folder; `isams-pipeline ui` shows its history.
     """
-    _make_room(data_dir)
+    with the_only("A demo or a UI", data_dir):
+        make_room(data_dir)
+        return _demo(data_dir, scale)
+
+
+def _demo(data_dir: Path, scale: float) -> int:
     schools = demo_schools(scale)
     last = datetime.now(UTC).date() - timedelta(days=1)
     nights = [last - timedelta(days=back) for back in reversed(range(DEMO_NIGHTS))]
@@ -107,7 +109,8 @@ def demo(
     console.print(
         f"Exports: {_short(data_dir / 'exports')}    What is not in them, and why: {_short(data_dir / 'reports')}"
     )
-    console.print("Now open the same history in the Dagster UI:  [bold]make ui[/]")
+    command = "make ui" if data_dir == DATA_DIR else f"isams-pipeline ui --data-dir {data_dir}"
+    console.print(f"Now open the same history in the Dagster UI:  [bold]{command}[/]", soft_wrap=True)
     return 0
 
 
@@ -118,33 +121,6 @@ def _exports(data_dir: Path) -> str:
 def _short(path: Path) -> str:
     resolved = path.resolve()
     return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)
-
-
-def _make_room(data_dir: Path) -> None:
-    """Remove an earlier demo; refuse where something else than a demo has left its history."""
-    is_demo = (data_dir / DEMO_CONFIG).exists()
-    schools = {path.name for place in _BY_SCHOOL for path in data_dir.glob(place)}
-    has_history = bool(schools) or (data_dir / "state.sqlite").exists()
-    if schools - set(demo_schools()) or (has_history and not is_demo):
-        raise WrongUse(
-            "The data folder holds the history of a real school",
-            folder=data_dir,
-            remedy="Run the demo elsewhere: isams-pipeline demo --data-dir demo-data",
-        )
-    for name in _OURS:
-        shutil.rmtree(data_dir / name, ignore_errors=True)
-    (data_dir / "state.sqlite").unlink(missing_ok=True)
-
-
-def refuse_demo_folder(data_dir: Path, config: Path | None) -> None:
-    """Keep a real school's history out of a demo's folder, which the next demo clears."""
-    demo_config = data_dir / DEMO_CONFIG
-    if demo_config.exists() and config is not None and config.resolve() != demo_config.resolve():
-        raise WrongUse(
-            "The data folder is a demo's, and the next demo would clear it",
-            folder=data_dir,
-            remedy="Remove the folder, or give another one with --data-dir.",
-        )
 
 
 def _demo_environment(
@@ -159,7 +135,7 @@ def _demo_environment(
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="Where to listen, on loopback.")] = 8765,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen, on loopback.")] = 8765,
     data_dir: DataDir = DATA_DIR,
     scale: Annotated[float, typer.Option(min=0.5, max=200, help="Make the schools larger.")] = 1,
     cache_hours: Annotated[float, typer.Option(help="How long the keys answer from their cache.")] = 2,
@@ -175,7 +151,7 @@ def sandbox(
     """Serve a stand-in iSAMS with two made-up schools until Ctrl-C.
 
     `GET /sandbox` lists schools, keys and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
-    "deadlock", "times": 2}` orders one.
+    "deadlock", "times": 2}` orders one for the next requests; with `"key": "students"` for the next of that key.
     """
     try:
         shift = datetime.fromisoformat(start).replace(tzinfo=UTC) - system_clock() if start else timedelta()
@@ -183,22 +159,24 @@ def sandbox(
         raise typer.BadParameter("write --clock as 2026-11-20T02:00 (UTC)") from None
     schools = demo_schools(scale)
     server = make_sandbox(schools, lambda: system_clock() + shift, cache_hours=cache_hours)
-    with _serving(server, port) as url:
-        config = data_dir / "sandbox" / "schools.yaml"
+    with the_only("A sandbox", data_dir, SANDBOX), _serving(server, port) as url:
+        folder = (data_dir / SANDBOX).resolve()
+        config = folder / "schools.yaml"
         today = date.today()  # noqa: DTZ011
         write_config(
             config,
             schools,
             server,
             url=url,
-            deliver_to=_exports(data_dir),
+            deliver_to=str(folder / "exports"),
             history_from=f"{today.year - 1}-09-01",
             cache_hours=cache_hours,
         )
         console.print(f"Sandbox iSAMS at {url} (see {url}/sandbox). Its keys guard nothing:\n")
         for name, value in secrets_of(server).items():
             console.print(f"export {name}={value}", soft_wrap=True)
-        console.print(f"export {CONFIG_VARIABLE}={config.resolve()}\n", soft_wrap=True)
+        console.print(f"export {CONFIG_VARIABLE}={config}", soft_wrap=True)
+        console.print(f"export {DATA_DIR_VARIABLE}={folder / 'data'}\n", soft_wrap=True)
         console.print(f"Faults on request: {', '.join(FAULTS)}\nCtrl-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -216,7 +194,7 @@ def _serving(server: Sandbox, port: int) -> Generator[str, None, None]:
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Where the Dagster UI listens, on loopback.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the Dagster UI listens, on loopback.")] = 3000,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, launch nothing.")] = False,
@@ -228,22 +206,26 @@ def ui(
     """
     # A shell starts background processes deaf to Ctrl-C's signal; what is started here must not outlive this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter when its terminal is closed
+        signal.signal(number, _leave)
     _refuse_taken(port)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(the_only("A UI or a demo", data_dir))
         variables = dict(os.environ)
         file = find_config(config)
-        demo_config = data_dir / DEMO_CONFIG
-        if file is None and demo_config.exists():
-            file = demo_config.resolve()
+        demo_config = (data_dir / DEMO_CONFIG).resolve()
+        chosen = config is not None or CONFIG_VARIABLE in os.environ
+        if demo_config.exists() and (not chosen or file == demo_config):
+            file = demo_config
             variables |= stack.enter_context(_demo_sandbox(file, data_dir))
         if file is None:
             raise WrongUse(
                 "There is no configuration file and no demo",
                 remedy="Run `make demo` first, or copy schools.example.yaml to schools.yaml.",
             )
-        load_settings(file)
-        refuse_demo_folder(data_dir, file)
+        settings = load_settings(file)
+        keep_apart(data_dir, settings)
+        _warn_of_missing_secrets(settings, variables)
         home = prepare_home(data_dir)
         variables |= {
             "DAGSTER_HOME": str(home),
@@ -267,6 +249,20 @@ def ui(
             console.print("[red]Dagster ended by itself.[/] Its last words are in " + str(home / "logs"))
             return 1
     return 0
+
+
+def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -> None:
+    """A night without its secrets fails at 02:00; better to hear of it now."""
+    named = {
+        name
+        for school in settings.schools.values()
+        for key in school.isams.keys.values()
+        for name in (key.secret, key.client_id)
+        if name is not None
+    }
+    missing = sorted(name for name in named if not variables.get(name))
+    if missing:
+        console.print(f"[yellow]Not set[/], so nights that need them will fail: {', '.join(missing)}", soft_wrap=True)
 
 
 def _refuse_taken(port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,10 @@ class Delivered:
     checks: tuple[CheckResult, ...] = ()
     baseline: str | None = None
     """The date of the export that it was compared with."""
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Deliverer:
         if judged.problems:
             return self._refused(export, judged)
         manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
-        if self._is_there(export.content_hash):
+        if self._is_there(export.content_hash, export.hashes):
             result = self._result(Outcome.UNCHANGED, export, judged.changes, **judged.said)
         else:
             self._promote(export, manifest, lease)
@@ -194,13 +199,16 @@ class Deliverer:
 
     # --- promotion ------------------------------------------------------------------------------------------
 
-    def _is_there(self, content_hash: str) -> bool:
+    def _is_there(self, content_hash: str, hashes: Mapping[str, str]) -> bool:
         """Whether the last receipt of this night, and the target itself, have just this content."""
         receipt = self.receipts.last_promoted(self.address)
         if receipt is None or receipt.content_hash != content_hash:
             return False
         with contextlib.suppress(FileNotFoundError, StorageError):
-            return self.target.read_json(f"{self.path}/{MANIFEST}").get("content_hash") == content_hash
+            if self.target.read_json(f"{self.path}/{MANIFEST}").get("content_hash") != content_hash:
+                return False
+            # The manifest may still stand where somebody has changed or removed a file.
+            return {name: _sha256(self.target.read(f"{self.path}/{name}")) for name in hashes} == hashes
         return False
 
     def _promote(self, export: Export, manifest: dict[str, Any], lease: HeldLease) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import ADVISED_CACHE_HOURS, IsamsSettings, KeySettings
-from isams_pipeline.errors import MethodsNotAllocated, PipelineError
+from isams_pipeline.errors import ConfigurationError, MethodsNotAllocated, PipelineError
 from isams_pipeline.isams.batch import BatchClient
 from isams_pipeline.isams.feeds import FEEDS, KNOWN_METHODS
 
@@ -24,6 +24,8 @@ class KeyDiagnosis:
     """What one key can do, and what a school's administrator should change."""
 
     key: str
+    asked: bool = False
+    """A request could be made at all: its secret was there."""
     reachable: bool = False
     authorised: bool = False
     missing: list[str] = field(default_factory=list[str])
@@ -56,8 +58,10 @@ def _diagnose(
         with client_for(name) as client:
             error, headers = client.probe([*KNOWN_METHODS, MADE_UP_METHOD])
     except PipelineError as problem:
+        found.asked = not isinstance(problem, ConfigurationError)
         found.advice.append(str(problem))
         return found
+    found.asked = True
     found.reachable = bool(headers)
     found.skew_seconds = _skew(headers.get("date"), clock())
     if found.skew_seconds is not None and abs(found.skew_seconds) > _MAX_SKEW:

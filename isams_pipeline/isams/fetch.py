@@ -90,11 +90,13 @@ class NightFetcher:
             return self._by_feed[feed]
         if key is None:
             return None
+        nothing = not self._archive.of_night(self.school, self.night)
         raise NoSnapshot(
-            f"The archive has no snapshot with {feed}, and iSAMS only knows today",
+            f"The archive has {'nothing of that night' if nothing else f'no snapshot with {feed}'}, and iSAMS only "
+            "knows today",
             school=self.school,
             date=self.night,
-            remedy="Choose a night that was run; earlier ones cannot be had any more.",
+            remedy="Choose a night that was run: others cannot be had any more.",
         )
 
     def _of_today(self, key: str) -> None:

@@ -22,6 +22,7 @@ from isams_pipeline.errors import (
     Unavailable,
 )
 from isams_pipeline.isams.document import Message
+from isams_pipeline.isams.feeds import KNOWN_METHODS
 
 _THROTTLE_WORDS = ("throttl", "too many requests", "rate limit", "limit exceeded")
 _TIMEOUT_WORDS = ("timeout expired", "timed out", "time-out", "timeout period elapsed", "gateway timeout")
@@ -64,7 +65,7 @@ def _by_message(status: int | None, message: Message, said: str, wait: float | N
             listed = message.description.rpartition(":")[2]
             methods = frozenset(name.strip().casefold() for name in listed.split(",") if name.strip())
             return MethodsNotAllocated(
-                f"The key may not run {', '.join(sorted(methods)) or 'some of the methods'}",
+                f"The key may not run {', '.join(_as_ticked(methods)) or 'some of the methods'}",
                 methods=methods,
                 remedy="Tick them under the key's Batch Methods in iSAMS, or move the feed to another key.",
             )
@@ -109,6 +110,12 @@ def _by_message(status: int | None, message: Message, said: str, wait: float | N
                 message=message.id[:80] or None,
                 remedy="Ask iSAMS support with the time of this run.",
             )
+
+
+def _as_ticked(methods: frozenset[str]) -> list[str]:
+    """Methods, which iSAMS prints in lower case, as they are written elsewhere."""
+    known = {method.casefold(): method for method in KNOWN_METHODS}
+    return [known.get(method, method) for method in sorted(methods)]
 
 
 def _timed_out(wait: float | None, message: str | None = None) -> ServerTimeout:

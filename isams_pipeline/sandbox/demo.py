@@ -88,6 +88,16 @@ def secrets_of(sandbox: Sandbox) -> dict[str, str]:
     return {variable(name, key.name): key.guid for name, school in sandbox.schools.items() for key in school.keys}
 
 
+class _NoAliases(yaml.SafeDumper):
+    """Writes a list anew wherever it occurs: a person reads this file."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+MADE_UP = "# Written by the sandbox for its made-up schools; written anew each time it starts.\n"
+
+
 def write_config(
     path: Path,
     schools: dict[str, DemoSchool],
@@ -123,5 +133,4 @@ def write_config(
         if school.campuses:
             config["schools"][name]["campuses"] = school.campuses
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = "# Written by the sandbox for its made-up schools; written anew each time it starts.\n"
-    path.write_text(text + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    path.write_text(MADE_UP + yaml.dump(config, Dumper=_NoAliases, sort_keys=False), encoding="utf-8")

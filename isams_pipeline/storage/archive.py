@@ -188,3 +188,14 @@ class _Proven(io.RawIOBase):
         return StorageError(
             "A snapshot in the archive is damaged", file=self._where, remedy="Restore it from a backup."
         )
+
+
+def unpacked(data: bytes) -> bytes:
+    """The bytes of an answer, whether they lie in the archive's compression or not."""
+    if not data.startswith(zstandard.MAGIC_NUMBER.to_bytes(4, "little")):
+        return data
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
+            return stream.read()
+    except zstandard.ZstdError:
+        raise StorageError("The archive's object is damaged", remedy="Take another copy of it.") from None

@@ -94,6 +94,31 @@ def test_first_delivery_on_both_engines(tmp_path: Path, state_url: str | None):
     desk.state.close()
 
 
+@pytest.mark.parametrize("harm", [lambda file: file.write_text("junk"), lambda file: file.unlink()])
+def test_a_file_that_was_changed_or_removed_at_the_target_is_delivered_again(desk: Desk, harm: Any):
+    desk.deliver(people(range(3)))
+    file = desk.folder / f"exports/partner/school/{NIGHT}/people.csv"
+    whole = file.read_bytes()
+    harm(file)
+    assert desk.deliver(people(range(3))).outcome is Outcome.DELIVERED
+    assert file.read_bytes() == whole
+
+
+def test_rows_of_days_that_are_over_do_not_trip_the_guard(desk: Desk):
+    dated = ExportFile("people.csv", ("id", "day"), key=("id", "day"), dated_by="day")
+
+    def days(*given: str) -> Export:
+        lines = "".join(f"{number},{day}\n" for day in given for number in range(20))
+        return Export({"people.csv": b"id,day\n" + lines.encode()})
+
+    yesterday, tomorrow = "2026-11-17", "2026-11-30"
+    desk.deliver(days(yesterday, tomorrow), files=(dated,))
+    done = desk.deliver(days(tomorrow), day=1, files=(dated,))
+    assert done.outcome is Outcome.DELIVERED and done.changes["people.csv"]["removed"] == 0
+    done = desk.deliver(days(yesterday), day=2, files=(dated,))
+    assert done.outcome is Outcome.REFUSED and "would lose 20 of 20 rows" in (done.reason or "")
+
+
 def test_unchanged_writes_nothing(desk: Desk):
     desk.deliver(people(range(3)))
     file = desk.folder / f"exports/partner/school/{NIGHT}/people.csv"

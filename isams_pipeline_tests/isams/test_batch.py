@@ -152,7 +152,7 @@ def test_key_that_is_no_guid(world: World, waits: list[float]):
 
 
 def test_method_that_the_key_lacks_is_named(client: BatchClient):
-    with pytest.raises(MethodsNotAllocated, match="humanresources_getcurrentstaff") as caught:
+    with pytest.raises(MethodsNotAllocated, match="HumanResources_GetCurrentStaff") as caught:
         client.download([*PUPILS, "HumanResources_GetCurrentStaff"], whole)
     assert caught.value.methods == {"humanresources_getcurrentstaff"}
 

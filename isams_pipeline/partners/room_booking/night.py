@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
 
 import pandas as pd
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import RoomBookingSettings, secret_from
-from isams_pipeline.errors import ConfigurationError
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import ConfigurationError, NotMaterialised
+from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.partners.room_booking import PARTNER
-from isams_pipeline.partners.room_booking.export import Built, PartnerSide, Read, build, cancelled_rows
+from isams_pipeline.partners.room_booking.export import NEEDED, Built, PartnerSide, Read, build, cancelled_rows, read
+from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
 from isams_pipeline.storage.folder import Folder
-
-if TYPE_CHECKING:
-    from isams_pipeline.environment import Environment
 
 
 def settings_of(environment: Environment, school: str) -> RoomBookingSettings:
@@ -41,10 +40,31 @@ def is_today(environment: Environment, school: str, day: date) -> bool:
     return day == today_at(environment.settings.school(school).timezone, environment.clock)
 
 
+def outbox_of(environment: Environment, school: str) -> Outbox:
+    """A school's outbox."""
+    return Outbox(environment.state, school, environment.clock)
+
+
+def latest_night(environment: Environment, school: str) -> BookingNight:
+    """The newest night whose tables are stored; raises NotMaterialised where there is none."""
+    today = today_at(environment.settings.school(school).timezone, environment.clock)
+    newest = environment.tables.before(SOURCE, "lessons", school, today + timedelta(days=1))
+    if newest is None:
+        raise NotMaterialised(
+            "No night of Room Booking was run yet",
+            school=school,
+            remedy=f"Run `isams-pipeline sync {school} --partner {PARTNER}`.",
+        )
+    night = date.fromisoformat(newest.date)
+    pins = {name: environment.tables.need(SOURCE, name, school, night) for name in NEEDED}
+    tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
+    return BookingNight(environment, school, night, tables, read(tables, night))
+
+
 def post(environment: Environment, school: str) -> Posted:
     """Send what is in a school's outbox: over SMTP if the school has a server, else into `outbox/`."""
     settings = settings_of(environment, school)
-    outbox = Outbox(environment.state, school, environment.clock)
+    outbox = outbox_of(environment, school)
     if settings.smtp_url is None:
         return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
     password = secret_from(environment.variables, settings.smtp_secret, school=school) if settings.smtp_secret else None
@@ -91,6 +111,16 @@ class BookingNight:
             content_hash=content_hash,
         )
         return sync(store, wanted, self.circumstances(allow_cancellations=allow_cancellations))
+
+    def preview(self) -> Synced:
+        """What a sync would do now, taken back at once."""
+        with self.environment.state.transaction() as session:
+            trial = session.begin_nested()
+            store = BookingStore(session, self.school)
+            timetable = self.files(store, with_cancelled=False).export.hashes[TIMETABLE.name]
+            synced = self.sync(store, timetable, allow_cancellations=False)
+            trial.rollback()
+        return synced
 
     def circumstances(self, *, allow_cancellations: bool) -> Circumstances:
         """When, and within which limits."""

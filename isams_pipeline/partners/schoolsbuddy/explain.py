@@ -15,6 +15,7 @@ _SOURCES = {
     "contact": ("contacts", "person_id"),
     "staff": ("staff", "staff_id"),
 }
+_CODES = ("school_id", "user_code")
 _FILES = {
     "student": ("students.csv", "student_id"),
     "contact": ("contacts.csv", "contact_id"),
@@ -36,7 +37,7 @@ class Answer:
 def explain(
     who: str, tables: Mapping[str, pd.DataFrame], export: Export, exclusions: list[dict[str, str]]
 ) -> list[Answer]:
-    """Everybody whom an id or an e-mail address means. Empty if iSAMS knows nobody of that id or address."""
+    """Everybody whom an id, a code or an e-mail address means. Empty if iSAMS knows nobody of that."""
     return [_answer(entity, identifier, export, exclusions) for entity, identifier in _found(who.strip(), tables)]
 
 
@@ -47,7 +48,8 @@ def _found(who: str, tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, 
             fields = frame["email"].fillna("").str.casefold().str.split(r"[\s,;]+", regex=True)
             matches = frame[[who.casefold() in field for field in fields]]
         else:
-            matches = frame[frame[key].astype("str") == who]
+            codes = [key, *(name for name in _CODES if name in frame)]
+            matches = frame[(frame[codes].astype("str") == who).any(axis=1)]
         for identifier in matches[key].drop_duplicates():
             yield entity, str(identifier)
 

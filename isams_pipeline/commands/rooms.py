@@ -1,0 +1,304 @@
+"""`rooms`: the partner's side of Room Booking, and what a sync would do with it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.prompt import Prompt
+from rich.table import Table
+
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
+from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
+from isams_pipeline.partners.room_booking import PARTNER, imports
+from isams_pipeline.partners.room_booking.export import PartnerSide
+from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
+from isams_pipeline.partners.room_booking.matching import CONFIRMED, timings
+from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post, settings_of
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.rules.clock_times import in_words
+
+OneSchool = Annotated[
+    str | None,
+    typer.Option("--school", help="The school. [default: the one that uses Room Booking]", show_default=False),
+]
+
+
+def import_(
+    kind: Annotated[str, typer.Argument(help="resources, timeslots or bookings.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header.", show_default=False)],
+    school: OneSchool = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Bring the partner's side in: resources, then timeslots, then bookings. Ids already known are brought up to date.
+
+    resources: resource_id, name [, code, category]. timeslots: timeslot_id, name, start, end. bookings: booking_id,
+    resource_id, date, email, start and end or timeslot_id [, title].
+    """
+    environment = _environment(config, data_dir)
+    name = _school(environment, school)
+    if kind not in imports.KINDS:
+        raise typer.BadParameter(f"there is no {kind!r}; known are {', '.join(imports.KINDS)}")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise WrongUse(
+            f"The file cannot be read: {type(error).__name__}", file=file, remedy="Check its path."
+        ) from None
+    try:
+        with environment.state.transaction() as session:
+            store = BookingStore(session, name)
+            store.lock()
+            count = _take(store, kind, data)
+    except ImportRefused as error:
+        raise error.at(file=file) from None
+    console.print(f"{count} {kind} of {name} are in the store.")
+    return 0
+
+
+def _take(store: BookingStore, kind: str, data: bytes) -> int:
+    if kind == "resources":
+        return store.put_resources(imports.resources(data))
+    if kind == "timeslots":
+        return store.put_slots(imports.timeslots(data))
+    slots = {slot.id: slot for slot in store.slots()}
+    return store.put_bookings(imports.bookings(data, {r.id for r in store.resources()}, slots))
+
+
+def match(
+    school: School,
+    accept: Annotated[
+        list[str] | None, typer.Option("--accept", help="ROOM=RESOURCE, by their ids; may be given several times.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print matches and suggestions, ask nothing.")] = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Say which room is which resource, and confirm the periods' timings.
+
+    Asks about each room that matches no resource by name or code; --accept answers beforehand. Reads the rooms of the
+    last night that was run.
+    """
+    environment = _environment(config, data_dir)
+    night = _latest(environment, school)
+    with environment.state.transaction() as session:
+        side = night.side(BookingStore(session, school))
+    if as_json:
+        console.out(json.dumps(_side_as_json(side), indent=2, ensure_ascii=False), highlight=False)
+        return 0
+    answers = dict(_pair(text) for text in accept or [])
+    if accept is None:
+        _print_side(side)
+        answers = _asked(side)
+    with environment.state.transaction() as session:
+        store = BookingStore(session, school)
+        row = store.lock()
+        known_rooms, known = {room.id for room in side.rooms}, {r.id for r in store.resources() if not r.made}
+        for room_id, resource_id in answers.items():
+            if room_id not in known_rooms or resource_id not in known:
+                what = f"room {room_id}" if room_id not in known_rooms else f"resource {resource_id}"
+                raise WrongUse(f"There is no {what}", school=school, remedy="Look with --json.")
+            other = next((r for r, (of, _) in side.matches.matched.items() if of == resource_id and r != room_id), None)
+            if other is not None:
+                raise WrongUse(
+                    f"Resource {resource_id} is room {other} already", school=school, remedy="Match that one first."
+                )
+            store.match(room_id, resource_id, CONFIRMED, environment.clock())
+        row.timings = timings(night.tables["timetable_periods"])
+        row.timetable = None  # what stands in the way of whom has to be looked at anew
+        side = night.side(store)
+        store.remember(side.rooms, side.matches, side.slots, environment.clock())
+    console.print(
+        f"{len(answers)} confirmed; {len(side.matches.suggestions)} rooms without a resource of the partner's."
+    )
+    return 0
+
+
+def categorise(
+    room: Annotated[int, typer.Argument(help="The room's id.", show_default=False)],
+    category: Annotated[str, typer.Argument(help="The category that it should be in.", show_default=False)],
+    school: OneSchool = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Move a room into a category: out of Unassigned, which hides it, it can be booked."""
+    environment = _environment(config, data_dir)
+    name = _school(environment, school)
+    with environment.state.transaction() as session:
+        store = BookingStore(session, name)
+        store.lock()
+        resource_id, _ = store.remembered().get(room, (None, ""))
+        if resource_id is None or not store.categorise(resource_id, category):
+            raise WrongUse(
+                f"Room {room} has no resource yet", school=name, remedy="Run a sync first; it makes one for each room."
+            )
+    console.print(f"Room {room} (resource {resource_id}) is in {category}.")
+    return 0
+
+
+def preview(school: School, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+    """Show what a sync of the last night's timetable would do now. Changes nothing."""
+    environment = _environment(config, data_dir)
+    night = _latest(environment, school)
+    synced = night.preview()
+    console.print(
+        f"{school}, timetable of {night.date}: {synced.inserted} entries to insert, {synced.updated} to update, "
+        f"{synced.deleted} to delete; {len(synced.clashes)} bookings clash."
+    )
+    if synced.clashes:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("booking", "resource", "date", "time", "because of"):
+            table.add_column(column)
+        for clash in synced.clashes:
+            times = f"{in_words(clash.start)}-{in_words(clash.end)}"
+            table.add_row(clash.booking_id, clash.resource_id, str(clash.date), times, f"{clash.kind} {clash.code}")
+        console.print(table)
+    if synced.held_back:
+        console.print(f"[yellow]Would be held back[/]: {synced.held_back}", soft_wrap=True)
+    return 0
+
+
+def mail(
+    school: School,
+    send_again: Annotated[
+        list[int] | None,
+        typer.Option("--send-again", help="A message in doubt, by its number; may be given several times."),
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Send what is in the outbox, and list what is in doubt: it may have arrived, so it goes again only on command."""
+    environment = _environment(config, data_dir)
+    settings_of(environment, school)
+    outbox = outbox_of(environment, school)
+    with environment.locks.hold(f"school {school}", wait=environment.lock_wait):
+        for number in send_again or []:
+            outbox.send_again(number)
+        problem: PipelineError | None = None
+        try:
+            post(environment, school)
+        except PipelineError as error:
+            problem = error
+    counts = outbox.counts()
+    console.print(
+        ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(counts.items())) or "Empty."
+    )
+    for note in outbox.waiting():
+        error = f", {note.error}" if note.error else ""
+        console.print(
+            f"  message {note.id}, booking {note.booking_id}: {note.state.replace('_', ' ')}{error}", markup=False
+        )
+    if problem is not None:
+        raise problem
+    return 1 if counts.keys() & {IN_DOUBT, FAILED} else 0
+
+
+# --- shared -------------------------------------------------------------------------------------------------
+
+
+def _environment(config: Path | None, data_dir: Path) -> Environment:
+    environment = environment_from(config, data_dir)
+    keep_apart(data_dir, environment.settings)
+    return environment
+
+
+def _school(environment: Environment, given: str | None) -> str:
+    if given is not None:
+        settings_of(environment, given)
+        return given
+    names = [name for name, school in environment.settings.schools.items() if school.partners.room_booking]
+    if len(names) != 1:
+        raise WrongUse(
+            f"{len(names) or 'No'} schools use {PARTNER}",
+            remedy=f"Say which: --school {' | '.join(names) or 'SCHOOL'}.",
+        )
+    return names[0]
+
+
+def _latest(environment: Environment, school: str) -> BookingNight:
+    settings_of(environment, school)
+    return latest_night(environment, school)
+
+
+def _pair(text: str) -> tuple[int, str]:
+    room, _, resource = text.partition("=")
+    if not room.isdigit() or not resource:
+        raise typer.BadParameter("write --accept ROOM=RESOURCE, such as 31=R12")
+    return int(room), resource
+
+
+def _side_as_json(side: PartnerSide) -> dict[str, Any]:
+    return {
+        "matched": [
+            {"room_id": room_id, "resource_id": resource, "how": how}
+            for room_id, (resource, how) in sorted(side.matches.matched.items())
+        ],
+        "unmatched": [
+            {
+                "room_id": room.id,
+                "name": room.name,
+                "code": room.code,
+                "suggestions": [vars(suggestion) for suggestion in side.matches.suggestions[room.id]],
+            }
+            for room in side.rooms
+            if room.id in side.matches.suggestions
+        ],
+        "timeslots": [
+            {"timeslot_id": slot.id, "name": slot.name, "periods": side.slots.periods[slot.id]}
+            for slot in side.slots.slots
+        ],
+        "unmatched_periods": [
+            {
+                "start": in_words(start),
+                "end": in_words(end),
+                "periods": periods,
+                "nearest": [slot.id for slot in nearest],
+            }
+            for (start, end), (periods, nearest) in side.slots.unmatched.items()
+        ],
+    }
+
+
+def _print_side(side: PartnerSide) -> None:
+    how = Counter(how for _, how in side.matches.matched.values())
+    said = ", ".join(f"{count} by {name}" if name != CONFIRMED else f"{count} confirmed" for name, count in how.items())
+    console.print(f"{len(side.matches.matched)} of {len(side.rooms)} rooms match{f' ({said})' if said else ''}.")
+    for (start, end), (periods, nearest) in side.slots.unmatched.items():
+        near = (
+            f"; nearest is {nearest[0].name}, {in_words(nearest[0].start)} to {in_words(nearest[0].end)}"
+            if nearest
+            else ""
+        )
+        console.print(
+            f"  no timeslot from {in_words(start)} to {in_words(end)} ({len(periods)} periods){near}", markup=False
+        )
+
+
+def _asked(side: PartnerSide) -> dict[int, str]:
+    """Ask about each room that has suggestions; an empty answer leaves it as it is."""
+    answers: dict[int, str] = {}
+    taken: set[str] = set()
+    for room in side.rooms:
+        likely = [s for s in side.matches.suggestions.get(room.id, []) if s.resource_id not in taken]
+        if not likely:
+            continue
+        table = Table(title=f"Room {room.id}: {room.name}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("", "resource", "name", "score"):
+            table.add_column(column)
+        for at, suggestion in enumerate(likely, start=1):
+            table.add_row(str(at), suggestion.resource_id, suggestion.name, str(suggestion.score))
+        console.print(table)
+        choices = [str(at) for at in range(1, len(likely) + 1)]
+        chosen = Prompt.ask("Which is it? (Enter: none of them)", choices=[*choices, ""], default="", console=console)
+        if chosen:
+            answers[room.id] = likely[int(chosen) - 1].resource_id
+            taken.add(answers[room.id])
+    return answers
