@@ -22,6 +22,7 @@ from isams_pipeline.storage.state import Delivery
 class NightRun:
     """How a night's run ended."""
 
+    partner: str
     night: Night
     outcome: Outcome
     reason: str | None
@@ -37,6 +38,7 @@ class Nightly:
 
     def __init__(self, environment: Environment, instance: dg.DagsterInstance, partner: str) -> None:
         self._environment = environment
+        self._partner = partner
         self._instance = instance
         self._job = build_definitions(environment).resolve_job_def(f"{partner}_nightly")
 
@@ -65,7 +67,7 @@ class Nightly:
         notes = together(self._said(result.run_id))
         if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
             notes += [f"not part of the export, but failed: {failure}" for failure in failures]
-        return NightRun(night, outcome, reason, receipt, tuple(notes), seconds, result.run_id)
+        return NightRun(self._partner, night, outcome, reason, receipt, tuple(notes), seconds, result.run_id)
 
     def _receipt(self, run_id: str) -> Delivery | None:
         try:

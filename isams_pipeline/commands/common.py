@@ -57,7 +57,7 @@ def a_date(text: str) -> date:
 def outcome_table() -> Table:
     """The table of nights and what they brought; fits a terminal of 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("school\nnight", "outcome\nseconds", "file"):
+    for name in ("school\nnight\npartner", "outcome\nseconds", "file"):
         table.add_column(name, no_wrap=True, vertical="bottom")
     for name in ("added", "changed", "removed", "excluded"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
@@ -65,12 +65,12 @@ def outcome_table() -> Table:
 
 
 def add_night(table: Table, run: NightRun) -> None:
-    """A night's rows, one a file; school and night, outcome and seconds stand in the first two."""
+    """A night's rows, one a file; school, night and partner, outcome and seconds stand in the first two columns."""
     changes = run.receipt.changes if run.receipt else {}
-    left = [run.night.school, run.night.date.isoformat()]
+    left = [run.night.school, run.night.date.isoformat(), f"[dim]{run.partner}[/]"]
     middle = [f"[{COLOURS[run.outcome]}]{run.outcome.value}[/]", f"[dim]{run.seconds:.1f} s[/]"]
     files = [
-        (name, *(_number(change[what]) for what in ("added", "changed", "removed", "excluded")))
+        (name.removesuffix(".csv"), *(_number(change[what]) for what in ("added", "changed", "removed", "excluded")))
         for name, change in changes.items()
     ] or [("-", "", "", "", "")]
     for at, cells in enumerate(zip_longest(left, middle, files)):
@@ -92,7 +92,7 @@ def print_end(run: NightRun) -> None:
     """The outcome by its name, where it went, and what else is to be said."""
     for note in run.notes:
         console.print(f"  {note}", soft_wrap=True, markup=False)
-    night = f"{run.night.school} {run.night.date}"
+    night = f"{run.night.school} {run.night.date} {run.partner}"
     console.print(f"[{COLOURS[run.outcome]} bold]{run.outcome.value}[/] {night}", soft_wrap=True)
     if run.outcome in (Outcome.DELIVERED, Outcome.UNCHANGED) and run.receipt:
         console.print(f"  {run.receipt.target}", soft_wrap=True, markup=False)

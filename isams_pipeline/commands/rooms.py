@@ -19,6 +19,7 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
 from isams_pipeline.partners.room_booking import PARTNER, imports
 from isams_pipeline.partners.room_booking.export import PartnerSide
+from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.matching import CONFIRMED, timings
 from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post, settings_of
@@ -57,20 +58,11 @@ def import_(
         with environment.state.transaction() as session:
             store = BookingStore(session, name)
             store.lock()
-            count = _take(store, kind, data)
+            count = take(store, kind, data)
     except ImportRefused as error:
         raise error.at(file=file) from None
     console.print(f"{count} {kind} of {name} are in the store.")
     return 0
-
-
-def _take(store: BookingStore, kind: str, data: bytes) -> int:
-    if kind == "resources":
-        return store.put_resources(imports.resources(data))
-    if kind == "timeslots":
-        return store.put_slots(imports.timeslots(data))
-    slots = {slot.id: slot for slot in store.slots()}
-    return store.put_bookings(imports.bookings(data, {r.id for r in store.resources()}, slots))
 
 
 def match(
@@ -151,7 +143,8 @@ def preview(school: School, config: Config = None, data_dir: DataDir = DATA_DIR)
     synced = night.preview()
     console.print(
         f"{school}, timetable of {night.date}: {synced.inserted} entries to insert, {synced.updated} to update, "
-        f"{synced.deleted} to delete; {len(synced.clashes)} bookings clash."
+        f"{synced.deleted} to delete; {len(synced.clashes)} bookings clash.",
+        soft_wrap=True,
     )
     if synced.clashes:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

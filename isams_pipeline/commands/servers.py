@@ -46,17 +46,24 @@ from isams_pipeline.errors import WrongUse
 from isams_pipeline.headless import Nightly, NightRun
 from isams_pipeline.instance import open_instance, prepare_home
 from isams_pipeline.partitions import Night
+from isams_pipeline.partners.room_booking.imports import take
+from isams_pipeline.partners.room_booking.night import outbox_of
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools, make_sandbox, secrets_of, write_config
+from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
 
 DEMO_NIGHTS = 3
+HOURS = {"schoolsbuddy": 2, "room_booking": 3}
+"""When the demo runs each partner, as their schedules do."""
 
 
 def demo(
     data_dir: DataDir = DATA_DIR,
     scale: Annotated[float, typer.Option(min=0.5, max=50, help="Make the schools larger.")] = 1,
 ) -> int:
-    """Run three nights of two made-up schools against a sandbox iSAMS, and deliver them to SchoolsBuddy.
+    """Run three nights of two made-up schools against a sandbox iSAMS, for SchoolsBuddy and Room Booking.
 
     Starts anew each time. Everything lands in the data folder; `isams-pipeline ui` shows its history.
     """
@@ -89,17 +96,23 @@ def _demo(data_dir: Path, scale: float) -> int:
         runs: list[NightRun] = []
         console.print(f"A sandbox iSAMS for {' and '.join(schools)}; the nights of {nights[0]} to {nights[-1]}.")
         with open_instance(data_dir) as instance, Progress(*columns, console=console) as progress:
-            nightly = Nightly(environment, instance, "schoolsbuddy")
-            task = progress.add_task("", total=len(nights) * len(schools))
+            partners = {name: Nightly(environment, instance, name) for name in HOURS}
+            task = progress.add_task("", total=len(nights) * len(schools) * len(partners))
+            for name, school in schools.items():
+                _bring_in_bookings(environment, name, SchoolDay(school.plan, nights[0]))
             for day in nights:
                 for name, school in schools.items():
-                    progress.update(task, description=f"{name} {day}")
-                    moment = datetime.combine(day, wall_time(2), ZoneInfo(school.timezone)).astimezone(UTC)
-                    run = nightly.run(Night(name, day))
-                    runs.append(run)
-                    add_night(table, run)
-                    progress.console.print(f"{name} {day}: {run.outcome.value} in {run.seconds:.1f} s")
-                    progress.advance(task)
+                    for partner, nightly in partners.items():
+                        progress.update(task, description=f"{name} {day} {partner}")
+                        hour = wall_time(HOURS[partner])
+                        moment = datetime.combine(day, hour, ZoneInfo(school.timezone)).astimezone(UTC)
+                        # A school's first cancellations wait for a person; here it is taken that one has looked.
+                        run = nightly.run(Night(name, day), allow_cancellations=day == nights[0])
+                        runs.append(run)
+                        add_night(table, run)
+                        progress.console.print(f"{name} {day} {partner}: {run.outcome.value} in {run.seconds:.1f} s")
+                        progress.advance(task)
+        mail = {name: outbox_of(environment, name).counts() for name in schools}
     console.print(table)
     bad = [run for run in runs if run.outcome is not Outcome.DELIVERED]
     for run in bad:
@@ -109,9 +122,21 @@ def _demo(data_dir: Path, scale: float) -> int:
     console.print(
         f"Exports: {_short(data_dir / 'exports')}    What is not in them, and why: {_short(data_dir / 'reports')}"
     )
+    sent = ", ".join(f"{sum(counts.values())} of {name}" for name, counts in mail.items())
+    console.print(f"Bookings that clashed with lessons were cancelled, and their owners written to: {sent}.")
+    console.print(
+        f"Their messages: {_short(data_dir / 'outbox')}    Rooms in use, as pictures: {_short(data_dir / 'reports')}"
+    )
     command = "make ui" if data_dir == DATA_DIR else f"isams-pipeline ui --data-dir {data_dir}"
     console.print(f"Now open the same history in the Dagster UI:  [bold]{command}[/]", soft_wrap=True)
     return 0
+
+
+def _bring_in_bookings(environment: Environment, school: str, day: SchoolDay) -> None:
+    """The partner's side of a made-up school, as `rooms import` would bring it in."""
+    for kind, text in partner_files(day).items():
+        with environment.state.transaction() as session:
+            take(BookingStore(session, school), kind, text.encode())
 
 
 def _exports(data_dir: Path) -> str:

@@ -38,8 +38,8 @@ class Timetable:
 
 def week_numbers(dates: pd.Series[Any]) -> pd.Series[int]:
     """The week of the year of each date, as iSAMS counts."""
-    sunday_first = (dates.dt.dayofweek + 1) % 7
-    return (dates.dt.dayofyear - sunday_first + 12) // 7
+    sunday_first = (dates.dt.day_of_week + 1) % 7
+    return (dates.dt.day_of_year - sunday_first + 12) // 7
 
 
 def dated_timetable(tables: Mapping[str, pd.DataFrame], *, first: date, last: date) -> Timetable:
@@ -124,9 +124,10 @@ def _slots(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
         ("it ends before it starts", (slots["end"] <= slots["start"]).fillna(False)),  # noqa: FBT003
         ("its day is no day of the week", ~slots["weekday"].between(1, 7).fillna(False)),  # noqa: FBT003
     ):
-        for identifier in slots.loc[wrong, "period_id"]:
+        here = wrong[slots.index].astype(bool)
+        for identifier in slots.loc[here, "period_id"]:
             out.add("period", identifier, "period", reason)
-        slots = slots[~wrong.to_numpy(dtype=bool)]
+        slots = slots[~here]
     return slots
 
 
@@ -143,7 +144,7 @@ def _calendar(
     keyed = days.assign(
         year=days["date"].dt.year.astype("Int64"),
         week=week_numbers(days["date"]).astype("Int64"),
-        weekday=((days["date"].dt.dayofweek + 1) % 7 + 1).astype("Int64"),
+        weekday=((days["date"].dt.day_of_week + 1) % 7 + 1).astype("Int64"),
     )
     with_week = keyed.merge(allocations, on=["year", "week"])
     taught = set(slots["weekday"])
@@ -313,7 +314,7 @@ def _years(row: Any, first: date, last: date) -> tuple[Any, Any]:
     elif not pd.isna(row.start_year):
         since = max(since, pd.Timestamp(int(row.start_year), 8, 1))
     if not pd.isna(row.end_year):
-        until = min(until, pd.Timestamp(int(row.end_year), 8, 31) if row.end_year != row.start_year else until)
+        until = min(until, pd.Timestamp(int(row.end_year), 7, 31) if row.end_year != row.start_year else until)
     return since, until
 
 

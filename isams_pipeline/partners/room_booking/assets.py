@@ -1,5 +1,6 @@
 """Room Booking's assets: the timetable on dates, the booking store, the export, its delivery, and the mail."""
 
+import base64
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.isams.assets import OWNER, asset_key
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
 from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
 from isams_pipeline.partners.room_booking.night import BookingNight, is_today, post, settings_of
@@ -34,9 +36,10 @@ from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.folder import Folder
 
-TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL = (
-    [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail")
+TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
+    [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")
 )
+_SHOWN_BYTES = 300_000
 _EXCLUSIONS_FILE = File("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
 
 
@@ -47,6 +50,8 @@ def room_booking_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         _export(environment),
         delivery_asset(environment, PARTNER, description, deliver, _held_back),
         _mail(environment),
+        _calendars(environment),
+        _occupancy(environment),
     ]
 
 
@@ -242,6 +247,81 @@ def _held_back(environment: Environment, night: Night, run_id: str) -> str | Non
         manifest={},
     )
     return reason
+
+
+# --- calendars and pictures ---------------------------------------------------------------------------------
+
+
+def _night(environment: Environment, night: Night) -> BookingNight:
+    """The night again, from its stored tables."""
+    pins = pinned(environment, night, NEEDED)
+    tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
+    return BookingNight(environment, night.school, night.date, tables, read(tables, night.date))
+
+
+def _calendars(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=CALENDARS,
+        description="An iCalendar file for each room and each teacher, to subscribe to. Only those whose lessons have "
+        "changed are rewritten, by today's partition only.",
+        partitions_def=nights_of(environment.settings),
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"icalendar"},
+        deps=[dg.AssetKey(EXPORT)],
+        required_resource_keys={NIGHT},
+    )
+    def calendars(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            if not is_today(environment, night.school, night.date):
+                yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
+                return
+            booked = _night(environment, night)
+            target = Folder(environment.settings.resolve(settings_of(environment, night.school).deliver_to))
+            folder = target.child(f"{PARTNER}/{night.school}/calendars")
+            done = publish(folder, booked.calendars())
+            yield dg.MaterializeResult(
+                metadata={
+                    "target": folder.location(""),
+                    "written": done.written,
+                    "unchanged": done.kept,
+                    "removed": done.removed,
+                }
+            )
+
+    return calendars
+
+
+def _occupancy(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=OCCUPANCY,
+        description="Pictures: the term's occupancy of all rooms, and the week of the room that is used most.",
+        partitions_def=nights_of(environment.settings),
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"matplotlib"},
+        deps=[dg.AssetKey(TIMETABLE_KEY)],
+        required_resource_keys={NIGHT},
+    )
+    def occupancy(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            metadata: dict[str, Any] = {}
+            for name, picture in _night(environment, night).pictures().items():
+                path = f"{PARTNER}/{night.school}/{night.date}/{name}.png"
+                environment.reports.write(path, picture)
+                metadata[f"{name} file"] = environment.reports.location(path)
+                if len(picture) <= _SHOWN_BYTES:  # the event log keeps it for ever
+                    data = base64.b64encode(picture).decode()
+                    metadata[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")
+            yield dg.MaterializeResult(metadata=metadata or {"pictures": "none: there is nothing in the timetable"})
+
+    return occupancy
 
 
 # --- mail -----------------------------------------------------------------------------------------------

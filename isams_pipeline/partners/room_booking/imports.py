@@ -1,4 +1,4 @@
-"""The partner's side as CSV files: resources, timeslots, bookings. Pure; all of a file or nothing of it.
+"""The partner's side as CSV files: resources, timeslots, bookings. All of a file is taken, or nothing of it.
 
 resources   resource_id, name; code and category may be left out (category: Rooms)
 timeslots   timeslot_id, name, start, end (HH:MM)
@@ -16,12 +16,24 @@ from typing import Any
 from isams_pipeline.errors import ImportRefused
 from isams_pipeline.partners.room_booking import UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import Slot
+from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import minutes
 from isams_pipeline.rules.email import is_valid
 
 KINDS = ("resources", "timeslots", "bookings")
 Row = dict[str, Any]
 _CATEGORY = "Rooms"
+
+
+def take(store: BookingStore, kind: str, data: bytes) -> int:
+    """Put a file of a kind into the store; gives how many rows it had. Raises ImportRefused."""
+    store.lock()
+    if kind == "resources":
+        return store.put_resources(resources(data))
+    if kind == "timeslots":
+        return store.put_slots(timeslots(data))
+    slots = {slot.id: slot for slot in store.slots()}
+    return store.put_bookings(bookings(data, {resource.id for resource in store.resources()}, slots))
 
 
 def resources(data: bytes) -> list[Row]:

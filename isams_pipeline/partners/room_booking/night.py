@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -14,10 +14,12 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, NotMaterialised
 from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
 from isams_pipeline.partners.room_booking.export import NEEDED, Built, PartnerSide, Read, build, cancelled_rows, read
 from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
+from isams_pipeline.partners.room_booking.pictures import busiest_room, occupancy, teaching_week, term_of, week_of_room
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
 from isams_pipeline.storage.folder import Folder
@@ -111,6 +113,29 @@ class BookingNight:
             content_hash=content_hash,
         )
         return sync(store, wanted, self.circumstances(allow_cancellations=allow_cancellations))
+
+    @property
+    def room_names(self) -> dict[int, str]:
+        """Room → its name."""
+        return {room.id: room.name for room in rooms_of(self.tables["rooms"])}
+
+    def calendars(self) -> Iterator[CalendarFile]:
+        """The calendars of all rooms and teachers."""
+        timezone = self.environment.settings.school(self.school).timezone
+        return calendar_files(self.read.timetable.dated, self.room_names, timezone, self.school)
+
+    def pictures(self) -> dict[str, bytes]:
+        """Pictures by name: `occupancy` of the term, and the `week` of the busiest room; none of an empty timetable."""
+        dated, names = self.read.timetable.dated, self.room_names
+        term = term_of(self.tables["terms"], self.date)
+        room = busiest_room(dated)
+        if term is None or room is None:
+            return {}
+        found = {"occupancy": occupancy(dated, names, *term)}
+        monday = teaching_week(dated, self.date)
+        if monday is not None:
+            found["week"] = week_of_room(dated, room, names.get(room, f"Room {room}"), monday)
+        return found
 
     def preview(self) -> Synced:
         """What a sync would do now, taken back at once."""
