@@ -17,8 +17,11 @@ from isams_pipeline.headless import Nightly, NightRun
 from isams_pipeline.instance import open_instance
 from isams_pipeline.isams.batch import Patience
 from isams_pipeline.partitions import Night
+from isams_pipeline.partners.room_booking.imports import take
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.demo import DemoSchool, make_sandbox, secrets_of, write_config
-from isams_pipeline.sandbox.school import SchoolPlan
+from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 from isams_pipeline.sandbox.server import Sandbox
 
 FIRST = date(2026, 2, 10)
@@ -91,10 +94,22 @@ class World:
         """Let it be 02:00 on a night, counted from the first."""
         self.moment[0] = datetime(FIRST.year, FIRST.month, FIRST.day, hour, tzinfo=UTC) + timedelta(days=day)
 
-    def run(self, day: int = 0, school: str = SCHOOL, **options: Any) -> NightRun:
+    def run(self, day: int = 0, school: str = SCHOOL, partner: str = "schoolsbuddy", **options: Any) -> NightRun:
         """Run a night as it is now."""
         night = Night(school, FIRST + timedelta(days=day))
-        return Nightly(self.environment, self.instance, "schoolsbuddy").run(night, **options)
+        return Nightly(self.environment, self.instance, partner).run(night, **options)
+
+    def rooms(self, day: int = 0, **options: Any) -> NightRun:
+        """Run Room Booking's night at its own time, an hour after SchoolsBuddy's."""
+        self.at_night(day, hour=3)
+        return self.run(day, partner="room_booking", **options)
+
+    def bring_in_bookings(self, day: int = 0) -> None:
+        """The partner's side as the sandbox has it on a day, imported."""
+        school = SchoolDay(self.schools[SCHOOL].plan, FIRST + timedelta(days=day))
+        for kind, text in partner_files(school).items():
+            with self.environment.state.transaction() as session:
+                take(BookingStore(session, SCHOOL), kind, text.encode())
 
     def night(self, day: int = 0, **options: Any) -> NightRun:
         """Run a night at its own time."""

@@ -49,6 +49,7 @@ FAULTS = {
     "empty": "200 without a byte",
     "not_xml": "a log-in page",
     "wrong_root": "XML with another root",
+    "empty_timetable": "a timetable in which nothing stands",
     "wrong_type": "a pupil's Id that is no number",
     "duplicate": "the first row twice",
 }
@@ -289,6 +290,8 @@ def _distorted(content: str, kind: str | None) -> str:
         case "half":
             first, _, rest = content.partition("</CurrentPupils>")
             return first + "</CurrentPupils>" + rest.rpartition("</CurrentPupils>")[2]
+        case "empty_timetable":
+            return re.sub(r"<Schedule .*?</Schedule>", "", content, flags=re.DOTALL)
         case "wrong_type":
             return re.sub(r'(<CurrentPupils><Pupil Id=")\d+', r"\1many", content, count=1)
         case "duplicate":

@@ -61,14 +61,12 @@ class Lesson:
 def rooms(school: SchoolDay) -> list[Room]:
     """A hall, laboratories and classrooms."""
     count = school.plan.rooms or max(8, school.plan.pupils // 8)
-    found = [Room(31, 4, f"Hall{school.plan.mark}", "H", "HALL")]
+    found = [Room(31, 4, "Hall", "H", "HALL")]
     for at in range(1, count):
         is_lab = at % 4 == 1
         number = at // 4 + 1 if is_lab else at
         name = f"Lab {number}" if is_lab else f"Room {number}"
-        found.append(
-            Room(31 + at, 4 if is_lab else 5, f"{name}{school.plan.mark}", f"{name[0]}{number}", f"C{31 + at}")
-        )
+        found.append(Room(31 + at, 4 if is_lab else 5, name, f"{name[0]}{number}", f"C{31 + at}"))
     return found
 
 

@@ -1,0 +1,99 @@
+"""Calendars that a client can read: the recurrences give back just the dates of the timetable."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+from dateutil.rrule import rrulestr
+from hypothesis import given
+from hypothesis import strategies as st
+from icalendar import Calendar
+
+from isams_pipeline.partners.room_booking.calendars import calendar_files, publish, runs
+from isams_pipeline.storage.folder import Folder
+
+LONDON = ZoneInfo("Europe/London")
+MONDAY = date(2025, 9, 1)
+
+
+def dated(*rows: tuple[date, int, int | None, str, str]) -> pd.DataFrame:
+    days, starts, rooms, codes, staff = zip(*rows, strict=True)
+    return pd.DataFrame(
+        {
+            "date": pd.to_datetime(list(days)).astype("datetime64[ms]"),
+            "start": pd.array(starts, dtype="Int64"),
+            "end": pd.array([start + 55 for start in starts], dtype="Int64"),
+            "room_id": pd.array(rooms, dtype="Int64"),
+            "code": pd.array(codes, dtype="str"),
+            "subject": pd.array(["Maths"] * len(rows), dtype="str"),
+            "staff_ids": pd.array(staff, dtype="str"),
+            "kind": pd.array(["lesson"] * len(rows), dtype="str"),
+        }
+    )
+
+
+def occasions(data: bytes) -> list[datetime]:
+    """What a client would show."""
+    found: list[datetime] = []
+    for event in Calendar.from_ical(data).walk("VEVENT"):
+        start = event["dtstart"].dt
+        if "rrule" not in event:
+            found.append(start)
+            continue
+        rule = rrulestr(event["rrule"].to_ical().decode(), dtstart=start)
+        exdates = event.get("exdate", [])
+        out = {d.dt for e in (exdates if isinstance(exdates, list) else [exdates]) for d in e.dts}
+        found += [at for at in rule if at not in out]
+    return sorted(found)
+
+
+@given(st.lists(st.integers(0, 45), min_size=1, max_size=30, unique=True))
+def test_recurrences_give_back_the_dates(weeks: list[int]):
+    days = [MONDAY + timedelta(weeks=week) for week in sorted(weeks)]
+    covered: list[date] = []
+    for run, step in runs(days):
+        assert all((day - run[0]).days // 7 % step == 0 for day in run)
+        covered += run
+    assert covered == days
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.sampled_from([540, 600])), min_size=1, max_size=25, unique=True))
+def test_a_client_sees_just_the_lessons_at_their_wall_time(lessons: list[tuple[int, int]]):
+    rows = sorted((MONDAY + timedelta(days=day), start, 31, "8Ma1", "11 12") for day, start in lessons)
+    files = {file.name: file for file in calendar_files(dated(*rows), {31: "Hall"}, LONDON, "riverside")}
+    assert set(files) == {"rooms/31.ics", "staff/11.ics", "staff/12.ics"}
+    expected = [
+        datetime(day.year, day.month, day.day, start // 60, start % 60, tzinfo=LONDON) for day, start, *_ in rows
+    ]
+    for file in files.values():
+        data = file.make()
+        assert [at.astimezone(UTC) for at in occasions(data)] == [at.astimezone(UTC) for at in expected]
+        assert data == file.make(), "the same to the byte"
+
+
+def test_a_calendar_is_valid_and_names_no_person():
+    (room, *_) = calendar_files(dated((MONDAY, 540, 31, "8Ma1", "11")), {31: "Hall"}, LONDON, "riverside")
+    calendar = Calendar.from_ical(room.make())
+    (event,) = calendar.walk("VEVENT")
+    assert (
+        str(calendar["x-wr-calname"]) == "Hall" and str(event["summary"]) == "8Ma1" and str(event["location"]) == "Hall"
+    )
+    assert not calendar.errors and not event.errors and calendar.walk("VTIMEZONE")
+    assert {"UID", "DTSTAMP", "DTSTART", "DTEND"} <= set(event)
+
+
+def test_only_what_changed_is_rewritten_and_what_is_gone_is_removed(tmp_path: Path):
+    folder = Folder(tmp_path)
+    names = {31: "Hall", 32: "Lab"}
+    first = [(MONDAY, 540, 31, "8Ma1", "11"), (MONDAY, 540, 32, "8Ma2", "12")]
+    done = publish(folder, calendar_files(dated(*first), names, LONDON, "s"))
+    assert (done.written, done.kept, done.removed) == (4, 0, 0)
+    before = (tmp_path / "rooms/31.ics").stat().st_mtime_ns
+    second = [first[0], (MONDAY, 600, 32, "8Ma2", "11")]
+    done = publish(folder, calendar_files(dated(*second), names, LONDON, "s"))
+    assert (done.written, done.kept, done.removed) == (2, 1, 1), "room 32 and teacher 11 changed; teacher 12 is gone"
+    assert (tmp_path / "rooms/31.ics").stat().st_mtime_ns == before and not (tmp_path / "staff/12.ics").exists()
+    assert publish(folder, calendar_files(dated(*second), names, LONDON, "s")).written == 0

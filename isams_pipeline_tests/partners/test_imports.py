@@ -1,0 +1,61 @@
+"""The partner's files: all of one is taken or nothing, and what is wrong is named by row and field, never by value."""
+
+from __future__ import annotations
+
+import pytest
+
+from isams_pipeline.errors import ImportRefused
+from isams_pipeline.partners.room_booking.imports import bookings, resources, timeslots
+from isams_pipeline.partners.room_booking.matching import Slot
+
+SLOTS = {"S1": Slot("S1", "Period 1", 540, 595)}
+
+
+def test_files_as_the_store_takes_them():
+    assert resources(b"\xef\xbb\xbfname,resource_id\nHall,R1\n\n") == [
+        {"id": "R1", "name": "Hall", "code": None, "category": "Rooms"}
+    ]
+    assert timeslots(b"timeslot_id,name,start,end\nS1,Period 1,9:00,09:55\n") == [
+        {"id": "S1", "name": "Period 1", "start": 540, "end": 595}
+    ]
+    header = b"booking_id,resource_id,date,timeslot_id,start,end,email\n"
+    found = bookings(header + b"B1,R1,2026-02-11,S1,,,a@b.org\nB2,R1,2026-02-11,,10:00,11:30,a@b.org\n", {"R1"}, SLOTS)
+    assert [(row["id"], row["start"], row["end"]) for row in found] == [("B1", 540, 595), ("B2", 600, 690)]
+
+
+HEADER = "booking_id,resource_id,date,start,end,email\n"
+GOOD = "B0,R1,2026-02-11,10:00,11:00,a@b.org\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ("B1,R9,2026-02-11,10:00,11:00,canary@b.org", "resource_id"),
+        ("B1,R1,11/02/2026,10:00,11:00,canary@b.org", "date"),
+        ("B1,R1,2026-02-11,ten,11:00,canary@b.org", "start"),
+        ("B1,R1,2026-02-11,10:00,09:00,canary@b.org", "end"),
+        ("B1,R1,2026-02-11,10:00,11:00,canary", "email"),
+        ("B0,R1,2026-02-11,10:00,11:00,canary@b.org", "booking_id"),
+        (",R1,2026-02-11,10:00,11:00,canary@b.org", "booking_id"),
+    ],
+)
+def test_a_wrong_cell_is_named_by_row_and_field(row: str, field: str):
+    with pytest.raises(ImportRefused) as caught:
+        bookings((HEADER + GOOD + row + "\n").encode(), {"R1"}, SLOTS)
+    assert caught.value.where == {"row": 2, "field": field} and "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "no column"),
+        (b"resource_id\nR1\n", "no column name"),
+        (b"resource_id,name\nR1\n", "1 of 2 cells"),
+        (b"resource_id,name\n\xff\xfe,x\n", "not UTF-8"),
+        (b'resource_id,name\n"R1,x\n', "not CSV"),
+        (b"resource_id,name,category\nR1,x,Unassigned\n", "Unassigned is for rooms"),
+    ],
+)
+def test_a_file_that_cannot_be_taken(data: bytes, said: str):
+    with pytest.raises(ImportRefused, match=said):
+        resources(data)

@@ -1,0 +1,179 @@
+"""The outbox, against a real SMTP server that refuses, hangs up and dies: nothing lost, nothing sent twice unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from isams_pipeline.errors import MailUnavailable, WrongUse
+from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, SmtpServer
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.state.bookings import Notification
+from isams_pipeline_tests.partners.booking_desk import NOW, SCHOOL, Desk
+
+SENDER = "rooms@school.example.org"
+
+
+class PostOffice:
+    """What the server does with what comes."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+        self.rcpt_says = "250 OK"
+        self.data_says = "250 OK"
+        self.dies_in_data = 0
+        self.slow = 0.0
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        await asyncio.sleep(self.slow)
+        if self.rcpt_says.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.rcpt_says
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        if self.dies_in_data:
+            self.dies_in_data -= 1
+            server.transport.close()
+            return "250 never heard"
+        if self.data_says.startswith("250"):
+            self.taken.append(envelope)
+        return self.data_says
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.office = PostOffice()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.desk = Desk(folder)
+        self.outbox = Outbox(self.desk.state, SCHOOL, lambda: NOW)
+        self.controller: Controller | None = None
+
+    def up(self) -> None:
+        self.controller = Controller(self.office, hostname="127.0.0.1", port=self.port)
+        self.controller.start()
+
+    def down(self) -> None:
+        if self.controller is not None:
+            self.controller.stop()
+            self.controller = None
+
+    def queue(self, *identifiers: str) -> None:
+        with self.desk.state.transaction() as session:
+            for identifier in identifiers:
+                session.add(
+                    Notification(
+                        school=SCHOOL, booking_id=identifier, message_id=f"<{identifier}@x>", recipient="a@example.org",
+                        subject="Booking cancelled", body="Sorry.", state="queued", attempts=0, error=None,
+                        created_at=NOW, changed_at=NOW,
+                    )
+                )  # fmt: skip
+
+    def post(self, **options: Any) -> dict[str, int]:
+        url = f"smtp://127.0.0.1:{self.port}"
+        with SmtpServer(url, wait=0.01, **{"timeout": 2.0, **options}) as server:
+            return self.outbox.post(server, SENDER).counts
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    made.up()
+    yield made
+    made.down()
+    made.desk.state.close()
+
+
+def test_messages_go_once_with_a_stable_id(world: World):
+    world.queue("B1", "B2")
+    assert world.post() == {"sent": 2} and world.post() == {"sent": 2}
+    assert len(world.office.taken) == 2
+    text = world.office.taken[0].content.decode()
+    assert "Message-ID: <B1@x>" in text and f"From: {SENDER}" in text and "Sorry." in text
+    assert world.office.taken[0].rcpt_tos == ["a@example.org"]
+
+
+def test_server_that_is_not_there(world: World):
+    world.queue("B1")
+    world.down()
+    with pytest.raises(MailUnavailable, match="smtp_url"):
+        world.post()
+    assert world.outbox.counts() == {"queued": 1}, "nothing is lost"
+    world.up()
+    assert world.post() == {"sent": 1}
+
+
+def test_server_that_refuses_for_good(world: World):
+    world.queue("B1")
+    world.office.rcpt_says = "550 no such person"
+    assert world.post() == {"failed": 1}
+    (note,) = world.outbox.waiting()
+    assert note.error == "the server said 550", "not in its own words, which may hold an address"
+
+
+def test_server_that_puts_off(world: World):
+    world.queue("B1")
+    world.office.rcpt_says = "451 later"
+    assert world.post() == {"queued": 1}
+    world.office.rcpt_says = "250 OK"
+    assert world.post() == {"sent": 1} and len(world.office.taken) == 1
+
+
+def test_server_that_puts_off_for_ever(world: World):
+    world.queue("B1")
+    world.office.rcpt_says = "451 later"
+    for _ in range(10):
+        counts = world.post()
+    assert counts == {"failed": 1}
+
+
+def test_server_that_refuses_the_text(world: World):
+    world.queue("B1", "B2")
+    world.office.data_says = "554 spam"
+    assert world.post() == {"failed": 2}
+
+
+def test_server_that_dies_in_the_middle_of_a_message_leaves_it_in_doubt(world: World):
+    world.queue("B1", "B2")
+    world.office.dies_in_data = 1
+    with pytest.raises(MailUnavailable):
+        world.post()
+    assert world.post() == {"in_doubt": 1, "sent": 1}, "the other one goes, this one does not go by itself"
+    assert len(world.office.taken) == 1
+    (note,) = world.outbox.waiting()
+    world.outbox.send_again(note.id)
+    assert world.post() == {"sent": 2} and len(world.office.taken) == 2
+    with pytest.raises(WrongUse, match="no message"):
+        world.outbox.send_again(note.id)
+
+
+def test_server_that_is_slow(world: World):
+    world.queue("B1")
+    world.office.slow = 1.0
+    with pytest.raises(MailUnavailable):
+        world.post(timeout=0.2)
+    assert world.outbox.counts() == {"queued": 1}
+    world.office.slow = 0.0
+    assert world.post() == {"sent": 1}
+
+
+def test_process_killed_while_it_sends_leaves_the_message_in_doubt(world: World):
+    world.queue("B1")
+    with world.desk.state.transaction() as session:
+        session.get_one(Notification, 1).state = "sending"
+    assert world.post() == {"in_doubt": 1} and world.office.taken == []
+
+
+def test_without_a_server_messages_are_files(world: World, tmp_path: Path):
+    world.queue("B1", "B2")
+    counts = world.outbox.post(MailFolder(Folder(tmp_path / "outbox")), SENDER).counts
+    files = list((tmp_path / "outbox").glob("*.eml"))
+    assert counts == {"sent": 2} and len(files) == 2
+    assert all(file.stat().st_mode & 0o077 == 0 and b"Sorry." in file.read_bytes() for file in files)
