@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +33,13 @@ CONFIG_VARIABLE = "ISAMS_CONFIG"
 DEFAULT_CONFIG = "schools.yaml"
 ADVISED_CACHE_HOURS = (2, 3)
 """SchoolsBuddy's guide: 2 or 3 hours, not iSAMS's default of 24, so that a second sync sees new data."""
+HOURLY_FEEDS = frozenset({"estates", "timetable_structure", "week_allocations", "timetables", "room_closures"})
+"""Room Booking's guide: a key that brings these refreshes every hour."""
+
+
+def advised_cache_hours(feeds: Collection[str]) -> tuple[int, int]:
+    """The least and the most hours that a key with these feeds should answer from its cache."""
+    return (1, 1) if HOURLY_FEEDS & set(feeds) else ADVISED_CACHE_HOURS
 
 
 class YearRange(BaseModel):
@@ -308,6 +315,13 @@ REQUIRED_FEEDS: dict[str, tuple[str, ...]] = {
     "room_booking": ("estates", "staff", "terms", "timetable_structure", "week_allocations", "timetables"),
 }
 """Feeds without which there is no export for a partner."""
+GUIDE_FEEDS: dict[str, tuple[str, ...]] = {
+    "room_booking": (
+        *REQUIRED_FEEDS["room_booking"],
+        *("departments", "sets", "teaching_forms", "lesson_suspensions", "room_closure_reasons", "room_closures"),
+    ),
+}
+"""All that a partner's guide asks for, what it calls optional left out."""
 
 
 class Settings(_Settings):

@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from isams_pipeline_tests import benchmarks_rooms
+
 ROOT = Path(__file__).parent.parent
 DAY = date(2026, 2, 10)
 MEGABYTE = 1 << 20
@@ -179,13 +181,17 @@ def bare(runs: str) -> float:
     return took
 
 
-MEASURES: dict[str, Callable[..., float]] = {
-    f.__name__: f for f in (parse_ours, parse_pandas, parse_pandas_flat, night_ours, backfill_ours, bare)
+MEASURES: dict[str, Callable[..., float | dict[str, float]]] = {
+    f.__name__: f
+    for f in (
+        *(parse_ours, parse_pandas, parse_pandas_flat, night_ours, backfill_ours, bare),
+        *(benchmarks_rooms.expand, benchmarks_rooms.write_csv, benchmarks_rooms.reconcile),
+    )
 }
 
 
-def measure(name: str, *words: str) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of a measure in a process of its own."""
+def measure(name: str, *words: str) -> tuple[Any, float]:
+    """Seconds (or several, by name) and peak memory (MB) of a measure in a process of its own."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "isams_pipeline_tests.benchmarks", "--measure", name, *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -260,10 +266,28 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
     ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
     detail = f"1,500 pupils, 22 assets; medians {median(ours):.2f} s and {median(theirs):.2f} s"
     add("a whole night / a bare Dagster run", ratio, "at most 3", ratio <= 3, detail)
+    report_rooms(add, count)
     a, b = measure("backfill_ours", "300", str(nights))[0], measure("bare", str(nights))[0]
     detail = f"{nights} nights of 300 pupils from the archive, 22 assets; {a:.0f} s and {b:.0f} s"
     add("a backfill / as many bare Dagster runs", a / b, "at most 3", a / b <= 3, detail)
     return lines, all(good)
+
+
+def report_rooms(add: Callable[..., None], count: int) -> None:
+    ours, theirs, _ = pairs(count, ("expand", "1"), ("write_csv", "1"))
+    ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
+    detail = f"150 rooms, 174,600 dated lessons; medians {median(ours):.2f} s and {median(theirs):.2f} s"
+    add("a year's timetable put on dates / pandas writing it as CSV", ratio, "at most 1.5", ratio <= 1.5, detail)
+    eight = [measure("expand", "8")[0] for _ in range(count)]
+    ratio = median(eight) / (8 * median(ours))
+    detail = f"medians {median(eight):.2f} s and {median(ours):.2f} s"
+    add("8 years of timetable / 8 times one year", ratio, "about 1, and not above 1.3", ratio <= 1.3, detail)
+    for engine in ("sqlite", "postgres"):
+        found = [measure("reconcile", engine)[0] for _ in range(count)]
+        ratio = median(one["unchanged"] / one["first"] for one in found)
+        first, unchanged = (median(one[name] for one in found) for name in ("first", "unchanged"))
+        detail = f"20,000 bookings, no row touched; medians {unchanged:.2f} s and {first:.2f} s"
+        add(f"a sync in which nothing changed / the first, {engine}", ratio, "at most 0.1", ratio <= 0.1, detail)
 
 
 def output_megabytes(path: Path) -> float:
@@ -289,6 +313,8 @@ What a profiler showed, and what came of it:
 - **Parsing.** lxml's elements are Python objects made at each look: walking a contact's two dozen children cost as much
   as parsing them. Expat into the standard library's C elements took half the time; the rows then become Arrow arrays a
   thousand at a time, and all trimming and conversion happens in Arrow.
+- **Bookings.** The store is compared with the timetable only where its hash changed, and with the open bookings by room and
+  date in memory; what took longest was to iterate over Arrow's texts one by one, and a look into the database a room.
 - **A night.** Most of it is Dagster writing events to SQLite: 20 ms for a materialisation, 50 ms for a check. Hence one
   check for each of the four datasets that must have rows, the rules binding for all, and one process for the run.
 """

@@ -27,7 +27,7 @@ from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
 from isams_pipeline.isams.datasets import SOURCE
-from isams_pipeline.isams.diagnosis import KeyDiagnosis, diagnose
+from isams_pipeline.isams.diagnosis import KeyDiagnosis, diagnose, feeds_missing
 from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
 from isams_pipeline.partitions import Night
@@ -125,6 +125,8 @@ def doctor(
             for line in key.advice:
                 console.print(f"  [bold]{key.key}[/]: ", end="")
                 console.print(line, markup=False, soft_wrap=True)
+        for partner, feeds in feeds_missing(settings).items():
+            console.print(f"  [bold]{partner}[/]: its guide also asks for {', '.join(feeds)}; no key brings them.")
         healthy = healthy and all(key.healthy for key in found)
         console.print()
     console.print("[green]All keys are fit for the night.[/]" if healthy else "[yellow]Some keys need care.[/]")

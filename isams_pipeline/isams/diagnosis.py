@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.config import ADVISED_CACHE_HOURS, IsamsSettings, KeySettings
+from isams_pipeline.config import GUIDE_FEEDS, IsamsSettings, KeySettings, SchoolSettings, advised_cache_hours
 from isams_pipeline.errors import ConfigurationError, MethodsNotAllocated, PipelineError
 from isams_pipeline.isams.batch import BatchClient
 from isams_pipeline.isams.feeds import FEEDS, KNOWN_METHODS
@@ -53,7 +53,7 @@ def _diagnose(
     url: str, name: str, key: KeySettings, client_for: Callable[[str], BatchClient], clock: Clock
 ) -> KeyDiagnosis:
     found = KeyDiagnosis(name, cache_hours=key.cache_hours, encrypted=urlsplit(url).scheme == "https")
-    low, high = ADVISED_CACHE_HOURS
+    low, high = advised_cache_hours(key.feeds)
     try:
         with client_for(name) as client:
             error, headers = client.probe([*KNOWN_METHODS, MADE_UP_METHOD])
@@ -78,10 +78,23 @@ def _diagnose(
         found.advice.append(str(error))
     if not low <= key.cache_hours <= high:
         found.advice.append(
-            f"cache_hours is {key.cache_hours:g}; set the key's cache expiry in iSAMS to {low} or {high} hours, and "
+            f"cache_hours is {key.cache_hours:g}; set the key's cache expiry in iSAMS to {_hours(low, high)}, and "
             "cache_hours here to the same."
         )
     return found
+
+
+def _hours(low: int, high: int) -> str:
+    return f"{low} hour{'s' if low > 1 else ''}" if low == high else f"{low} or {high} hours"
+
+
+def feeds_missing(settings: SchoolSettings) -> dict[str, list[str]]:
+    """Partner → feeds that its guide asks for and no key of the school brings."""
+    found = {
+        partner: [feed for feed in GUIDE_FEEDS.get(partner, ()) if settings.isams.key_for(feed) is None]
+        for partner in settings.partners.all
+    }
+    return {partner: feeds for partner, feeds in found.items() if feeds}
 
 
 def _methods(found: KeyDiagnosis, key: KeySettings, refused: frozenset[str]) -> None:

@@ -63,7 +63,12 @@ def make_sandbox(schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: f
 
     def key(school: str, name: str) -> SandboxKey:
         guid = str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox:{school}:{name}")).upper()
-        return SandboxKey(name, _methods(KEYS[name]), guid=guid, cache_hours=cache_hours)
+        return SandboxKey(
+            name,
+            _methods(KEYS[name]),
+            guid=guid,
+            cache_hours=min(cache_hours, 1) if name == "bookings" else cache_hours,
+        )
 
     return Sandbox(
         {
@@ -123,7 +128,7 @@ def write_config(
                     key.name: {
                         "secret": variable(name, key.name),
                         "feeds": KEYS[key.name],
-                        "cache_hours": cache_hours,
+                        "cache_hours": min(cache_hours, 1) if key.name == "bookings" else cache_hours,
                     }
                     for key in sandbox.schools[name].keys
                 },

@@ -125,7 +125,7 @@ def build(
         "rooms.csv": _rooms(tables, side),
         "timeslots.csv": _timeslots(side.slots),
         "terms.csv": _terms(tables["terms"], found),
-        "timetable.csv": _timetable(found.timetable.dated, side),
+        "timetable.csv": timetable_rows(found.timetable.dated, side),
         "closures.csv": found.closures,
     }
     if cancelled is not None:
@@ -166,7 +166,8 @@ def _terms(terms: pd.DataFrame, found: Read) -> pd.DataFrame:
     return terms[sound & here].rename(columns={"start_date": "start", "finish_date": "end"})
 
 
-def _timetable(dated: pd.DataFrame, side: PartnerSide) -> pd.DataFrame:
+def timetable_rows(dated: pd.DataFrame, side: PartnerSide) -> pd.DataFrame:
+    """The rows of timetable.csv: the dated timetable with the partner's ids, times in words."""
     resources: Any = dated["room_id"].map(side.resources) if len(dated) else dated["room_id"].astype("str")
     timeslots = side.slots.by_timing
     starts, ends = dated["start"].tolist(), dated["end"].tolist()

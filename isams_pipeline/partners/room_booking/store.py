@@ -156,14 +156,17 @@ class BookingStore:
 
     def remember(self, rooms: Sequence[Room], matches: RoomMatches, slots: SlotMatches, at: datetime) -> None:
         """Store matches; a room without one becomes a resource of its own, hidden until a person categorises it."""
+        before = self.remembered()
         for room_id, (resource_id, how) in matches.matched.items():
-            self.match(room_id, resource_id, how, at)
+            if before.get(room_id) != (resource_id, how):
+                self.match(room_id, resource_id, how, at)
+        known_resources = {resource.id: resource for resource in self.resources()}
         for room in rooms:
             if room.id in matches.matched:
                 continue
             identifier = made_resource(room.id)
-            resource = self._session.get(BookingResource, (self.school, identifier))
-            if resource is None:
+            known = known_resources.get(identifier)
+            if known is None:
                 self._category(UNASSIGNED)
                 self._session.add(
                     BookingResource(
@@ -175,13 +178,15 @@ class BookingStore:
                         made=True,
                     )
                 )
-            elif (resource.name, resource.code) != (room.name, room.code):
+            elif (known.name, known.code) != (room.name, room.code):
+                resource = self._session.get_one(BookingResource, (self.school, identifier))
                 resource.name, resource.code = room.name, room.code
-            self.match(room.id, identifier, MADE, at)
+            if before.get(room.id) != (identifier, MADE):
+                self.match(room.id, identifier, MADE, at)
         self._forget_made({made_resource(room_id) for room_id in matches.matched})
-        known = {slot.id: slot for slot in self.slots()}
+        known_slots = {slot.id: slot for slot in self.slots()}
         for slot in slots.slots:
-            if slot.made and known.get(slot.id) != slot:
+            if slot.made and known_slots.get(slot.id) != slot:
                 self._session.merge(
                     BookingTimeslot(
                         school=self.school, id=slot.id, name=slot.name, start=slot.start, end=slot.end, made=True
