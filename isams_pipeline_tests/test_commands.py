@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,26 @@ def test_doctor_sees_missing_and_extra_methods_and_reads_nobodys_data(today: Wor
     assert "iSAMS does not know the key" in out
     assert all(len(methods) > 100 for _, methods in today.sandbox.schools[SCHOOL].requests), "only the one question"
     assert not (today.data / "archive").exists()
+
+
+def test_doctor_knows_room_bookings_key(today: World):
+    def without_cover(config: dict[str, Any]) -> None:
+        key = config["schools"][SCHOOL]["isams"]["keys"]["bookings"]
+        key["feeds"], key["cache_hours"] = ["estates", "timetable"], 24
+
+    today.configure(without_cover)
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 1, "the key may run more than its feeds need"
+    assert "cache expiry in iSAMS to 1 hour, and" in out
+    assert "its guide also asks for lesson_suspensions, room_closure_reasons, room_closures" in out
+    today.sandbox.fail(SCHOOL, "ip_refused", key="bookings")
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 1 and "IP, domain and SSL restrictions" in out
+
+
+def test_explain_is_about_people(today: World):
+    code, out = at(today, "explain", SCHOOL, "4711", "--partner", "room_booking")
+    assert code == 2 and "room_booking has no people to explain" in out
 
 
 def test_doctor_advises_on_cache_hours(today: World):

@@ -52,7 +52,8 @@ def explain(
     """Say whether a person is in the export, through which links, or by which rule they are not."""
     environment = environment_from(config, data_dir)
     zone = environment.settings.school(school).timezone
-    known_partner(partner)
+    if known_partner(partner) != PARTNER:
+        raise WrongUse(f"{partner} has no people to explain", remedy=f"Its exclusions lie in reports/{partner}/.")
     staged_exports = environment.staged(PARTNER, school)
     if date is not None:
         day = a_date(date)

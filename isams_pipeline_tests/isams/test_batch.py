@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Iterator
+from datetime import date
 
 import httpx
 import pytest
@@ -158,6 +159,9 @@ def test_method_that_the_key_lacks_is_named(client: BatchClient):
 
 
 def test_method_that_wants_a_filter_gets_it(world: World, waits: list[float]):
+    dated = request_body(["Cover_GetAllRoomClosuresAndCover", "Cover_GetAllLessonSuspensions"], date(2026, 2, 10))
+    assert b'<AllRoomClosuresAndCover StartDate="2025-08-01" EndDate="2027-08-31"/>' in dated
+    assert dated.count(b"<CoverManager>") == 1, "both filters are in one module node"
     assert b'<StudentManager><Contacts SystemStatusesToInclude="1"/>' in request_body(["ContactAdvanced_GetContacts"])
     with make_client(world, waits, key="contacts") as client:
         assert b"<Contact " in client.download(["ContactAdvanced_GetContacts"], whole)

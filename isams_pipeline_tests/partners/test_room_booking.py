@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,8 @@ import pytest
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.store import BookingStore
-from isams_pipeline_tests.test_commands import call
+from isams_pipeline.sandbox.demo import secrets_of
+from isams_pipeline_tests.test_commands import ROOT, call
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
 MARK = "Zqxcanary"
@@ -245,3 +250,98 @@ def test_the_commands_of_room_booking(world: World, tmp_path: Path):
     assert {row["category"] for row in files(world)["rooms.csv"]} == {"Rooms", "Study", "Unassigned"}
     code, out = call("rooms", "preview", SCHOOL, *given)
     assert code == 0 and "0 entries to insert" in out
+
+
+# --- killed -------------------------------------------------------------------------------------------------
+
+KILLED_RUN = """
+import os, signal, sys
+from datetime import date, datetime
+from pathlib import Path
+from isams_pipeline.config import load_settings
+from isams_pipeline.environment import Environment
+from isams_pipeline.headless import Nightly
+from isams_pipeline.instance import open_instance
+from isams_pipeline.partitions import Night
+from isams_pipeline.partners.room_booking import mail, store
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{place} = die
+config, data, moment = sys.argv[1:]
+now = datetime.fromisoformat(moment)
+environment = Environment(load_settings(config), data_dir=Path(data), clock=lambda: now, retries=0)
+with open_instance(Path(data)) as instance:
+    Nightly(environment, instance, "room_booking").run(Night("riverside", now.date()), allow_cancellations=True)
+"""
+
+
+def killed_at(world: World, place: str) -> None:
+    """Run the first night in a process of its own that is killed at a place in the code."""
+    world.at_night(0, hour=3)
+    words = [str(world.config), str(world.data), world.moment[0].isoformat()]
+    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **secrets_of(world.sandbox)}
+    code = KILLED_RUN.format(place=place)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=env, cwd=world.folder, capture_output=True, timeout=120
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-500:]
+
+
+def test_killed_inside_the_transaction_nothing_has_happened(world: World):
+    world.bring_in_bookings()
+    killed_at(world, "store.BookingStore.notify")
+    assert stored(world) == (0, 0) and letters(world) == []
+    assert world.rooms(0, allow_cancellations=True).outcome is Outcome.DELIVERED
+    assert stored(world)[1] == len(letters(world)) >= 1
+
+
+def test_killed_between_the_transaction_and_the_mail_nothing_is_lost(world: World):
+    world.bring_in_bookings()
+    killed_at(world, "mail.MailFolder.envelope")
+    cancelled = stored(world)[1]
+    assert cancelled >= 1 and letters(world) == []
+    assert world.rooms(0).outcome in (Outcome.DELIVERED, Outcome.UNCHANGED)
+    assert stored(world)[1] == cancelled == len(letters(world))
+
+
+def test_killed_while_a_message_goes_it_is_in_doubt_and_goes_only_on_command(world: World):
+    world.bring_in_bookings()
+    killed_at(world, "mail.MailFolder.text")
+    cancelled = stored(world)[1]
+    world.rooms(0)
+    assert len(letters(world)) == cancelled - 1
+    given = ("--config", str(world.config), "--data-dir", str(world.data))
+    code, out = call("rooms", "mail", SCHOOL, *given)
+    assert code == 1 and "message 1" in out and "in doubt" in out and len(letters(world)) == cancelled - 1
+    code, out = call("rooms", "mail", SCHOOL, "--send-again", "1", *given)
+    assert code == 0 and len(letters(world)) == cancelled
+
+
+def test_two_published_timetables_block(world: World, monkeypatch: pytest.MonkeyPatch):
+    from isams_pipeline.sandbox import render
+
+    module, printed = render.METHODS["Timetable_GetPublishedTimetables"]
+
+    def twice(school: Any) -> Iterator[str]:
+        text = "".join(printed(school))
+        yield text.replace("</PublishedTimetables>", text.partition(">")[2].replace('Id="20"', 'Id="22"'))
+
+    monkeypatch.setitem(render.METHODS, "Timetable_GetPublishedTimetables", (module, twice))
+    run = world.rooms(0)
+    assert run.outcome is Outcome.REFUSED and "20 and 22 are for the same dates" in run.reason
+    assert stored(world) == (0, 0)
+
+
+def test_a_person_is_asked_which_room_is_which(world: World):
+    world.bring_in_bookings()
+    world.rooms(0)
+    words = [sys.executable, "-m", "isams_pipeline.commands", "rooms", "match", SCHOOL]
+    given = ["--config", str(world.config), "--data-dir", str(world.data)]
+    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "COLUMNS": "100"}
+    done = subprocess.run([*words, *given], env=env, input="1\n\n\n\n", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Room 32: Lab 1" in done.stdout and "Science Lab 1" in done.stdout and "1 confirmed" in done.stdout
+    with world.environment.state.transaction() as session:
+        assert BookingStore(session, SCHOOL).remembered()[32] == ("R32", "confirmed")
