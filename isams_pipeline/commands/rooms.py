@@ -12,6 +12,7 @@ from rich import box
 from rich.prompt import Prompt
 from rich.table import Table
 
+from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
@@ -36,6 +37,10 @@ def import_(
     kind: Annotated[str, typer.Argument(help="resources, timeslots or bookings.", show_default=False)],
     file: Annotated[Path, typer.Argument(help="A CSV file with a header.", show_default=False)],
     school: OneSchool = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="The file has all bookings from today on; withdraw those that are not in it."),
+    ] = False,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
@@ -46,6 +51,9 @@ def import_(
     """
     environment = _environment(config, data_dir)
     name = _school(environment, school)
+    today = today_at(environment.settings.school(name).timezone, environment.clock)
+    if replace and kind != "bookings":
+        raise typer.BadParameter("--replace is for bookings")
     if kind not in imports.KINDS:
         raise typer.BadParameter(f"there is no {kind!r}; known are {', '.join(imports.KINDS)}")
     try:
@@ -58,7 +66,7 @@ def import_(
         with environment.state.transaction() as session:
             store = BookingStore(session, name)
             store.lock()
-            count = take(store, kind, data)
+            count = take(store, kind, data, all_since=today if replace else None)
     except ImportRefused as error:
         raise error.at(file=file) from None
     console.print(f"{count} {kind} of {name} are in the store.")
@@ -93,16 +101,20 @@ def match(
     with environment.state.transaction() as session:
         store = BookingStore(session, school)
         row = store.lock()
+        side = night.side(store)  # as it is now that nobody else can write
         known_rooms, known = {room.id for room in side.rooms}, {r.id for r in store.resources() if not r.made}
+        taken = {resource: room_id for room_id, (resource, _) in side.matches.matched.items() if room_id not in answers}
         for room_id, resource_id in answers.items():
             if room_id not in known_rooms or resource_id not in known:
                 what = f"room {room_id}" if room_id not in known_rooms else f"resource {resource_id}"
                 raise WrongUse(f"There is no {what}", school=school, remedy="Look with --json.")
-            other = next((r for r, (of, _) in side.matches.matched.items() if of == resource_id and r != room_id), None)
-            if other is not None:
+            if resource_id in taken:
                 raise WrongUse(
-                    f"Resource {resource_id} is room {other} already", school=school, remedy="Match that one first."
+                    f"Resource {resource_id} is room {taken[resource_id]} already",
+                    school=school,
+                    remedy="Match that one first.",
                 )
+            taken[resource_id] = room_id
             store.match(room_id, resource_id, CONFIRMED, environment.clock())
         row.timings = timings(night.tables["timetable_periods"])
         row.timetable = None  # what stands in the way of whom has to be looked at anew

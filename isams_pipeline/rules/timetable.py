@@ -190,7 +190,7 @@ def _entries(tables: Mapping[str, pd.DataFrame], slots: pd.DataFrame, out: Exclu
         year_id=("year_id", "first"),
         id=("id", "min"),
     )
-    return merged.reset_index()
+    return merged.reset_index().astype({"staff_ids": "str", "subject": "str", "code": "str", "kind": "str"})
 
 
 def _joined(texts: pd.Series[str]) -> str:
@@ -246,7 +246,7 @@ def _with_groups(
     names = tables["subjects"].drop_duplicates("subject_id").set_index("subject_id")["name"].to_dict()
     sets = tables["sets"].dropna(subset=["code"]).drop_duplicates("code")
     forms = tables["teaching_forms"].dropna(subset=["timetable_code"]).drop_duplicates("timetable_code")
-    of_form = tables["forms"].set_index("form_id")["year_id"].to_dict() if "forms" in tables else {}
+    of_form = tables["forms"].set_index("form_id")["year_id"].to_dict()
     groups: dict[tuple[bool, str], tuple[Any, Any]] = {
         (True, str(code)): (names.get(subject), year)
         for code, subject, year in zip(sets["code"], sets["subject_id"], sets["year_id"], strict=True)
@@ -314,7 +314,11 @@ def _years(row: Any, first: date, last: date) -> tuple[Any, Any]:
     elif not pd.isna(row.start_year):
         since = max(since, pd.Timestamp(int(row.start_year), 8, 1))
     if not pd.isna(row.end_year):
-        until = min(until, pd.Timestamp(int(row.end_year), 7, 31) if row.end_year != row.start_year else until)
+        end = int(row.end_year)
+        # Some write the year in which the school year starts into both.
+        if not pd.isna(row.start_year) and end == int(row.start_year):
+            end += 1
+        until = min(until, pd.Timestamp(end, 7, 31))
     return since, until
 
 
@@ -332,10 +336,10 @@ def _with_timetable(calendar: pd.DataFrame, reigns: list[tuple[Any, Any, str, in
 
 
 def whole_days(start: pd.Series[Any], end: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """Spans whose midnights mean whole days: the end becomes the midnight after; no end is the start's day."""
-    end = end.fillna(start.dt.normalize())
-    at_midnight = end == end.dt.normalize()
-    return start, end.mask(at_midnight, end + pd.Timedelta(days=1))
+    """Spans in which midnight to midnight means whole days, the last one included; no end is the start's day."""
+    whole = end.isna() | ((start == start.dt.normalize()) & (end == end.dt.normalize()))
+    last = end.fillna(start).dt.normalize()
+    return start, end.mask(whole, last + pd.Timedelta(days=1))
 
 
 def _after_midnight(minutes: pd.Series[Any]) -> Any:
@@ -362,6 +366,9 @@ def _less_suspended(
         if not hit.any():
             continue
         hit &= (dates + starts_at[entries] < end) & (dates + ends_at[entries] > start)
+        if not pd.isna(row.year_id) and (unsure := int((hit & template["year_id"].isna().to_numpy()[entries]).sum())):
+            reason = f"{unsure} lessons whose year group is unknown take place, as far as is known"
+            out.add("lesson_suspension", row.suspension_id, "year_unknown", reason, severity=WARNING)
         for name in ("period_id", "year_id", "code"):
             wanted = getattr(row, name)
             if not pd.isna(wanted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,15 @@ class PostOffice:
     def __init__(self) -> None:
         self.taken: list[Any] = []
         self.rcpt_says = "250 OK"
+        self.mail_says = "250 OK"
         self.data_says = "250 OK"
         self.dies_in_data = 0
         self.slow = 0.0
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        if self.mail_says.startswith("250"):
+            envelope.mail_from = address
+        return self.mail_says
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         await asyncio.sleep(self.slow)
@@ -116,6 +123,32 @@ def test_server_that_refuses_for_good(world: World):
     assert world.post() == {"failed": 1}
     (note,) = world.outbox.waiting()
     assert note.error == "the server said 550", "not in its own words, which may hold an address"
+
+
+def test_sender_that_is_refused_is_no_messages_fault(world: World):
+    world.queue("B1")
+    world.office.mail_says = "550 log in first"
+    with pytest.raises(MailUnavailable, match="550"):
+        world.post()
+    assert world.outbox.counts() == {"queued": 1}
+
+
+def test_one_message_that_no_mail_can_be_does_not_stop_the_others(world: World):
+    world.queue("B1", "B2", "B3")
+    with world.desk.state.transaction() as session:
+        session.get_one(Notification, 1).recipient = "j\u00f6rg@example.org"
+        session.get_one(Notification, 2).subject = "two\nlines"
+    assert world.post() == {"failed": 2, "sent": 1}
+
+
+def test_lines_end_as_the_wire_wants_and_every_letter_comes_through(world: World):
+    world.queue("B1")
+    with world.desk.state.transaction() as session:
+        session.get_one(Notification, 1).body = "Aula f\u00fcr alle\n"
+    world.post()
+    content = world.office.taken[0].original_content
+    assert content.isascii() and content.count(b"\n") == content.count(b"\r\n") > 5
+    assert "f\u00fcr" in message_from_bytes(content, policy=policy.default).get_content()
 
 
 def test_server_that_puts_off(world: World):

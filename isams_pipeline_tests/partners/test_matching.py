@@ -64,18 +64,15 @@ def test_a_resource_made_for_want_of_a_match_gives_way():
     st.lists(st.sampled_from(["Hall", "Lab 1", "Lab 2", "LAB 2", "Pool"]), max_size=6),
     st.dictionaries(st.integers(0, 5), st.integers(0, 5)),
 )
-def test_a_resource_is_one_room_at_most_unless_a_person_said_so(
-    rooms: list[str], resources: list[str], remembered: dict[int, int]
-):
+def test_a_resource_is_one_room_at_most(rooms: list[str], resources: list[str], remembered: dict[int, int]):
     known = {room: (str(resource), "confirmed") for room, resource in remembered.items()}
     found = match_rooms(
         [Room(at, name, None) for at, name in enumerate(rooms)],
         [Resource(str(at), name, None) for at, name in enumerate(resources)],
         known,
     )
-    chosen = [resource for _, (resource, how) in found.matched.items() if how != "confirmed"]
-    said = {resource for _, (resource, how) in found.matched.items() if how == "confirmed"}
-    assert len(chosen) == len(set(chosen)) and not said & set(chosen)
+    chosen = [resource for resource, _ in found.matched.values()]
+    assert len(chosen) == len(set(chosen))
     assert set(found.matched) | set(found.suggestions) == set(range(len(rooms)))
 
 

@@ -77,7 +77,11 @@ def test_a_school_new_to_room_booking(world: World):
 def test_the_first_cancellations_wait_and_then_owners_are_written_to(world: World):
     world.bring_in_bookings()
     run = world.rooms(0)
-    assert run.outcome is Outcome.REFUSED and "first sync" in run.reason and "rooms preview riverside" in run.reason
+    assert (
+        run.outcome is Outcome.REFUSED
+        and "the school's first" in run.reason
+        and "rooms preview riverside" in run.reason
+    )
     assert len(files(world)["timetable.csv"]) > 1000, "the export is delivered all the same"
     entries, cancelled = stored(world)
     assert cancelled == 0 and entries > 1000 and letters(world) == []

@@ -98,7 +98,7 @@ def school(
         "staff": table("staff", *({"staff_id": n, "user_code": f"U{n}"} for n in (11, 12))),
         "subjects": table("subjects", {"department_id": 1, "subject_id": 4, "name": "Maths"}),
         "sets": table("sets", *({"set_id": n, "code": f"8Ma{n}", "subject_id": 4, "year_id": 8} for n in (1, 2))),
-        "lessons": table("lessons", *(lessons or [lesson(1)])),
+        "lessons": table("lessons", *([lesson(1)] if lessons is None else lessons)),
     }
     return tables | more
 
@@ -356,6 +356,17 @@ def test_an_empty_timetable_is_empty():
     tables["lessons"] = DATASETS["lessons"].empty()
     found = made(tables)
     assert found.dated.empty and not found.problems
+    assert found.dated.dtypes["staff_ids"] == made(school()).dated.dtypes["staff_ids"]
+
+
+@pytest.mark.parametrize(
+    "years",
+    [{"end_year": 2026}, {"end_year": 2026, "start_date": "2025-09-01"}, {"start_year": 2025, "end_year": 2025}],
+)
+def test_timetables_that_do_not_say_all_their_years(years: dict[str, Any]):
+    following = published(21, start_year=2026, end_year=2026)
+    found = made(school(timetables=table("timetables", published(20, **years), following)))
+    assert not found.problems and len(found.dated) > 3
 
 
 # --- which timetable ----------------------------------------------------------------------------------------
@@ -449,6 +460,20 @@ def test_a_room_closed_for_a_year_is_told_of_and_its_lessons_stay():
         ("room", "31", "closed"),
     ]
     assert f"on {count} occasions" in out.rows[-1][-1]
+
+
+def test_a_suspension_that_ends_at_midnight_leaves_the_next_day():
+    monday = next(iter(made(school()).dated["date"]))
+    start = pd.Timestamp(f"{(monday - pd.Timedelta(days=1)).date()}T13:00")
+    rows = table("lesson_suspensions", {"suspension_id": 1, "start": start, "end": monday})
+    assert monday in set(made(school(lesson_suspensions=rows)).dated["date"])
+
+
+def test_a_years_suspension_says_which_lessons_it_cannot_tell():
+    monday = next(iter(made(school()).dated["date"]))
+    rows = table("lesson_suspensions", {"suspension_id": 1, "start": monday, "end": monday, "year_id": 8})
+    found = made(school(lessons=[lesson(1, code="unknown")], lesson_suspensions=rows))
+    assert said(found, "year_unknown") == [("lesson_suspension", "1", "warning")] and monday in set(found.dated["date"])
 
 
 @pytest.mark.parametrize(

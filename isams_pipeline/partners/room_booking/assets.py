@@ -19,6 +19,7 @@ from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
 from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
+from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.night import BookingNight, is_today, post, settings_of
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
@@ -39,6 +40,7 @@ from isams_pipeline.storage.folder import Folder
 TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
     [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")
 )
+OUTBOX = {"all_sent": "No message is in doubt or was refused for good."}
 _SHOWN_BYTES = 300_000
 _EXCLUSIONS_FILE = File("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
 
@@ -335,6 +337,7 @@ def _mail(environment: Environment) -> dg.AssetsDefinition:
         group_name=PARTNER,
         owners=[OWNER],
         kinds={"email"},
+        check_specs=checks.check_specs(MAIL, nights_of(environment.settings), OUTBOX),
         deps=[dg.AssetKey(BOOKINGS)],
         required_resource_keys={NIGHT},
     )
@@ -345,7 +348,12 @@ def _mail(environment: Environment) -> dg.AssetsDefinition:
             session.hold(night.school)
             if is_today(environment, night.school, night.date):
                 posted = post(environment, night.school)
-                yield dg.MaterializeResult(metadata=posted.counts)
+                stuck = {state: count for state, count in posted.counts.items() if state in {IN_DOUBT, FAILED}}
+                problem = f"{', '.join(f'{n} {state}' for state, n in stuck.items())}; see `rooms mail {night.school}`"
+                verdict = (
+                    checks.failed("all_sent", MAIL, problem, warn=True) if stuck else checks.passed(OUTBOX, MAIL)[0]
+                )
+                yield dg.MaterializeResult(metadata=posted.counts, check_results=[verdict])
             else:
                 yield dg.MaterializeResult(metadata={"outbox": "not touched: only today's partition sends"})
 

@@ -21,7 +21,7 @@ from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions
 from isams_pipeline.rules.timetable import Timetable, dated_timetable
 
 NEEDED = (
-    *("buildings", "rooms", "staff", "terms", "subjects", "sets", "teaching_forms"),
+    *("buildings", "rooms", "staff", "terms", "forms", "subjects", "sets", "teaching_forms"),
     *("timetable_weeks", "timetable_days", "timetable_periods", "week_allocations"),
     *("timetables", "lessons", "staff_meetings", "year_schedules", "tutorials"),
     *("lesson_suspensions", "room_closure_reasons", "room_closures", "calendar_events"),

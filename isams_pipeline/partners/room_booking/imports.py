@@ -25,15 +25,21 @@ Row = dict[str, Any]
 _CATEGORY = "Rooms"
 
 
-def take(store: BookingStore, kind: str, data: bytes) -> int:
-    """Put a file of a kind into the store; gives how many rows it had. Raises ImportRefused."""
+def take(store: BookingStore, kind: str, data: bytes, *, all_since: date | None = None) -> int:
+    """Put a file of a kind into the store; gives how many rows it had. Raises ImportRefused.
+
+    With `all_since` the file has all bookings from that date on: active ones that are not in it are withdrawn.
+    """
     store.lock()
     if kind == "resources":
         return store.put_resources(resources(data))
     if kind == "timeslots":
         return store.put_slots(timeslots(data))
     slots = {slot.id: slot for slot in store.slots()}
-    return store.put_bookings(bookings(data, {resource.id for resource in store.resources()}, slots))
+    found = bookings(data, {resource.id for resource in store.resources()}, slots)
+    if all_since is not None:
+        store.withdraw_others({row["id"] for row in found}, all_since)
+    return store.put_bookings(found)
 
 
 def resources(data: bytes) -> list[Row]:
@@ -77,8 +83,8 @@ def bookings(data: bytes, resource_ids: Collection[str], slots: Mapping[str, Slo
             start, end = _span(row, number)
         if row["resource_id"] not in resource_ids:
             raise _refused("There is no such resource; import the resources first", number, "resource_id")
-        if not is_valid(row["email"]):
-            raise _refused("Not an e-mail address", number, "email")
+        if not is_valid(row["email"]) or not row["email"].isascii():
+            raise _refused("Not an e-mail address that every mail server takes", number, "email")
         found.append(
             {
                 "id": _filled(row, "booking_id", number),
@@ -116,7 +122,7 @@ def _rows(data: bytes, *, needed: Collection[str], key: str) -> list[tuple[int, 
             continue
         if len(line) != len(header):
             raise ImportRefused(f"A row has {len(line)} of {len(header)} cells", row=number, remedy="Mend that row.")
-        row = {name: cell.strip() for name, cell in zip(header, line, strict=True)}
+        row = {name: " ".join(cell.split()) for name, cell in zip(header, line, strict=True)}
         if row[key] in seen:
             raise _refused(f"The same id is in row {seen[row[key]]} already", number, key)
         seen[row[key]] = number

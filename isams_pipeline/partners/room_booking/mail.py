@@ -13,6 +13,7 @@ import smtplib
 import ssl
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from email import policy
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Protocol, Self
@@ -33,7 +34,10 @@ SENDING, SENT, IN_DOUBT, FAILED = "sending", "sent", "in_doubt", "failed"
 MAX_ATTEMPTS = 10
 """A message that the server puts off this often has failed."""
 _TRIES = 3
+_ON_THE_WIRE = policy.SMTP.clone(cte_type="7bit")
+"""CRLF at the end of lines, which some servers insist on, and nothing that needs an extension."""
 _TIMEOUT = 30.0
+_TAKEN, _FOR_GOOD = 250, 500
 
 
 class Refused(Exception):
@@ -106,11 +110,15 @@ class SmtpServer:
     def _envelope(self, sender: str, recipient: str) -> None:
         try:
             connection = self._connected()
-            for code, _ in (connection.mail(sender), connection.rcpt(recipient)):
-                if code not in {250, 251}:
-                    with contextlib.suppress(smtplib.SMTPException, OSError):
-                        connection.rset()
-                    raise Refused(code, for_good=code >= 500)  # noqa: PLR2004
+            code, words = connection.mail(sender)
+            if code != _TAKEN:
+                # The matter of no one message: the log-in, or mail_from.
+                raise smtplib.SMTPResponseException(code, words)
+            code, _ = connection.rcpt(recipient)
+            if code not in {_TAKEN, 251}:
+                with contextlib.suppress(smtplib.SMTPException, OSError):
+                    connection.rset()
+                raise Refused(code, for_good=code >= _FOR_GOOD)
         except (smtplib.SMTPException, OSError) as error:
             self._leave()
             raise _unavailable(error, self._host) from None
@@ -119,15 +127,15 @@ class SmtpServer:
         """Send the text; raises Refused if the server says no. Any other end leaves the message in doubt."""
         assert self._connection is not None, "the envelope comes first"
         try:
-            code, _ = self._connection.data(message.as_bytes())
+            code, _ = self._connection.data(message.as_bytes(policy=_ON_THE_WIRE))
         except smtplib.SMTPDataError as error:
             self._leave()
-            raise Refused(error.smtp_code, for_good=error.smtp_code >= 500) from None  # noqa: PLR2004
+            raise Refused(error.smtp_code, for_good=error.smtp_code >= _FOR_GOOD) from None
         except (smtplib.SMTPException, OSError) as error:
             self._leave()
             raise _unavailable(error, self._host) from None
-        if code != 250:  # noqa: PLR2004
-            raise Refused(code, for_good=code >= 500)  # noqa: PLR2004
+        if code != _TAKEN:
+            raise Refused(code, for_good=code >= _FOR_GOOD)
 
     def _connected(self) -> smtplib.SMTP:
         if self._connection is None:
@@ -227,9 +235,13 @@ class Outbox:
         with self._state.transaction() as session:
             note = session.get_one(Notification, identifier)
         try:
+            message = _message(note, sender)
             mailer.envelope(sender, note.recipient)
             self._set(identifier, state=SENDING)
-            mailer.text(_message(note, sender))
+            mailer.text(message)
+        except ValueError:
+            # An address or a subject that no mail can have; it must not stand in the way of the others.
+            self._set(identifier, state=FAILED, error="it cannot be written as a mail")
         except Refused as refusal:
             attempts = note.attempts + 1
             over = refusal.for_good or attempts >= MAX_ATTEMPTS

@@ -87,10 +87,12 @@ def match_rooms(
     """
     found = RoomMatches()
     theirs = {resource.id: resource for resource in resources if not resource.made}
-    for room in rooms:
+    held: set[str] = set()
+    for room in sorted(rooms, key=lambda room: remembered.get(room.id, ("", ""))[1] != CONFIRMED):
         resource_id, how = remembered.get(room.id, ("", ""))
-        if resource_id in theirs and how != MADE:
+        if resource_id in theirs and how != MADE and resource_id not in held:
             found.matched[room.id] = resource_id, how
+            held.add(resource_id)
     for how in (BY_NAME, BY_CODE):
         taken = {resource_id for resource_id, _ in found.matched.values()}
         open_rooms = [room for room in rooms if room.id not in found.matched]

@@ -103,6 +103,7 @@ class BookingNight:
 
     def sync(self, store: BookingStore, content_hash: str, *, allow_cancellations: bool) -> Synced:
         """Bring the store up to date with this night's timetable."""
+        store.lock()  # before anything is read: on Postgres another process may write in between
         side = self.side(store)
         wanted = Wanted(
             rooms=list(side.rooms),

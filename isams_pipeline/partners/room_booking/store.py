@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from isams_pipeline.partners.room_booking import UNASSIGNED
@@ -37,6 +38,7 @@ QUEUED = "queued"
 ENTRY_KEY = ["resource_id", "date", "start", "end", "code", "kind"]
 _ENTRY_REST = ["timeslot_id", "subject", "staff_ids"]
 ENTRY_COLUMNS = [*ENTRY_KEY, *_ENTRY_REST]
+_WHERE_AND_WHEN = ("resource_id", "date", "start", "end")
 _MANY = 10_000
 """Rows of one statement."""
 
@@ -60,9 +62,12 @@ class BookingStore:
         """The school's row, held until the transaction ends: whoever else wants to write waits."""
         row = self._session.get(BookingSchool, self.school, with_for_update=True)
         if row is None:
-            row = BookingSchool(school=self.school, synced_at=None, timetable=None, timings=None, held_back=None)
-            self._session.add(row)
-            self._session.flush()
+            row = BookingSchool(school=self.school, reviewed_at=None, timetable=None, timings=None, held_back=None)
+            try:
+                with self._session.begin_nested():
+                    self._session.add(row)
+            except IntegrityError:  # somebody else was first
+                return self._session.get_one(BookingSchool, self.school, with_for_update=True)
         return row
 
     def timings(self) -> str | None:
@@ -119,7 +124,7 @@ class BookingStore:
         return count
 
     def put_bookings(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Store bookings; one that was cancelled stays cancelled. Gives how many."""
+        """Store bookings; one that was cancelled stays so unless it has been moved since. Gives how many."""
         known = {row.id: row for row in self._session.scalars(select(Booking).where(Booking.school == self.school))}
         count = 0
         for row in rows:
@@ -127,10 +132,20 @@ class BookingStore:
             booking = known.get(row["id"])
             if booking is None:
                 self._session.add(Booking(school=self.school, status=ACTIVE, reason=None, cancelled_on=None, **row))
-            else:
-                for name, value in row.items():
-                    setattr(booking, name, value)
+                continue
+            if any(getattr(booking, name) != row[name] for name in _WHERE_AND_WHEN):
+                booking.status, booking.reason, booking.cancelled_on = ACTIVE, None, None
+            for name, value in row.items():
+                setattr(booking, name, value)
         return count
+
+    def withdraw_others(self, ids: Collection[str], since: date) -> int:
+        """Remove active bookings from a date on whose ids are not among these. Gives how many."""
+        gone = set(self.open_bookings(since)["booking_id"]) - set(ids)
+        for identifier in gone:
+            self._session.delete(self.booking(identifier))
+        self._session.flush()
+        return len(gone)
 
     def _category(self, name: str) -> None:
         if self._session.get(BookingCategory, (self.school, name)) is None:
@@ -157,10 +172,12 @@ class BookingStore:
     def remember(self, rooms: Sequence[Room], matches: RoomMatches, slots: SlotMatches, at: datetime) -> None:
         """Store matches; a room without one becomes a resource of its own, hidden until a person categorises it."""
         before = self.remembered()
+        known_resources = {resource.id: resource for resource in self.resources()}
         for room_id, (resource_id, how) in matches.matched.items():
             if before.get(room_id) != (resource_id, how):
                 self.match(room_id, resource_id, how, at)
-        known_resources = {resource.id: resource for resource in self.resources()}
+            # What was booked while the room had a resource of its own is booked in the real one.
+            self._move_bookings(made_resource(room_id), resource_id, among=known_resources)
         for room in rooms:
             if room.id in matches.matched:
                 continue
@@ -193,6 +210,14 @@ class BookingStore:
                     )
                 )
         self._session.flush()
+
+    def _move_bookings(self, made: str, to: str, *, among: Collection[str]) -> None:
+        if made in among:
+            self._session.execute(
+                update(Booking)
+                .where(Booking.school == self.school, Booking.resource_id == made, Booking.status == ACTIVE)
+                .values(resource_id=to)
+            )
 
     def _forget_made(self, ids: set[str]) -> None:
         """Remove resources made for rooms that have found their match, unless somebody has booked them."""

@@ -96,7 +96,7 @@ def sync(store: BookingStore, wanted: Wanted, when: Circumstances) -> Synced:
         store.school,
         done.clashes,
         when,
-        first=school.synced_at is None,
+        first=school.reviewed_at is None,
         timings_changed=_changed(school.timings, wanted),
     )
     school.held_back = done.held_back
@@ -109,8 +109,8 @@ def sync(store: BookingStore, wanted: Wanted, when: Circumstances) -> Synced:
     if school.timetable != wanted.content_hash:
         done.inserted, done.updated, done.deleted = store.replace_entries(wanted.entries)
         school.timetable = wanted.content_hash
-    if school.synced_at is None:
-        school.synced_at = when.now
+    if school.reviewed_at is None and done.clashes:
+        school.reviewed_at = when.now
     for clash in done.clashes:
         booking = store.cancel(clash.booking_id, reason=clash.reason, night=when.night)
         store.notify(_message(store, booking, when))
@@ -133,7 +133,7 @@ def _held_back(
     if when.allow_cancellations:
         return None
     if first:
-        return f"{count} in the school's first sync; {look}"
+        return f"{count}, the school's first; {look}"
     if len(found) > when.max_cancelled:
         return f"{count}, more than max_cancelled ({when.max_cancelled}); {look}"
     return None
@@ -183,7 +183,7 @@ def _without(entries: pd.DataFrame, found: list[Clash]) -> pd.DataFrame:
 def _message(store: BookingStore, booking: Booking, when: Circumstances) -> Notification:
     name = store.resource_name(booking.resource_id)
     # Stable: the same cancellation makes the same message, whenever and wherever it is made.
-    identity = f"{store.school}\n{booking.id}\n{when.night}"
+    identity = f"{store.school}\n{booking.id}\n{when.night}\n{booking.resource_id} {booking.date} {booking.start}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     day = f"{booking.date:%A} {booking.date.day} {booking.date:%B %Y}"
     body = (

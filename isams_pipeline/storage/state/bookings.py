@@ -16,8 +16,8 @@ class BookingSchool(Base):
     __tablename__ = "booking_school"
 
     school: Mapped[str] = mapped_column(primary_key=True)
-    synced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When a timetable was first stored whole; before that, a person must allow cancellations."""
+    reviewed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When a person first let bookings be cancelled; before that, all cancellations wait for one."""
     timetable: Mapped[str | None]
     """SHA-256 of the timetable that the entries are; null while some of it is held back."""
     timings: Mapped[str | None]

@@ -15,7 +15,7 @@ def upgrade() -> None:
     op.create_table(
         "booking_school",
         sa.Column("school", sa.String, primary_key=True),
-        sa.Column("synced_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reviewed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("timetable", sa.String, nullable=True),
         sa.Column("timings", sa.String, nullable=True),
         sa.Column("held_back", sa.String, nullable=True),
