@@ -32,8 +32,8 @@ from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolsbuddy import PARTNER
-from isams_pipeline.partners.schoolsbuddy.assets import exclusions_path
 from isams_pipeline.partners.schoolsbuddy.explain import explain as explanation
+from isams_pipeline.partners.shared import exclusions_path
 from isams_pipeline.storage.archive import unpacked
 from isams_pipeline.storage.tables import StoredTable
 
@@ -79,7 +79,7 @@ def explain(
         for name in ("pupils", "contacts", "staff")
     }
     try:
-        exclusions = list(read_csv(environment.reports.read(exclusions_path(night))))
+        exclusions = list(read_csv(environment.reports.read(exclusions_path(PARTNER, night))))
     except FileNotFoundError:
         exclusions = []
     answers = explanation(who, tables, staged_exports.load(staged.files), exclusions)

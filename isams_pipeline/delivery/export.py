@@ -189,3 +189,18 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
         CheckResult("unique_keys", few(keys)),
         CheckResult("not_empty", few(empty)),
     ]
+
+
+def check_references(export: Export, references: Iterable[tuple[str, str, str, str]]) -> CheckResult:
+    """Whether what a file's column names stands in another file's: (file, column, target, its column)."""
+    problems: list[str] = []
+    for file, column, target, target_column in references:
+        if file not in export.files:
+            continue
+        known = {row[target_column] for row in export.rows(target)}
+        problems += [
+            f"{file} row {number}: {column} is not in {target}"
+            for number, row in enumerate(export.rows(file), start=1)
+            if row[column] and row[column] not in known
+        ]
+    return CheckResult("references", few(problems))

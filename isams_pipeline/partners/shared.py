@@ -11,7 +11,7 @@ import pandas as pd
 from isams_pipeline import checks
 from isams_pipeline.config import Settings
 from isams_pipeline.delivery.deliver import Delivered
-from isams_pipeline.delivery.export import CheckResult, Export, few
+from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, to_csv
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.delivery.staging import Staged
 from isams_pipeline.environment import Environment
@@ -20,9 +20,11 @@ from isams_pipeline.isams.assets import OWNER, asset_key
 from isams_pipeline.isams.datasets import DATASETS, SOURCE
 from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
+from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.tables import StoredTable
 
+_EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
 GUARD = {"removal_guard": "No file loses too many rows against the last delivered export."}
 
 
@@ -104,6 +106,58 @@ def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
         if table.provenance
     }
     return sorted(found.values(), key=lambda facts: (str(facts["key"]), str(facts["sha256"])))
+
+
+class Built(Protocol):
+    """What a partner's export is built into."""
+
+    @property
+    def export(self) -> Export: ...
+
+    @property
+    def exclusions(self) -> pd.DataFrame: ...
+
+    def excluded_per_file(self) -> dict[str, int]: ...
+
+
+def exclusions_path(partner: str, night: Night) -> str:
+    """Where the school finds what is not in an export, below `reports/`."""
+    return f"{partner}/{night.school}/{night.date}/{_EXCLUSIONS.name}"
+
+
+def staged_results(
+    environment: Environment,
+    partner: str,
+    night: Night,
+    pins: Mapping[str, StoredTable],
+    built: Built,
+    *,
+    verdicts: Iterable[CheckResult],
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Stage an export for the gate and report its exclusions; what Dagster shows of both."""
+    staged = environment.staged(partner, night.school).stage(
+        night.date,
+        built.export,
+        datasets=as_pins(pins),
+        snapshots=snapshots_of(pins),
+        excluded=built.excluded_per_file(),
+    )
+    path = exclusions_path(partner, night)
+    environment.reports.write(path, to_csv(built.exclusions, _EXCLUSIONS))
+    key = [partner, "export"]
+    yield dg.MaterializeResult(
+        asset_key=key,
+        metadata=export_metadata(built.export, staged),
+        check_results=[checks.verdict(result, key) for result in verdicts],
+    )
+    yield dg.MaterializeResult(
+        asset_key=[partner, "exclusions"],
+        metadata={
+            "dagster/row_count": len(built.exclusions),
+            "file": environment.reports.location(path),
+            "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
+        },
+    )
 
 
 def load_pinned(environment: Environment, night: Night, staged: Staged) -> tuple[dict[str, pd.DataFrame], CheckResult]:

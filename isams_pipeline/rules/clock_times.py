@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,12 @@ def minutes_of(texts: pd.Series[str]) -> pd.Series[int]:
     """The same for a column; <NA> where it is no time."""
     known = {text: minutes(text) for text in texts.dropna().unique()}
     return texts.map(known).astype("Int64") if known else pd.Series(pd.NA, index=texts.index, dtype="Int64")
+
+
+def after_midnight(of: pd.Series[Any]) -> Any:
+    """Minutes as time to add to a date, by position."""
+    added: Any = pd.to_timedelta(pd.Index(of.astype("int64")), unit="m")
+    return added
 
 
 def in_words(at: int) -> str:

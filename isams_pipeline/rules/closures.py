@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.rules.clock_times import minutes_of
+from isams_pipeline.rules.clock_times import after_midnight, minutes_of
+from isams_pipeline.rules.labels import plain
 from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
 from isams_pipeline.rules.timetable import whole_days
 
@@ -42,8 +43,8 @@ def note_lessons_in_closed_rooms(dated: pd.DataFrame, closures: pd.DataFrame, ou
     """Warn of rooms that the timetable uses while they are closed."""
     for room_id, spans in closures.groupby("room_id"):
         in_room: Any = dated[dated["room_id"].eq(room_id).fillna(False)]  # noqa: FBT003
-        begins = in_room["date"] + _minutes(in_room["start"])
-        ends = in_room["date"] + _minutes(in_room["end"])
+        begins = in_room["date"] + after_midnight(in_room["start"])
+        ends = in_room["date"] + after_midnight(in_room["end"])
         count = 0
         for span in rows_of(spans):
             count += int(((begins < pd.Timestamp(span.end)) & (ends > pd.Timestamp(span.start))).sum())
@@ -58,10 +59,10 @@ def note_events_in_rooms(dated: pd.DataFrame, events: pd.DataFrame, rooms: pd.Da
     for row in rows_of(rooms):
         for label in (row.name, row.code):
             if isinstance(label, str):
-                places.setdefault(_plain(label), int(row.room_id))
+                places.setdefault(plain(label), int(row.room_id))
     timed = events.assign(start=minutes_of(events["start_time"]), end=minutes_of(events["end_time"]))
     for row in rows_of(timed):
-        room_id = places.get(_plain(row.location)) if isinstance(row.location, str) else None
+        room_id = places.get(plain(row.location)) if isinstance(row.location, str) else None
         if room_id is None:
             continue
         times: Any = pd.isna([row.start, row.end])
@@ -73,11 +74,3 @@ def note_events_in_rooms(dated: pd.DataFrame, events: pd.DataFrame, rooms: pd.Da
         if count := int(there.sum()):
             reason = f"it is in room {room_id}, which the timetable uses {count} times then"
             out.add("event", row.event_id, "event_in_room", reason, severity=WARNING)
-
-
-def _minutes(of: Any) -> Any:
-    return cast("Any", pd.to_timedelta(of.astype("int64"), unit="m"))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()

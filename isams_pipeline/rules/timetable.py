@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from isams_pipeline.rules.clock_times import minutes_of
+from isams_pipeline.rules.clock_times import after_midnight, minutes_of
 from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
 
 LESSON, MEETING, YEAR_SCHEDULE, TUTORIAL = "lesson", "meeting", "year_schedule", "tutorial"
@@ -342,19 +342,13 @@ def whole_days(start: pd.Series[Any], end: pd.Series[Any]) -> tuple[pd.Series[An
     return start, end.mask(whole, last + pd.Timedelta(days=1))
 
 
-def _after_midnight(minutes: pd.Series[Any]) -> Any:
-    """Minutes as time to add to a date, by position."""
-    added: Any = pd.to_timedelta(pd.Index(minutes.astype("int64")), unit="m")
-    return added
-
-
 def _less_suspended(
     dated: pd.DataFrame, template: pd.DataFrame, suspensions: pd.DataFrame, out: Exclusions
 ) -> pd.DataFrame:
     """Without the lessons that are suspended: those within a suspension's time, and its period, year and code."""
     keep: Any = pd.Series(data=True, index=dated.index)
     dates: Any = dated["date"]
-    starts_at, ends_at = _after_midnight(template["start"]), _after_midnight(template["end"])
+    starts_at, ends_at = after_midnight(template["start"]), after_midnight(template["end"])
     entries = dated["entry"].to_numpy()
     is_lesson = template["kind"].eq(LESSON).to_numpy()[entries]
     starts, ends = whole_days(suspensions["start"], suspensions["end"])

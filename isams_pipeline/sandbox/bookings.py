@@ -1,7 +1,7 @@
 """The partner's side of the made-up schools: resources, timeslots and bookings as CSV files to import.
 
 Most resources are named as iSAMS names the room, two are named otherwise, one room has none. Bookings stand on
-evenings and weekends, but for some that clash with lessons, and some that the timetable's nightly change runs into.
+evenings, but for up to four that clash with lessons.
 """
 
 from __future__ import annotations

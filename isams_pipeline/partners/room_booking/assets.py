@@ -9,8 +9,7 @@ import pandas as pd
 
 from isams_pipeline import checks
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import CheckResult, Export, to_csv
-from isams_pipeline.delivery.export import ExportFile as File
+from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
 from isams_pipeline.isams.assets import OWNER, asset_key
@@ -20,20 +19,16 @@ from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
 from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
-from isams_pipeline.partners.room_booking.night import BookingNight, is_today, post, settings_of
+from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, post, settings_of
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.shared import (
-    as_pins,
-    by_rule,
     delivery_asset,
-    export_metadata,
     load_pinned,
     markdown_table,
     pinned,
-    snapshots_of,
+    staged_results,
 )
-from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.folder import Folder
 
@@ -42,7 +37,6 @@ TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
 )
 OUTBOX = {"all_sent": "No message is in doubt or was refused for good."}
 _SHOWN_BYTES = 300_000
-_EXCLUSIONS_FILE = File("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
 
 
 def room_booking_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -55,11 +49,6 @@ def room_booking_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         _calendars(environment),
         _occupancy(environment),
     ]
-
-
-def exclusions_path(night: Night) -> str:
-    """Where the school finds what is not in the export, below `reports/`."""
-    return f"{PARTNER}/{night.school}/{night.date}/{_EXCLUSIONS_FILE.name}"
 
 
 def _export(environment: Environment) -> dg.AssetsDefinition:
@@ -109,10 +98,9 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
         with told_to_dagster(environment):
             session.hold(night.school)
             pins = pinned(environment, night, NEEDED)
-            tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-            booked = BookingNight(environment, night.school, night.date, tables, read(tables, night.date))
+            booked = night_from(environment, night.school, night.date, pins)
             settings = settings_of(environment, night.school)
-            source_checks = check_source(tables, booked.read, settings.timeslots)
+            source_checks = check_source(booked.tables, booked.read, settings.timeslots)
             yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
             with environment.state.transaction() as database:
                 before = booked.files(BookingStore(database, night.school), with_cancelled=False)
@@ -133,30 +121,8 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                     synced = booked.sync(store, timetable, allow_cancellations=session.allow_cancellations)
                 built = booked.files(store, with_cancelled=True)
             yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
-            staged = environment.staged(PARTNER, night.school).stage(
-                night.date,
-                built.export,
-                datasets=as_pins(pins),
-                snapshots=snapshots_of(pins),
-                excluded=built.excluded_per_file(),
-            )
-            path = exclusions_path(night)
-            environment.reports.write(path, to_csv(built.exclusions, _EXCLUSIONS_FILE))
-            yield dg.MaterializeResult(
-                asset_key=EXPORT,
-                metadata=export_metadata(built.export, staged),
-                check_results=[
-                    checks.verdict(result, EXPORT) for result in (*check_export(built.export), *source_checks)
-                ],
-            )
-            yield dg.MaterializeResult(
-                asset_key=EXCLUSIONS,
-                metadata={
-                    "dagster/row_count": len(built.exclusions),
-                    "file": environment.reports.location(path),
-                    "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
-                },
-            )
+            verdicts = [*check_export(built.export), *source_checks]
+            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts)
 
     return room_booking_export
 
@@ -256,9 +222,7 @@ def _held_back(environment: Environment, night: Night, run_id: str) -> str | Non
 
 def _night(environment: Environment, night: Night) -> BookingNight:
     """The night again, from its stored tables."""
-    pins = pinned(environment, night, NEEDED)
-    tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-    return BookingNight(environment, night.school, night.date, tables, read(tables, night.date))
+    return night_from(environment, night.school, night.date, pinned(environment, night, NEEDED))
 
 
 def _calendars(environment: Environment) -> dg.AssetsDefinition:

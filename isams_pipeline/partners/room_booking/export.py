@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.config import Timeslot
-from isams_pipeline.delivery.export import CheckResult, Export, check_files, few, to_csv
+from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
 from isams_pipeline.partners.room_booking import UNASSIGNED
 from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
@@ -191,15 +191,7 @@ def check_export(export: Export) -> list[CheckResult]:
     if not results[0].passed:
         unread = ("the files cannot be compared before their columns are right",)
         return [*results, CheckResult("references", unread)]
-    problems: list[str] = []
-    for file, column, target, target_column in REFERENCES:
-        known = {row[target_column] for row in export.rows(target)}
-        problems += [
-            f"{file} row {number}: {column} is not in {target}"
-            for number, row in enumerate(export.rows(file), start=1)
-            if row[column] and row[column] not in known
-        ]
-    return [*results, CheckResult("references", few(problems))]
+    return [*results, check_references(export, REFERENCES)]
 
 
 def check_source(tables: Mapping[str, pd.DataFrame], found: Read, configured: Sequence[Timeslot]) -> list[CheckResult]:

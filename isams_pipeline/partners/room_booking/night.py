@@ -23,6 +23,7 @@ from isams_pipeline.partners.room_booking.pictures import busiest_room, occupanc
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.tables import StoredTable
 
 
 def settings_of(environment: Environment, school: str) -> RoomBookingSettings:
@@ -58,7 +59,13 @@ def latest_night(environment: Environment, school: str) -> BookingNight:
             remedy=f"Run `isams-pipeline sync {school} --partner {PARTNER}`.",
         )
     night = date.fromisoformat(newest.date)
-    pins = {name: environment.tables.need(SOURCE, name, school, night) for name in NEEDED}
+    return night_from(
+        environment, school, night, {name: environment.tables.need(SOURCE, name, school, night) for name in NEEDED}
+    )
+
+
+def night_from(environment: Environment, school: str, night: date, pins: Mapping[str, StoredTable]) -> BookingNight:
+    """A night from its stored tables."""
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
     return BookingNight(environment, school, night, tables, read(tables, night))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -43,14 +42,6 @@ _MANY = 10_000
 """Rows of one statement."""
 
 
-@dataclass(frozen=True)
-class RoomPlace:
-    """Where a room stands with the partner."""
-
-    resource_id: str
-    category: str
-
-
 class BookingStore:
     """The store of one school, in one transaction."""
 
@@ -69,11 +60,6 @@ class BookingStore:
             except IntegrityError:  # somebody else was first
                 return self._session.get_one(BookingSchool, self.school, with_for_update=True)
         return row
-
-    def timings(self) -> str | None:
-        """The periods' timings that were last matched."""
-        row = self._session.get(BookingSchool, self.school)
-        return row.timings if row else None
 
     def held_back(self) -> str | None:
         """Why the last sync held something back; None if it did not."""

@@ -9,8 +9,6 @@ import pandas as pd
 from isams_pipeline import checks
 from isams_pipeline.config import SchoolsBuddySettings
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import ExportFile as File
-from isams_pipeline.delivery.export import to_csv
 from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError
@@ -21,25 +19,15 @@ from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline.partners.shared import (
-    as_pins,
-    by_rule,
     delivery_asset,
-    export_metadata,
     load_pinned,
     pinned,
-    snapshots_of,
+    staged_results,
 )
-from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.folder import Folder
 
 EXPORT, EXCLUSIONS = ([PARTNER, name] for name in ("export", "exclusions"))
-_EXCLUSIONS_FILE = File("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
-
-
-def exclusions_path(night: Night) -> str:
-    """Where the school finds what is not in the export, below `reports/`."""
-    return f"{PARTNER}/{night.school}/{night.date}/{_EXCLUSIONS_FILE.name}"
 
 
 def schoolsbuddy_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -98,35 +86,9 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             pins = pinned(environment, night, NEEDED)
             tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
             built = _built(environment, night, tables, has_medical=bool(pins["health"].provenance))
-            staged = environment.staged(PARTNER, night.school).stage(
-                night.date,
-                built.export,
-                datasets=as_pins(pins),
-                snapshots=snapshots_of(pins),
-                excluded=built.excluded_per_file(),
-            )
-            path = exclusions_path(night)
-            environment.reports.write(path, to_csv(built.exclusions, _EXCLUSIONS_FILE))
             has_campuses = bool(environment.settings.school(night.school).campuses)
-            yield dg.MaterializeResult(
-                asset_key=EXPORT,
-                metadata=export_metadata(built.export, staged),
-                check_results=[
-                    checks.verdict(result, EXPORT)
-                    for result in (
-                        *check_export(built.export),
-                        *check_tables(built.export, tables, has_campuses=has_campuses),
-                    )
-                ],
-            )
-            yield dg.MaterializeResult(
-                asset_key=EXCLUSIONS,
-                metadata={
-                    "dagster/row_count": len(built.exclusions),
-                    "file": environment.reports.location(path),
-                    "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
-                },
-            )
+            verdicts = [*check_export(built.export), *check_tables(built.export, tables, has_campuses=has_campuses)]
+            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts)
 
     return schoolsbuddy_export
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from isams_pipeline.delivery.export import CheckResult, Export, check_files, few
+from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few
 from isams_pipeline.partners.schoolsbuddy.files import FILES, REFERENCES
 from isams_pipeline.rules.identity import other_pupils
 from isams_pipeline.rules.years import year_problems
@@ -42,21 +42,7 @@ def check_export(export: Export) -> list[CheckResult]:
     if not results[0].passed:
         unread = ("the files cannot be compared before their columns are right",)
         return [*results, *(CheckResult(name, unread) for name in ("references", "unique_emails"))]
-    return [*results, _references(export), _emails(export)]
-
-
-def _references(export: Export) -> CheckResult:
-    problems: list[str] = []
-    for file, column, target, target_column in REFERENCES:
-        if file not in export.files:
-            continue
-        known = {row[target_column] for row in export.rows(target)}
-        problems += [
-            f"{file} row {number}: {column} is not in {target}"
-            for number, row in enumerate(export.rows(file), start=1)
-            if row[column] and row[column] not in known
-        ]
-    return CheckResult("references", few(problems))
+    return [*results, check_references(export, REFERENCES), _emails(export)]
 
 
 def _emails(export: Export) -> CheckResult:
