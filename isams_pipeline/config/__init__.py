@@ -1,0 +1,216 @@
+"""schools.yaml → typed settings. Every key is documented in schools.example.yaml."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from isams_pipeline.config.isams import IsamsSettings, KeySettings, advised_cache_hours
+from isams_pipeline.config.partners import (
+    GUIDE_FEEDS,
+    REQUIRED_FEEDS,
+    PartnersSettings,
+    RoomBookingSettings,
+    SchoolsBuddySettings,
+)
+from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
+from isams_pipeline.errors import ConfigurationError, MissingSecret
+
+__all__ = [
+    "GUIDE_FEEDS",
+    "IsamsSettings",
+    "KeySettings",
+    "RoomBookingSettings",
+    "SchoolSettings",
+    "SchoolsBuddySettings",
+    "Settings",
+    "Timeslot",
+    "YearRange",
+    "advised_cache_hours",
+    "find_config",
+    "is_loopback",
+    "load_settings",
+    "secret_from",
+]
+CONFIG_VARIABLE = "ISAMS_CONFIG"
+DEFAULT_CONFIG = "schools.yaml"
+
+
+class SchoolSettings(StrictSettings):
+    """One iSAMS instance, which may hold several campuses."""
+
+    name: str = Field(min_length=1)
+    timezone: Zone
+    isams: IsamsSettings
+    campuses: dict[str, Years] = Field(default_factory=dict[str, YearRange])
+    partners: PartnersSettings = PartnersSettings()
+
+    @field_validator("campuses", mode="after")
+    @classmethod
+    def _apart(cls, campuses: dict[str, YearRange]) -> dict[str, YearRange]:
+        items = list(campuses.items())
+        for at, (name, years) in enumerate(items):
+            for other, other_years in items[at + 1 :]:
+                if years.overlaps(other_years):
+                    raise ValueError(f"{name} and {other} share year groups; give each year to one campus")
+        return campuses
+
+    @model_validator(mode="after")
+    def _feeds_for_partners(self) -> SchoolSettings:
+        for name, feeds_needed in REQUIRED_FEEDS.items():
+            if getattr(self.partners, name) is None:
+                continue
+            missing = [feed for feed in feeds_needed if self.isams.key_for(feed) is None]
+            if missing:
+                raise ValueError(f"{name} needs the feeds {', '.join(missing)}; name them under a key in isams.keys")
+        partner = self.partners.schoolsbuddy
+        if partner is not None and partner.medical_fields and self.isams.key_for("medical") is None:
+            raise ValueError(
+                "schoolsbuddy.medical_fields is set, but no key brings the feed medical; add the key or remove "
+                "medical_fields"
+            )
+        return self
+
+
+class Settings(StrictSettings):
+    """All of schools.yaml. `file` is where it was read, for messages and relative paths."""
+
+    schools: dict[str, SchoolSettings] = Field(default_factory=dict[str, SchoolSettings])
+    history_from: date = date(2025, 9, 1)
+    """The first night that partitions exist for. Moved by hand, a school year at a time."""
+    file: Path | None = Field(default=None, exclude=True)
+
+    @field_validator("schools", mode="after")
+    @classmethod
+    def _names(cls, schools: dict[str, SchoolSettings]) -> dict[str, SchoolSettings]:
+        for name in schools:
+            if re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name) is None:
+                raise ValueError(f"{name!r} cannot name a school here; use lower-case letters, digits, - and _")
+        return schools
+
+    @field_validator("history_from", mode="after")
+    @classmethod
+    def _first_of_september(cls, day: date) -> date:
+        if (day.month, day.day) != (9, 1):
+            raise ValueError("not a first of September; write the start of a school year, such as 2025-09-01")
+        return day
+
+    def school(self, name: str) -> SchoolSettings:
+        """The settings of a school; raises ConfigurationError with the schools there are."""
+        if name not in self.schools:
+            if self.file is None:
+                raise ConfigurationError(
+                    "There is no configuration file",
+                    remedy="Copy schools.example.yaml to schools.yaml, or name another with --config or ISAMS_CONFIG; "
+                    "a demo's is data/demo/schools.yaml.",
+                )
+            known = ", ".join(self.schools) or "none"
+            raise ConfigurationError(f"There is no school {name!r}", file=self.file, remedy=f"Configured are: {known}.")
+        return self.schools[name]
+
+    def resolve(self, url: str) -> str:
+        """A `deliver_to` as a full fsspec URL or path; a relative one is relative to the configuration file."""
+        if "://" in url or "::" in url:
+            return url
+        base = self.file.parent if self.file else Path.cwd()
+        return str((base / Path(url).expanduser()).resolve())
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, but a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def find_config(given: str | os.PathLike[str] | None = None) -> Path | None:
+    """The configuration file: as given, else by ISAMS_CONFIG, else schools.yaml here; None where there is none."""
+    named = given or os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named).expanduser().resolve()
+    here = Path(DEFAULT_CONFIG).resolve()
+    return here if here.exists() else None
+
+
+def load_settings(given: str | os.PathLike[str] | None = None) -> Settings:
+    """Read and check schools.yaml; without one there are no schools.
+
+    Raises ConfigurationError that names the file, each path within it, and the remedy. Reads no secret.
+    """
+    file = find_config(given)
+    if file is None:
+        return Settings()
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        remedy = "Copy schools.example.yaml to schools.yaml, or give --config or ISAMS_CONFIG another path."
+        raise ConfigurationError("There is no configuration file", file=file, remedy=remedy) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The configuration file cannot be read: {type(error).__name__}",
+            file=file,
+            remedy="Check its permissions and that it is UTF-8 text.",
+        ) from None
+    try:
+        # A SafeLoader subclass: nothing but plain data can come out of it.
+        data: object = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigurationError(
+            f"Not YAML: {error.problem}",
+            file=file,
+            line=mark.line + 1 if mark else None,
+            remedy="Mend that line.",
+        ) from None
+    except (yaml.YAMLError, TypeError):
+        raise ConfigurationError("Not YAML", file=file, remedy="Look for control characters and odd keys.") from None
+    if not isinstance(data, dict):
+        raise ConfigurationError(
+            "The configuration file is not a mapping", file=file, remedy="Begin it with `schools:`."
+        )
+    try:
+        return Settings.model_validate({**data, "file": file})
+    except ValidationError as error:
+        raise _explained(error, file) from None
+
+
+def _explained(error: ValidationError, file: Path) -> ConfigurationError:
+    """A pydantic error in words, without the values that it would print."""
+    lines: list[str] = []
+    for problem in error.errors(include_input=False, include_url=False):
+        path = ".".join(str(part) for part in problem["loc"]) or "(top)"
+        match problem["type"]:
+            case "extra_forbidden":
+                what = "unknown key; check its spelling against schools.example.yaml, or remove it"
+            case "missing":
+                what = "missing; add it (schools.example.yaml shows how)"
+            case "value_error":
+                what = str(problem["ctx"]["error"]) if "ctx" in problem else problem["msg"]
+            case _:
+                what = problem["msg"][:1].lower() + problem["msg"][1:] + "; see schools.example.yaml"
+        lines.append(f"  {path}: {what}")
+    return ConfigurationError(f"{file} is not right:\n" + "\n".join(lines))
+
+
+def secret_from(variables: Mapping[str, str], name: str, **where: object) -> str:
+    """The secret in an environment variable; raises MissingSecret, which names the variable."""
+    value = variables.get(name, "").strip()
+    if not value:
+        raise MissingSecret(
+            f"The environment variable {name} is not set",
+            remedy="Set it to the key and start again.",
+            **where,
+        )
+    return value

@@ -1,0 +1,148 @@
+"""The kinds of values that schools.yaml may hold: read strictly, refused with what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from isams_pipeline.rules.clock_times import minutes
+
+
+class YearRange(BaseModel):
+    """A set of year groups by National Curriculum year, such as `7-11`, `-2..6` or `1-6, 13`; nursery is negative."""
+
+    model_config = ConfigDict(frozen=True)
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def parse(cls, text: object) -> YearRange:
+        """Read a range as it stands in schools.yaml; raises ValueError with what to write instead."""
+        spans: list[tuple[int, int]] = []
+        for part in str(text).split(","):
+            match = re.fullmatch(r"\s*(-?\d+)\s*(?:(?:\.\.|-|–|to)\s*(-?\d+)\s*)?", part)  # noqa: RUF001
+            if match is None:
+                message = "not a range of year groups; write 7-11, or -2..6 where nursery years count"
+                raise ValueError(message)
+            low = int(match[1])
+            high = int(match[2]) if match[2] else low
+            if low > high:
+                raise ValueError("the range ends before it starts; write the lower year first")
+            spans.append((low, high))
+        return cls(text=str(text), spans=tuple(spans))
+
+    def __contains__(self, year: object) -> bool:
+        return isinstance(year, int) and any(low <= year <= high for low, high in self.spans)
+
+    def overlaps(self, other: YearRange) -> bool:
+        """Whether some year is in both."""
+        return any(a <= d and c <= b for a, b in self.spans for c, d in other.spans)
+
+
+class Timeslot(BaseModel):
+    """A period's name and timing as the school has confirmed it: `Period 1: 08:44 - 09:34`."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    start: int
+    """Minutes after midnight."""
+    end: int
+
+    @classmethod
+    def parse(cls, text: object) -> Timeslot:
+        """Read a timeslot as it stands in schools.yaml; raises ValueError with what to write instead."""
+        match = re.fullmatch(r"\s*(.+?)\s*:\s*(\d{1,2}:\d{2})\s*(?:-|–|to)\s*(\d{1,2}:\d{2})\s*", str(text))  # noqa: RUF001
+        start, end = (minutes(match[2]), minutes(match[3])) if match else (None, None)
+        if match is None or start is None or end is None:
+            raise ValueError("not a timeslot; write Period 1: 08:44 - 09:34")
+        if end <= start:
+            raise ValueError("the timeslot ends before it starts")
+        return cls(name=match[1], start=start, end=end)
+
+
+def _year_range(value: object) -> object:
+    return value if isinstance(value, YearRange) else YearRange.parse(value)
+
+
+def _all_or_years(value: object) -> object:
+    return None if value in (None, "all") else _year_range(value)
+
+
+def _share(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+        share = float(match[1]) / 100
+        if share <= 1:
+            return share
+    raise ValueError("not a share; write a percentage up to 100%, such as 20%")
+
+
+def _variable(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None:
+        raise ValueError(
+            "not the name of an environment variable; put the secret itself into a variable and its name here"
+        )
+    return value
+
+
+def _zone(value: object) -> object:
+    if isinstance(value, str) and value in available_timezones():
+        return ZoneInfo(value)
+    near = difflib.get_close_matches(str(value), available_timezones(), n=1)
+    hint = f"did you mean {near[0]}?" if near else "write a name such as Europe/London"
+    raise ValueError(f"not a time zone; {hint}")
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _server_url(value: str) -> str:
+    parts = urlsplit(value)
+    if not parts.hostname or parts.scheme not in {"https", "http"}:
+        raise ValueError("not the address of a server; write https://yourschool.isams.cloud")
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError("more than the address of a server; leave log-in, ?query and #fragment away")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("pupils' data would cross the network unencrypted; write https://")
+    return value.rstrip("/")
+
+
+def _timeslot(value: object) -> object:
+    return value if isinstance(value, Timeslot) else Timeslot.parse(value)
+
+
+def _smtp_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+        raise ValueError("not the address of a mail server; write smtp://mail.example.org:587")
+    if parts.password or parts.username:
+        raise ValueError("a log-in does not belong here; name the user in smtp_user, the variable in smtp_secret")
+    return value
+
+
+Variable = Annotated[str, AfterValidator(_variable)]
+Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
+Years = Annotated[YearRange, BeforeValidator(_year_range)]
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
+AllOrYears = Annotated[YearRange | None, BeforeValidator(_all_or_years)]
+Share = Annotated[float, BeforeValidator(_share)]
+ATimeslot = Annotated[Timeslot, BeforeValidator(_timeslot)]
+SmtpUrl = Annotated[str, AfterValidator(_smtp_url)]
+
+
+class StrictSettings(BaseModel):
+    """A part of schools.yaml: a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
