@@ -13,11 +13,13 @@ from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
 from isams_pipeline.delivery.staging import StagedExports
 from isams_pipeline.isams.batch import BatchClient, Credential, Patience
+from isams_pipeline.isams.rest import RestClient
 from isams_pipeline.storage.archive import SnapshotArchive
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.locks import Locks
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
+from isams_pipeline.storage.state.limits import HourlyLimit
 from isams_pipeline.storage.tables import TableStore
 
 DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
@@ -71,9 +73,9 @@ class Environment:
         """What the school, not the partner, is told."""
         return Folder(self.data_dir / "reports")
 
-    def staged(self, partner: str, school: str) -> StagedExports:
+    def staged(self, partner: str, school: str, part: str = "") -> StagedExports:
         """A partner's exports of a school before delivery."""
-        return StagedExports(Folder(self.data_dir / "staged"), partner, school)
+        return StagedExports(Folder(self.data_dir / "staged"), partner, school, part)
 
     def client_for(self, school: str, key: str) -> BatchClient:
         """A client of one key; raises MissingSecret."""
@@ -92,7 +94,32 @@ class Environment:
             key=key,
         )
 
+    def rest_client_for(self, school: str, name: str | None) -> RestClient:
+        """A REST client of a school: of that name, or the only one. Raises MissingSecret."""
+        isams = self.settings.school(school).isams
+        name = isams.client_named(name)
+        settings = isams.rest[name]
+        credential = Credential(
+            secret_from(self.variables, settings.secret, school=school, client=name),
+            secret_from(self.variables, settings.client_id, school=school, client=name),
+        )
+        limit = settings.requests_per_hour
+        hourly = HourlyLimit(self.state, f"{school}/{name}", limit, self.clock) if limit else None
+        return RestClient(
+            isams.url,
+            credential,
+            patience=self.patience,
+            parallel=settings.parallel,
+            spend=hourly.spend if hourly else _free,
+            school=school,
+            client=name,
+        )
+
     @contextmanager
     def _one_request_at_a_time(self, host: str) -> Generator[None, None, None]:
         with self.locks.hold(f"host {host}", wait=self.lock_wait):
             yield
+
+
+def _free() -> None:
+    """Nobody counts."""

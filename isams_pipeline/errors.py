@@ -62,6 +62,9 @@ class ImportRefused(PipelineError):
 class IsamsError(PipelineError):
     """iSAMS did not give what was asked for."""
 
+    said: str | None = None
+    """iSAMS's own words, where it had some. They may quote a person's value, so they are never part of the text."""
+
 
 class TransientIsamsError(IsamsError):
     """iSAMS may well answer in a few minutes."""
@@ -114,6 +117,22 @@ class AccessRefused(IsamsError):
     """Refused before iSAMS looked at the key: an IP, domain or TLS restriction, or a firewall."""
 
 
+class NotPermitted(IsamsError):
+    """The REST client lacks a permission."""
+
+
+class NotFound(IsamsError):
+    """iSAMS has no such record."""
+
+
+class NotAccepted(IsamsError):
+    """iSAMS looked at what was sent, and would not have it."""
+
+
+class RowsMoved(TransientIsamsError):
+    """Rows moved between the pages of a list while it was read, again and again."""
+
+
 class UntrustedServer(IsamsError):
     """The TLS certificate does not prove that this is the school's server."""
 
@@ -127,6 +146,10 @@ class DocumentError(PipelineError):
 
 class NotBatchData(DocumentError):
     """Not XML at all, or XML with another root."""
+
+
+class NotRestData(DocumentError):
+    """Not the JSON that the REST API answers with."""
 
 
 class UnsafeDocument(DocumentError):

@@ -69,7 +69,7 @@ def _targets(settings: Settings) -> list[Path]:
     """The folders around the local `deliver_to` of all schools."""
     found: list[Path] = []
     for school in settings.schools.values():
-        for partner in school.partners.all.values():
+        for partner in school.partners.exporting.values():
             target = settings.resolve(partner.deliver_to)
             if "://" not in target:
                 found.append(Path(target).parent)

@@ -12,11 +12,14 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from isams_pipeline.config.isams import IsamsSettings, KeySettings, advised_cache_hours
+from isams_pipeline.config.isams import IsamsSettings, KeySettings, RestClientSettings, advised_cache_hours
 from isams_pipeline.config.partners import (
     GUIDE_FEEDS,
     REQUIRED_FEEDS,
+    AttendanceSettings,
+    MySchoolPortalSettings,
     PartnersSettings,
+    RegisterChoice,
     RoomBookingSettings,
     SchoolsBuddySettings,
 )
@@ -25,8 +28,12 @@ from isams_pipeline.errors import ConfigurationError, MissingSecret
 
 __all__ = [
     "GUIDE_FEEDS",
+    "AttendanceSettings",
     "IsamsSettings",
     "KeySettings",
+    "MySchoolPortalSettings",
+    "RegisterChoice",
+    "RestClientSettings",
     "RoomBookingSettings",
     "SchoolSettings",
     "SchoolsBuddySettings",
@@ -70,6 +77,11 @@ class SchoolSettings(StrictSettings):
             missing = [feed for feed in feeds_needed if self.isams.key_for(feed) is None]
             if missing:
                 raise ValueError(f"{name} needs the feeds {', '.join(missing)}; name them under a key in isams.keys")
+        for name, client in self.partners.rest_clients.items():
+            try:
+                self.isams.client_named(client)
+            except ValueError as problem:
+                raise ValueError(f"{name}: {problem}") from None
         partner = self.partners.schoolsbuddy
         if partner is not None and partner.medical_fields and self.isams.key_for("medical") is None:
             raise ValueError(

@@ -51,19 +51,30 @@ class KeySettings(StrictSettings):
         return self
 
 
+class RestClientSettings(StrictSettings):
+    """One REST API client of a school."""
+
+    client_id: Variable
+    secret: Variable
+    parallel: int = Field(default=8, ge=1, le=32)
+    """Requests at a time."""
+    requests_per_hour: int | None = Field(default=None, ge=10)
+    """The limit that the school has set on the client in iSAMS, if it has."""
+
+
 class IsamsSettings(StrictSettings):
-    """A school's iSAMS: where it is, and which key brings which feeds."""
+    """A school's iSAMS: where it is, which key brings which feeds, and its REST clients."""
 
     url: ServerUrl
     keys: dict[str, KeySettings] = Field(min_length=1)
+    rest: dict[str, RestClientSettings] = Field(default_factory=dict[str, RestClientSettings])
 
     @field_validator("keys", mode="after")
     @classmethod
     def _one_key_a_feed(cls, keys: dict[str, KeySettings]) -> dict[str, KeySettings]:
         brought_by: dict[str, str] = {}
         for name, key in keys.items():
-            if re.fullmatch(r"[a-z][a-z0-9_-]*", name) is None:
-                raise ValueError(f"key {name!r}: a key's name is lower-case letters, digits, - and _")
+            _named("key", name)
             for feed in key.feeds:
                 if feed in brought_by:
                     raise ValueError(
@@ -72,6 +83,28 @@ class IsamsSettings(StrictSettings):
                 brought_by[feed] = name
         return keys
 
+    @field_validator("rest", mode="after")
+    @classmethod
+    def _rest_names(cls, clients: dict[str, RestClientSettings]) -> dict[str, RestClientSettings]:
+        for name in clients:
+            _named("client", name)
+        return clients
+
+    def client_named(self, name: str | None) -> str:
+        """The REST client of that name; without a name, the only one. Raises ValueError with what to write."""
+        if name is None and len(self.rest) == 1:
+            return next(iter(self.rest))
+        if name in self.rest:
+            return name
+        known = ", ".join(self.rest) or "none"
+        what = f"there is no REST client {name!r}" if name else "it must say which REST client it uses"
+        raise ValueError(f"{what}; under isams.rest are: {known}")
+
     def key_for(self, feed: str) -> str | None:
         """The name of the key that brings a feed, or None where the school has none for it."""
         return next((name for name, key in self.keys.items() if feed in key.feeds), None)
+
+
+def _named(what: str, name: str) -> None:
+    if re.fullmatch(r"[a-z][a-z0-9_-]*", name) is None:
+        raise ValueError(f"{what} {name!r}: a {what}'s name is lower-case letters, digits, - and _")

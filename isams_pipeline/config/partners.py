@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from isams_pipeline.config.values import AllOrYears, ATimeslot, Share, SmtpUrl, StrictSettings, Variable
+from isams_pipeline.config.values import AllOrYears, ATimeslot, Share, SmtpUrl, StrictSettings, TimeOfDay, Variable
 
 REQUIRED_FEEDS: dict[str, tuple[str, ...]] = {
     "schoolsbuddy": ("pupils", "contacts", "staff", "years"),
     "room_booking": ("estates", "staff", "terms", "timetable_structure", "week_allocations", "timetables"),
+    "my_school_portal": ("pupils", "contacts"),
 }
-"""Feeds without which there is no export for a partner."""
+"""Feeds without which there is no export for a partner, or nothing by which to confirm what was written."""
 GUIDE_FEEDS: dict[str, tuple[str, ...]] = {
     "room_booking": (
         *REQUIRED_FEEDS["room_booking"],
@@ -20,6 +21,35 @@ GUIDE_FEEDS: dict[str, tuple[str, ...]] = {
     ),
 }
 """All that a partner's guide asks for, what it calls optional left out."""
+
+
+class RegisterChoice(StrictSettings):
+    """A register that counts: of a division, by its type or its friendly name."""
+
+    division: str = Field(min_length=1)
+    """The division's name or code."""
+    called: str = Field(alias="register", min_length=1)
+    """The `registrationType` or the `friendlyName`."""
+
+
+class AttendanceSettings(StrictSettings):
+    """What SchoolsBuddy gets of the day's registers, and when."""
+
+    client: str | None = None
+    """Which of `isams.rest`; can be left out where there is one."""
+    am: tuple[RegisterChoice, ...] = ()
+    pm: tuple[RegisterChoice, ...] = ()
+    am_at: TimeOfDay = 11 * 60
+    """When the morning is pulled, in minutes after midnight."""
+    pm_at: TimeOfDay = 15 * 60
+    max_removed: Share = 0.5
+    """More than of the nightly export: year groups on study leave have no register."""
+
+    @model_validator(mode="after")
+    def _some_register(self) -> AttendanceSettings:
+        if not self.am and not self.pm:
+            raise ValueError("it names no register; choose some from `isams-pipeline registers SCHOOL`")
+        return self
 
 
 class SchoolsBuddySettings(StrictSettings):
@@ -32,6 +62,7 @@ class SchoolsBuddySettings(StrictSettings):
     max_removed: Share = 0.2
     deliver_to: str = "data/exports"
     medical_fields: tuple[str, ...] = ()
+    attendance: AttendanceSettings | None = None
 
 
 class RoomBookingSettings(StrictSettings):
@@ -58,14 +89,37 @@ class RoomBookingSettings(StrictSettings):
         return self
 
 
+class MySchoolPortalSettings(StrictSettings):
+    """How a school lets My School Portal's change requests into iSAMS."""
+
+    client: str | None = None
+    """Which of `isams.rest`; can be left out where there is one."""
+    writeback: Literal["enabled", "disabled"] = "disabled"
+    """Without it, every apply is a dry run."""
+    guardian_route: Literal["tempcontacts"] | None = None
+    """Where guardians' changes are written; without one they are not."""
+    trust_portal_approval: bool = False
+    """An approval that comes with the request counts, if it says what its approver saw."""
+    phone_region: str = Field(default="GB", pattern=r"^[A-Z]{2}$")
+    """The country, as two letters, of telephone numbers without a country code."""
+
+
 class PartnersSettings(StrictSettings):
-    """Which partners a school sends data to."""
+    """Which partners a school sends data to, or takes it from."""
 
     schoolsbuddy: SchoolsBuddySettings | None = None
     room_booking: RoomBookingSettings | None = None
+    my_school_portal: MySchoolPortalSettings | None = None
 
     @property
-    def all(self) -> dict[str, SchoolsBuddySettings | RoomBookingSettings]:
-        """The partners that the school has, by name."""
+    def exporting(self) -> dict[str, SchoolsBuddySettings | RoomBookingSettings]:
+        """The partners that get files, by name."""
         found = {"schoolsbuddy": self.schoolsbuddy, "room_booking": self.room_booking}
         return {name: settings for name, settings in found.items() if settings is not None}
+
+    @property
+    def rest_clients(self) -> dict[str, str | None]:
+        """Who uses a REST client → which."""
+        attendance = self.schoolsbuddy.attendance if self.schoolsbuddy else None
+        found = {"schoolsbuddy.attendance": attendance, "my_school_portal": self.my_school_portal}
+        return {name: settings.client for name, settings in found.items() if settings is not None}

@@ -123,6 +123,14 @@ def _timeslot(value: object) -> object:
     return value if isinstance(value, Timeslot) else Timeslot.parse(value)
 
 
+def _time_of_day(value: object) -> object:
+    # YAML reads 11:00 without quotes as a number to the base of 60, which is just the minutes after midnight.
+    found = value if isinstance(value, int) and not isinstance(value, bool) else minutes(str(value))
+    if found is None or not 0 <= found < 24 * 60:
+        raise ValueError("not a time of day; write 11:00")
+    return found
+
+
 def _smtp_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
@@ -139,6 +147,8 @@ ServerUrl = Annotated[str, AfterValidator(_server_url)]
 AllOrYears = Annotated[YearRange | None, BeforeValidator(_all_or_years)]
 Share = Annotated[float, BeforeValidator(_share)]
 ATimeslot = Annotated[Timeslot, BeforeValidator(_timeslot)]
+TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
+"""Minutes after midnight."""
 SmtpUrl = Annotated[str, AfterValidator(_smtp_url)]
 
 

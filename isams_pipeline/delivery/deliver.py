@@ -88,7 +88,7 @@ class Deliverer:
     @property
     def path(self) -> str:
         """The export's folder, below `deliver_to`."""
-        return f"{self.address.partner}/{self.address.school}/{self.address.date}"
+        return self.address.path
 
     def deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult]) -> Delivered:
         """Promote the export if all `checks` and the removal guard allow it; leaves a receipt in any case."""
@@ -111,7 +111,7 @@ class Deliverer:
         if judged.problems:
             return self._refused(export, judged)
         manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
-        if self._is_there(export.content_hash, export.hashes):
+        if self._is_there(export.content_hash, export.hashes, staged.about):
             result = self._result(Outcome.UNCHANGED, export, judged.changes, **judged.said)
         else:
             self._promote(export, manifest, lease)
@@ -161,7 +161,7 @@ class Deliverer:
     def _bytes_of(self, hashes: dict[str, str], night: date) -> tuple[Export | None, str | None, str | None]:
         with contextlib.suppress(StorageError):
             return self.staged.load(hashes), night.isoformat(), None
-        folder = self.target.child(f"{self.address.partner}/{self.address.school}/{night}")
+        folder = self.target.child(self.address.on(night))
         try:
             export = Export({name: folder.read(name) for name in hashes})
         except FileNotFoundError:
@@ -176,7 +176,7 @@ class Deliverer:
             with contextlib.suppress(ValueError, FileNotFoundError, KeyError, StorageError):
                 night = date.fromisoformat(name)
                 if night <= self.address.date:
-                    manifest: dict[str, Any] = self.target.read_json(f"{school}/{name}/{MANIFEST}")
+                    manifest: dict[str, Any] = self.target.read_json(f"{self.address.on(night)}/{MANIFEST}")
                     if manifest["partner"] == self.address.partner and manifest["files"]:
                         return night, manifest
         return None
@@ -199,13 +199,14 @@ class Deliverer:
 
     # --- promotion ------------------------------------------------------------------------------------------
 
-    def _is_there(self, content_hash: str, hashes: Mapping[str, str]) -> bool:
+    def _is_there(self, content_hash: str, hashes: Mapping[str, str], about: Mapping[str, Any]) -> bool:
         """Whether the last receipt of this night, and the target itself, have just this content."""
         receipt = self.receipts.last_promoted(self.address)
         if receipt is None or receipt.content_hash != content_hash:
             return False
         with contextlib.suppress(FileNotFoundError, StorageError):
-            if self.target.read_json(f"{self.path}/{MANIFEST}").get("content_hash") != content_hash:
+            manifest = self.target.read_json(f"{self.path}/{MANIFEST}")
+            if manifest.get("content_hash") != content_hash or any(manifest.get(k) != about[k] for k in about):
                 return False
             # The manifest may still stand where somebody has changed or removed a file.
             return {name: _sha256(self.target.read(f"{self.path}/{name}")) for name in hashes} == hashes
@@ -258,6 +259,7 @@ class Deliverer:
             "files": {
                 name: {"rows": len(export.rows(name)), "sha256": digest} for name, digest in export.hashes.items()
             },
+            **staged.about,
             "datasets": staged.datasets,
             "snapshots": staged.snapshots,
             "changes": {"baseline": compared, "files": changes},

@@ -29,6 +29,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """A blocking rule or the removal guard said no."""
     FAILED = "failed"
+    NO_SESSION = "no_session"
+    """There was nothing to deliver, and rightly so: a day without registers."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ class Address:
     partner: str
     school: str
     date: date
+    part: str = ""
+    """Which of the night's deliveries, where there are several, such as am."""
+
+    @property
+    def path(self) -> str:
+        """The export's folder, below `deliver_to`."""
+        return self.on(self.date)
+
+    def on(self, night: date) -> str:
+        """The same on another night."""
+        return "/".join(filter(None, (self.partner, self.school, night.isoformat(), self.part)))
 
 
 class Receipts:
@@ -54,6 +67,7 @@ class Receipts:
                     partner=address.partner,
                     school=address.school,
                     date=address.date,
+                    part=address.part,
                     outcome=outcome.value,
                     **facts,
                 )
@@ -62,8 +76,7 @@ class Receipts:
     def last_promoted(self, address: Address) -> Delivery | None:
         """The newest receipt of this very night that stands for something at the target."""
         return self._newest(
-            Delivery.partner == address.partner,
-            Delivery.school == address.school,
+            *_whose(address),
             Delivery.date == address.date,
             Delivery.outcome == Outcome.DELIVERED.value,
         )
@@ -71,8 +84,7 @@ class Receipts:
     def baseline(self, address: Address) -> Delivery | None:
         """The latest delivered export dated on or before this one."""
         return self._newest(
-            Delivery.partner == address.partner,
-            Delivery.school == address.school,
+            *_whose(address),
             Delivery.date <= address.date,
             Delivery.outcome == Outcome.DELIVERED.value,
         )
@@ -83,17 +95,12 @@ class Receipts:
 
     def of_night(self, address: Address) -> Delivery | None:
         """The newest receipt of a night, whatever its outcome."""
-        return self._newest(
-            Delivery.partner == address.partner,
-            Delivery.school == address.school,
-            Delivery.date == address.date,
-        )
+        return self._newest(*_whose(address), Delivery.date == address.date)
 
     def removals_were_allowed(self, address: Address, content_hash: str) -> bool:
         """Whether a person has lifted the removal guard for this content."""
         found = self._newest(
-            Delivery.partner == address.partner,
-            Delivery.school == address.school,
+            *_whose(address),
             Delivery.content_hash == content_hash,
             Delivery.removals_allowed.is_(True),
         )
@@ -103,6 +110,10 @@ class Receipts:
         query = select(Delivery).where(*conditions).order_by(Delivery.date.desc(), Delivery.id.desc()).limit(1)
         with self._state.transaction() as session:
             return session.scalars(query).first()
+
+
+def _whose(address: Address) -> tuple[Any, ...]:
+    return (Delivery.partner == address.partner, Delivery.school == address.school, Delivery.part == address.part)
 
 
 class HeldLease:
@@ -122,6 +133,7 @@ class HeldLease:
                     partner=self._address.partner,
                     school=self._address.school,
                     date=self._address.date,
+                    part=self._address.part,
                     holder=self._holder,
                     expires_at=self._until(now),
                 )
@@ -164,8 +176,8 @@ class HeldLease:
                 session.delete(lease)
 
     @property
-    def _identity(self) -> tuple[str, str, date]:
-        return (self._address.partner, self._address.school, self._address.date)
+    def _identity(self) -> tuple[str, str, date, str]:
+        return (self._address.partner, self._address.school, self._address.date, self._address.part)
 
     def _until(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self._seconds)

@@ -1,7 +1,7 @@
 """Staged exports: the bytes of every file by their hash, and per night what was staged and from what.
 
     staged/<partner>/<school>/objects/<sha256>
-    staged/<partner>/<school>/<date>.json
+    staged/<partner>/<school>/<date>.json            or <date>.<part>.json where a day has several
 
 What was delivered once stays here, so later nights can be compared with it even if the target has changed.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
@@ -31,14 +31,17 @@ class Staged:
     snapshots: list[dict[str, Any]]
     excluded: dict[str, int]
     """File → how many things are not in it."""
+    about: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What else the manifest says of it."""
 
 
 class StagedExports:
     """The staged exports of one partner and school."""
 
-    def __init__(self, folder: Folder, partner: str, school: str) -> None:
+    def __init__(self, folder: Folder, partner: str, school: str, part: str = "") -> None:
         self._folder = folder.child(f"{partner}/{school}")
         self.partner, self.school = partner, school
+        self._end = f".{part}.json" if part else ".json"
 
     def stage(
         self,
@@ -48,19 +51,22 @@ class StagedExports:
         datasets: Mapping[str, dict[str, Any]],
         snapshots: list[dict[str, Any]],
         excluded: Mapping[str, int],
+        about: Mapping[str, Any] | None = None,
     ) -> Staged:
         """Keep an export's bytes, and note what they were made from."""
         for name, digest in export.hashes.items():
             # Written anew even if it is there: that is how a damaged one is repaired.
             self._folder.write(f"objects/{digest}", export.files[name])
-        staged = Staged(export.hashes, export.content_hash, dict(datasets), snapshots, dict(excluded))
-        self._folder.write_json(f"{night}.json", asdict(staged))
+        staged = Staged(
+            export.hashes, export.content_hash, dict(datasets), snapshots, dict(excluded), dict(about or {})
+        )
+        self._folder.write_json(f"{night}{self._end}", asdict(staged))
         return staged
 
     def find(self, night: date) -> Staged:
         """What was staged for a night; raises NotMaterialised where nothing was."""
         try:
-            return Staged(**self._folder.read_json(f"{night}.json"))
+            return Staged(**self._folder.read_json(f"{night}{self._end}"))
         except FileNotFoundError:
             raise NotMaterialised(
                 "No export was staged",
@@ -72,7 +78,8 @@ class StagedExports:
 
     def latest(self, until: date) -> date | None:
         """The newest night up to a date for which an export was staged."""
-        nights = [name[:-5] for name in self._folder.names() if name.endswith(".json")]
+        length = len("2026-11-20")
+        nights = [name[:length] for name in self._folder.names() if name[length:] == self._end]
         return max((date.fromisoformat(n) for n in nights if n <= until.isoformat()), default=None)
 
     def load(self, files: Mapping[str, str]) -> Export:

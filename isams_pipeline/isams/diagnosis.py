@@ -92,7 +92,7 @@ def feeds_missing(settings: SchoolSettings) -> dict[str, list[str]]:
     """Partner → feeds that its guide asks for and no key of the school brings."""
     found = {
         partner: [feed for feed in GUIDE_FEEDS.get(partner, ()) if settings.isams.key_for(feed) is None]
-        for partner in settings.partners.all
+        for partner in settings.partners.exporting
     }
     return {partner: feeds for partner, feeds in found.items() if feeds}
 

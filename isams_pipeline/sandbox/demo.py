@@ -12,6 +12,8 @@ import yaml
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.isams import feeds
+from isams_pipeline.sandbox.registers import DIVISIONS
+from isams_pipeline.sandbox.rest import SandboxClient
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
 from isams_pipeline.sandbox.server import Sandbox, SandboxKey, SandboxSchool
 
@@ -26,6 +28,12 @@ KEYS: dict[str, list[str]] = {
     "bookings": ["estates", "timetable", "cover", "events"],
 }
 """SchoolsBuddy's seven keys, and Room Booking's with what those do not bring; and the feeds of each."""
+
+CLIENTS: dict[str, dict[str, str]] = {
+    "registers": {"SCHOOLREGISTRATION": "Read", "SCHOOLMANAGEMENT": "Read"},
+    "portal": {"STUDENTMANAGEMENT": "Full"},
+}
+"""SchoolsBuddy's REST client and My School Portal's, each with no more than it needs."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,18 @@ def make_sandbox(schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: f
             cache_hours=min(cache_hours, 1) if name == "bookings" else cache_hours,
         )
 
+    def client(school: str, name: str) -> SandboxClient:
+        made = (str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox:{school}:{name}:{part}")) for part in ("id", "secret"))
+        client_id, secret = made
+        return SandboxClient(name, dict(CLIENTS[name]), client_id=client_id.upper(), secret=secret)
+
     return Sandbox(
         {
             name: SandboxSchool(
                 plan=school.plan,
                 timezone=ZoneInfo(school.timezone),
                 keys=[key(name, key_name) for key_name in KEYS if key_name != "medical" or school.medical_fields],
+                clients=[client(name, client_name) for client_name in CLIENTS],
             )
             for name, school in schools.items()
         },
@@ -88,9 +102,19 @@ def variable(school: str, key: str) -> str:
     return f"DEMO_{school}_{key}_KEY".upper()
 
 
+def client_variables(school: str, client: str) -> tuple[str, str]:
+    """The environment variables of a demo client's id and secret."""
+    return f"DEMO_{school}_{client}_ID".upper(), f"DEMO_{school}_{client}_SECRET".upper()
+
+
 def secrets_of(sandbox: Sandbox) -> dict[str, str]:
     """The environment variables that the demo's schools.yaml names, with their values."""
-    return {variable(name, key.name): key.guid for name, school in sandbox.schools.items() for key in school.keys}
+    found: dict[str, str] = {}
+    for name, school in sandbox.schools.items():
+        found |= {variable(name, key.name): key.guid for key in school.keys}
+        for client in school.clients:
+            found |= dict(zip(client_variables(name, client.name), (client.client_id, client.secret), strict=True))
+    return found
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -116,7 +140,17 @@ def write_config(
     """Write the schools.yaml that fits a running sandbox."""
     config: dict[str, Any] = {"history_from": history_from, "schools": {}}
     for name, school in schools.items():
-        partner: dict[str, Any] = {"deliver_to": deliver_to}
+        divisions = [{"division": division, "register": ""} for division in DIVISIONS.values()]
+        partner: dict[str, Any] = {
+            "deliver_to": deliver_to,
+            "attendance": {
+                "client": "registers",
+                **{
+                    session.lower(): [choice | {"register": session} for choice in divisions]
+                    for session in ("AM", "PM")
+                },
+            },
+        }
         if school.medical_fields:
             partner["medical_fields"] = list(school.medical_fields)
         config["schools"][name] = {
@@ -132,8 +166,21 @@ def write_config(
                     }
                     for key in sandbox.schools[name].keys
                 },
+                "rest": {
+                    client.name: dict(zip(("client_id", "secret"), client_variables(name, client.name), strict=True))
+                    for client in sandbox.schools[name].clients
+                },
             },
-            "partners": {"schoolsbuddy": partner, "room_booking": {"deliver_to": deliver_to}},
+            "partners": {
+                "schoolsbuddy": partner,
+                "room_booking": {"deliver_to": deliver_to},
+                "my_school_portal": {
+                    "client": "portal",
+                    "writeback": "enabled",
+                    "guardian_route": "tempcontacts",
+                    "trust_portal_approval": True,
+                },
+            },
         }
         if school.campuses:
             config["schools"][name]["campuses"] = school.campuses

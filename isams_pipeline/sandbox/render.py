@@ -25,7 +25,7 @@ def _pupil(school: SchoolDay, pupil: Pupil) -> str:
         Id=pupil.id,
         PersonId=pupil.person_id,
         PersonGuid=pupil.guid,
-        DivisionId=_division_of(school, pupil.year),
+        DivisionId=division_of(school, pupil.year),
         AcademicHouseId=pupil.house,
         BoardingHouseId=pupil.boarding,
     )
@@ -93,16 +93,17 @@ def _contact(contact: Contact) -> str:
     )
     return (
         f"<Contact{given}>{element('Title', contact.title)}{element('Forename', contact.forename)}"
-        f"<MiddleNames/>{element('Surname', contact.surname)}"
+        f"{element('MiddleNames', contact.middle or '')}{element('Surname', contact.surname)}"
         f"{element('RelationshipRaw', contact.relationship)}{element('EmailAddress', contact.email)}"
         f"{element('Telephone', contact.telephone)}{element('Mobile', contact.mobile)}"
         f"{element('Profession', 'Example maker')}"
-        f"<Address><AddressLines>{element('Address1', contact.address)}<Address2/></AddressLines>"
-        f"{element('Town', 'Sampleton')}{element('County', 'Sampleshire')}"
-        f"{element('Postcode', contact.postcode)}{element('Country', 'United Kingdom')}</Address>"
+        f"<Address><AddressLines>{element('Address1', contact.address)}{element('Address2', contact.address_2 or '')}"
+        f"{element('Address3', contact.address_3)}</AddressLines>"
+        f"{element('Town', contact.town)}{element('County', contact.county)}"
+        f"{element('Postcode', contact.postcode)}{element('Country', contact.country)}</Address>"
         f"{element('MailMergeAll', int(contact.merge_all))}"
         f"{element('CorrespondenceMailMerge', int(contact.merge_correspondence))}"
-        f"{element('BillingMailMerge', 0)}{element('ReportsMailMerge', 1)}{element('ContactOnly', 0)}"
+        f"{element('BillingMailMerge', 0)}{element('ReportsMailMerge', 1)}{element('ContactOnly', int(contact.only))}"
         f"{element('ParentalResponsibility', contact.responsibility)}<Pupils>{pupils}</Pupils></Contact>"
     )
 
@@ -194,7 +195,7 @@ def boarding_houses(school: SchoolDay) -> Iterator[str]:
         yield from _houses("BoardingHouses", _BOARDING, school)
 
 
-def _division_of(school: SchoolDay, year: int) -> int:
+def division_of(school: SchoolDay, year: int) -> int:
     return 3 if year in {y for y, _ in school.plan.years[len(school.plan.years) // 2 :]} else 2
 
 
@@ -204,7 +205,7 @@ def divisions(school: SchoolDay) -> Iterator[str]:
         yield f"<SchoolDivision{attributes(Id=number)}>{_AUTHOR}{element('Name', name)}{element('Code', name[0])}"
         yield f"{_UPDATED}<Years>"
         for year, _ in school.plan.years:
-            if _division_of(school, year) == number:
+            if division_of(school, year) == number:
                 yield f"<Year{attributes(Id=70 + year, YearId=year)}>{legacy('NationalCurriculumYear', year)}"
                 yield '<Author Legacy="True"/></Year>'
         yield "</Years></SchoolDivision>"

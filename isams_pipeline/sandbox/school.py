@@ -7,12 +7,14 @@ example.org. Nothing is taken from a list of real people.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from random import Random
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _EPOCH = date(2020, 1, 1)
 _ONSETS = "b br d f g h j k l m n p r s st t th v w".split()
 _VOWELS = "a e i o u ai ea ee".split()
@@ -63,6 +65,8 @@ class Pupil:
     tutor: str
     family: tuple[int, int]
     current: bool
+    more: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What was written by REST into fields that are not modelled here, by their REST names."""
 
 
 @dataclass
@@ -85,6 +89,14 @@ class Contact:
     merge_correspondence: bool
     responsibility: str
     pupils: list[Pupil] = field(default_factory=list[Pupil])
+    middle: str | None = None
+    address_2: str | None = None
+    address_3: str | None = None
+    town: str | None = "Sampleton"
+    county: str | None = "Sampleshire"
+    country: str | None = "United Kingdom"
+    emergency_notes: str | None = None
+    only: bool = False
 
 
 @dataclass
@@ -114,13 +126,45 @@ class TeachingSet:
     members: list[Pupil]
 
 
+@dataclass
+class Edits:
+    """What was written into a school's records, by REST: attribute names of Pupil and Contact and their values.
+
+    They outlast the night: the school of the next day has them too.
+    """
+
+    pupils: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """By school id."""
+    contacts: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    """By entry id."""
+
+    def of_pupil(self, pupil: Pupil) -> Pupil:
+        """The pupil as last written."""
+        return _put(pupil, self.pupils.get(pupil.school_id, {}))
+
+    def of_contact(self, contact: Contact) -> Contact:
+        """The contact as last written. Of a joint entry the second person shares address, telephone and e-mail only."""
+        wanted = self.contacts.get(contact.entry_id, {})
+        return _put(contact, wanted if contact.first else {k: v for k, v in wanted.items() if k not in _OF_THE_FIRST})
+
+
+_OF_THE_FIRST = {"title", "forename", "middle", "surname", "relationship", "mobile"}
+
+
+def _put(record: T, values: Mapping[str, Any]) -> T:
+    for name, value in values.items():
+        setattr(record, name, value)
+    return record
+
+
 class SchoolDay:
     """The school as it is on one date."""
 
-    def __init__(self, plan: SchoolPlan, day: date) -> None:
+    def __init__(self, plan: SchoolPlan, day: date, edits: Edits | None = None) -> None:
         if day < _EPOCH:
             raise ValueError(f"the made-up school begins on {_EPOCH}")
         self.plan, self.date = plan, day
+        self.edits = edits or Edits()
         self._day = (day - _EPOCH).days
         self._slots = max(plan.pupils + 1, round(plan.pupils * 1.3))
         joiners = plan.nightly_joiners if plan.nightly_joiners is not None else max(1, plan.pupils // 60)
@@ -155,7 +199,7 @@ class SchoolDay:
             else:
                 current = recent = slot < self.plan.pupils
             if recent:
-                found.append(self._pupil(slot, generation, current=current))
+                found.append(self.edits.of_pupil(self._pupil(slot, generation, current=current)))
         return found
 
     @cached_property
@@ -208,13 +252,39 @@ class SchoolDay:
         families: dict[tuple[int, int], list[Pupil]] = {}
         for pupil in self.pupils:
             families.setdefault(pupil.family, []).append(pupil)
-        return [contact for family, children in families.items() for contact in self._parents(family, children)]
+        return [
+            self.edits.of_contact(contact)
+            for family, children in families.items()
+            for contact in self._parents(family, children)
+        ]
+
+    @cached_property
+    def by_school_id(self) -> dict[str, Pupil]:
+        """Current pupils by their school id."""
+        return {pupil.school_id: pupil for pupil in self.pupils}
+
+    @cached_property
+    def by_entry(self) -> dict[int, list[Contact]]:
+        """The contacts of each entry, the first person first: two where it is a joint one."""
+        entries: dict[int, list[Contact]] = {}
+        for contact in self.contacts:
+            entries.setdefault(contact.entry_id, []).append(contact)
+        return {entry: sorted(people, key=lambda one: not one.first) for entry, people in entries.items()}
+
+    @cached_property
+    def entries_of(self) -> dict[str, list[int]]:
+        """The entries of each pupil's contacts, by school id."""
+        found: dict[str, list[int]] = {}
+        for entry, people in self.by_entry.items():
+            for pupil in people[0].pupils:
+                found.setdefault(pupil.school_id, []).append(entry)
+        return found
 
     def _parents(self, family: tuple[int, int], children: list[Pupil]) -> Iterator[Contact]:
         number = family[1] * 2 * (self._slots + self.plan.pupils) + family[0]
         random = self._random("parents", number)
         changed = (self._day + number * 3) // 20
-        surname = children[0].surname
+        surname = self._word(self._random("family", *family), 2)
         address = f"{1 + random.randrange(200)} {random.choice(_STREETS)}{self.plan.mark}"
         troubles = self.plan.troubles
 

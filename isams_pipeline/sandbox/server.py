@@ -28,9 +28,10 @@ from starlette.routing import Route
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.isams.feeds import REQUIRED_FILTERS
 from isams_pipeline.sandbox import render
-from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
+from isams_pipeline.sandbox.rest import REST_FAULTS, TOKEN_SECONDS, RestApi, SandboxClient
+from isams_pipeline.sandbox.school import Edits, SchoolDay, SchoolPlan
 
-FAULTS = {
+BATCH_FAULTS = {
     "deadlock": "500 with the text of an SQL deadlock",
     "lock_timeout": "500 with the text of a lock time-out",
     "server_timeout": "a <Message> under 200, as after 35 seconds",
@@ -53,7 +54,8 @@ FAULTS = {
     "wrong_type": "a pupil's Id that is no number",
     "duplicate": "the first row twice",
 }
-"""Kinds of faults, and what the sandbox does."""
+"""Kinds of faults of the Batch API, and what the sandbox does."""
+FAULTS = BATCH_FAULTS | REST_FAULTS
 
 
 @dataclass
@@ -84,6 +86,13 @@ class SandboxSchool:
     """Key and methods of every request that came."""
     at_once: int = 0
     most_at_once: int = 0
+    clients: list[SandboxClient] = field(default_factory=list[SandboxClient])
+    rest_requests: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    """Client, method and path of every REST request that was let in."""
+    rest_seconds: float = 0
+    """How long the REST API takes for each answer."""
+    edits: Edits = field(default_factory=Edits)
+    """What has been written, by REST."""
 
 
 class Sandbox:
@@ -94,7 +103,8 @@ class Sandbox:
         self.clock = clock
         self._cache: dict[tuple[str, ...], tuple[datetime, bytes]] = {}
         self._tokens: dict[str, str] = {}
-        self._days: dict[tuple[SchoolPlan, date], SchoolDay] = {}
+        self._days: dict[tuple[str, SchoolPlan, date], SchoolDay] = {}
+        self._rest = RestApi(self)
 
     def fail(self, school: str, kind: str, *, times: int = 1, key: str | None = None) -> None:
         """Let the next requests of a school (or of one of its keys) meet a fault."""
@@ -108,6 +118,7 @@ class Sandbox:
             routes=[
                 Route("/{school}/api/batch/1.0/xml.ashx", self._batch, methods=["GET", "POST"]),
                 Route("/{school}/auth/connect/token", self._token, methods=["POST"]),
+                *self._rest.routes(),
                 Route("/sandbox", self._overview, methods=["GET"]),
                 Route("/sandbox/faults", self._order_fault, methods=["POST"]),
             ]
@@ -138,7 +149,7 @@ class Sandbox:
             methods, filters = _requested(body, key)
         except etree.XMLSyntaxError:
             return _error(500, "UnhandledException", "Unknown Error", _NOT_XML)
-        fault = next((f for f in school.faults if f[1] in (None, key.name)), None)
+        fault = next((f for f in school.faults if f[0] in BATCH_FAULTS and f[1] in (None, key.name)), None)
         if fault is not None:
             school.faults.remove(fault)
         kind = fault[0] if fault else None
@@ -166,19 +177,37 @@ class Sandbox:
         plan = school.plan
         if kind == "other_school":
             plan = SchoolPlan(seed=f"not {plan.seed}", pupils=plan.pupils, years=plan.years)
-        day = self._day(plan, today_at(school.timezone, self.clock))
+        day = self._day(name, plan)
         content = _distorted("".join(render.document(day, methods)), kind).encode()
         if kind is None and key.cache_hours:
             self._cache[slot] = (now + timedelta(hours=key.cache_hours), content)
         return content
 
-    def _day(self, plan: SchoolPlan, day: date) -> SchoolDay:
-        wanted = (plan, day)
+    def day_of(self, name: str) -> SchoolDay:
+        """A school as it is now."""
+        return self._day(name, self.schools[name].plan)
+
+    def _day(self, name: str, plan: SchoolPlan) -> SchoolDay:
+        school = self.schools[name]
+        wanted = (name, plan, today_at(school.timezone, self.clock))
         if wanted not in self._days:
             if len(self._days) > 4:  # noqa: PLR2004  # a day of a large school is large
                 self._days.clear()
-            self._days[wanted] = SchoolDay(plan, day)
+            self._days[wanted] = SchoolDay(plan, wanted[2], school.edits)
         return self._days[wanted]
+
+    def edit_pupil(self, name: str, school_id: str, values: dict[str, Any]) -> None:
+        """Write into a pupil, for now and for all days to come."""
+        edits, day = self.schools[name].edits, self.day_of(name)
+        edits.pupils[school_id] = edits.pupils.get(school_id, {}) | values
+        edits.of_pupil(day.by_school_id[school_id])
+
+    def edit_contact(self, name: str, entry: int, values: dict[str, Any]) -> None:
+        """Write into a contact entry, for now and for all days to come."""
+        edits, day = self.schools[name].edits, self.day_of(name)
+        edits.contacts[entry] = edits.contacts.get(entry, {}) | values
+        for person in day.by_entry[entry]:
+            edits.of_contact(person)
 
     def _authorised(self, request: Request, key: SandboxKey) -> bool:
         if key.client_secret is None:
@@ -189,6 +218,9 @@ class Sandbox:
     async def _token(self, request: Request) -> Response:
         school = self.schools.get(request.path_params["school"])
         form = await _form(request)
+        token = self._rest.token(school, form) if school else None
+        if token is not None:
+            return JSONResponse({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer"})
         for key in school.keys if school else []:
             if key.client_secret and (key.guid, key.client_secret) == (
                 form.get("client_id"),
@@ -196,12 +228,13 @@ class Sandbox:
             ):
                 token = secrets.token_urlsafe()
                 self._tokens[token] = key.guid
-                return JSONResponse({"access_token": token, "expires_in": 3600, "token_type": "Bearer"})
+                return JSONResponse({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer"})
         return JSONResponse({"error": "invalid_client"}, status_code=400)
 
     def forget_tokens(self) -> None:
         """As if all tokens had expired."""
         self._tokens.clear()
+        self._rest.forget_tokens()
 
     # --- for the person at the sandbox ----------------------------------------------------------------
 
@@ -214,7 +247,8 @@ class Sandbox:
                     name: {
                         "date": str(today_at(school.timezone, self.clock)),
                         "keys": {k.name: {"methods": k.methods, "cache_hours": k.cache_hours} for k in school.keys},
-                        "requests": len(school.requests),
+                        "clients": {c.name: {"permissions": c.permissions} for c in school.clients},
+                        "requests": len(school.requests) + len(school.rest_requests),
                     }
                     for name, school in self.schools.items()
                 },

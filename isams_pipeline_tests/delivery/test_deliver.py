@@ -280,7 +280,7 @@ def test_a_run_that_lost_its_lease_fails_and_leaves_nothing(desk: Desk, monkeypa
 
     def taken_over(self: HeldLease) -> None:
         with desk.state.transaction() as session:
-            lease = session.get(Lease, ("partner", "school", NIGHT))
+            lease = session.get(Lease, ("partner", "school", NIGHT, ""))
             assert lease is not None
             lease.holder = "another run"
         renewed(self)

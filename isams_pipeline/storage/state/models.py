@@ -42,6 +42,8 @@ class Delivery(Base):
     partner: Mapped[str]
     school: Mapped[str]
     date: Mapped[date]
+    part: Mapped[str]
+    """Which of the day's deliveries, such as am; empty where there is one."""
     outcome: Mapped[str]
     content_hash: Mapped[str]
     target: Mapped[str]
@@ -64,5 +66,18 @@ class Lease(Base):
     partner: Mapped[str] = mapped_column(primary_key=True)
     school: Mapped[str] = mapped_column(primary_key=True)
     date: Mapped[date] = mapped_column(primary_key=True)
+    part: Mapped[str] = mapped_column(primary_key=True)
     holder: Mapped[str]
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RestSpending(Base):
+    """How many REST requests a client has made in a minute; the limit counts the last sixty."""
+
+    __tablename__ = "rest_spending"
+
+    client: Mapped[str] = mapped_column(primary_key=True)
+    """School and client."""
+    minute: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Minutes since 1970."""
+    requests: Mapped[int]
