@@ -14,19 +14,27 @@ from isams_pipeline.partners.room_booking.assets import room_booking_assets
 from isams_pipeline.partners.room_booking.schedules import room_booking_job, room_booking_schedules
 from isams_pipeline.partners.schoolsbuddy.assets import schoolsbuddy_assets
 from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, schoolsbuddy_schedules
+from isams_pipeline.partners.schoolsbuddy_attendance.assets import attendance_assets
+from isams_pipeline.partners.schoolsbuddy_attendance.schedules import attendance_jobs, attendance_schedules
 from isams_pipeline.runs import NIGHT, night_resource
 
 
 def build_definitions(environment: Environment) -> dg.Definitions:
     """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's."""
     settings = environment.settings
-    schoolsbuddy, room_booking = schoolsbuddy_job(), room_booking_job()
+    schoolsbuddy, room_booking, attendance = schoolsbuddy_job(), room_booking_job(), attendance_jobs()
     return dg.Definitions(
-        assets=[*isams_assets(environment), *schoolsbuddy_assets(environment), *room_booking_assets(environment)],
-        jobs=[schoolsbuddy, room_booking],
+        assets=[
+            *isams_assets(environment),
+            *schoolsbuddy_assets(environment),
+            *attendance_assets(environment),
+            *room_booking_assets(environment),
+        ],
+        jobs=[schoolsbuddy, room_booking, *attendance.values()],
         schedules=[
             *schoolsbuddy_schedules(settings, schoolsbuddy),
             *room_booking_schedules(settings, room_booking),
+            *attendance_schedules(environment, attendance),
         ],
         resources={NIGHT: night_resource(environment)},
         executor=dg.in_process_executor,

@@ -34,13 +34,15 @@ class NightRun:
 
 
 class Nightly:
-    """Runs one partner's nightly job."""
+    """Runs one partner's nightly job, or another job of it that delivers."""
 
-    def __init__(self, environment: Environment, instance: dg.DagsterInstance, partner: str) -> None:
+    def __init__(
+        self, environment: Environment, instance: dg.DagsterInstance, partner: str, job: str | None = None
+    ) -> None:
         self._environment = environment
         self._partner = partner
         self._instance = instance
-        self._job = build_definitions(environment).resolve_job_def(f"{partner}_nightly")
+        self._job = build_definitions(environment).resolve_job_def(job or f"{partner}_nightly")
 
     def run(
         self, night: Night, *, fresh: bool = False, allow_removals: bool = False, allow_cancellations: bool = False
@@ -77,10 +79,12 @@ class Nightly:
 
     def _said(self, run_id: str) -> Iterator[str]:
         for entry in self._instance.all_logs(run_id):
-            if not entry.is_dagster_event and entry.user_message.startswith("key "):
+            if not entry.is_dagster_event and entry.user_message.startswith(_TOLD):
                 yield entry.user_message
 
 
+_TOLD = ("key ", "register: ")
+"""How a message begins that a person at the command line should see."""
 _KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
 
 

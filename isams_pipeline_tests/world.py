@@ -104,6 +104,14 @@ class World:
         self.at_night(day, hour=3)
         return self.run(day, partner="room_booking", **options)
 
+    def attendance(self, session: str = "am", day: int = 0, hour: int = 11, **options: Any) -> NightRun:
+        """Pull a session's registers at its own time."""
+        self.at_night(day, hour=hour)
+        runner = Nightly(
+            self.environment, self.instance, "schoolsbuddy_attendance", f"schoolsbuddy_attendance_{session}"
+        )
+        return runner.run(Night(SCHOOL, FIRST + timedelta(days=day)), **options)
+
     def bring_in_bookings(self, day: int = 0) -> None:
         """The partner's side as the sandbox has it on a day, imported."""
         school = SchoolDay(self.schools[SCHOOL].plan, FIRST + timedelta(days=day))

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import look, nights, rooms, servers
+from isams_pipeline.commands import attendance, look, nights, rooms, servers
 from isams_pipeline.commands.common import console
 from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
 
@@ -38,6 +38,8 @@ def _exiting(command: Callable[..., int]) -> Callable[..., None]:
 for command, panel in (
     (nights.sync, "Nights"),
     (nights.backfill, "Nights"),
+    (attendance.attendance, "Attendance"),
+    (attendance.registers, "Attendance"),
     (look.explain, "Looking into it"),
     (look.doctor, "Looking into it"),
     (look.inspect, "Looking into it"),

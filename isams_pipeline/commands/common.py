@@ -36,7 +36,10 @@ COLOURS = {
     Outcome.UNCHANGED: "cyan",
     Outcome.REFUSED: "yellow",
     Outcome.FAILED: "red",
+    Outcome.NO_SESSION: "cyan",
 }
+GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED, Outcome.NO_SESSION)
+"""Outcomes with exit code 0."""
 
 
 def known_partner(name: str) -> str:

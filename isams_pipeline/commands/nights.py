@@ -13,6 +13,7 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
     COLOURS,
     DATA_DIR,
+    GOOD,
     Config,
     DataDir,
     Partner,
@@ -37,7 +38,6 @@ from isams_pipeline.partitions import Night
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only.")
 ]
-GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED)
 
 
 def sync(
@@ -65,7 +65,7 @@ def sync(
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
-    night = _night(environment, school, known_partner(partner), date)
+    night = night_meant(environment, school, known_partner(partner), date)
     with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
         run = Nightly(environment, instance, partner).run(
             night, fresh=fresh, allow_removals=allow_removals, allow_cancellations=allow_cancellations
@@ -91,8 +91,8 @@ def backfill(
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0
-    start = _night(environment, school, known_partner(partner), first).date
-    end = _night(environment, school, partner, last).date
+    start = night_meant(environment, school, known_partner(partner), first).date
+    end = night_meant(environment, school, partner, last).date
     if start > end:
         raise WrongUse("--from is later than --to", remedy="Swap them.")
     ended: Counter[Outcome] = Counter()
@@ -115,7 +115,7 @@ def backfill(
     return 0 if set(ended) <= set(GOOD) else 1
 
 
-def _night(environment: Environment, school: str, partner: str, given: str | None) -> Night:
+def night_meant(environment: Environment, school: str, partner: str, given: str | None) -> Night:
     """The night that is meant; wrong use if it cannot be a partition."""
     settings = environment.settings.school(school)
     if getattr(settings.partners, partner) is None:

@@ -24,7 +24,7 @@ from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.tables import StoredTable
 
-_EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
+EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
 GUARD = {"removal_guard": "No file loses too many rows against the last delivered export."}
 
 
@@ -122,7 +122,7 @@ class Built(Protocol):
 
 def exclusions_path(partner: str, night: Night) -> str:
     """Where the school finds what is not in an export, below `reports/`."""
-    return f"{partner}/{night.school}/{night.date}/{_EXCLUSIONS.name}"
+    return f"{partner}/{night.school}/{night.date}/{EXCLUSIONS.name}"
 
 
 def staged_results(
@@ -143,7 +143,7 @@ def staged_results(
         excluded=built.excluded_per_file(),
     )
     path = exclusions_path(partner, night)
-    environment.reports.write(path, to_csv(built.exclusions, _EXCLUSIONS))
+    environment.reports.write(path, to_csv(built.exclusions, EXCLUSIONS))
     key = [partner, "export"]
     yield dg.MaterializeResult(
         asset_key=key,

@@ -1,6 +1,17 @@
 """The tables of iSAMS, one declaration each, one module per iSAMS module."""
 
-from isams_pipeline.isams.datasets import calendar, contacts, cover, estate, pupils, school, staff, teaching, timetable
+from isams_pipeline.isams.datasets import (
+    calendar,
+    contacts,
+    cover,
+    estate,
+    pupils,
+    registration,
+    school,
+    staff,
+    teaching,
+    timetable,
+)
 from isams_pipeline.isams.datasets.declare import Column, Dataset, DatasetDeclaration, declared
 
 SOURCE = "isams"
@@ -49,4 +60,8 @@ DATASETS: dict[str, DatasetDeclaration] = {
 }
 """By name, in the order in which a person would read them."""
 
-__all__ = ["DATASETS", "SOURCE", "Column", "Dataset", "DatasetDeclaration", "declared"]
+REST_SOURCE = "isams_rest"
+ATTENDANCE = declared(registration.Attendance)
+"""By REST, so not among those of Batch. Made twice a day."""
+
+__all__ = ["ATTENDANCE", "DATASETS", "REST_SOURCE", "SOURCE", "Column", "Dataset", "DatasetDeclaration", "declared"]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from isams_pipeline.isams.datasets import DATASETS, SOURCE
+from isams_pipeline.isams.datasets import ATTENDANCE, DATASETS, REST_SOURCE, SOURCE, DatasetDeclaration
 from isams_pipeline.isams.feeds import FEEDS
 
 
@@ -30,22 +30,30 @@ def _lines() -> Iterator[str]:
     )
     for dataset in DATASETS.values():
         feed = FEEDS[dataset.feed]
-        yield ""
-        yield f"## {SOURCE}/{dataset.name}"
-        yield ""
-        yield dataset.summary
-        yield ""
         must = "must have rows" if dataset.must_have_rows else "may be empty or absent"
         where = "any container of `PupilManager`" if dataset.free_form else f"`{dataset.rows}`"
-        yield f"Feed `{dataset.feed}` (`{feed.method}`), {where}; {must}."
-        yield ""
-        yield "| column | type | | in the row's element | what it is |"
-        yield "|---|---|---|---|---|"
-        for c in dataset.columns:
-            kind = c.kind if not c.nullable else f"{c.kind}, null"
-            marks = ", ".join(word for word, is_so in (("key", c.key), ("personal", c.personal)) if is_so)
-            path = f"`{c.path}`" if c.path else ""
-            yield f"| `{c.name}` | {kind} | {marks} | {path} | {c.description} |"
+        origin = f"Feed `{dataset.feed}` (`{feed.method}`), {where}; {must}."
+        yield from _dataset(f"{SOURCE}/{dataset.name}", dataset, origin, "in the row's element")
+    for session in ("am", "pm"):
+        origin = "REST `/api/registration/register/…`, with `/absencecodes` and `/presentcodes`."
+        yield from _dataset(f"{REST_SOURCE}/{ATTENDANCE.name}_{session}", ATTENDANCE, origin, "in the record")
+
+
+def _dataset(name: str, dataset: DatasetDeclaration, origin: str, place: str) -> Iterator[str]:
+    yield ""
+    yield f"## {name}"
+    yield ""
+    yield dataset.summary
+    yield ""
+    yield origin
+    yield ""
+    yield f"| column | type | | {place} | what it is |"
+    yield "|---|---|---|---|---|"
+    for c in dataset.columns:
+        kind = c.kind if not c.nullable else f"{c.kind}, null"
+        marks = ", ".join(word for word, is_so in (("key", c.key), ("personal", c.personal)) if is_so)
+        path = f"`{c.path}`" if c.path else ""
+        yield f"| `{c.name}` | {kind} | {marks} | {path} | {c.description} |"
 
 
 def main() -> int:

@@ -1,0 +1,128 @@
+"""Attendance as assets: the registers' records, and their delivery, for the morning and for the afternoon."""
+
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+
+from isams_pipeline import checks
+from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.environment import Environment
+from isams_pipeline.isams.assets import OWNER, column_schema
+from isams_pipeline.isams.datasets import ATTENDANCE, REST_SOURCE
+from isams_pipeline.partitions import night_of, nights_of
+from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
+from isams_pipeline.partners.schoolsbuddy_attendance.session import SchoolSession
+from isams_pipeline.partners.shared import delivery_metadata, markdown_table
+from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.storage.tables import StoredTable
+
+WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
+# One check: each costs the engine some 40 ms, and a session has no more than half a second.
+GATE = {
+    "gate": "Blocks: the file's schema, keys and rows, the DfE's marks, this school's students, not half of them gone. "
+    "Warns: a register is still open, or students are not taken yet."
+}
+
+
+def records_key(session: Session) -> list[str]:
+    """The asset of a session's records."""
+    return [REST_SOURCE, f"{ATTENDANCE.name}_{session.lower()}"]
+
+
+def delivery_key(session: Session) -> list[str]:
+    """The asset of a session's delivery."""
+    return [PARTNER, f"delivery_{session.lower()}"]
+
+
+def attendance_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """Records and delivery of both sessions."""
+    return [make(environment, session) for session in SESSIONS for make in (_records, _delivery)]
+
+
+def _records(environment: Environment, session: Session) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=records_key(session),
+        description=f"The {WORDS[session]}'s registers as iSAMS has them now, record by record. Never from a cache. "
+        "Of a past date, what was read then: the API only knows today.",
+        partitions_def=nights_of(environment.settings),
+        group_name=REST_SOURCE,
+        owners=[OWNER],
+        kinds={"json", "parquet"},
+        metadata={"dagster/column_schema": column_schema(ATTENDANCE)},
+        required_resource_keys={NIGHT},
+    )
+    def records(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        held: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            held.hold(night.school)
+            here = SchoolSession(environment, night.school, night.date, session)
+            table = here.read()
+            for absence in table.provenance["absent"]:
+                context.log.info("register: %s", absence)
+            yield dg.MaterializeResult(metadata=_records_metadata(here, table))
+
+    return records
+
+
+def _records_metadata(here: SchoolSession, table: StoredTable) -> dict[str, Any]:
+    registers = table.provenance["registers"]
+    rows = [(r["id"], r["division"], r["name"], r["state"], r["registered"], r["students"]) for r in registers]
+    header = ("register", "division", "name", "state", "registered", "students")
+    return {
+        "dagster/row_count": table.rows,
+        "table": table.path,
+        "taken_at": here.taken_at(table),
+        "registers": dg.MetadataValue.md(markdown_table(header, rows)) if rows else "there are none today",
+    }
+
+
+def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition:
+    key = delivery_key(session)
+    partitions = nights_of(environment.settings)
+
+    @dg.asset(
+        key=key,
+        description=f"The {WORDS[session]}'s attendance.csv where SchoolsBuddy reads it, of the students in its last "
+        "nightly export. A day without registers ends no_session.",
+        partitions_def=partitions,
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"csv"},
+        deps=[dg.AssetKey(records_key(session))],
+        required_resource_keys={NIGHT},
+        check_specs=checks.check_specs(key, partitions, GATE),
+    )
+    def delivery(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        held: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            held.hold(night.school)
+            here = SchoolSession(environment, night.school, night.date, session)
+            table = here.stored()
+            if not table.provenance["registers"]:
+                reason = here.no_session(table, context.run.run_id)
+                metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
+                yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
+                return
+            result, built = here.deliver(table, context.run.run_id, allow_removals=held.allow_removals)
+            if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
+                problem = f"{result.outcome}: {result.reason}"
+                yield checks.failed("gate", key, problem)
+                raise dg.Failure(problem, metadata={"outcome": result.outcome.value}, allow_retries=False)
+            still_open = [r["name"] for r in table.provenance["registers"] if r["state"] == "open"]
+            verdict = checks.passed(GATE, key)[0]
+            if still_open or built.without_a_mark:
+                said = f"{len(still_open)} registers were still open, {built.without_a_mark} students not taken yet"
+                context.log.info("register: %s", said)
+                verdict = checks.failed("gate", key, said, warn=True)
+            metadata = delivery_metadata(result) | {
+                "taken_at": here.taken_at(table),
+                "open registers": len(still_open),
+                "students not taken yet": built.without_a_mark,
+                "exclusions": environment.reports.location(here.exclusions_path),
+            }
+            yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
+
+    return delivery

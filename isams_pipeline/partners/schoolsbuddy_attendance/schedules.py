@@ -1,0 +1,113 @@
+"""When attendance is pulled: at each school's own times, on weekdays in term."""
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from isams_pipeline.config import AttendanceSettings
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import StorageError
+from isams_pipeline.isams.datasets import SOURCE
+from isams_pipeline.partitions import key_of, night_at
+from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
+from isams_pipeline.partners.schoolsbuddy_attendance.assets import WORDS, delivery_key, records_key
+from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.split import rows_of
+
+PRIORITY = {"dagster/priority": "10"}
+"""Before whatever else waits in the queue: a backfill has time, a register has not."""
+
+
+def job_name(session: Session) -> str:
+    """The name of a session's job."""
+    return f"{PARTNER}_{session.lower()}"
+
+
+def attendance_jobs() -> "dict[Session, dg.UnresolvedAssetJobDefinition]":
+    """A job for the morning and one for the afternoon."""
+    return {
+        session: dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+            job_name(session),
+            selection=dg.AssetSelection.assets(records_key(session), delivery_key(session)),  # pyright: ignore[reportUnknownMemberType]
+            description=f"A school's {WORDS[session]}: read the registers, deliver the attendance.",
+            tags=PRIORITY,
+            executor_def=dg.in_process_executor,
+        )
+        for session in SESSIONS
+    }
+
+
+def attendance_schedules(
+    environment: Environment, jobs: "dict[Session, dg.UnresolvedAssetJobDefinition]"
+) -> list[dg.ScheduleDefinition]:
+    """One schedule for each session, time zone and time of day in use, on from the start."""
+    schools: dict[tuple[Session, str, int], list[str]] = {}
+    for name, school in environment.settings.schools.items():
+        partner = school.partners.schoolsbuddy
+        if partner is not None and partner.attendance is not None:
+            for session, at in _sessions_of(partner.attendance).items():
+                schools.setdefault((session, school.timezone.key, at), []).append(name)
+    return [_schedule(environment, when, names, jobs[when[0]]) for when, names in sorted(schools.items())]
+
+
+def _sessions_of(settings: AttendanceSettings) -> dict[Session, int]:
+    """The sessions that a school sends, and the minute after midnight of each."""
+    found: dict[Session, int] = {}
+    if settings.am:
+        found["AM"] = settings.am_at
+    if settings.pm:
+        found["PM"] = settings.pm_at
+    return found
+
+
+def _schedule(
+    environment: Environment,
+    when: tuple[Session, str, int],
+    schools: list[str],
+    job: "dg.UnresolvedAssetJobDefinition",
+) -> dg.ScheduleDefinition:
+    session, zone, at = when
+    place = re.sub(r"[^a-z0-9]+", "_", zone.lower()).strip("_")
+
+    @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{job_name(session)}_{place}_{at // 60:02d}{at % 60:02d}",
+        job=job,
+        cron_schedule=f"{at % 60} {at // 60} * * 1-5",
+        execution_timezone=zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"On weekdays in term at {in_words(at)} in {zone}, for {', '.join(schools)}.",
+    )
+    def pull(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        away: list[str] = []
+        for school in schools:
+            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
+            if is_holiday(environment, school, night.date):
+                away.append(school)
+                continue
+            yield dg.RunRequest(
+                run_key=f"{PARTNER}:{session}:{school}:{night.date}", partition_key=key_of(night), tags=PRIORITY
+            )
+        if len(away) == len(schools):
+            yield dg.SkipReason(f"Not in term: {', '.join(away)}.")
+
+    return pull
+
+
+def is_holiday(environment: Environment, school: str, day: date) -> bool:
+    """Whether a day is outside the terms that were last read. Where none are known, a run finds out by itself."""
+    try:
+        table = environment.tables.before(SOURCE, "terms", school, day + timedelta(days=1))
+        terms = environment.tables.load(table) if table is not None else None
+    except StorageError:
+        return False
+    if terms is None:
+        return False
+    known = terms.dropna(subset=["start_date", "finish_date"])
+    spans = [(row.start_date.date(), row.finish_date.date()) for row in rows_of(known)]
+    # Terms of an old school year say nothing about this one.
+    if not spans or day > max(finish for _, finish in spans) + timedelta(days=90):
+        return False
+    return not any(start <= day <= finish for start, finish in spans)

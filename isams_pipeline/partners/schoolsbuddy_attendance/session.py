@@ -1,0 +1,229 @@
+"""A morning or an afternoon of a school: its registers by REST, what was stored of them, and its delivery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.clock import in_words, today_at
+from isams_pipeline.config import AttendanceSettings, SchoolsBuddySettings
+from isams_pipeline.delivery.deliver import Delivered, Deliverer
+from isams_pipeline.delivery.export import to_csv
+from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import ConfigurationError, FutureDate, NoSnapshot, NotMaterialised
+from isams_pipeline.isams.datasets import ATTENDANCE as RECORDS
+from isams_pipeline.isams.datasets import REST_SOURCE
+from isams_pipeline.isams.datasets import rules as dataset_rules
+from isams_pipeline.isams.registers import Register, choose, marks_of
+from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, Session
+from isams_pipeline.partners.schoolsbuddy_attendance.export import FILES, SCHEMA_VERSION, Built, build, check_export
+from isams_pipeline.partners.shared import EXCLUSIONS, as_pins
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.tables import StoredTable
+
+
+@dataclass(frozen=True)
+class SchoolSession:
+    """A school's morning or afternoon on a date."""
+
+    environment: Environment
+    school: str
+    date: date
+    session: Session
+
+    # --- what it goes by ----------------------------------------------------------------------------------
+
+    @property
+    def part(self) -> str:
+        """The session as folders and assets have it."""
+        return self.session.lower()
+
+    @property
+    def dataset(self) -> str:
+        """The stored table's name."""
+        return f"{RECORDS.name}_{self.part}"
+
+    @property
+    def address(self) -> Address:
+        """Whose delivery it is."""
+        return Address(PARTNER, self.school, self.date, self.part)
+
+    @property
+    def _partner(self) -> SchoolsBuddySettings:
+        found = self.environment.settings.school(self.school).partners.schoolsbuddy
+        if found is None or found.attendance is None:
+            raise ConfigurationError(
+                "The school sends no attendance to SchoolsBuddy",
+                school=self.school,
+                remedy=f"Add schools.{self.school}.partners.schoolsbuddy.attendance to schools.yaml.",
+            )
+        return found
+
+    @property
+    def settings(self) -> AttendanceSettings:
+        """The school's choice of registers; raises ConfigurationError."""
+        found = self._partner.attendance
+        assert found is not None
+        return found
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def read(self) -> StoredTable:
+        """Ask for today's registers and store what they hold; of another date, what was stored then.
+
+        Raises FutureDate, NoSnapshot (the API only knows today), ConfigurationError, IsamsError or DatasetError.
+        """
+        environment, zone = self.environment, self.environment.settings.school(self.school).timezone
+        today = today_at(zone, environment.clock)
+        stored = environment.tables.find(REST_SOURCE, self.dataset, self.school, self.date)
+        if self.date > today:
+            raise FutureDate("The date has not come yet at the school", school=self.school, date=self.date)
+        if self.date < today:
+            if stored is None:
+                raise NoSnapshot(
+                    "Nothing was read from the registers on that date, and the REST API only knows today's",
+                    school=self.school,
+                    date=self.date,
+                    remedy="It cannot be had any more; the school's own reports in iSAMS still have it.",
+                )
+            return stored
+        choices = self.settings.am if self.session == "AM" else self.settings.pm
+        asked = environment.clock()
+        with environment.rest_client_for(self.school, self.settings.client) as client:
+            chosen = choose(client, choices)
+            if not chosen.registers and chosen.any_today and not self._ever_delivered():
+                raise ConfigurationError(
+                    "; ".join(chosen.absent),
+                    school=self.school,
+                    remedy="Choose others: `isams-pipeline registers SCHOOL` lists today's.",
+                )
+            if not chosen.registers and stored is not None and stored.rows:
+                return stored  # there were some earlier today; what they held is not overwritten with nothing
+            records = marks_of(client, chosen.registers, zone)
+        dataset_rules.check_schema(RECORDS, records)
+        dataset_rules.check_keys(RECORDS, records)
+        return environment.tables.save(
+            records,
+            source=REST_SOURCE,
+            dataset=self.dataset,
+            school=self.school,
+            night=self.date,
+            provenance={
+                "fetched_at": asked.isoformat(),
+                "registers": [_as_json(register, records, register.is_open(asked)) for register in chosen.registers],
+                "absent": chosen.absent,
+            },
+        )
+
+    def _ever_delivered(self) -> bool:
+        """Whether the choice of registers has ever been right."""
+        return Receipts(self.environment.state).baseline(self.address) is not None
+
+    # --- delivering ---------------------------------------------------------------------------------------
+
+    def stored(self) -> StoredTable:
+        """What was read; raises NotMaterialised."""
+        return self.environment.tables.need(REST_SOURCE, self.dataset, self.school, self.date)
+
+    def no_session(self, table: StoredTable, run_id: str) -> str:
+        """Leave a receipt for a day without registers; gives its reason."""
+        reason = "; ".join(table.provenance["absent"]) or "there are no registers today"
+        Receipts(self.environment.state).record(
+            self.address,
+            Outcome.NO_SESSION,
+            content_hash="",
+            target="",
+            run_id=run_id,
+            at=self.environment.clock(),
+            removals_allowed=False,
+            reason=reason,
+            changes={},
+            manifest={},
+        )
+        return reason
+
+    def build(self, table: StoredTable) -> tuple[Built, pd.DataFrame, date]:
+        """The export of what was read, the records behind it, and the night whose students it goes by."""
+        students, night = self._students()
+        records = self.environment.tables.load(table)
+        zone = self.environment.settings.school(self.school).timezone
+        moment = pd.Timestamp(table.provenance["fetched_at"]).tz_convert(zone).tz_localize(None)
+        built = build(records, students, session=self.session, day=self.date, now=moment.to_pydatetime())
+        return built, records, night
+
+    def _students(self) -> tuple[list[dict[str, str]], date]:
+        """The students of the last nightly export that was delivered up to this date; raises NotMaterialised."""
+        receipt = Receipts(self.environment.state).baseline(Address(NIGHTLY, self.school, self.date))
+        if receipt is None:
+            raise NotMaterialised(
+                "SchoolsBuddy has no export of this school yet, so it knows none of its students",
+                school=self.school,
+                date=self.date,
+                remedy="Run `isams-pipeline sync SCHOOL` first.",
+            )
+        digest = str(receipt.manifest["files"]["students.csv"]["sha256"])
+        export = self.environment.staged(NIGHTLY, self.school).load({"students.csv": digest})
+        return export.rows("students.csv"), receipt.date
+
+    def deliver(self, table: StoredTable, run_id: str, *, allow_removals: bool) -> tuple[Delivered, Built]:
+        """Stage the export, report who is not in it, and put it through the gate."""
+        built, records, night = self.build(table)
+        stage = self.environment.staged(PARTNER, self.school, self.part)
+        staged = stage.stage(
+            self.date,
+            built.export,
+            datasets=as_pins({self.dataset: table}),
+            snapshots=[],
+            excluded=built.excluded_per_file(),
+            about={
+                "session": self.session,
+                "taken_at": self.taken_at(table),
+                "registers": table.provenance["registers"],
+                "students_of": night.isoformat(),
+            },
+        )
+        self.environment.reports.write(self.exclusions_path, to_csv(built.exclusions, EXCLUSIONS))
+        settings = self._partner
+        result = Deliverer(
+            address=self.address,
+            files=FILES,
+            schema_version=SCHEMA_VERSION,
+            target=Folder(self.environment.settings.resolve(settings.deliver_to)),
+            staged=stage,
+            state=self.environment.state,
+            clock=self.environment.clock,
+            run_id=run_id,
+            max_removed=self.settings.max_removed,
+            allow_removals=allow_removals,
+        ).deliver(staged, built.export, check_export(built.export, records))
+        return result, built
+
+    @property
+    def exclusions_path(self) -> str:
+        """Where the school finds who is not in it, below `reports/`."""
+        return f"{self.address.path}/exclusions.csv"
+
+    def taken_at(self, table: StoredTable) -> str:
+        """When the registers were read, as the school's wall clock says."""
+        zone = self.environment.settings.school(self.school).timezone
+        return in_words(pd.Timestamp(table.provenance["fetched_at"]).to_pydatetime(), zone)
+
+
+def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> dict[str, Any]:  # noqa: FBT001
+    of_it = records[records["register_id"] == register.id]
+    return {
+        "id": register.id,
+        "division": register.division,
+        "name": register.name,
+        "type": register.kind,
+        "start": register.start.isoformat(),
+        "late_after": register.late_after.isoformat(),
+        "finish": register.finish.isoformat(),
+        "state": "open" if open_still else "closed",
+        "students": int(of_it["school_id"].nunique()),
+        "registered": int(of_it.loc[of_it["registered"].fillna(False).astype(bool), "school_id"].nunique()),  # noqa: FBT003
+    }
