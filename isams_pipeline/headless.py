@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -49,18 +50,7 @@ class Nightly:
     ) -> NightRun:
         """Run a night, and say how it ended by its receipt."""
         told = {"fresh": fresh, "allow_removals": allow_removals, "allow_cancellations": allow_cancellations}
-        started = time.monotonic()
-        result = self._job.execute_in_process(
-            instance=self._instance,
-            partition_key=key_of(night),
-            run_config={
-                "resources": {NIGHT: {"config": told}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            raise_on_error=False,
-        )
-        seconds = time.monotonic() - started
-        failures = together(_failures(result))
+        result, failures, seconds = _execute(self._job, self._instance, night, {"resources": {NIGHT: {"config": told}}})
         receipt = self._receipt(result.run_id)
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
@@ -81,6 +71,39 @@ class Nightly:
         for entry in self._instance.all_logs(run_id):
             if not entry.is_dagster_event and entry.user_message.startswith(_TOLD):
                 yield entry.user_message
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """How a run ended that leaves no receipt."""
+
+    run_id: str
+    failures: tuple[str, ...]
+    """What each failed step said."""
+    seconds: float
+
+
+def run_job(
+    environment: Environment, instance: dg.DagsterInstance, job: str, night: Night, ops: dict[str, Any]
+) -> JobRun:
+    """Run a job now; `ops` is the configuration of its steps."""
+    resolved = build_definitions(environment).resolve_job_def(job)
+    result, failures, seconds = _execute(resolved, instance, night, {"ops": ops})
+    return JobRun(result.run_id, tuple(failures), seconds)
+
+
+def _execute(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, night: Night, config: dict[str, Any]
+) -> tuple[dg.ExecuteInProcessResult, list[str], float]:
+    """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
+    started = time.monotonic()
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=key_of(night),
+        run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+    return result, together(_failures(result)), time.monotonic() - started
 
 
 _TOLD = ("key ", "register: ")

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import attendance, look, nights, rooms, servers
+from isams_pipeline.commands import attendance, changes, look, nights, rooms, servers
 from isams_pipeline.commands.common import console
 from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
 
@@ -63,6 +63,20 @@ for name, command in (
 ):
     rooms_app.command(name)(_exiting(command))
 app.add_typer(rooms_app, name="rooms", rich_help_panel="Room Booking")
+
+changes_app = typer.Typer(
+    help="My School Portal's change requests: review, approve, write to iSAMS, put back.", no_args_is_help=True
+)
+for name, command in (
+    ("list", changes.list_),
+    ("show", changes.show),
+    ("approve", changes.approve),
+    ("reject", changes.reject),
+    ("apply", changes.apply),
+    ("undo", changes.undo),
+):
+    changes_app.command(name)(_exiting(command))
+app.add_typer(changes_app, name="changes", rich_help_panel="My School Portal")
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.headless import Nightly
 from isams_pipeline.instance import open_instance
 from isams_pipeline.isams.registers import divisions, registers_today
-from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, SESSIONS
+from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
 
 
@@ -93,7 +93,8 @@ def attendance(
     allow_removals: AllowRemovals = False,
 ) -> int:
     """Read a session's registers now, deliver its attendance to SchoolsBuddy, and print how it ended."""
-    wanted = {known.lower(): known for known in SESSIONS}.get(session.lower())
+    sessions: dict[str, Session] = {known.lower(): known for known in SESSIONS}
+    wanted = sessions.get(session.lower())
     if wanted is None:
         raise typer.BadParameter(f"{session!r} is no session; write am or pm")
     environment = environment_from(config, data_dir)

@@ -1,0 +1,361 @@
+"""`changes`: My School Portal's change requests, from their review to what was written."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.prompt import Confirm
+from rich.table import Table
+
+from isams_pipeline.clock import in_words, today_at
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
+from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import WrongUse
+from isams_pipeline.headless import run_job
+from isams_pipeline.instance import open_instance
+from isams_pipeline.partitions import Night
+from isams_pipeline.partners.my_school_portal import OPEN, State
+from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
+from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, settings_of, take_in
+from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
+from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
+
+Request = Annotated[str, typer.Argument(help="A request's id.", show_default=False)]
+Requests = Annotated[list[str] | None, typer.Argument(help="Requests' ids. [default: all]", show_default=False)]
+By = Annotated[
+    str | None,
+    typer.Option("--by", help="Who decides; stands in the ledger. [default: you]", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ConfirmJoint = Annotated[
+    bool, typer.Option("--confirm-joint", help="The e-mail address of both people of a joint contact is to change.")
+]
+COLOURS = {
+    State.PENDING: "yellow",
+    State.APPROVED: "cyan",
+    State.APPLYING: "yellow",
+    State.APPLIED: "green",
+    State.CONFIRMED: "green",
+    State.LOST: "red",
+    State.CONFLICT: "red",
+    State.FAILED: "red",
+    State.REJECTED: "dim",
+}
+
+
+def list_(
+    school: School,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only in this state; may be given often.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """List change requests: ids and field names, no values. New files in the inbox are taken in first."""
+    environment, desk = _desk(school, config, data_dir)
+    _take_in(environment, school, quiet=as_json)
+    found = desk.store.listed([_state(name) for name in state] if state else None)
+    if as_json:
+        console.out(json.dumps([_as_json(request) for request in found], indent=2), highlight=False)
+        return 0
+    if not found:
+        console.print("No change requests.")
+        return 0
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("request", "whose", "fields", "state", "since"):
+        table.add_column(column, overflow="fold")
+    zone = environment.settings.school(school).timezone
+    for request in found:
+        table.add_row(
+            request.id,
+            _whose(request),
+            ", ".join(request.changes),
+            _coloured(request.state),
+            in_words(request.changed_at, zone),
+        )
+        if request.reason:
+            table.add_row("", "", f"[dim]{request.reason}[/]", "", "")
+    console.print(table)
+    return 0
+
+
+def show(
+    school: School,
+    request: Request,
+    as_json: AsJson = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Show one request: its values as they came and as they will be written, and its audit trail. Personal data."""
+    environment, desk = _desk(school, config, data_dir)
+    _take_in(environment, school, quiet=as_json)
+    found = desk.store.find(request)
+    ledger = desk.store.ledger(request)
+    if as_json:
+        steps = [_step_as_json(step) for step in ledger]
+        whole = _as_json(found) | {"given": found.given, "changes": found.changes, "seen": found.seen, "ledger": steps}
+        console.out(json.dumps(whole, indent=2, ensure_ascii=False), highlight=False)
+        return 0
+    zone = environment.settings.school(school).timezone
+    reason = f": {found.reason}" if found.reason else ""
+    console.print(f"[bold]{found.id}[/]  {_whose(found)}  {_coloured(found.state)}{reason}", soft_wrap=True)
+    if found.undo_of:
+        console.print(f"  puts back what {found.undo_of} changed")
+    if found.approved_by and found.approved_at:
+        console.print(f"  approved by {found.approved_by}, {in_words(found.approved_at, zone)}", markup=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("field", "as it came", "to be written", "as the approver saw it"):
+        table.add_column(column, overflow="fold")
+    for name, value in found.changes.items():
+        tidied = "[dim]the same[/]" if found.given.get(name) == value else _value(value)
+        seen = _value(found.seen.get(name)) if found.seen is not None else "[dim]-[/]"
+        table.add_row(name, _value(found.given.get(name)), tidied, seen)
+    console.print(table)
+    console.print(audit_trail(ledger, environment, school))
+    return 0
+
+
+def audit_trail(ledger: list[ChangeStep], environment: Environment, school: str) -> Table:
+    """The ledger's lines as a table: who did what when, about whom, and what iSAMS answered. No values."""
+    zone = environment.settings.school(school).timezone
+    table = Table(title="Audit trail", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("when", "who", "step", "about"):
+        table.add_column(column, overflow="fold")
+    for step in ledger:
+        told = [", ".join(step.fields)]
+        if step.persons:
+            told.append(f"person {' and '.join(map(str, step.persons))}")
+        if step.answer is not None:
+            told.append("iSAMS said " + ", ".join(str(value) for value in step.answer.values() if value is not None))
+        if step.reason:
+            told.append(step.reason)
+        who = f"run {step.who[4:12]}" if step.who.startswith("run ") else step.who
+        table.add_row(in_words(step.at, zone), who, step.step, "; ".join(filter(None, told)))
+    return table
+
+
+def approve(
+    school: School,
+    requests: Annotated[list[str], typer.Argument(help="Requests' ids.", show_default=False)],
+    by: By = None,
+    confirm_joint: ConfirmJoint = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Look at requests beside iSAMS as it is now, and approve them. What you saw is what must still be there then."""
+    environment, desk = _desk(school, config, data_dir)
+    _take_in(environment, school)
+    found: list[ChangeRequest] = []
+    for identifier in dict.fromkeys(requests):
+        request = desk.store.find(identifier)
+        if request.state in {state.value for state in REVIEWABLE}:
+            found.append(request)
+        else:
+            who = f", by {request.approved_by}" if request.approved_by else ""
+            console.print(f"{request.id} is {request.state} already{who}; nothing was changed.", markup=False)
+    code = 0
+    for looked in desk.look(found):
+        _print_looked(looked)
+        review, joint = looked.review, confirm_joint
+        if review is not None and review.joint_email and not joint and console.is_terminal:
+            joint = Confirm.ask("Both guardians' address will change. Is that right?", console=console, default=False)
+        if review is not None and not yes and console.is_terminal and not Confirm.ask("Approve?", console=console):
+            continue
+        try:
+            desk.approve(looked, by or getpass.getuser(), joint=joint)
+        except WrongUse as refusal:
+            console.print(f"[red]not approved[/] {looked.request.id}: ", end="")
+            console.print(str(refusal), markup=False, soft_wrap=True)
+            code = 1
+        else:
+            console.print(f"[cyan]approved[/] {looked.request.id}")
+    return code
+
+
+def reject(
+    school: School,
+    request: Request,
+    reason: Annotated[str, typer.Option("--reason", help="Why. No personal data, please.", show_default=False)],
+    by: By = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Say no to a request."""
+    environment, desk = _desk(school, config, data_dir)
+    _take_in(environment, school)
+    desk.reject(request, by or getpass.getuser(), reason)
+    console.print(f"[dim]rejected[/] {request}")
+    return 0
+
+
+def apply(
+    school: School,
+    requests: Requests = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change. Write nothing.")] = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Write approved requests to iSAMS now. Without `writeback: enabled` in schools.yaml this is a dry run."""
+    environment, desk = _desk(school, config, data_dir)
+    _take_in(environment, school)
+    environment.retries = 0  # a person is waiting; the client's own patience has to do
+    chosen = desk.chosen(requests or [], OPEN)
+    if not chosen:
+        console.print("No approved request waits.")
+        return 0
+    if dry_run or not desk.writes:
+        return _dry_run(desk, chosen, asked=dry_run)
+    return _run(environment, desk, data_dir, chosen)
+
+
+def undo(
+    school: School,
+    request: Request,
+    by: By = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change back. Write nothing.")] = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Write back what was there before a request was applied, if iSAMS still holds what the request wrote."""
+    environment, desk = _desk(school, config, data_dir)
+    environment.retries = 0
+    if dry_run or not desk.writes:
+        intended = desk.store.last(request, "intended")
+        before = (intended.before if intended else None) or {}
+        for name, value in before.items():
+            console.print(f"  {name}: back to {_value(value)}")
+        console.print("[yellow]Dry run[/]: nothing was written.")
+        return 0 if before else 1
+    made = desk.undo(request, by or getpass.getuser())
+    return _run(environment, desk, data_dir, [made])
+
+
+# --- shared -------------------------------------------------------------------------------------------------
+
+
+def _desk(school: str, config: Path | None, data_dir: Path) -> tuple[Environment, ChangeDesk]:
+    environment = environment_from(config, data_dir)
+    keep_apart(data_dir, environment.settings)
+    settings_of(environment, school)
+    return environment, ChangeDesk(environment, school)
+
+
+def _take_in(environment: Environment, school: str, *, quiet: bool = False) -> None:
+    for taken in take_in(environment, school):
+        if not quiet:
+            print_taken(taken, inbox_of(environment, school))
+
+
+def print_taken(taken: Taken, inbox: Path) -> None:
+    """What became of a file of the inbox."""
+    told = [f"{taken.new} new"] if taken.new or not taken.problems else []
+    told += [f"{taken.known} known"] if taken.known else []
+    told += [f"{taken.approved} approved by the portal"] if taken.approved else []
+    if taken.problems:
+        told.append(f"[yellow]{len(taken.problems)} refused[/], see {inbox.name}/refused/")
+    console.print(f"{taken.file}: {', '.join(told)}", soft_wrap=True)
+    for place, problems in list(taken.problems.items())[:10]:
+        console.print(f"  {place}: {'; '.join(problems)}", markup=False, soft_wrap=True)
+
+
+def _dry_run(desk: ChangeDesk, chosen: list[ChangeRequest], *, asked: bool) -> int:
+    looked = desk.look(chosen)
+    for one in looked:
+        _print_looked(one)
+    why = "" if asked else " (writeback is not enabled in schools.yaml)"
+    console.print(f"[yellow]Dry run[/]: nothing was written{why}.")
+    good = [one for one in looked if one.review is not None and not (one.review.problems or one.review.conflicts)]
+    return 0 if len(good) == len(looked) else 1
+
+
+def _print_looked(looked: Looked) -> None:
+    request, review = looked.request, looked.review
+    console.print(f"[bold]{request.id}[/]  {_whose(request)}")
+    if review is None:
+        console.print(f"  {looked.problem}", markup=False, soft_wrap=True)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("field", "iSAMS has now", "would be"):
+        table.add_column(column, overflow="fold")
+    for difference in review.differences:
+        table.add_row(
+            difference.name,
+            _value(difference.now),
+            "[dim]the same[/]" if difference.holds else _value(difference.wanted),
+        )
+    console.print(table)
+    for warning in review.warnings:
+        console.print(f"  [yellow]{warning}[/]", soft_wrap=True)
+    for problem in review.problems:
+        console.print(f"  [red]{problem}[/]", soft_wrap=True)
+    if review.conflicts:
+        console.print(f"  [red]conflict[/]: the approver saw something else in {', '.join(review.conflicts)}")
+
+
+def _run(environment: Environment, desk: ChangeDesk, data_dir: Path, chosen: list[ChangeRequest]) -> int:
+    today = today_at(environment.settings.school(desk.school).timezone, environment.clock)
+    ids = [request.id for request in chosen]
+    ops = {"my_school_portal__changes": {"config": {"requests": ids}}}
+    with open_instance(data_dir) as instance, console.status(f"{desk.school}: {len(ids)} requests"):
+        run = run_job(environment, instance, CHANGES_JOB, Night(desk.school, today), ops)
+    good = True
+    for identifier in ids:
+        request = desk.store.find(identifier)
+        good = good and request.state == State.APPLIED
+        reason = f": {request.reason}" if request.reason else ""
+        console.print(f"{_coloured(request.state)} {identifier}{reason}", soft_wrap=True)
+    for failure in run.failures:
+        console.print(f"  {failure}", markup=False, soft_wrap=True)
+    return 0 if good and not run.failures else 1
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name)
+    except ValueError:
+        raise typer.BadParameter(f"there is no state {name!r}; known are {', '.join(State)}") from None
+
+
+def _coloured(state: str) -> str:
+    return f"[{COLOURS[State(state)]}]{state}[/]"
+
+
+def _whose(request: ChangeRequest) -> str:
+    return f"student {request.student}" if request.kind == "student" else f"contact {request.contact}"
+
+
+def _value(value: Any) -> str:
+    return "[dim]empty[/]" if value in {None, ""} else str(value).replace("[", r"\[")
+
+
+def _as_json(request: ChangeRequest) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "student": request.student,
+        "contact": request.contact,
+        "person": request.person,
+        "fields": list(request.changes),
+        "state": request.state,
+        "reason": request.reason,
+        "approved_by": request.approved_by,
+        "approved_at": request.approved_at.isoformat() if request.approved_at else None,
+        "joint_confirmed": request.joint_confirmed,
+        "undo_of": request.undo_of,
+        "received_at": request.received_at.isoformat(),
+        "changed_at": request.changed_at.isoformat(),
+    }
+
+
+def _step_as_json(step: ChangeStep) -> dict[str, Any]:
+    names = ("who", "step", "fields", "before", "after", "persons", "answer", "reason")
+    return {"at": step.at.isoformat()} | {name: getattr(step, name) for name in names}

@@ -1,0 +1,133 @@
+"""My School Portal's assets: the changes that are written, and their confirmation by the next night's datasets."""
+
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+
+from isams_pipeline import checks
+from isams_pipeline.clock import today_at
+from isams_pipeline.environment import Environment
+from isams_pipeline.isams.assets import OWNER, asset_key
+from isams_pipeline.partitions import night_of, nights_of
+from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
+from isams_pipeline.partners.my_school_portal.apply import Applied
+from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, Confirmed
+from isams_pipeline.partners.my_school_portal.intake import take_in
+from isams_pipeline.partners.shared import markdown_table
+from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+
+CHANGES, CONFIRMATION = [PARTNER, "changes"], [PARTNER, "confirmation"]
+SETTLED = {"settled": "Every approved request was applied: none conflicts, failed or waits."}
+STUCK = {"stuck": "What was written to iSAMS is what iSAMS serves a night later."}
+_SHOWN = 200
+
+
+def my_school_portal_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """What is written, and whether it stuck."""
+    return [_changes(environment), _confirmation(environment)]
+
+
+def _changes(environment: Environment) -> dg.AssetsDefinition:
+    partitions = nights_of(environment.settings)
+
+    @dg.asset(
+        key=CHANGES,
+        description="Approved change requests, written to iSAMS: read, compared, written, read back, in the ledger. "
+        "A dry run where the school has not enabled writing. Only today's partition does anything.",
+        partitions_def=partitions,
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"json"},
+        config_schema={
+            "requests": dg.Field(
+                [str], default_value=[], description="Only these, by id. Empty: all that are approved."
+            ),
+        },
+        check_specs=checks.check_specs(CHANGES, partitions, SETTLED),
+        required_resource_keys={NIGHT},
+    )
+    def changes(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            desk = ChangeDesk(environment, night.school)
+            if night.date != today_at(environment.settings.school(night.school).timezone, environment.clock):
+                yield dg.MaterializeResult(metadata={"changes": "not touched: only today's partition writes"})
+                return
+            take_in(environment, night.school)
+            if not desk.writes:
+                waiting = len(desk.store.listed(OPEN))
+                text = f"dry run: {waiting} approved requests would be written (writeback is not enabled)"
+                yield dg.MaterializeResult(metadata={"changes": text}, check_results=checks.passed(SETTLED, CHANGES))
+                return
+            chosen: list[str] = context.op_execution_context.op_config["requests"]
+            result = desk.apply(f"run {context.run.run_id}", chosen)
+            verdict = _settled(result)
+            if result.stopped_by is not None:
+                yield verdict
+                raise result.stopped_by
+            yield dg.MaterializeResult(metadata=_changes_metadata(result, desk.store.counts()), check_results=[verdict])
+
+    return changes
+
+
+def _settled(result: Applied) -> dg.AssetCheckResult:
+    counts = result.counts()
+    unsettled = {outcome: count for outcome, count in counts.items() if outcome != "applied"}
+    if not unsettled:
+        return checks.passed(SETTLED, CHANGES)[0]
+    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(unsettled.items()))
+    return checks.failed("settled", CHANGES, f"{said}; `isams-pipeline changes list` shows which", warn=True)
+
+
+def _changes_metadata(result: Applied, counts: dict[str, int]) -> dict[str, Any]:
+    rows = [(one.request, one.outcome, one.reason or "") for one in result.done[:_SHOWN]]
+    return {
+        "written in this run": result.counts().get("applied", 0),
+        **{f"now {state}": count for state, count in sorted(counts.items())},
+        "requests": dg.MetadataValue.md(markdown_table(("request", "outcome", "reason"), rows)) if rows else "none",
+    }
+
+
+def _confirmation(environment: Environment) -> dg.AssetsDefinition:
+    partitions = nights_of(environment.settings)
+
+    @dg.asset(
+        key=CONFIRMATION,
+        description="Whether the night's datasets hold what was written to iSAMS before; warns of what did not stick.",
+        partitions_def=partitions,
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"pandas"},
+        deps=[asset_key("pupils"), asset_key("contacts")],
+        check_specs=checks.check_specs(CONFIRMATION, partitions, STUCK),
+        required_resource_keys={NIGHT},
+    )
+    def confirmation(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            found = ChangeDesk(environment, night.school).confirm(night.date, f"run {context.run.run_id}")
+            yield dg.MaterializeResult(metadata=_confirmation_metadata(found), check_results=[_stuck(found)])
+
+    return confirmation
+
+
+def _stuck(found: Confirmed) -> dg.AssetCheckResult:
+    if not found.lost:
+        return checks.passed(STUCK, CONFIRMATION)[0]
+    said = "; ".join(f"{request}: {', '.join(fields)}" for request, fields in list(found.lost.items())[:20])
+    problem = f"iSAMS does not serve what was written by {len(found.lost)} requests ({said})"
+    return checks.failed("stuck", CONFIRMATION, problem, warn=True)
+
+
+def _confirmation_metadata(found: Confirmed) -> dict[str, Any]:
+    return {
+        "confirmed": len(found.confirmed),
+        "did not stick": len(found.lost),
+        "person gone": len(found.unseen),
+        "not due yet": found.not_due,
+    }

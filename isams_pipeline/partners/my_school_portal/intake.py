@@ -1,0 +1,191 @@
+"""The inbox: files with change requests, each taken once, then moved to `done/` or `refused/` with its reason.
+
+A file is written under another name (`.name`, `name.tmp`, `name.part`) and renamed when it is whole. One that is not,
+and cannot be read as JSON, is left for a minute before it is refused. Links are never followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.config import MySchoolPortalSettings
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import ConfigurationError, StorageError
+from isams_pipeline.partners.my_school_portal import PARTNER
+from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
+from isams_pipeline.partners.my_school_portal.store import ChangeStore
+
+DONE, REFUSED = "done", "refused"
+MAX_FILE = 16 << 20
+MAX_FILES = 1000
+"""Of one round; the next takes the rest."""
+SETTLED = 60.0
+"""Seconds after which a file that cannot be read is not being written any more."""
+_UNFINISHED = (".tmp", ".part")
+
+
+@dataclass
+class Taken:
+    """How a file ended."""
+
+    file: str
+    new: int = 0
+    known: int = 0
+    approved: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """What was refused of it: by request id or place, or "file" for all of it."""
+
+
+class _Waiting(Exception):
+    """The file may still be being written."""
+
+
+def settings_of(environment: Environment, school: str) -> MySchoolPortalSettings:
+    """The school's settings for My School Portal; raises ConfigurationError."""
+    found = environment.settings.school(school).partners.my_school_portal
+    if found is None:
+        raise ConfigurationError(
+            "The school does not use My School Portal",
+            school=school,
+            remedy=f"Add schools.{school}.partners.my_school_portal to schools.yaml.",
+        )
+    return found
+
+
+def store_of(environment: Environment, school: str) -> ChangeStore:
+    """The school's change requests."""
+    return ChangeStore(environment.state, school, environment.clock)
+
+
+def inbox_of(environment: Environment, school: str) -> Path:
+    """The folder in which the school's portal leaves its files."""
+    return environment.data_dir / "inbox" / school
+
+
+def take_in(environment: Environment, school: str) -> list[Taken]:
+    """Take what lies in the inbox; gives how each file ended. One bad file never stops the others."""
+    settings = settings_of(environment, school)
+    folder = inbox_of(environment, school)
+    taken: list[Taken] = []
+    with environment.locks.hold(f"inbox {school}", wait=60):
+        for name in _names(folder):
+            result = Taken(name)
+            try:
+                items = _items(folder / name)
+            except _Waiting:
+                continue
+            except Refused as refusal:
+                result.problems["file"] = refusal.problems
+            else:
+                _store(environment, school, settings, items, result)
+            _put_away(folder, result)
+            taken.append(result)
+    return taken
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name not in {DONE, REFUSED}]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _trouble(error, folder) from None
+    return sorted(n for n in names if not n.startswith(".") and not n.endswith(_UNFINISHED))[:MAX_FILES]
+
+
+def _items(path: Path) -> list[Any]:
+    """The requests in a file; raises Refused, or _Waiting for one that may not be whole yet."""
+    if path.suffix != ".json":
+        raise Refused(["its name does not end in .json"])
+    try:
+        # Not following a link, not waiting at a pipe.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        raise Refused(["it is a link, or cannot be read"]) from None
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise Refused(["it is no plain file"])
+        if about.st_size > MAX_FILE:
+            raise Refused([f"it is larger than {MAX_FILE >> 20} MB"])
+        data = file.read(MAX_FILE + 1)
+    try:
+        found: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        # The file system's own time, not the given clock: it is about the file.
+        if 0 <= time.time() - about.st_mtime < SETTLED:
+            raise _Waiting from None
+        raise Refused(["it is not JSON, or a name stands twice in an object"]) from None
+    return found if isinstance(found, list) else [found]  # pyright: ignore[reportUnknownVariableType]
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _no_number(_: str) -> Any:
+    raise ValueError
+
+
+def _store(
+    environment: Environment, school: str, settings: MySchoolPortalSettings, items: list[Any], result: Taken
+) -> None:
+    today = today_at(environment.settings.school(school).timezone, environment.clock)
+
+    def readable() -> Iterator[Tidied]:
+        for place, item in enumerate(items, start=1):
+            try:
+                yield read(item, school=school, region=settings.phone_region, today=today)
+            except Refused as refusal:
+                result.problems[f"request {place}"] = refusal.problems
+
+    counts = store_of(environment, school).take(readable(), trusted=settings.trust_portal_approval)
+    result.new, result.known, result.approved = counts.new, counts.known, counts.approved
+    result.problems |= counts.refused
+    if not items:
+        result.problems["file"] = ["there is no request in it"]
+
+
+def _put_away(folder: Path, result: Taken) -> None:
+    """Move a file out of the way. If this is broken off, the next round finds its requests known, and moves it."""
+    target = folder / (REFUSED if result.problems else DONE)
+    try:
+        target.mkdir(mode=0o700, exist_ok=True)
+        name = _free(target, result.file)
+        os.rename(folder / result.file, target / name)  # noqa: PTH104
+        if result.problems:
+            reason = {"file": result.file, "taken": result.new + result.known, "refused": result.problems}
+            with contextlib.suppress(FileExistsError), (target / f"{name}.reason.txt").open("x") as note:
+                json.dump(reason, note, indent=2)
+    except OSError as error:
+        raise _trouble(error, folder) from None
+
+
+def _free(folder: Path, name: str) -> str:
+    stem, _, end = name.rpartition(".")
+    candidate, number = name, 1
+    while os.path.lexists(folder / candidate):
+        number += 1
+        candidate = f"{stem}-{number}.{end}" if stem else f"{name}-{number}"
+    return candidate
+
+
+def _trouble(error: OSError, folder: Path) -> StorageError:
+    return StorageError(
+        f"The inbox cannot be used: {type(error).__name__}",
+        folder=folder,
+        remedy=f"Let this user read it and move files in it. ({PARTNER})",
+    )

@@ -1,0 +1,112 @@
+"""A change request beside the record as iSAMS has it now: what would change, and what stands in the way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from isams_pipeline.isams.people import Record, own_name, same
+from isams_pipeline.rules.details import UK, is_british_postcode
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for, as the store has it."""
+
+    changes: Mapping[str, Any]
+    seen: Mapping[str, Any] | None
+    person: int | None
+    joint_confirmed: bool
+    restores: bool = False
+    """It puts back what iSAMS itself held before, so its values are not judged."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field: as it is, as it would be, and as the approver saw it."""
+
+    name: str
+    now: Any
+    wanted: Any
+    seen: Any
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is so already."""
+        return same(self.now, self.wanted)
+
+
+@dataclass(frozen=True)
+class Review:
+    """A request and a record, compared."""
+
+    differences: list[Difference]
+    conflicts: list[str]
+    """Fields that hold neither what the approver saw nor what is wanted."""
+    problems: list[str]
+    """Why it cannot be written, in words without values."""
+    persons: list[int]
+    """Everybody on the record."""
+    joint_email: bool
+    """The change concerns the e-mail address of both people of a joint contact."""
+    confirmed: bool
+    """And the approver knows."""
+    warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def holds(self) -> bool:
+        """Whether iSAMS has all of it already."""
+        return all(difference.holds for difference in self.differences)
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether a person has to say first that both guardians are meant."""
+        return self.joint_email and not self.confirmed
+
+
+def review(record: Record, wanted: Wanted) -> Review:
+    """Compare what is asked for with what iSAMS has."""
+    seen = wanted.seen or {}
+    differences = [Difference(n, record.holds(n), value, seen.get(n)) for n, value in wanted.changes.items()]
+    conflicts = [d.name for d in differences if wanted.seen is not None and not same(d.now, d.seen) and not d.holds]
+    joint_email = record.is_joint and any(d.name == "emailAddress" and not d.holds for d in differences)
+    warnings: list[str] = []
+    if joint_email:
+        first, second = record.persons[:2]
+        warnings.append(f"the contact is joint: the e-mail address of persons {first} and {second} will change")
+    return Review(
+        differences,
+        conflicts,
+        _problems(record, wanted),
+        record.persons,
+        joint_email=joint_email,
+        confirmed=wanted.joint_confirmed,
+        warnings=warnings,
+    )
+
+
+def _problems(record: Record, wanted: Wanted) -> list[str]:
+    problems: list[str] = []
+    missing = [name for name in wanted.changes if not _is_there(record, name)]
+    if missing:
+        problems.append(f"iSAMS's record has no field {', '.join(missing)}")
+    if record.target.kind == "guardian":
+        names = own_name(wanted.changes)
+        if wanted.person is not None and wanted.person not in record.persons:
+            problems.append("the contact is another person's")
+        elif names and record.concerns_second_only(wanted.person):
+            problems.append(
+                f"the second person of a joint contact has no {', '.join(names)} of their own by this route"
+            )
+        elif names and record.is_joint and wanted.person is None:
+            problems.append(f"the contact is joint: the request must say whose {', '.join(names)} it is (person)")
+    postcode = wanted.changes.get("postcode")
+    country = wanted.changes.get("country", record.holds("country")) or ""
+    if postcode and not wanted.restores and country.strip().casefold() in UK and not is_british_postcode(postcode):
+        problems.append("postcode: it is none of the United Kingdom, where the address is")
+    return problems
+
+
+def _is_there(record: Record, name: str) -> bool:
+    return name in record.fields or (name == "middleNames" and "middlenames" in record.fields)

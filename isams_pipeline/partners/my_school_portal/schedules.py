@@ -1,0 +1,102 @@
+"""When changes are written: as soon as some are approved. When they are confirmed: every night at 04:00."""
+
+import hashlib
+from collections.abc import Iterator
+
+import dagster as dg
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.config import Settings
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import PipelineError
+from isams_pipeline.isams.assets import asset_key
+from isams_pipeline.partitions import Night, key_of
+from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
+from isams_pipeline.partners.my_school_portal.assets import CHANGES, CONFIRMATION
+from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, portal_schools
+from isams_pipeline.partners.my_school_portal.intake import take_in
+from isams_pipeline.partners.shared import nightly_schedules
+
+HOUR = 4
+CHANGES_JOB = f"{PARTNER}_changes"
+EVERY = 60
+"""Seconds between two looks into the inboxes."""
+
+
+def my_school_portal_jobs() -> "tuple[dg.UnresolvedAssetJobDefinition, dg.UnresolvedAssetJobDefinition]":
+    """The job that writes, and the one that confirms."""
+    writing = dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+        CHANGES_JOB,
+        selection=dg.AssetSelection.assets(CHANGES),  # pyright: ignore[reportUnknownMemberType]
+        description="A school's approved change requests, written to iSAMS.",
+        executor_def=dg.in_process_executor,
+        tags={"dagster/priority": "5"},
+    )
+    confirming = dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+        f"{PARTNER}_nightly",
+        selection=dg.AssetSelection.assets(asset_key("pupils"), asset_key("contacts"), CONFIRMATION),  # pyright: ignore[reportUnknownMemberType]
+        description="Whether a night's datasets hold what was written to iSAMS.",
+        executor_def=dg.in_process_executor,
+    )
+    return writing, confirming
+
+
+def my_school_portal_schedules(
+    settings: Settings, job: "dg.UnresolvedAssetJobDefinition"
+) -> list[dg.ScheduleDefinition]:
+    """One schedule for each time zone in use."""
+    return nightly_schedules(settings, PARTNER, HOUR, job)
+
+
+def my_school_portal_sensors(
+    environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
+) -> list[dg.SensorDefinition]:
+    """The sensor that takes in requests and starts a run where some are approved; none without a school."""
+    schools = portal_schools(environment)
+    if not schools:
+        return []
+
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{PARTNER}_approved",
+        job=job,
+        minimum_interval_seconds=EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Takes in change requests of {', '.join(schools)}; starts a run where some are approved.",
+    )
+    def approved(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        started = False
+        problems: list[str] = []
+        for school in schools:
+            try:
+                request = _request(environment, school)
+            except PipelineError as error:
+                context.log.warning("%s: %s", school, error)
+                problems.append(f"{school}: {error}")  # the others' requests do not wait for it
+                continue
+            if request is not None:
+                started = True
+                yield request
+        if problems and not started:
+            raise dg.Failure("; ".join(problems))
+        if not started:
+            yield dg.SkipReason("No approved request waits.")
+
+    return [approved]
+
+
+def _request(environment: Environment, school: str) -> dg.RunRequest | None:
+    take_in(environment, school)
+    desk = ChangeDesk(environment, school)
+    waiting = desk.store.listed(OPEN)
+    if not waiting:
+        return None
+    now = environment.clock()
+    # The same requests are not tried again and again: once for a dry run, once an hour where something kept them.
+    hour = f"{now:%Y-%m-%dT%H}" if desk.writes else "dry run"
+    ids = " ".join(f"{request.id} {request.approved_at}" for request in waiting)
+    today = today_at(environment.settings.school(school).timezone, environment.clock)
+    return dg.RunRequest(
+        run_key=f"{PARTNER}:{school}:{hashlib.sha256(ids.encode()).hexdigest()[:32]}:{hour}",
+        partition_key=key_of(Night(school, today)),
+        tags={"dagster/priority": "5"},
+    )

@@ -1,0 +1,264 @@
+"""The store of change requests and its ledger: whatever changes a request leaves a line, in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.errors import WrongUse
+from isams_pipeline.partners.my_school_portal import OPEN, State
+from isams_pipeline.partners.my_school_portal.requests import Tidied
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line for the ledger."""
+
+    step: str
+    who: str
+    fields: Iterable[str] = ()
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    persons: Collection[int] = ()
+    answer: Mapping[str, Any] | None = None
+    reason: str | None = None
+
+
+@dataclass
+class Counts:
+    """How many requests of a file were new, known already, or approved by it."""
+
+    new: int = 0
+    known: int = 0
+    approved: int = 0
+    refused: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """By id, or by place in the file: what is wrong."""
+
+
+class ChangeStore:
+    """A school's change requests."""
+
+    def __init__(self, state: StateDatabase, school: str, clock: Clock) -> None:
+        self._state, self.school, self._clock = state, school, clock
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def find(self, identifier: str) -> ChangeRequest:
+        """A request; raises WrongUse."""
+        with self._state.transaction() as session:
+            found = self._get(session, identifier)
+        if found is None:
+            raise WrongUse(
+                "There is no such change request",
+                school=self.school,
+                request=identifier,
+                remedy=f"`isams-pipeline changes list {self.school}` lists them.",
+            )
+        return found
+
+    def listed(self, states: Collection[State] | None = None) -> list[ChangeRequest]:
+        """Requests in some states (or all), in their order."""
+        query = select(ChangeRequest).where(ChangeRequest.school == self.school).order_by(ChangeRequest.number)
+        if states is not None:
+            query = query.where(ChangeRequest.state.in_([state.value for state in states]))
+        with self._state.transaction() as session:
+            return list(session.scalars(query))
+
+    def counts(self) -> dict[str, int]:
+        """Requests by state."""
+        query = select(ChangeRequest.state, func.count()).where(ChangeRequest.school == self.school)
+        with self._state.transaction() as session:
+            return {state: int(n) for state, n in session.execute(query.group_by(ChangeRequest.state))}
+
+    def ledger(self, identifier: str) -> list[ChangeStep]:
+        """What was done about a request, in its order."""
+        query = select(ChangeStep).where(ChangeStep.school == self.school, ChangeStep.request == identifier)
+        with self._state.transaction() as session:
+            return list(session.scalars(query.order_by(ChangeStep.id)))
+
+    def last(self, identifier: str, step: str) -> ChangeStep | None:
+        """The newest line of a kind about a request."""
+        return next((line for line in reversed(self.ledger(identifier)) if line.step == step), None)
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def take(self, tidied: Iterable[Tidied], *, trusted: bool) -> Counts:
+        """Store requests, each once; a later copy may bring the approval. All of it is one transaction."""
+        counts = Counts()
+        with self._state.transaction() as session:
+            wanted = list(tidied)
+            known = self._known(session, [one.submission.id for one in wanted])
+            for one in wanted:
+                identifier = one.submission.id
+                request = known.get(identifier)
+                if request is not None and request.digest != one.digest:
+                    counts.refused[identifier] = ["id: another request has it"]
+                    continue
+                if request is None:
+                    request = known[identifier] = self._add(session, one)
+                    counts.new += 1
+                else:
+                    counts.known += 1
+                counts.approved += self._portal_approval(session, request, one, trusted=trusted)
+        return counts
+
+    def _known(self, session: Session, ids: list[str]) -> dict[str, ChangeRequest]:
+        found: dict[str, ChangeRequest] = {}
+        for at in range(0, len(ids), 500):
+            query = select(ChangeRequest).where(
+                ChangeRequest.school == self.school, ChangeRequest.id.in_(ids[at : at + 500])
+            )
+            found |= {request.id: request for request in session.scalars(query)}
+        return found
+
+    def _add(self, session: Session, one: Tidied) -> ChangeRequest:
+        submission, now = one.submission, self._clock()
+        request = ChangeRequest(
+            school=self.school,
+            id=submission.id,
+            kind=submission.kind,
+            student=submission.student,
+            contact=getattr(submission, "contact", None),
+            person=getattr(submission, "person", None),
+            given=one.given,
+            changes=one.changes,
+            seen=None,
+            digest=one.digest,
+            state=State.PENDING.value,
+            reason=None,
+            approved_by=None,
+            approved_at=None,
+            joint_confirmed=False,
+            undo_of=None,
+            received_at=now,
+            changed_at=now,
+        )
+        session.add(request)
+        self._note(session, request, Step("received", "portal", one.changes, after=one.changes))
+        return request
+
+    def _portal_approval(self, session: Session, request: ChangeRequest, one: Tidied, *, trusted: bool) -> int:
+        approval = one.submission.approval
+        if approval is None or request.state != State.PENDING:
+            return 0
+        if request.approved_by is not None and not (approval.joint_confirmed and not request.joint_confirmed):
+            return 0  # it was approved before, and held back for want of what this approval does not say either
+        missing = [name for name in one.changes if name not in (one.seen or {})]
+        early = (approval.at - self._clock()).total_seconds() > _A_DAY
+        if not trusted:
+            request.reason = "the portal's approval does not count here (trust_portal_approval)"
+        elif missing:
+            request.reason = f"the portal's approval does not say what its approver saw: {', '.join(missing)}"
+        elif early:
+            request.reason = "the portal's approval is of a day that has not come yet"
+        else:
+            self._approve(request, approval.by, approval.at, one.seen or {}, joint=approval.joint_confirmed)
+            self._note(session, request, Step("approved", approval.by, one.changes, before=request.seen))
+            return 1
+        return 0
+
+    def approve(self, identifier: str, who: str, seen: Mapping[str, Any], *, joint: bool, persons: list[int]) -> None:
+        """Record an approval: who, when, and the values seen. The caller has looked at the request's state."""
+        with self._state.transaction() as session:
+            request = self._got(session, identifier)
+            self._approve(request, who, self._clock(), {name: seen.get(name) for name in request.changes}, joint=joint)
+            step = Step("approved", who, request.changes, before=request.seen, persons=persons)
+            self._note(session, request, step)
+
+    def _approve(self, request: ChangeRequest, who: str, at: datetime, seen: Mapping[str, Any], *, joint: bool) -> None:
+        request.state, request.reason = State.APPROVED.value, None
+        request.approved_by, request.approved_at = who, at
+        request.seen = {name: seen.get(name) for name in request.changes}
+        request.joint_confirmed = request.joint_confirmed or joint
+        request.changed_at = self._clock()
+
+    def move(self, identifier: str, to: State, step: Step, *before: Step) -> None:
+        """Bring a request into a state, with the ledger's line (and others before it), in one transaction."""
+        with self._state.transaction() as session:
+            request = self._got(session, identifier)
+            for line in before:
+                self._note(session, request, line)
+            if (request.state, request.reason) != (to.value, step.reason):
+                request.state, request.reason, request.changed_at = to.value, step.reason, self._clock()
+            self._note(session, request, step)
+
+    def note(self, identifier: str, *steps: Step) -> None:
+        """Write lines into the ledger, and change nothing else."""
+        with self._state.transaction() as session:
+            request = self._got(session, identifier)
+            for step in steps:
+                self._note(session, request, step)
+
+    def add_undo(self, of: ChangeRequest, identifier: str, who: str, values: Mapping[str, Any]) -> ChangeRequest:
+        """Store an approved request that puts the values of another one back."""
+        now = self._clock()
+        with self._state.transaction() as session:
+            known = self._get(session, identifier)
+            if known is not None:
+                return known
+            request = ChangeRequest(
+                school=self.school,
+                id=identifier,
+                kind=of.kind,
+                student=of.student,
+                contact=of.contact,
+                person=of.person,
+                given=dict(values),
+                changes=dict(values),
+                seen=dict(of.changes),
+                digest="",
+                state=State.APPROVED.value,
+                reason=None,
+                approved_by=who,
+                approved_at=now,
+                joint_confirmed=of.joint_confirmed,
+                undo_of=of.id,
+                received_at=now,
+                changed_at=now,
+            )
+            session.add(request)
+            self._note(session, request, Step("approved", who, values, before=of.changes, after=values))
+            self._note(session, of, Step("undo asked for", who, values, reason=identifier))
+        return request
+
+    def _note(self, session: Session, request: ChangeRequest, step: Step) -> None:
+        session.add(
+            ChangeStep(
+                school=self.school,
+                request=request.id,
+                at=self._clock(),
+                who=step.who,
+                step=step.step,
+                fields=list(step.fields),
+                before=dict(step.before) if step.before is not None else None,
+                after=dict(step.after) if step.after is not None else None,
+                persons=list(step.persons),
+                answer=dict(step.answer) if step.answer is not None else None,
+                reason=step.reason,
+            )
+        )
+
+    def _get(self, session: Session, identifier: str) -> ChangeRequest | None:
+        query = select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
+        return session.scalars(query).one_or_none()
+
+    def _got(self, session: Session, identifier: str) -> ChangeRequest:
+        found = self._get(session, identifier)
+        assert found is not None
+        return found
+
+
+_A_DAY = 24 * 3600
+
+
+def open_requests(store: ChangeStore) -> list[ChangeRequest]:
+    """What the next run will write, or find out about."""
+    return store.listed(OPEN)
