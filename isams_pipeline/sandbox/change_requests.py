@@ -1,4 +1,4 @@
-"""Change requests as My School Portal would send them for a made-up school: good ones, one too late, one not allowed."""
+"""Change requests as My School Portal would send them for a made-up school: good ones, a late one, a wrong one."""
 
 from __future__ import annotations
 

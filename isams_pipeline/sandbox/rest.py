@@ -164,7 +164,6 @@ class RestApi:
         if school.rest_seconds:
             await asyncio.sleep(school.rest_seconds)
         kind = self._fault(school, client.name, request.method)
-        school.rest_requests.append((client.name, request.method, request.url.path.partition("/api/")[2]))
         now = self._sandbox.clock()
         if client.requests_per_hour is not None:
             client.spent[:] = [at for at in client.spent if now - at < timedelta(hours=1)]
@@ -172,6 +171,7 @@ class RestApi:
                 wait = int((client.spent[0] + timedelta(hours=1) - now).total_seconds()) + 1
                 raise RestError(429, "Too many requests.", {"Retry-After": str(wait)})
             client.spent.append(now)
+        school.rest_requests.append((client.name, request.method, request.url.path.partition("/api/")[2]))
         if kind == "rest_expired":
             self._tokens.clear()
             raise RestError(401, "Authorization has been denied for this request.")

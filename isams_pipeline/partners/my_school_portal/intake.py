@@ -112,10 +112,11 @@ def _items(path: Path) -> list[Any]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         raise Refused(["it is a link, or cannot be read"]) from None
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise Refused(["it is no plain file"])
     with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise Refused(["it is no plain file"])
         if about.st_size > MAX_FILE:
             raise Refused([f"it is larger than {MAX_FILE >> 20} MB"])
         data = file.read(MAX_FILE + 1)

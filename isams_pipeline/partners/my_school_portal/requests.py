@@ -169,7 +169,8 @@ def _in_words(error: ValidationError, item: object) -> list[str]:
         kind = str(item["kind"])  # pyright: ignore[reportUnknownArgumentType]
     problems: list[str] = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        loc = [str(part) for part in problem["loc"] if part not in FIELDS]
+        loc = [str(part) for part in problem["loc"]]
+        loc = loc[1:] if loc[:1] == [kind] else loc  # the kind that it was read as
         where = ".".join(loc) or "request"
         match problem["type"]:
             case "extra_forbidden" if loc[:1] == ["changes"] and kind in FIELDS:

@@ -1,0 +1,1027 @@
+"""Change requests as whole runs: a real Dagster run, a real REST server, a real state database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import delete, update
+
+from isams_pipeline.definitions import build_definitions
+from isams_pipeline.errors import StorageError, WrongUse
+from isams_pipeline.isams import people
+from isams_pipeline.partners.my_school_portal import intake
+from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
+from isams_pipeline.partners.my_school_portal.ordering import by_person
+from isams_pipeline.partners.my_school_portal.requests import FIELDS, Refused, read, schema
+from isams_pipeline.rules import details
+from isams_pipeline.sandbox.change_requests import sample_files
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.changes import ChangeStep
+from isams_pipeline_tests.partners.portal import Portal
+from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
+
+ROOT = Path(__file__).parent.parent.parent
+MARK = "Zqxcanary"
+NEW = {"emailAddress": "new@example.org"}
+
+
+@pytest.fixture
+def portal(make: Callable[..., World]) -> Portal:
+    world = make({SCHOOL: small_school(troubles=True, nightly_joiners=0)})
+    world.at_night(0, hour=16)
+    return Portal(world)
+
+
+# --- the whole way ----------------------------------------------------------------------------------------
+
+
+def test_the_samples_end_as_they_should(portal: Portal):
+    assert portal.world.night(0).outcome == "delivered"
+    portal.world.at_night(0, hour=16)
+    for name, text in sample_files(portal.school, portal.now).items():
+        (portal.inbox / name).write_text(text)
+    assert portal.run().failures == ()
+    states = {request.id: request.state for request in portal.desk.store.listed()}
+    assert states == {
+        "MSP-1001": "applied",
+        "MSP-1002": "applied",
+        "MSP-1003": "applied",
+        "MSP-1004": "conflict",
+        "MSP-1005": "pending",
+    }
+    assert sorted(path.name for path in (portal.inbox / "refused").iterdir()) == [
+        "not-allowed.json",
+        "not-allowed.json.reason.txt",
+    ]
+    assert len(portal.puts) == 3
+    assert portal.confirm().failures == ()
+    assert {portal.state(f"MSP-100{n}") for n in (1, 2, 3)} == {"confirmed"}
+
+
+def test_every_step_is_in_the_ledger_with_who_what_and_when(portal: Portal):
+    before = portal.contact().email
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    assert portal.steps() == ["received", "approved", "intended", "answered", "applied"]
+    steps = {step.step: step for step in portal.desk.store.ledger("R1")}
+    assert steps["approved"].who == "registrar@example.org" and steps["approved"].before == {"emailAddress": before}
+    assert steps["intended"].before == {"emailAddress": before} and steps["intended"].after == NEW
+    assert steps["answered"].answer == {"status": 200} and steps["intended"].who.startswith("run ")
+    assert steps["applied"].persons == [portal.contact().person_id]
+    assert all(step.at == portal.now for step in steps.values())
+
+
+def test_the_ledger_is_written_once(tmp_path: Path, state_url: str | None, portal: Portal):
+    state = StateDatabase.open(tmp_path, state_url)
+    line = {"school": "s", "request": "r", "at": portal.now, "who": "w", "step": "x", "fields": [], "persons": []}
+    with state.transaction() as session:
+        session.add(ChangeStep(**line, before=None, after=None, answer=None, reason=None))
+    for change in (update(ChangeStep).values(who="somebody else"), delete(ChangeStep)):
+        with pytest.raises(StorageError), state.transaction() as session:
+            session.execute(change)
+    state.close()
+
+
+@pytest.mark.parametrize("kind", ["guardian", "student"])
+def test_no_other_field_is_lost(portal: Portal, kind: str):
+    asked = portal.about_guardian(NEW) if kind == "guardian" else portal.about_student({"middleNames": "Zq"})
+    target = people.Target(kind, asked["student"], asked.get("contact"))  # type: ignore[arg-type]
+    with portal.desk.client() as client:
+        was = people.read(client, target).fields
+        portal.send(asked)
+        portal.run()
+        now = people.read(client, target).fields
+    assert portal.state() == "applied"
+    changed = {name for name in now if now[name] != was[name]}
+    assert changed == ({"emailAddress"} if kind == "guardian" else {"middlenames"})
+
+
+def test_both_spellings_of_middle_names_are_sent():
+    record = people.Record(people.Target("student", "1"), {"middlenames": "Old", "forename": "F", "id": 4, "dob": None})
+    assert record.body({"middleNames": "New"}) == {
+        "middlenames": "New",
+        "middleNames": "New",
+        "forename": "F",
+        "dob": None,
+    }
+    assert record.body({"forename": "G"})["middleNames"] == "Old" and record.holds("middleNames") == "Old"
+
+
+def test_a_value_is_tidied_and_shown_as_it_came(portal: Portal):
+    portal.send(
+        portal.about_guardian(
+            {"emailAddress": " New@EXAMPLE.org ", "mobileNumber": "+447700900123", "postcode": "zz11zz", "town": "A  B"}
+        )
+    )
+    request = portal.desk.store.find("R1")
+    assert request.given["mobileNumber"] == "+447700900123"
+    assert request.changes == {
+        "emailAddress": "New@example.org",
+        "mobileNumber": "07700 900123",
+        "postcode": "ZZ1 1ZZ",
+        "town": "A B",
+    }
+
+
+# --- off by default, dry runs -----------------------------------------------------------------------------
+
+
+def test_without_writeback_enabled_every_apply_is_a_dry_run(portal: Portal):
+    portal.world.configure(lambda c: c["schools"][SCHOOL]["partners"]["my_school_portal"].pop("writeback"))
+    portal.send(portal.about_guardian(NEW))
+    run = portal.run()
+    assert run.failures == () and portal.puts == [] and portal.state() == "approved"
+    assert portal.desk.apply("me").done == [] and portal.puts == []
+
+
+def test_a_review_says_what_is_and_what_would_be_and_writes_nothing(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    (looked,) = portal.desk.look(portal.desk.store.listed())
+    assert looked.review is not None
+    (difference,) = looked.review.differences
+    assert (difference.now, difference.wanted) == (portal.contact().email, "new@example.org")
+    assert portal.puts == [] and portal.steps() == ["received", "approved"]
+
+
+def test_only_todays_partition_writes(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.day = -1
+    assert portal.run().failures == () and portal.puts == []
+
+
+# --- approval ---------------------------------------------------------------------------------------------
+
+
+def test_a_portals_approval_counts_only_where_it_is_trusted(portal: Portal):
+    portal.settings(trust_portal_approval=False)
+    portal.send(portal.about_guardian(NEW))
+    assert portal.state() == "pending" and "trust_portal_approval" in portal.reason()
+    portal.run()
+    assert portal.puts == []
+    portal.settings(trust_portal_approval=True)
+    portal.send(portal.about_guardian(NEW))
+    assert portal.state() == "approved", "the same request again, and now its approval counts"
+
+
+def test_an_approval_must_say_what_was_seen(portal: Portal):
+    asked = portal.about_guardian({"emailAddress": "new@example.org", "town": "Modelham"})
+    del asked["seen"]["town"]
+    portal.send(asked)
+    assert portal.state() == "pending" and "what its approver saw: town" in portal.reason()
+
+
+def approve(portal: Portal, id: str = "R1", *, joint: bool = False) -> None:
+    (looked,) = portal.desk.look([portal.desk.store.find(id)])
+    portal.desk.approve(looked, "me", joint=joint)
+
+
+def test_a_persons_approval_records_the_values_seen(portal: Portal):
+    portal.send(portal.about_guardian(NEW, approval=None))
+    portal.run()
+    assert portal.puts == [] and portal.state() == "pending"
+    approve(portal)
+    request = portal.desk.store.find("R1")
+    assert (request.state, request.approved_by, request.approved_at) == ("approved", "me", portal.now)
+    assert request.seen == {"emailAddress": portal.contact().email}
+    portal.run()
+    assert portal.state() == "applied"
+
+
+def test_a_request_approved_twice_is_applied_once(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    with pytest.raises(WrongUse, match="decided meanwhile"):
+        approve(portal)
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    assert len(portal.puts) == 1 and portal.steps().count("approved") == 1 and portal.state() == "applied"
+
+
+def test_a_rejected_request_is_not_written(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.desk.reject("R1", "me", "the guardian rang")
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    assert portal.state() == "rejected" and portal.puts == []
+    with pytest.raises(WrongUse, match="is rejected"):
+        portal.desk.reject("R1", "me", "again")
+
+
+@pytest.mark.parametrize(("ahead", "state"), [(timedelta(hours=20), "approved"), (timedelta(hours=30), "pending")])
+def test_clock_skew_of_the_portal(portal: Portal, ahead: timedelta, state: str):
+    at = (portal.now + ahead).isoformat()
+    portal.send(portal.about_guardian(NEW, approval={"by": "registrar@example.org", "at": at}))
+    assert portal.state() == state
+    if state == "pending":
+        assert "has not come yet" in portal.reason()
+
+
+# --- conflicts and order ----------------------------------------------------------------------------------
+
+
+def test_a_field_that_changed_since_is_a_conflict_and_nothing_is_written(portal: Portal):
+    portal.send(portal.about_guardian({"emailAddress": "new@example.org", "town": "Modelham"}))
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"town": "Elsewhere"})
+    portal.run()
+    assert portal.state() == "conflict" and portal.puts == []
+    assert portal.reason() == "iSAMS no longer holds what the approver saw in town"
+    approve(portal)  # a person has looked again
+    portal.run()
+    assert portal.state() == "applied"
+
+
+def test_what_isams_holds_already_is_not_written_again(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"email": "new@example.org"})
+    portal.run()
+    assert portal.state() == "applied" and portal.puts == [] and "held it already" in portal.reason()
+
+
+def test_spaces_and_empty_texts_are_no_conflict(portal: Portal):
+    contact = portal.contact()
+    portal.send(portal.about_guardian({"town": "Modelham", "emergencyNotes": "Ring twice"}))
+    portal.world.sandbox.edit_contact(SCHOOL, contact.entry_id, {"town": f" {contact.town}  ", "emergency_notes": ""})
+    portal.run()
+    assert portal.state() == "applied"
+
+
+def test_one_persons_requests_are_applied_strictly_in_order(portal: Portal):
+    contact = portal.contact()
+    chain = ["a@example.org", "b@example.org", "c@example.org", "d@example.org"]
+    seen = [contact.email, *chain]
+    requests = [
+        portal.about_guardian({"emailAddress": new}, to=contact, id=f"R{n}", seen={"emailAddress": old})
+        for n, (old, new) in enumerate(zip(seen, chain, strict=False))
+    ]
+    portal.send(*requests, portal.about_student({"preferredName": "Zq"}, id="S1"))
+    portal.run()
+    assert [portal.state(f"R{n}") for n in range(4)] == ["applied"] * 4 and portal.state("S1") == "applied"
+    assert portal.contact().email == "d@example.org"
+
+
+def test_one_that_waits_holds_back_those_after_it(portal: Portal):
+    contact = portal.contact()
+    second = portal.about_guardian({"town": "Modelham"}, to=contact, id="R2")
+    portal.send(portal.about_guardian(NEW, to=contact), second)
+    portal.world.sandbox.fail(SCHOOL, "rest_500", times=3, key="portal")
+    portal.run()
+    assert (portal.state("R1"), portal.state("R2")) == ("approved", "approved") and portal.puts == []
+    portal.run()
+    assert (portal.state("R1"), portal.state("R2")) == ("applied", "applied")
+
+
+def order(number: int, kind: str, student: str = "1", contact: int | None = None, person: int | None = None) -> Any:
+    from types import SimpleNamespace
+
+    return SimpleNamespace(number=number, kind=kind, student=student, contact=contact, person=person)
+
+
+def test_a_parent_with_a_contact_for_each_child_is_one_person():
+    one, two, other = (
+        order(2, "guardian", contact=10),
+        order(1, "guardian", contact=11),
+        order(3, "guardian", contact=12),
+    )
+    groups = by_person([one, two, other], {10: [7], 11: [7, 8], 12: [9]})
+    assert sorted([[r.number for r in group] for group in groups]) == [[1, 2], [3]]
+
+
+@given(
+    st.lists(
+        st.builds(
+            order,
+            st.integers(1, 10**6),
+            st.sampled_from(["student", "guardian"]),
+            st.sampled_from("123"),
+            st.integers(1, 6),
+            st.none() | st.integers(1, 4),
+        ),
+        unique_by=lambda r: r.number,
+        max_size=20,
+    ),
+    st.dictionaries(st.integers(1, 6), st.sets(st.integers(1, 4), max_size=2)),
+)
+def test_groups_hold_everybody_in_order_and_nobody_twice(requests: list[Any], persons: dict[int, set[int]]):
+    groups = by_person(requests, persons)
+    assert sorted(r.number for group in groups for r in group) == sorted(r.number for r in requests)
+    seen: set[object] = set()
+    for group in groups:
+        assert [r.number for r in group] == sorted(r.number for r in group)
+        whom = {("s", r.student) if r.kind == "student" else ("c", r.contact) for r in group}
+        whom |= {
+            ("p", p) for r in group if r.kind == "guardian" for p in {*persons.get(r.contact, ()), r.person} - {None}
+        }
+        assert not whom & seen, "nobody is in two groups"
+        seen |= whom
+
+
+# --- joint contacts ---------------------------------------------------------------------------------------
+
+
+def test_a_joint_contacts_email_waits_until_somebody_knows_it_is_both(portal: Portal):
+    first, second = portal.joint()
+    portal.send(portal.about_guardian(NEW, to=first))
+    portal.run()
+    assert portal.state() == "pending" and portal.puts == []
+    assert f"persons {first.person_id} and {second.person_id}" in portal.reason()
+    with pytest.raises(WrongUse, match="--confirm-joint"):
+        approve(portal)
+    approve(portal, joint=True)
+    portal.run()
+    assert portal.state() == "applied"
+    assert {contact.email for contact in portal.joint()} == {"new@example.org"}
+    written = [step for step in portal.desk.store.ledger("R1") if step.step in {"approved", "intended", "applied"}]
+    assert all(step.persons == [first.person_id, second.person_id] for step in written[-2:])
+
+
+def test_the_portal_may_confirm_it_itself_also_later(portal: Portal):
+    first, _ = portal.joint()
+    asked = portal.about_guardian(NEW, to=first)
+    portal.send(asked)
+    portal.run()
+    assert portal.state() == "pending"
+    portal.send(asked | {"approval": asked["approval"] | {"joint_confirmed": True}})
+    portal.run()
+    assert portal.state() == "applied"
+
+
+def test_other_fields_of_a_joint_contact_need_no_confirmation(portal: Portal):
+    portal.send(portal.about_guardian({"town": "Modelham"}, to=portal.joint()[0]))
+    portal.run()
+    assert portal.state() == "applied"
+
+
+@pytest.mark.parametrize(("whose", "state"), [("first", "applied"), ("second", "failed"), (None, "failed")])
+def test_a_name_on_a_joint_contact_is_the_first_persons(portal: Portal, whose: str | None, state: str):
+    first, second = portal.joint()
+    person = {"first": first.person_id, "second": second.person_id, None: None}[whose]
+    portal.send(portal.about_guardian({"surname": "Zqnew"}, to=first, person=person))
+    portal.run()
+    assert portal.state() == state
+    assert (portal.joint()[0].surname == "Zqnew") is (state == "applied") and portal.joint()[1].surname != "Zqnew"
+
+
+# --- whose record -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"student": "999999999999"}, "no such record (404)"),
+        ({"contact": 77}, "not one of the student's"),
+        ({"person": 12}, "another person's"),
+    ],
+)
+def test_a_record_that_is_not_theirs_is_not_written(portal: Portal, change: dict[str, Any], reason: str):
+    portal.send(portal.about_guardian(NEW, **change), portal.about_student({"preferredName": "Zq"}, id="S1"))
+    portal.run()
+    assert portal.state() == "failed" and reason in portal.reason()
+    assert portal.state("S1") == "applied", "one bad request never stops the others"
+
+
+def test_someone_elses_contact_by_way_of_ones_own_child_is_refused(portal: Portal):
+    mine, theirs = portal.contact(0), portal.contact(-1)
+    assert not {p.school_id for p in mine.pupils} & {p.school_id for p in theirs.pupils}
+    portal.send(portal.about_guardian(NEW, to=mine, contact=theirs.entry_id))
+    portal.run()
+    assert portal.state() == "failed" and portal.puts == []
+
+
+def test_a_contact_of_another_schools_student_is_refused(make: Callable[..., World]):
+    world = make({SCHOOL: small_school(), "harbour": small_school(seed="harbour")})
+    portal = Portal(world)
+    stranger = next(c for c in world.sandbox.day_of("harbour").contacts)
+    portal.send(portal.about_guardian(NEW, to=stranger))
+    portal.run()
+    assert portal.state() == "failed" and portal.puts == []
+
+
+def test_a_guardian_without_a_route_is_not_written(portal: Portal):
+    portal.world.configure(lambda c: c["schools"][SCHOOL]["partners"]["my_school_portal"].pop("guardian_route"))
+    portal.send(portal.about_guardian(NEW), portal.about_student({"preferredName": "Zq"}, id="S1"))
+    portal.run()
+    assert portal.state() == "failed" and "guardian_route" in portal.reason() and portal.state("S1") == "applied"
+
+
+@pytest.mark.parametrize(("country", "state"), [("United Kingdom", "failed"), ("France", "applied")])
+def test_a_postcode_must_fit_the_country_of_the_address(portal: Portal, country: str, state: str):
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"country": country})
+    portal.send(portal.about_guardian({"postcode": "75001"}))
+    portal.run()
+    assert portal.state() == state and ("postcode" in portal.reason()) is (state == "failed")
+
+
+# --- what iSAMS answers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["guardian", "student"])
+def test_a_200_with_an_unchanged_record_is_no_success(portal: Portal, kind: str):
+    asked = portal.about_guardian(NEW) if kind == "guardian" else portal.about_student({"preferredName": "Zq"})
+    portal.send(asked)
+    portal.world.sandbox.fail(SCHOOL, "put_ignored")
+    portal.run()
+    assert portal.state() == "failed" and portal.reason() == "iSAMS said yes and changed nothing"
+
+
+def test_422_on_one_field_fails_that_request_alone_and_keeps_isams_own_words(portal: Portal):
+    portal.send(portal.about_guardian({"title": "Zqxlord"}), portal.about_student({"preferredName": "Zq"}, id="S1"))
+    asked = portal.desk.store.find("R1")
+    assert asked.state == "pending", "the sample does not say which title was seen"
+    approve(portal)
+    run = portal.run()
+    assert portal.state() == "failed" and "(422)" in portal.reason() and "Zqxlord" not in portal.reason()
+    (failed,) = [step for step in portal.desk.store.ledger("R1") if step.step == "failed"]
+    assert failed.answer == {"status": 422, "said": "'Zqxlord' is not a known title."}
+    assert portal.state("S1") == "applied" and run.failures == ()
+
+
+def test_a_field_that_is_lost_is_told(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.world.sandbox.fail(SCHOOL, "put_loses")
+    portal.run()
+    assert portal.state() == "applied" and portal.reason() == "other fields changed at the same time: town"
+
+
+def test_throttling_amid_a_batch_loses_nothing(portal: Portal):
+    contacts = [portal.contact(n) for n in range(12)]
+    portal.send(*(portal.about_guardian({"town": f"Town {n}"}, to=c, id=f"R{n}") for n, c in enumerate(contacts)))
+    client = portal.world.sandbox.schools[SCHOOL].clients[1]
+    client.requests_per_hour = 20
+    run = portal.run()
+    assert len(run.failures) == 1 and "throttles this client" in run.failures[0]
+    states = [portal.state(f"R{n}") for n in range(12)]
+    assert {"applied", "approved"} <= set(states) <= {"applied", "approved", "applying"}
+    client.requests_per_hour = None
+    assert portal.run().failures == ()
+    assert {portal.state(f"R{n}") for n in range(12)} == {"applied"}
+    assert len(portal.puts) == len(set(portal.puts)) == 12, "none twice"
+
+
+def test_a_token_that_expires_amid_a_batch_is_renewed(portal: Portal):
+    portal.send(*(portal.about_guardian({"town": f"T{n}"}, to=portal.contact(n), id=f"R{n}") for n in range(6)))
+    seen = len(portal.world.sandbox.schools[SCHOOL].rest_requests)
+    portal.world.sandbox.fail(SCHOOL, "rest_slow", times=0)
+    client = portal.world.environment.rest_client_for(SCHOOL, "portal")
+    with client:
+        client.get("/api/students/systemstatuses")
+    portal.run("R0")
+    portal.world.sandbox.forget_tokens()
+    assert portal.run().failures == () and {portal.state(f"R{n}") for n in range(6)} == {"applied"}
+    assert len(portal.world.sandbox.schools[SCHOOL].rest_requests) > seen
+
+
+@pytest.mark.parametrize("fault", ["put_then_500", "put_then_cut"])
+def test_an_answer_that_is_lost_is_found_out_by_reading(portal: Portal, fault: str):
+    portal.send(portal.about_guardian(NEW))
+    portal.world.sandbox.fail(SCHOOL, fault)
+    portal.run()
+    assert portal.state() == "applied" and len(portal.puts) == 1
+
+
+def test_no_answer_and_nothing_written_waits_and_is_tried_again(portal: Portal, monkeypatch: pytest.MonkeyPatch):
+    from isams_pipeline.errors import ServerTimeout
+    from isams_pipeline.partners.my_school_portal import apply
+
+    def lost(*_: object) -> int:
+        raise ServerTimeout("iSAMS did not answer in time")
+
+    portal.send(portal.about_guardian(NEW))
+    with monkeypatch.context() as patch:
+        patch.setattr(apply, "write", lost)
+        portal.run()
+    assert portal.state() == "applying" and portal.contact().email != "new@example.org"
+    portal.run()
+    assert portal.state() == "applied" and len(portal.puts) == 1
+
+
+def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(portal: Portal, monkeypatch: pytest.MonkeyPatch):
+    from isams_pipeline.errors import ServerTimeout
+    from isams_pipeline.partners.my_school_portal import apply
+
+    def lost(*_: object) -> int:
+        raise ServerTimeout("iSAMS did not answer in time")
+
+    portal.send(portal.about_guardian(NEW))
+    with monkeypatch.context() as patch:
+        patch.setattr(apply, "write", lost)
+        portal.run()
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"email": "third@example.org"})
+    portal.run()
+    assert portal.state() == "conflict" and portal.puts == [] and portal.contact().email == "third@example.org"
+
+
+def test_without_permission_to_write_everything_waits_and_the_run_is_red(portal: Portal):
+    portal.world.sandbox.schools[SCHOOL].clients[1].permissions["STUDENTMANAGEMENT"] = "Read"
+    portal.send(portal.about_guardian(NEW), portal.about_student({"preferredName": "Zq"}, id="S1"))
+    run = portal.run()
+    assert run.failures and "may not do this" in run.failures[0]
+    assert (portal.state("R1"), portal.state("S1")) == ("approved", "approved")
+    portal.world.sandbox.schools[SCHOOL].clients[1].permissions["STUDENTMANAGEMENT"] = "Full"
+    portal.run()
+    assert (portal.state("R1"), portal.state("S1")) == ("applied", "applied")
+
+
+# --- killed -----------------------------------------------------------------------------------------------
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from isams_pipeline.config import load_settings
+from isams_pipeline.environment import Environment
+from isams_pipeline.partners.my_school_portal import apply
+from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
+from isams_pipeline.partners.my_school_portal.store import ChangeStore
+
+point, config, data = sys.argv[1:]
+write, read, move = apply.write, apply.read, ChangeStore.move
+written = []
+
+def dies(*_):
+    os._exit(9)
+
+def write_and(*words):
+    written.append(write(*words))
+    if point == "after the write":
+        dies()
+    return written[-1]
+
+def read_and(*words):
+    if point == "before the read-back" and written:
+        dies()
+    found = read(*words)
+    if point == "after the first read" or (point == "after the read-back" and written):
+        dies()
+    return found
+
+def move_and(self, identifier, to, *steps):
+    move(self, identifier, to, *steps)
+    if point == f"after the ledger says {to}":
+        dies()
+
+apply.write = dies if point == "before the write" else write_and
+apply.read, ChangeStore.move = read_and, move_and
+ChangeDesk(Environment(load_settings(config), data_dir=Path(data)), "riverside").apply("a run")
+sys.exit("was not killed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "puts"),
+    [
+        ("after the first read", 0),
+        ("after the ledger says applying", 0),
+        ("before the write", 0),
+        ("after the write", 1),
+        ("before the read-back", 1),
+        ("after the read-back", 1),
+        ("after the ledger says applied", 1),
+    ],
+)
+def test_a_run_killed_anywhere_is_finished_by_the_next_never_twice(portal: Portal, point: str, puts: int):
+    from isams_pipeline.sandbox.demo import secrets_of
+
+    portal.send(portal.about_guardian(NEW), portal.about_guardian({"town": "Modelham"}, id="R2"))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, point, str(portal.world.config), str(portal.world.data)],
+        env={"PYTHONPATH": str(ROOT), **secrets_of(portal.world.sandbox)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 9, done.stderr
+    assert len(portal.puts) == puts
+    assert portal.run().failures == ()
+    assert (portal.state("R1"), portal.state("R2")) == ("applied", "applied")
+    assert len(portal.puts) == 2, "one for each request, whenever it was"
+    assert (portal.contact().email, portal.contact().town) == ("new@example.org", "Modelham")
+    assert portal.steps().count("applied") == 1
+
+
+# --- undo -------------------------------------------------------------------------------------------------
+
+
+def test_undo_puts_the_old_values_back_under_the_same_checks(portal: Portal):
+    before = portal.contact().email
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    undo = portal.desk.undo("R1", "me")
+    assert portal.desk.undo("R1", "me").id == undo.id == "undo:R1", "asked for twice, done once"
+    portal.run()
+    assert portal.state("undo:R1") == "applied" and portal.contact().email == before
+    assert "undo asked for" in portal.steps("R1")
+
+
+def test_undo_of_what_was_changed_again_is_a_conflict(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    portal.desk.undo("R1", "me")
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"email": "third@example.org"})
+    portal.run()
+    assert portal.state("undo:R1") == "conflict" and portal.contact().email == "third@example.org"
+    assert portal.desk.undo("R1", "me").id == "undo:R1:2"
+
+
+def test_undo_of_what_was_never_written_is_refused(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    with pytest.raises(WrongUse, match="is approved"):
+        portal.desk.undo("R1", "me")
+
+
+# --- the next night ---------------------------------------------------------------------------------------
+
+
+def warned(portal: Portal) -> str | None:
+    key = dg.AssetCheckKey(dg.AssetKey(["my_school_portal", "confirmation"]), "stuck")
+    record = portal.world.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+    evaluation = record.event.dagster_event.asset_check_evaluation_data
+    assert evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN
+    return None if evaluation.passed else evaluation.description
+
+
+def test_the_next_night_warns_of_what_did_not_stick(portal: Portal):
+    portal.send(portal.about_guardian({"emailAddress": "new@example.org", "town": "Modelham"}))
+    portal.run()
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"town": "Elsewhere"})
+    assert portal.confirm().failures == ()
+    assert portal.state() == "lost" and "R1: town" in (warned(portal) or "")
+    portal.confirm()
+    assert warned(portal) is None, "once for each request"
+
+
+def test_a_night_that_may_show_an_older_state_says_nothing_yet(portal: Portal):
+    portal.world.at_night(1, hour=3)
+    portal.day = 1
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    portal.day = 0
+    portal.confirm()  # at 04:00 of that night, with keys that may answer as of two hours ago
+    assert portal.state() == "applied" and warned(portal) is None
+    portal.confirm()
+    assert portal.state() == "confirmed"
+
+
+def test_a_later_request_for_the_same_field_counts(portal: Portal):
+    contact = portal.contact()
+    portal.send(
+        portal.about_guardian(NEW, to=contact),
+        portal.about_guardian({"emailAddress": "b@example.org"}, to=contact, id="R2", seen=NEW),
+    )
+    portal.run()
+    portal.confirm()
+    assert (portal.state("R1"), portal.state("R2")) == ("confirmed", "confirmed")
+
+
+def test_a_joint_email_is_confirmed_for_both(portal: Portal):
+    first, _ = portal.joint()
+    asked = portal.about_guardian(NEW, to=first)
+    portal.send(asked | {"approval": asked["approval"] | {"joint_confirmed": True}})
+    portal.run()
+    portal.joint()[1].email = "other@example.org"  # iSAMS serves it for one of them only
+    portal.world.sandbox._days.clear()
+    edits = portal.world.sandbox.schools[SCHOOL].edits
+    of_contact = type(edits).of_contact
+
+    def half(self: Any, contact: Any) -> Any:
+        found = of_contact(self, contact)
+        found.email = found.email if contact.first else "other@example.org"
+        return found
+
+    type(edits).of_contact = half  # type: ignore[method-assign]
+    try:
+        portal.confirm()
+    finally:
+        type(edits).of_contact = of_contact  # type: ignore[method-assign]
+    assert portal.state() == "lost"
+
+
+# --- intake -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"id": "a b"}, "id:"),
+        ({"id": "undo:R1"}, "id:"),
+        ({"kind": "parent"}, "kind: write student or guardian"),
+        ({"student": "12a"}, "student:"),
+        ({"student": 12}, "student:"),
+        ({"contact": None}, "contact:"),
+        ({"contact": 2**40}, "contact:"),
+        ({"changes": {}}, "nothing to change"),
+        ({"changes": {"profession": "x"}}, "this field of a guardian may not be changed; these may: title, forename"),
+        ({"changes": {"emailAddress": 5}}, "changes.emailAddress:"),
+        ({"changes": {"emailAddress": "nobody"}}, "changes.emailAddress: it is no valid e-mail address"),
+        ({"changes": {"mobileNumber": "12"}}, "changes.mobileNumber:"),
+        ({"changes": {"postcode": "!!"}}, "changes.postcode: it is no postcode"),
+        ({"changes": {"surname": " "}}, "changes.surname: it cannot be empty"),
+        ({"changes": {"town": "a\x00b"}}, "cannot be printed"),
+        ({"changes": {"town": "x" * 101}}, "longer than 100"),
+        ({"approval": {"by": "x", "at": "2026-02-10T10:00:00"}}, "approval.at:"),
+        ({"approval": {"by": "", "at": "2026-02-10T10:00:00Z"}}, "approval.by:"),
+        ({"school": "harbour"}, "another school's inbox"),
+        ({"something": 1}, "there is no such field"),
+    ],
+)
+def test_a_bad_request_is_refused_by_name_and_the_good_ones_of_the_file_are_taken(
+    portal: Portal, change: dict[str, Any], problem: str
+):
+    (taken,) = portal.send(portal.about_guardian(NEW, id="BAD") | change, portal.about_guardian(NEW, id="GOOD"))
+    assert taken.new == 1 and list(taken.problems) == ["request 1"]
+    assert any(problem in text for text in taken.problems["request 1"]), taken.problems
+    assert portal.state("GOOD") == "approved"
+    reason = json.loads((portal.inbox / "refused/file.json.reason.txt").read_text())
+    assert reason["refused"] == taken.problems and not (portal.inbox / "file.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"dob": "31/03/2012"}, "it is no date"),
+        ({"dob": "2031-01-01"}, "nobody at school was born then"),
+        ({"dob": "1950-01-01"}, "nobody at school was born then"),
+        ({"dob": None}, "it cannot be empty"),
+        ({"emailAddress": "a@example.org"}, "of a student may not be changed; these may: forename"),
+    ],
+)
+def test_a_bad_student_request_is_refused(portal: Portal, changes: dict[str, Any], problem: str):
+    (taken,) = portal.send(portal.about_student(changes))
+    assert problem in taken.problems["request 1"][0] and "1950" not in str(taken.problems)
+
+
+def test_the_same_id_with_something_else_is_refused(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    (taken,) = portal.send(portal.about_guardian({"emailAddress": "b@example.org"}))
+    assert taken.problems == {"R1": ["id: another request has it"]}
+    assert portal.desk.store.find("R1").changes == NEW
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"",
+        b'{"id": "R1", "id": "R2"}',
+        b'{"contact": NaN}',
+        b"[" * 200_000,
+        b'{"contact": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_malformed_json_is_left_for_a_minute_then_refused(portal: Portal, data: bytes):
+    path = portal.inbox / "file.json"
+    path.write_bytes(data)
+    assert intake.take_in(portal.world.environment, SCHOOL) == [] and path.exists(), "it may be half-written"
+    old = time.time() - 61
+    os.utime(path, (old, old))
+    (taken,) = intake.take_in(portal.world.environment, SCHOOL)
+    assert "not JSON" in taken.problems["file"][0] and (portal.inbox / "refused/file.json").exists()
+
+
+def test_a_half_written_file_is_taken_when_it_is_whole(portal: Portal):
+    text = json.dumps(portal.about_guardian(NEW))
+    (portal.inbox / "file.json").write_text(text[: len(text) // 2])
+    assert intake.take_in(portal.world.environment, SCHOOL) == []
+    (portal.inbox / "file.json").write_text(text)
+    (taken,) = intake.take_in(portal.world.environment, SCHOOL)
+    assert taken.new == 1
+
+
+def test_a_file_from_the_future_is_not_waited_for(portal: Portal):
+    path = portal.inbox / "file.json"
+    path.write_text("{")
+    ahead = time.time() + 3600
+    os.utime(path, (ahead, ahead))
+    (taken,) = intake.take_in(portal.world.environment, SCHOOL)
+    assert taken.problems
+
+
+def test_unfinished_and_hidden_files_are_left_alone(portal: Portal):
+    for name in (".hidden.json", "file.json.tmp", "file.part"):
+        (portal.inbox / name).write_text(json.dumps(portal.about_guardian(NEW)))
+    assert intake.take_in(portal.world.environment, SCHOOL) == []
+
+
+def test_an_oversized_file_is_refused_unread(portal: Portal):
+    with (portal.inbox / "file.json").open("wb") as file:
+        file.truncate(intake.MAX_FILE + 1)
+    (taken,) = intake.take_in(portal.world.environment, SCHOOL)
+    assert taken.problems["file"] == ["it is larger than 16 MB"]
+
+
+def test_links_pipes_and_folders_are_not_followed(portal: Portal, tmp_path: Path):
+    secret = tmp_path / "elsewhere.json"
+    secret.write_text(json.dumps(portal.about_guardian(NEW)))
+    (portal.inbox / "link.json").symlink_to(secret)
+    os.mkfifo(portal.inbox / "pipe.json")
+    (portal.inbox / "folder.json").mkdir()
+    (portal.inbox / "notes.txt").write_text("hello")
+    taken = {one.file: one.problems["file"] for one in intake.take_in(portal.world.environment, SCHOOL)}
+    assert set(taken) == {"link.json", "pipe.json", "folder.json", "notes.txt"}
+    assert secret.exists() and (portal.inbox / "refused/link.json").is_symlink()
+    assert portal.desk.store.listed() == []
+
+
+def test_files_of_one_name_do_not_replace_each_other(portal: Portal):
+    for n in range(3):
+        portal.send(portal.about_guardian(NEW, id=f"R{n}", to=portal.contact(n)))
+    assert sorted(path.name for path in (portal.inbox / "done").iterdir()) == [
+        "file-2.json",
+        "file-3.json",
+        "file.json",
+    ]
+
+
+def test_a_crash_between_storing_and_moving_takes_nothing_twice(portal: Portal, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(intake, "_put_away", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        portal.send(portal.about_guardian(NEW))
+    (taken,) = intake.take_in(portal.world.environment, SCHOOL)
+    assert (taken.new, taken.known) == (0, 1) and portal.steps() == ["received", "approved"]
+
+
+def test_ten_thousand_requests_at_once(portal: Portal):
+    contact = portal.contact()
+    requests = [portal.about_guardian({"town": f"Town {n}"}, to=contact, id=f"R{n}") for n in range(10_000)]
+    started = time.monotonic()
+    (taken,) = portal.send(*requests)
+    assert taken.new == 10_000 and taken.approved == 10_000 and not taken.problems
+    assert time.monotonic() - started < 60
+    assert portal.desk.store.counts() == {"approved": 10_000}
+
+
+# --- the shape of requests --------------------------------------------------------------------------------
+
+
+def test_the_shipped_schema_and_example_are_current():
+    shipped = json.loads((ROOT / "docs/change-request.schema.json").read_text())
+    assert shipped == schema(), "run: make docs"
+    example = json.loads((ROOT / "docs/change-request.example.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(shipped)
+    jsonschema.validate(example, shipped)
+    for item in example:
+        read(item, school="riverside", region="GB", today=date(2026, 11, 20))
+
+
+def test_the_guides_fields_are_all_there():
+    assert len(FIELDS["guardian"]) == 14 and FIELDS["guardian"][-1] == "emergencyNotes"
+    assert set(FIELDS["student"]) == {
+        "forename",
+        "preferredName",
+        "middleNames",
+        "surname",
+        "dob",
+        "gender",
+        "mobileNumber",
+    }
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDWISE = st.dictionaries(st.sampled_from([*FIELDS["guardian"], *FIELDS["student"], "odd"]), JSON, max_size=4)
+
+
+@given(
+    JSON
+    | st.fixed_dictionaries(
+        {
+            "id": st.just("R1") | JSON,
+            "kind": st.sampled_from(["guardian", "student", "x"]),
+            "changes": FIELDWISE | JSON,
+        },
+        optional={"student": st.just("100") | JSON, "contact": st.just(5) | JSON, "seen": FIELDWISE, "approval": JSON},
+    )
+)
+def test_whatever_comes_is_read_or_refused_with_words(item: object):
+    try:
+        tidied = read(item, school="riverside", region="GB", today=date(2026, 2, 10))
+    except Refused as refusal:
+        assert refusal.problems and all(isinstance(problem, str) for problem in refusal.problems)
+    else:
+        assert set(tidied.changes) <= set(FIELDS[tidied.submission.kind])
+
+
+@given(st.text(max_size=60))
+def test_tidying_twice_changes_nothing(text: str):
+    for tidier in (
+        details.email,
+        details.postcode,
+        lambda t: details.phone(t, "GB"),
+        lambda t: details.line(t, longest=100),
+        lambda t: details.lines(t, longest=100),
+        details.gender,
+        lambda t: details.born(t, date(2026, 2, 10)),
+    ):
+        try:
+            once = tidier(text)
+        except ValueError as problem:
+            assert len(text.strip()) < 4 or text not in str(problem)
+            continue
+        if once.strip():
+            assert tidier(once) == once
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("07700 900123", "07700 900123"),
+        ("(01632) 960 001", "01632 960001"),
+        ("+44 (0)1632 960001", "01632 960001"),
+        ("+33 1 99 00 12 34", "+33 1 99 00 12 34"),
+    ],
+)
+def test_telephone_numbers(given_text: str, expected: str):
+    assert details.phone(given_text, "GB") == expected
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"), [("zz1 1zz", "ZZ1 1ZZ"), ("ZZ1A1ZZ", "ZZ1A 1ZZ"), ("75001", "75001")]
+)
+def test_postcodes(given_text: str, expected: str):
+    assert details.postcode(given_text) == expected
+
+
+# --- the sensor, and what Dagster sees --------------------------------------------------------------------
+
+
+def tick(portal: Portal) -> list[dg.RunRequest]:
+    repository = build_definitions(portal.world.environment).get_repository_def()
+    (sensor,) = repository.sensor_defs
+    with dg.build_sensor_context(instance=portal.world.instance, repository_def=repository) as context:
+        return list(sensor.evaluate_tick(context).run_requests or [])
+
+
+def test_the_sensor_starts_a_run_for_approved_ones_only(portal: Portal):
+    assert tick(portal) == []
+    (portal.inbox / "a.json").write_text(json.dumps(portal.about_guardian(NEW, approval=None)))
+    assert tick(portal) == [] and portal.state() == "pending", "taken in, but nobody has approved it"
+    (portal.inbox / "a.json").write_text(json.dumps(portal.about_guardian(NEW)))
+    (request,) = tick(portal)
+    assert request.partition_key == f"{FIRST}|{SCHOOL}"
+    assert tick(portal)[0].run_key == request.run_key, "the same requests start no second run"
+    portal.world.moment[0] += timedelta(hours=1)
+    assert tick(portal)[0].run_key != request.run_key, "but they are tried again after an hour"
+    portal.run()
+    assert tick(portal) == []
+
+
+def test_a_dry_run_is_started_once(portal: Portal):
+    portal.settings(writeback="disabled")
+    (portal.inbox / "a.json").write_text(json.dumps(portal.about_guardian(NEW)))
+    (request,) = tick(portal)
+    portal.world.moment[0] += timedelta(hours=5)
+    assert tick(portal)[0].run_key == request.run_key
+
+
+def test_no_school_no_sensor(portal: Portal):
+    portal.world.configure(lambda c: c["schools"][SCHOOL]["partners"].pop("my_school_portal"))
+    assert not build_definitions(portal.world.environment).get_repository_def().sensor_defs
+
+
+def test_no_value_of_a_person_in_dagsters_history(make: Callable[..., World]):
+    world = make({SCHOOL: small_school(mark=MARK, troubles=True, nightly_joiners=0)})
+    world.at_night(0, hour=16)
+    portal = Portal(world)
+    for name, text in sample_files(portal.school, portal.now).items():
+        (portal.inbox / name).write_text(text)
+    world.sandbox.fail(SCHOOL, "put_422")
+    runs = [portal.run(), portal.confirm()]
+    assert MARK in (portal.inbox / "done/moved-house.json").read_text()
+    for run in runs:
+        for entry in world.instance.all_logs(run.run_id):
+            assert MARK not in entry.to_json() and "somebody@example.org" not in entry.to_json()
+    for request in portal.desk.store.listed():
+        assert MARK not in (request.reason or "")
+    for path in (portal.inbox / "refused").glob("*.txt"):
+        assert MARK not in path.read_text()
+
+
+def test_schools_do_not_see_each_others_requests(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    other = ChangeDesk(portal.world.environment, "harbour")
+    assert other.store.listed() == []
+    with pytest.raises(WrongUse, match="no such change request"):
+        other.store.find("R1")
+
+
+def test_an_approval_of_long_ago_still_stands(portal: Portal):
+    at = datetime(2025, 11, 1, tzinfo=UTC).isoformat()
+    portal.send(portal.about_guardian(NEW, approval={"by": "registrar@example.org", "at": at}))
+    portal.run()
+    assert portal.state() == "applied"
