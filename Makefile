@@ -51,8 +51,9 @@ browser: $(VENV)/.dev ## The test that drives a real headless Chromium
 bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
 	$(BIN)/python -m isams_pipeline_tests.benchmarks --write docs/benchmarks.md
 
-docs: $(VENV)/.dev ## Write what is generated: the data dictionary
+docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the JSON Schema of change requests
 	$(BIN)/python -m isams_pipeline.isams.datasets.dictionary docs/data-dictionary.md
+	$(BIN)/python -m isams_pipeline.partners.my_school_portal.requests > docs/change-request.schema.json
 
 lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a server's address
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from isams_pipeline_tests import benchmarks_rooms
+from isams_pipeline_tests import benchmarks_rest, benchmarks_rooms
 
 ROOT = Path(__file__).parent.parent
 DAY = date(2026, 2, 10)
@@ -187,6 +187,8 @@ MEASURES: dict[str, Callable[..., float | dict[str, float]]] = {
     for f in (
         *(parse_ours, parse_pandas, parse_pandas_flat, night_ours, backfill_ours, bare),
         *(benchmarks_rooms.expand, benchmarks_rooms.write_csv, benchmarks_rooms.reconcile),
+        *(benchmarks_rest.serve_school, benchmarks_rest.changes_ours, benchmarks_rest.changes_bare),
+        *(benchmarks_rest.attendance_ours, benchmarks_rest.attendance_bare),
     )
 }
 
@@ -268,6 +270,7 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
     detail = f"1,500 pupils, 22 assets; medians {median(ours):.2f} s and {median(theirs):.2f} s"
     add("a whole night / a bare Dagster run", ratio, "at most 3", ratio <= 3, detail)
     report_rooms(add, count)
+    benchmarks_rest.report(add, pairs, count)
     a, b = measure("backfill_ours", "300", str(nights))[0], measure("bare", str(nights))[0]
     detail = f"{nights} nights of 300 pupils from the archive, 22 assets; {a:.0f} s and {b:.0f} s"
     add("a backfill / as many bare Dagster runs", a / b, "at most 3", a / b <= 3, detail)

@@ -27,6 +27,9 @@ def test_the_example_is_right_and_complete():
         type(school.isams.keys["staff"]),
         type(school.partners.schoolsbuddy),
         type(school.partners.room_booking),
+        type(school.partners.my_school_portal),
+        type(school.partners.schoolsbuddy.attendance),
+        type(school.isams.rest["portal"]),
     ):
         for name in set(model.model_fields) - {"file"}:
             assert f"{name}:" in documented, f"{name} is not in schools.example.yaml"
@@ -48,6 +51,21 @@ def broken(tmp_path: Path, change: str) -> str:
     ("change", "path", "remedy"),
     [
         ("s['timezone'] = 'Europe/Londn'", "schools.riverside.timezone", "did you mean Europe/London?"),
+        ("s['isams']['rest']['Portal'] = s['isams']['rest']['portal']", "isams.rest", "lower-case letters"),
+        ("s['partners']['my_school_portal']['client'] = 'x'", "schools.riverside", "there is no REST client 'x'"),
+        ("del s['partners']['my_school_portal']['client']", "schools.riverside", "which REST client it uses"),
+        (
+            "s['partners']['my_school_portal']['writeback'] = True",
+            "my_school_portal.writeback",
+            "'enabled' or 'disabled'",
+        ),
+        ("s['partners']['schoolsbuddy']['attendance'].update(am=[], pm=[])", "attendance", "names no register"),
+        ("s['partners']['schoolsbuddy']['attendance']['am_at'] = '25:00'", "attendance.am_at", "write 11:00"),
+        (
+            "s['partners']['my_school_portal']['phone_region'] = 'uk'",
+            "my_school_portal.phone_region",
+            "schools.example",
+        ),
         ("del s['name']", "schools.riverside.name", "missing; add it"),
         ("s['nmae'] = 1", "schools.riverside.nmae", "check its spelling"),
         ("s['isams']['url'] = 'http://riverside.isams.cloud'", "schools.riverside.isams.url", "write https://"),

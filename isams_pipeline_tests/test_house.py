@@ -46,7 +46,10 @@ def modules(pattern: str) -> list[Path]:
     return found
 
 
-CLIENTS = ("batch", "document", "messages", "parse", "fetch", "night", "feeds", "inspection", "diagnosis", "changes")
+CLIENTS = (
+    *("batch", "document", "messages", "parse", "fetch", "night", "feeds", "inspection", "diagnosis", "changes"),
+    *("http", "rest", "registers", "people"),
+)
 FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
     (
         "rules/*.py",
@@ -93,6 +96,12 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
         (f"partners/room_booking/{name}.py", ("dagster", "httpx"))
         for name in ("store", "sync", "mail", "night", "imports")
     ),
+    *(
+        (f"partners/my_school_portal/{name}.py", ("dagster", "httpx", "sqlalchemy", "isams_pipeline.storage"))
+        for name in ("requests", "review", "ordering", "confirm")
+    ),
+    *((f"partners/my_school_portal/{name}.py", ("dagster", "httpx")) for name in ("store", "intake", "apply", "desk")),
+    ("partners/schoolsbuddy_attendance/session.py", ("dagster", "httpx", "sqlalchemy")),
     ("partners/*/rules.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
     ("sandbox/*.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery", "isams_pipeline.storage")),
 ]
@@ -106,7 +115,7 @@ def test_imports_go_one_way(pattern: str, forbidden: tuple[str, ...]):
 
 
 def test_only_definitions_and_the_command_line_know_the_partners():
-    may = {"definitions.py", "look.py", "rooms.py", "servers.py"}
+    may = {"definitions.py", "look.py", "rooms.py", "servers.py", "attendance.py", "changes.py"}
     for path in PACKAGE.rglob("*.py"):
         if "partners" not in path.parts and any(name.startswith("isams_pipeline.partners") for name in imports(path)):
             assert path.name in may, path
@@ -115,7 +124,11 @@ def test_only_definitions_and_the_command_line_know_the_partners():
 def test_partners_do_not_know_each_other():
     for path in (PACKAGE / "partners").glob("*/*.py"):
         others = {folder.name for folder in (PACKAGE / "partners").iterdir() if folder.is_dir()} - {path.parent.name}
-        assert not [name for name in imports(path) for other in others if f"partners.{other}" in name]
+        assert not [
+            name
+            for name in imports(path)
+            if name.startswith("isams_pipeline.partners.") and name.split(".")[2] in others
+        ]
 
 
 def test_nothing_reads_shared_folders_outside():
@@ -165,8 +178,22 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "room_booking/mail",
         "room_booking/calendars",
         "room_booking/occupancy",
+        "isams_rest/attendance_am",
+        "isams_rest/attendance_pm",
+        "schoolsbuddy_attendance/delivery_am",
+        "schoolsbuddy_attendance/delivery_pm",
+        "my_school_portal/changes",
+        "my_school_portal/confirmation",
     }
-    assert {"schoolsbuddy_nightly", "room_booking_nightly"} <= set(repository.job_names)
+    assert {name for name in repository.job_names if not name.startswith("__")} == {
+        "schoolsbuddy_nightly",
+        "room_booking_nightly",
+        "schoolsbuddy_attendance_am",
+        "schoolsbuddy_attendance_pm",
+        "my_school_portal_changes",
+        "my_school_portal_nightly",
+    }
+    assert [sensor.name for sensor in repository.sensor_defs] == ["my_school_portal_approved"]
     schedules = {
         s.name: (s.execution_timezone, s.cron_schedule, s.default_status.value) for s in repository.schedule_defs
     }
@@ -175,6 +202,12 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_nightly_asia_dubai": ("Asia/Dubai", "0 2 * * *", "RUNNING"),
         "room_booking_nightly_europe_london": ("Europe/London", "0 3 * * *", "RUNNING"),
         "room_booking_nightly_asia_dubai": ("Asia/Dubai", "0 3 * * *", "RUNNING"),
+        "my_school_portal_nightly_europe_london": ("Europe/London", "0 4 * * *", "RUNNING"),
+        "my_school_portal_nightly_asia_dubai": ("Asia/Dubai", "0 4 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_am_europe_london_1100": ("Europe/London", "0 11 * * 1-5", "RUNNING"),
+        "schoolsbuddy_attendance_am_asia_dubai_1100": ("Asia/Dubai", "0 11 * * 1-5", "RUNNING"),
+        "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * 1-5", "RUNNING"),
+        "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * 1-5", "RUNNING"),
     }
 
 
@@ -246,7 +279,7 @@ def test_a_tick_starts_a_run_for_the_schools_own_date(
     world = make()
     world.configure(lambda c: c["schools"]["riverside"].update(timezone=zone))
     repository = build_definitions(world.environment).get_repository_def()
-    schedule = next(s for s in repository.schedule_defs if s.name.startswith("schoolsbuddy"))
+    schedule = next(s for s in repository.schedule_defs if s.name.startswith("schoolsbuddy_nightly"))
     with dg.build_schedule_context(scheduled_execution_time=moment, repository_def=repository) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or []
     assert request.partition_key == f"{night}|riverside"

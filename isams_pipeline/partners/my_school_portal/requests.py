@@ -229,3 +229,7 @@ def _tidier(name: str, region: str, today: date) -> Callable[[str], str]:
             return lambda text: details.line(text, longest=20)
         case _:
             return lambda text: details.line(text, longest=100)
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))  # noqa: T201  # `make docs` writes it into a file
