@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+
+from isams_pipeline.sandbox.demo import demo_nights
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -64,7 +66,7 @@ def _spoil(folder: Path, run: list[str], env: dict[str, str]) -> None:
     del config["schools"]["harbour"]["campuses"]
     good = (folder / "data/demo/schools.yaml").read_text()
     (folder / "data/demo/schools.yaml").write_text(yaml.safe_dump(config))
-    night = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+    night = demo_nights(datetime.now(UTC).date())[-1].isoformat()
     done = subprocess.run(
         [*run, "sync", "harbour", "--date", night, "--config", "data/demo/schools.yaml"],
         cwd=folder,
@@ -173,7 +175,7 @@ def test_a_failed_check_says_what_to_do(page: Page):
 
 
 def test_a_backfill_of_two_nights_launched_from_the_ui_succeeds(page: Page):
-    nights = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (3, 2)]
+    nights = [night.isoformat() for night in demo_nights(datetime.now(UTC).date())[:2]]
     page.open("/locations/isams_pipeline.definitions/jobs/schoolsbuddy_nightly")
     page.click("Materialize")
     dates = page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, "input[placeholder^='ex:']"))

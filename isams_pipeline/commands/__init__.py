@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import attendance, changes, look, nights, rooms, servers
+from isams_pipeline.commands import attendance, changes, demo, look, nights, rooms, servers
 from isams_pipeline.commands.common import console
 from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
 
@@ -43,7 +43,7 @@ for command, panel in (
     (look.explain, "Looking into it"),
     (look.doctor, "Looking into it"),
     (look.inspect, "Looking into it"),
-    (servers.demo, "Trying it out"),
+    (demo.demo, "Trying it out"),
     (servers.sandbox, "Trying it out"),
     (servers.ui, "Trying it out"),
 ):

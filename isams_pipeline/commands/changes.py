@@ -69,22 +69,21 @@ def list_(
     if not found:
         console.print("No change requests.")
         return 0
+    console.print(requests_table(found, environment, school))
+    return 0
+
+
+def requests_table(requests: list[ChangeRequest], environment: Environment, school: str) -> Table:
+    """Requests as a table: ids and field names, the state and its reason."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("request", "whose", "fields", "state", "since"):
         table.add_column(column, overflow="fold")
     zone = environment.settings.school(school).timezone
-    for request in found:
-        table.add_row(
-            request.id,
-            _whose(request),
-            ", ".join(request.changes),
-            _coloured(request.state),
-            in_words(request.changed_at, zone),
-        )
-        if request.reason:
-            table.add_row("", "", f"[dim]{request.reason}[/]", "", "")
-    console.print(table)
-    return 0
+    for request in requests:
+        state = _coloured(request.state) + (f"[dim]: {request.reason}[/]" if request.reason else "")
+        since = in_words(request.changed_at, zone)[5:16]
+        table.add_row(request.id, _whose(request), ", ".join(request.changes), state, since)
+    return table
 
 
 def show(
@@ -119,14 +118,14 @@ def show(
         seen = _value(found.seen.get(name)) if found.seen is not None else "[dim]-[/]"
         table.add_row(name, _value(found.given.get(name)), tidied, seen)
     console.print(table)
-    console.print(audit_trail(ledger, environment, school))
+    console.print(audit_trail(found.id, ledger, environment, school))
     return 0
 
 
-def audit_trail(ledger: list[ChangeStep], environment: Environment, school: str) -> Table:
+def audit_trail(request: str, ledger: list[ChangeStep], environment: Environment, school: str) -> Table:
     """The ledger's lines as a table: who did what when, about whom, and what iSAMS answered. No values."""
     zone = environment.settings.school(school).timezone
-    table = Table(title="Audit trail", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=f"Audit trail of {request}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("when", "who", "step", "about"):
         table.add_column(column, overflow="fold")
     for step in ledger:
@@ -138,7 +137,7 @@ def audit_trail(ledger: list[ChangeStep], environment: Environment, school: str)
         if step.reason:
             told.append(step.reason)
         who = f"run {step.who[4:12]}" if step.who.startswith("run ") else step.who
-        table.add_row(in_words(step.at, zone), who, step.step, "; ".join(filter(None, told)))
+        table.add_row(in_words(step.at, zone)[5:16], who, step.step, "; ".join(filter(None, told)))
     return table
 
 

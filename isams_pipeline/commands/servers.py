@@ -1,4 +1,4 @@
-"""`demo`, `sandbox` and `ui`: things that serve."""
+"""`sandbox` and `ui`: things that serve."""
 
 from __future__ import annotations
 
@@ -11,152 +11,28 @@ import sys
 import time
 from collections.abc import Generator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as wall_time
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import httpx
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from isams_pipeline.clock import system_clock
 from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
     DataDir,
-    add_night,
     console,
-    outcome_table,
-    print_end,
 )
-from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, make_room, the_only
+from isams_pipeline.commands.demo import exports_of
+from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, the_only
 from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, load_settings
-from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
+from isams_pipeline.environment import DATA_DIR_VARIABLE
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.headless import Nightly, NightRun
-from isams_pipeline.instance import open_instance, prepare_home
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.room_booking.imports import take
-from isams_pipeline.partners.room_booking.night import outbox_of
-from isams_pipeline.partners.room_booking.store import BookingStore
-from isams_pipeline.sandbox.bookings import partner_files
-from isams_pipeline.sandbox.demo import DemoSchool, demo_schools, make_sandbox, secrets_of, write_config
-from isams_pipeline.sandbox.school import SchoolDay
+from isams_pipeline.instance import prepare_home
+from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
-
-DEMO_NIGHTS = 3
-HOURS = {"schoolsbuddy": 2, "room_booking": 3}
-"""When the demo runs each partner, as their schedules do."""
-
-
-def demo(
-    data_dir: DataDir = DATA_DIR,
-    scale: Annotated[float, typer.Option(min=0.5, max=50, help="Make the schools larger.")] = 1,
-) -> int:
-    """Run three nights of two made-up schools against a sandbox iSAMS, for SchoolsBuddy and Room Booking.
-
-    Starts anew each time. Everything lands in the data folder; `isams-pipeline ui` shows its history.
-    """
-    with the_only("A demo or a UI", data_dir):
-        make_room(data_dir)
-        return _demo(data_dir, scale)
-
-
-def _demo(data_dir: Path, scale: float) -> int:
-    schools = demo_schools(scale)
-    last = datetime.now(UTC).date() - timedelta(days=1)
-    nights = [last - timedelta(days=back) for back in reversed(range(DEMO_NIGHTS))]
-    moment = datetime.now(UTC)
-
-    def clock() -> datetime:
-        return moment
-
-    sandbox = make_sandbox(schools, clock)
-    with serving(sandbox.app()) as url:
-        environment = _demo_environment(data_dir, schools, sandbox, url, nights[0])
-        environment.clock = clock
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        table = outcome_table()
-        runs: list[NightRun] = []
-        console.print(f"A sandbox iSAMS for {' and '.join(schools)}; the nights of {nights[0]} to {nights[-1]}.")
-        with open_instance(data_dir) as instance, Progress(*columns, console=console) as progress:
-            partners = {name: Nightly(environment, instance, name) for name in HOURS}
-            task = progress.add_task("", total=len(nights) * len(schools) * len(partners))
-            for name, school in schools.items():
-                _bring_in_bookings(environment, name, SchoolDay(school.plan, nights[0]))
-            for day in nights:
-                for name, school in schools.items():
-                    for partner, nightly in partners.items():
-                        progress.update(task, description=f"{name} {day} {partner}")
-                        hour = wall_time(HOURS[partner])
-                        moment = datetime.combine(day, hour, ZoneInfo(school.timezone)).astimezone(UTC)
-                        # A school's first cancellations wait for a person; here it is taken that one has looked.
-                        run = nightly.run(Night(name, day), allow_cancellations=day == nights[0])
-                        runs.append(run)
-                        add_night(table, run)
-                        progress.console.print(f"{name} {day} {partner}: {run.outcome.value} in {run.seconds:.1f} s")
-                        progress.advance(task)
-        mail = {name: outbox_of(environment, name).counts() for name in schools}
-    console.print(table)
-    bad = [run for run in runs if run.outcome is not Outcome.DELIVERED]
-    for run in bad:
-        print_end(run)
-    if bad:
-        return 1
-    console.print(
-        f"Exports: {_short(data_dir / 'exports')}    What is not in them, and why: {_short(data_dir / 'reports')}"
-    )
-    sent = ", ".join(f"{sum(counts.values())} of {name}" for name, counts in mail.items())
-    console.print(f"Bookings that clashed with lessons were cancelled, and their owners written to: {sent}.")
-    console.print(
-        f"Their messages: {_short(data_dir / 'outbox')}    Rooms in use, as pictures: {_short(data_dir / 'reports')}"
-    )
-    command = "make ui" if data_dir == DATA_DIR else f"isams-pipeline ui --data-dir {data_dir}"
-    console.print(f"Now open the same history in the Dagster UI:  [bold]{command}[/]", soft_wrap=True)
-    return 0
-
-
-def _bring_in_bookings(environment: Environment, school: str, day: SchoolDay) -> None:
-    """The partner's side of a made-up school, as `rooms import` would bring it in."""
-    for kind, text in partner_files(day).items():
-        with environment.state.transaction() as session:
-            take(BookingStore(session, school), kind, text.encode())
-
-
-def _exports(data_dir: Path) -> str:
-    return str((data_dir / "exports").resolve())
-
-
-def _short(path: Path) -> str:
-    resolved = path.resolve()
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(resolved)
-
-
-def _demo_environment(
-    data_dir: Path, schools: dict[str, DemoSchool], sandbox: Sandbox, url: str, first: date
-) -> Environment:
-    """Write the demo's schools.yaml, and the environment over it."""
-    config = data_dir / DEMO_CONFIG
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    history_from = f"{first.year if first.month >= 9 else first.year - 1}-09-01"  # noqa: PLR2004
-    write_config(config, schools, sandbox, url=url, deliver_to=_exports(data_dir), history_from=history_from)
-    return Environment(load_settings(config), data_dir=data_dir, variables={**os.environ, **secrets_of(sandbox)})
 
 
 def sandbox(
@@ -320,7 +196,7 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], Non
             schools,
             server,
             url=url,
-            deliver_to=_exports(data_dir),
+            deliver_to=exports_of(data_dir),
             history_from=settings.history_from.isoformat(),
         )
         yield secrets_of(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ import yaml
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.isams import feeds
-from isams_pipeline.sandbox.registers import DIVISIONS
+from isams_pipeline.sandbox.registers import DIVISIONS, is_school_day
 from isams_pipeline.sandbox.rest import SandboxClient
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
 from isams_pipeline.sandbox.server import Sandbox, SandboxKey, SandboxSchool
@@ -60,6 +61,14 @@ def demo_schools(scale: float = 1, mark: str = "") -> dict[str, DemoSchool]:
             {"Campus 1": "6-10", "Campus 2": "20-24"},
         ),
     }
+
+
+def demo_nights(today: date) -> list[date]:
+    """Three nights that are over, the one in the middle that of a school day: the latest there are."""
+    day = today - timedelta(days=2)
+    while not is_school_day(day):
+        day -= timedelta(days=1)
+    return [day - timedelta(days=1), day, day + timedelta(days=1)]
 
 
 def _methods(key_feeds: list[str]) -> tuple[str, ...]:

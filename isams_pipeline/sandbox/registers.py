@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from isams_pipeline.sandbox.school import Pupil, SchoolDay
 from isams_pipeline.sandbox.timetable import term_dates
 
 DIVISIONS = {2: "Junior", 3: "Senior"}
-_SATURDAY = 5
+_SATURDAY, _SEPTEMBER = 5, 9
 _TIMES = {
     # Name and type → when it opens, from when on a mark is late, when it closes.
     ("AM", "AM"): (time(8, 35), time(8, 45), time(9, 15)),
@@ -47,15 +47,15 @@ class Register:
     finish: datetime
 
 
-def is_school_day(day: SchoolDay) -> bool:
-    """Whether there are registers at all."""
-    terms = term_dates(day.school_year)
-    return day.date.weekday() < _SATURDAY and any(first <= day.date <= last for _, first, last in terms)
+def is_school_day(day: date) -> bool:
+    """Whether there are registers at all: on weekdays in term."""
+    terms = term_dates(day.year if day.month >= _SEPTEMBER else day.year - 1)
+    return day.weekday() < _SATURDAY and any(first <= day <= last for _, first, last in terms)
 
 
 def registers_of(day: SchoolDay, division: int, zone: ZoneInfo) -> list[Register]:
     """The day's registers of a division, in their order."""
-    if division not in DIVISIONS or not is_school_day(day):
+    if division not in DIVISIONS or not is_school_day(day.date):
         return []
 
     def at(moment: time) -> datetime:
