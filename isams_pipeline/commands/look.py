@@ -27,7 +27,7 @@ from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
 from isams_pipeline.isams.datasets import SOURCE
-from isams_pipeline.isams.diagnosis import KeyDiagnosis, diagnose, feeds_missing
+from isams_pipeline.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
 from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
 from isams_pipeline.partitions import Night
@@ -107,10 +107,10 @@ def doctor(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Check each key: reachable, authorised, its methods against its feeds' needs, cache hours, TLS, clock.
+    """Check each key and REST client: reachable, authorised, what it may do, cache hours, TLS, clock.
 
-    Runs no method and reads nobody's data: the one request names a method that cannot exist, so iSAMS refuses it
-    and lists what the key lacks.
+    Reads nobody's data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks;
+    a client is asked for lists of codes and year groups.
     """
     environment = environment_from(config, data_dir)
     names = [school] if school else list(environment.settings.schools)
@@ -126,11 +126,19 @@ def doctor(
             for line in key.advice:
                 console.print(f"  [bold]{key.key}[/]: ", end="")
                 console.print(line, markup=False, soft_wrap=True)
+        if settings.isams.rest:
+            clients = diagnose_rest(settings, lambda client, s=name: environment.rest_client_for(s, client))
+            console.print(_rest_diagnosis(clients))
+            for client in clients:
+                for line in client.advice:
+                    console.print(f"  [bold]{client.client}[/]: ", end="")
+                    console.print(line, markup=False, soft_wrap=True)
+            healthy = healthy and all(client.healthy for client in clients)
         for partner, feeds in feeds_missing(settings).items():
             console.print(f"  [bold]{partner}[/]: its guide also asks for {', '.join(feeds)}; no key brings them.")
         healthy = healthy and all(key.healthy for key in found)
         console.print()
-    console.print("[green]All keys are fit for the night.[/]" if healthy else "[yellow]Some keys need care.[/]")
+    console.print("[green]All keys and clients are fit.[/]" if healthy else "[yellow]Some need care.[/]")
     return 0 if healthy else 1
 
 
@@ -150,6 +158,16 @@ def _diagnosis(title: str, found: list[KeyDiagnosis]) -> Table:
             "[dim]loopback[/]" if not key.encrypted else _yes(value=True) if key.reachable else "-",
             skew,
         )
+    return table
+
+
+def _rest_diagnosis(found: list[ClientDiagnosis]) -> Table:
+    table = Table(title="REST clients", title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
+    for column in ("client", "serves", "authorised", "missing"):
+        table.add_column(column)
+    for client in found:
+        serves = ", ".join(client.serves) or "[dim]nobody[/]"
+        table.add_row(client.client, serves, _yes(client.authorised), _count(client.missing))
     return table
 
 

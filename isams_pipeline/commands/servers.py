@@ -160,6 +160,11 @@ def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -
         for key in school.isams.keys.values()
         for name in (key.secret, key.client_id)
         if name is not None
+    } | {
+        name
+        for school in settings.schools.values()
+        for client in school.isams.rest.values()
+        for name in (client.secret, client.client_id)
     }
     missing = sorted(name for name in named if not variables.get(name))
     if missing:

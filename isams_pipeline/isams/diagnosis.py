@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import GUIDE_FEEDS, IsamsSettings, KeySettings, SchoolSettings, advised_cache_hours
-from isams_pipeline.errors import ConfigurationError, MethodsNotAllocated, PipelineError
+from isams_pipeline.errors import ConfigurationError, MethodsNotAllocated, NotPermitted, PipelineError
 from isams_pipeline.isams.batch import BatchClient
 from isams_pipeline.isams.feeds import FEEDS, KNOWN_METHODS
+from isams_pipeline.isams.rest import RestClient, address
 
 MADE_UP_METHOD = "IsamsPipeline_GetNothing"
 """No key can have it, so a request that names it is always refused, and nothing runs."""
@@ -119,3 +120,63 @@ def _skew(header: str | None, now: datetime) -> float | None:
         return (now - parsedate_to_datetime(header)).total_seconds() if header else None
     except (ValueError, TypeError):
         return None
+
+
+@dataclass
+class ClientDiagnosis:
+    """What one REST client may do, asked by lists that hold nobody."""
+
+    client: str
+    serves: tuple[str, ...]
+    """Who uses it."""
+    authorised: bool = False
+    missing: list[str] = field(default_factory=list[str])
+    """Modules that it needs and may not read."""
+    advice: list[str] = field(default_factory=list[str])
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can be used."""
+        return self.authorised and not self.missing
+
+
+_NOBODY = {
+    "schoolsbuddy.attendance": {
+        "Attendance (SCHOOLREGISTRATION)": address("registration", "absencecodes"),
+        "School Manager (SCHOOLMANAGEMENT)": address("school", "yeargroups"),
+    },
+    "my_school_portal": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
+}
+"""Who uses a client → the module whose permission it needs, and a list of it without people."""
+
+
+def diagnose_rest(settings: SchoolSettings, client_for: Callable[[str], RestClient]) -> list[ClientDiagnosis]:
+    """Look at every REST client of a school. That it may write cannot be seen without writing."""
+    users: dict[str, list[str]] = {name: [] for name in settings.isams.rest}
+    for user, name in settings.partners.rest_clients.items():
+        users[settings.isams.client_named(name)].append(user)
+    return [_diagnose_client(name, tuple(serves), client_for) for name, serves in users.items()]
+
+
+def _diagnose_client(name: str, serves: tuple[str, ...], client_for: Callable[[str], RestClient]) -> ClientDiagnosis:
+    found = ClientDiagnosis(name, serves)
+    if not serves:
+        found.authorised = True
+        found.advice.append("no partner uses it; remove it, or name it as a partner's client")
+        return found
+    try:
+        with client_for(name) as client:
+            for module, path in {m: p for user in serves for m, p in _NOBODY[user].items()}.items():
+                try:
+                    client.get(path)
+                except NotPermitted:
+                    found.missing.append(module)
+                found.authorised = True
+    except PipelineError as problem:
+        found.authorised = False
+        found.advice.append(str(problem))
+    if found.missing:
+        found.advice.append(f"in iSAMS, let the client read {', '.join(found.missing)}")
+    if "my_school_portal" in serves:
+        found.advice.append("to write it needs Pupil Manager at level Full, which shows only when it writes")
+    return found
