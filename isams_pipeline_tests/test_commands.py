@@ -54,7 +54,11 @@ def call_here(*words: str) -> tuple[int, str]:
     from isams_pipeline.commands import main
 
     printed, umask = io.StringIO(), os.umask(0o022)
-    with contextlib.redirect_stdout(printed), patch.object(sys, "argv", ["isams-pipeline", *words]):
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        patch.object(sys, "argv", ["isams-pipeline", *words]),
+    ):
         code = main()
     os.umask(umask)
     return code, printed.getvalue()

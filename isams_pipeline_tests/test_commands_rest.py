@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from isams_pipeline.sandbox import registers
+from isams_pipeline.sandbox.demo import secrets_of
 from isams_pipeline_tests.partners.portal import Portal
-from isams_pipeline_tests.test_commands import at, call, today  # noqa: F401  # a fixture
+from isams_pipeline_tests.test_commands import call_here, today  # noqa: F401  # a fixture
 from isams_pipeline_tests.world import SCHOOL, World
 
-MARK = "Zqx"
+
+def at(world: World, command: str, *words: str) -> tuple[int, str]:
+    """Run a command in this process: a new one would spend most of its time on imports."""
+    options = ["--config", str(world.config), "--data-dir", str(world.data)]
+    with patch.dict(os.environ, {**secrets_of(world.sandbox), "COLUMNS": "100"}):
+        return call_here(command, *words, *options)
 
 
 @pytest.fixture
@@ -157,9 +165,9 @@ def test_a_school_without_the_portal(today: World):  # noqa: F811
 
 
 def test_help_of_changes_teaches():
-    code, out = call("changes", "--help")
+    code, out = call_here("changes", "--help")
     assert code == 0
     for word in ("list", "show", "approve", "reject", "apply", "undo"):
         assert word in out
-    code, out = call("changes", "apply", "--help")
+    code, out = call_here("changes", "apply", "--help")
     assert "--dry-run" in out and "writeback" in out
