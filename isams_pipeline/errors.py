@@ -64,6 +64,8 @@ class IsamsError(PipelineError):
 
     said: str | None = None
     """iSAMS's own words, where it had some. They may quote a person's value, so they are never part of the text."""
+    taken: bool = True
+    """Whether iSAMS may have done what was asked. False where it surely has not."""
 
 
 class TransientIsamsError(IsamsError):
@@ -197,6 +199,13 @@ class NotMaterialised(PipelineError):
 
 class SchoolBusy(PipelineError):
     """Another run for the same school goes on."""
+
+
+class Unforeseen(PipelineError):
+    """An error that this project does not know, named by its type and place only: its text may quote data."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"An error that this project does not know: {place}", remedy="Report it with that place.")
 
 
 # --- delivering it ----------------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.prompt import Confirm
 from rich.table import Table
+from rich.text import Text
 
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
@@ -70,6 +72,12 @@ def list_(
         console.print("No change requests.")
         return 0
     console.print(requests_table(found, environment, school))
+    refused = desk.store.refusals()
+    if refused:
+        where = f"{inbox_of(environment, school)}/refused"
+        console.print(
+            f"{len(refused)} requests were refused when they came; their files and reasons: {where}", soft_wrap=True
+        )
     return 0
 
 
@@ -80,7 +88,9 @@ def requests_table(requests: list[ChangeRequest], environment: Environment, scho
         table.add_column(column, overflow="fold")
     zone = environment.settings.school(school).timezone
     for request in requests:
-        state = _coloured(request.state) + (f"[dim]: {request.reason}[/]" if request.reason else "")
+        state = Text(request.state, COLOURS[State(request.state)])
+        if request.reason:
+            state.append(f": {request.reason}", "dim")
         since = in_words(request.changed_at, zone)[5:16]
         table.add_row(request.id, _whose(request), ", ".join(request.changes), state, since)
     return table
@@ -104,7 +114,7 @@ def show(
         console.out(json.dumps(whole, indent=2, ensure_ascii=False), highlight=False)
         return 0
     zone = environment.settings.school(school).timezone
-    reason = f": {found.reason}" if found.reason else ""
+    reason = f": {escape(found.reason)}" if found.reason else ""
     console.print(f"[bold]{found.id}[/]  {_whose(found)}  {_coloured(found.state)}{reason}", soft_wrap=True)
     if found.undo_of:
         console.print(f"  puts back what {found.undo_of} changed")
@@ -114,8 +124,8 @@ def show(
     for column in ("field", "as it came", "to be written", "as the approver saw it"):
         table.add_column(column, overflow="fold")
     for name, value in found.changes.items():
-        tidied = "[dim]the same[/]" if found.given.get(name) == value else _value(value)
-        seen = _value(found.seen.get(name)) if found.seen is not None else "[dim]-[/]"
+        tidied = Text("the same", "dim") if found.given.get(name) == value else _value(value)
+        seen = _value(found.seen.get(name)) if found.seen is not None else Text("-", "dim")
         table.add_row(name, _value(found.given.get(name)), tidied, seen)
     console.print(table)
     console.print(audit_trail(found.id, ledger, environment, school))
@@ -137,7 +147,8 @@ def audit_trail(request: str, ledger: list[ChangeStep], environment: Environment
         if step.reason:
             told.append(step.reason)
         who = f"run {step.who[4:12]}" if step.who.startswith("run ") else step.who
-        table.add_row(in_words(step.at, zone)[5:16], who, step.step, "; ".join(filter(None, told)))
+        about = Text("; ".join(filter(None, told)))
+        table.add_row(in_words(step.at, zone)[5:16], Text(who), step.step, about)
     return table
 
 
@@ -228,12 +239,7 @@ def undo(
     environment, desk = _desk(school, config, data_dir)
     environment.retries = 0
     if dry_run or not desk.writes:
-        intended = desk.store.last(request, "intended")
-        before = (intended.before if intended else None) or {}
-        for name, value in before.items():
-            console.print(f"  {name}: back to {_value(value)}")
-        console.print("[yellow]Dry run[/]: nothing was written.")
-        return 0 if before else 1
+        return _dry_run(desk, [desk.would_undo(request)], asked=dry_run)
     made = desk.undo(request, by or getpass.getuser())
     return _run(environment, desk, data_dir, [made])
 
@@ -289,13 +295,13 @@ def _print_looked(looked: Looked) -> None:
         table.add_row(
             difference.name,
             _value(difference.now),
-            "[dim]the same[/]" if difference.holds else _value(difference.wanted),
+            Text("the same", "dim") if difference.holds else _value(difference.wanted),
         )
     console.print(table)
     for warning in review.warnings:
-        console.print(f"  [yellow]{warning}[/]", soft_wrap=True)
+        console.print(f"  {warning}", style="yellow", markup=False, soft_wrap=True)
     for problem in review.problems:
-        console.print(f"  [red]{problem}[/]", soft_wrap=True)
+        console.print(f"  {problem}", style="red", markup=False, soft_wrap=True)
     if review.conflicts:
         console.print(f"  [red]conflict[/]: the approver saw something else in {', '.join(review.conflicts)}")
 
@@ -310,7 +316,7 @@ def _run(environment: Environment, desk: ChangeDesk, data_dir: Path, chosen: lis
     for identifier in ids:
         request = desk.store.find(identifier)
         good = good and request.state == State.APPLIED
-        reason = f": {request.reason}" if request.reason else ""
+        reason = f": {escape(request.reason)}" if request.reason else ""
         console.print(f"{_coloured(request.state)} {identifier}{reason}", soft_wrap=True)
     for failure in run.failures:
         console.print(f"  {failure}", markup=False, soft_wrap=True)
@@ -332,8 +338,9 @@ def _whose(request: ChangeRequest) -> str:
     return f"student {request.student}" if request.kind == "student" else f"contact {request.contact}"
 
 
-def _value(value: Any) -> str:
-    return "[dim]empty[/]" if value in {None, ""} else str(value).replace("[", r"\[")
+def _value(value: Any) -> Text:
+    """A value as it is: nothing in it is taken for a style."""
+    return Text("empty", "dim") if value is None or value == "" else Text(str(value))
 
 
 def _as_json(request: ChangeRequest) -> dict[str, Any]:

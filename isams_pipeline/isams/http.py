@@ -168,6 +168,7 @@ class ClientToken(httpx.Auth):
             raise InvalidKey(
                 "iSAMS does not accept the client",
                 status=response.status_code,
+                error=_oauth_error(response),
                 remedy="Check both environment variables, and that the client is active in iSAMS.",
             )
         if response.status_code != 200:  # noqa: PLR2004
@@ -186,3 +187,15 @@ class ClientToken(httpx.Auth):
                 remedy="Check that isams.url is the school's iSAMS, and not a log-in page before it.",
             ) from None
         self._renew_at = self._clock() + life - min(_EARLY, life / 10)
+
+
+_OAUTH = {"invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unauthorized_client"}
+
+
+def _oauth_error(response: httpx.Response) -> str | None:
+    """OAuth's own code for what is wrong, where it is one of the standard's."""
+    try:
+        code = response.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return code if code in _OAUTH else None

@@ -28,7 +28,15 @@ WRITABLE_CONTACT = (
 )
 _READ_AS = {"middleNames": "middlenames"}
 """A student's field that GET spells otherwise; PUT takes both spellings, so both are sent."""
-_NAMES = {"title", "forename", "surname"}
+SHARED = {
+    *("emailAddress", "telephoneNumber", "address1", "address2", "address3", "town", "county", "postcode", "country"),
+    "emergencyNotes",
+}
+"""What the two people of a joint contact have in common; all else of the record is the first person's."""
+
+DERIVED = {"fullName", "initials", "labelSalutation", "letterSalutation", "officialName"}
+"""What may follow from a name. Whether iSAMS sees to it is unknown; it goes back as it was read."""
+_OF_THE_RECORD = {"lastUpdated", "lastUpdatedBy"}
 
 
 class People(Protocol):
@@ -75,27 +83,45 @@ class Record:
         """Whether the record is that of two people."""
         return self.target.kind == "guardian" and len(self.persons) > 1
 
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return WRITABLE_STUDENT if self.target.kind == "student" else WRITABLE_CONTACT
+
+    def missing(self) -> list[str]:
+        """Fields that a PUT takes and the record does not have: writing it back would lose them."""
+        return [name for name in self._names if name not in self.fields]
+
     def writable(self) -> Json:
         """Every field that a PUT takes, as it is now."""
-        names = WRITABLE_STUDENT if self.target.kind == "student" else WRITABLE_CONTACT
-        return {name: self.fields[name] for name in names if name in self.fields}
+        return {name: self.fields[name] for name in self._names}
 
     def body(self, changes: Mapping[str, Any]) -> Json:
         """What is sent to write the changes and to leave all else as it is."""
         spelt = {_READ_AS.get(name, name): value for name, value in changes.items()}
         body = self.writable() | (spelt if self.target.kind == "student" else dict(changes))
-        if self.target.kind == "student" and "middlenames" in body:
+        if self.target.kind == "student":
             body["middleNames"] = body["middlenames"]
         return body
+
+    def others_changed(self, now: Record, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Fields that nobody asked to change and that are not what they were: what they were, and what they are."""
+        ours = set(changes) | {_READ_AS.get(name, name) for name in changes} | _OF_THE_RECORD
+        if {"forename", "surname", "preferredName", "title"} & set(changes):
+            ours |= DERIVED
+        return {
+            name: (value, now.fields.get(name))
+            for name, value in self.fields.items()
+            if name not in ours and not same(value, now.fields.get(name))
+        }
 
     def concerns_second_only(self, person: int | None) -> bool:
         """Whether a person is the second one of a joint contact, whose own name the record does not hold."""
         return person is not None and self.is_joint and person == self.persons[1]
 
 
-def own_name(fields: Mapping[str, Any]) -> list[str]:
+def ones_own(fields: Mapping[str, Any]) -> list[str]:
     """The fields that are one person's alone, even on a joint contact."""
-    return sorted(_NAMES & set(fields))
+    return sorted(set(fields) - SHARED)
 
 
 def read(client: People, target: Target) -> Record:
@@ -104,6 +130,8 @@ def read(client: People, target: Target) -> Record:
         fields = client.get(address("students", target.student))
         if str(fields.get("schoolId")) != target.student:
             raise NotRestData("iSAMS answered with another student", remedy="Report this with the time of the run.")
+        if "middleNames" in fields:  # either spelling may come; both are sent
+            fields = {"middlenames": fields["middleNames"], **fields}
         return Record(target, fields)
     contacts = client.listed(address("students", target.student, "contacts"), "contacts")
     found = next((contact for contact in contacts if contact.get("id") == target.contact), None)
@@ -134,4 +162,6 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return " ".join(value.split()) if isinstance(value, str) else "" if value is None else value
+    if isinstance(value, str):
+        return "\n".join(" ".join(line.split()) for line in value.strip().splitlines())
+    return "" if value is None else value

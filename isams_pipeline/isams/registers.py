@@ -40,6 +40,7 @@ class Register:
     """A register of one division today. Times are aware."""
 
     id: int
+    division_id: int
     division: str
     name: str
     kind: str
@@ -115,7 +116,8 @@ def choose(client: RestClient, choices: Collection[RegisterChoice]) -> Chosen:
     chosen: dict[int, Register] = {}
     absent: list[str] = []
     for choice in choices:
-        of_division = [r for r in today if any(d.name == r.division and d.is_called(choice.division) for d in known)]
+        meant = {division.id for division in known if division.is_called(choice.division)}
+        of_division = [register for register in today if register.division_id in meant]
         fitting_registers = [register for register in of_division if register.is_called(choice.called)]
         chosen |= {register.id: register for register in fitting_registers}
         if not fitting_registers:
@@ -177,4 +179,4 @@ def _register(row: Json, division: Division) -> Register:
     kind = str(row.get("registrationType") or "")
     name = str(row.get("friendlyName") or kind)
     students = int(row.get("numberOfStudents") or 0)
-    return Register(int(row["id"]), division.name, name, kind, start, late, finish, students)
+    return Register(int(row["id"]), division.id, division.name, name, kind, start, late, finish, students)

@@ -182,38 +182,12 @@ class RestClient:
     # --- writing ------------------------------------------------------------------------------------------
 
     def put(self, path: str, body: Mapping[str, Any]) -> int:
-        """Replace a record; gives the status.
+        """Replace a record; gives the status. Never tried again here: what it replaces may have changed by then.
 
-        Tried again only where iSAMS has surely not taken it (a throttled or turned away request). After a time-out or
-        a broken connection nobody knows: the caller has to read what is there now.
+        Raises IsamsError, whose `taken` is False where iSAMS has surely not done it. Otherwise, after a time-out or a
+        broken connection, nobody knows: the caller has to read what is there now.
         """
-        return self._written("PUT", path, body).status
-
-    def post(self, path: str, body: Mapping[str, Any]) -> str:
-        """Create a record; gives its id, the last part of `Location`. Tried again as `put` is."""
-        location = self._written("POST", path, body).headers.get("location", "")
-        return location.rstrip("/").rpartition("/")[2]
-
-    def _written(self, method: str, path: str, body: Mapping[str, Any]) -> Answer:
-        def attempt() -> Answer | Exception:
-            try:
-                return self._send(method, path, body=dict(body))
-            except ServerTimeout as unknown:
-                return unknown
-            except Unavailable as problem:
-                # 503 and no connection: not taken. Any other 5xx: it may have been.
-                if problem.where.get("status") in {None, 503}:
-                    raise
-                return problem
-            except Throttled:
-                raise
-            except IsamsError as problem:
-                return problem
-
-        found = patiently(attempt, self._patience, self._sleep)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return self._send("PUT", path, body=dict(body)).status
 
     # --- the wire -----------------------------------------------------------------------------------------
 
@@ -230,9 +204,9 @@ class RestClient:
             raise self._not_data("The answer is not JSON", path) from None
 
     def _send(self, method: str, path: str, params: Mapping[str, str] | None = None, body: object = None) -> Answer:
-        self._spend()
         content = b""
         try:
+            self._spend()
             # Not as `params`: httpx logs the address of every request, and a filter may hold a person's value.
             with self._http.stream(method, path, json=body, extensions={_QUERY: dict(params or {})}) as response:
                 for chunk in response.iter_bytes():
@@ -242,7 +216,10 @@ class RestClient:
         except PipelineError as error:
             raise error.at(**self._where, path=path) from None
         except httpx.HTTPError as error:
-            raise transport_error(error).at(**self._where, path=path) from None
+            problem = transport_error(error)
+            if isinstance(problem, IsamsError):
+                problem.taken = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise problem.at(**self._where, path=path) from None
         answer = Answer(response.status_code, response.headers, content)
         if not response.is_success:
             raise error_for(answer).at(**self._where, path=path)
@@ -288,6 +265,7 @@ def error_for(answer: Answer) -> IsamsError:
     400, 404, 422 and 500 with `{"message"}` are declared by the vendor; 401, 403 and 429 are what they mean elsewhere.
     """
     error = _by_status(answer.status, messages.retry_after(answer.headers))
+    error.taken = not 300 <= answer.status < 500 or answer.status == 408  # noqa: PLR2004
     try:
         error.said = str(json.loads(answer.content)["message"])[:500]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -105,8 +105,8 @@ def _mark(row: Any, session: str, now: datetime) -> tuple[str | None, ...]:
     off_site, planned = _is(row.out_of_school), _is(row.future_absence)
     code, name = _text(row.absence_code), _text(row.absence_name)
     government = _text(row.government_code) or ""
-    absence = DFE_MARKS.get(government) and government
-    if _is(row.present) and not off_site:
+    absence = government if government in DFE_MARKS and government not in {*PRESENT.values(), LATE} else None
+    if registered and _is(row.present) and not off_site:
         late = _is(row.late)
         left = not pd.isna(row.left_at) and row.left_at <= now
         minutes = str(int(row.minutes_late)) if late and not pd.isna(row.minutes_late) else None

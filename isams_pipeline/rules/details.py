@@ -15,9 +15,10 @@ from email_validator import EmailNotValidError, validate_email
 
 _SPACES = re.compile(r"[^\S\n]+")
 _UK_POSTCODE = re.compile(r"(GIR ?0AA|[A-Z]{1,2}\d[A-Z\d]?) ?(\d[A-Z]{2})")
+_PHONE = re.compile(r"[0-9+(][0-9 ()./-]{3,}(?:(?:ext\.?|x) ?[0-9]{1,6})?", re.IGNORECASE)
 _ANY_POSTCODE = re.compile(r"[A-Z0-9][A-Z0-9 -]{1,11}")
-UK = {"", "united kingdom", "uk", "gb", "great britain", "england", "scotland", "wales", "northern ireland"}
-"""What iSAMS's countries call it; an empty country is taken for it."""
+UK = {"united kingdom", "uk", "gb", "great britain", "england", "scotland", "wales", "northern ireland"}
+"""What iSAMS's countries call it. An empty country may be any."""
 GENDERS = {"m": "M", "male": "M", "f": "F", "female": "F"}
 """M and F are what the feeds show; a school's other codes are passed through."""
 _OLDEST = 30
@@ -52,8 +53,11 @@ def email(text: str) -> str:
 
 def phone(text: str, region: str) -> str:
     """A possible telephone number: as at home for one of the region, otherwise with its country code."""
+    tidy = line(text, longest=40)
+    if _PHONE.fullmatch(tidy) is None:
+        raise ValueError("it holds more than a telephone number")
     try:
-        number = phonenumbers.parse(line(text, longest=40), region)
+        number = phonenumbers.parse(tidy, region)
     except phonenumbers.NumberParseException:
         raise ValueError("it is no telephone number") from None
     if not phonenumbers.is_possible_number(number):

@@ -38,6 +38,8 @@ REST_FAULTS = {
     "rest_cut": "the connection ends in the middle of the answer",
     "rest_slow": "two seconds before the answer",
     "rows_move": "a list's rows move between two pages",
+    "put_429": "429 with Retry-After: 1 on a PUT",
+    "put_half": "200 on a PUT of a contact that leaves the town as it was",
     "put_422": "422 on a PUT, with a message that quotes a value",
     "put_ignored": "200 on a PUT that changes nothing",
     "put_then_500": "the PUT is done, and answered with 500",
@@ -279,6 +281,8 @@ class RestApi:
             raise RestError(422, str(problem)) from None
         if call.kind == "put_loses":
             edit["town"] = None
+        if call.kind == "put_half":
+            edit["town"] = call.day.by_entry[entry][0].town
         if call.kind != "put_ignored":
             self._sandbox.edit_contact(call.name, entry, edit)
 
@@ -320,7 +324,7 @@ async def _refuse(kind: str | None) -> None:
     match kind:
         case "rest_404":
             raise _NOT_FOUND
-        case "rest_429":
+        case "rest_429" | "put_429":
             raise RestError(429, "Too many requests.", {"Retry-After": "1"})
         case "rest_500":
             raise RestError(500, "An error occurred.")

@@ -351,25 +351,36 @@ def test_a_put_is_a_full_replacement(world: World, client: RestClient):
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "tries"),
+    ("fault", "error", "taken"),
     [
-        ("put_then_500", Unavailable, 1),
-        ("put_then_cut", TruncatedAnswer, 1),
-        ("put_422", NotAccepted, 1),
-        ("rest_429", Throttled, HURRIED.attempts),
-        ("rest_503", Unavailable, HURRIED.attempts),
+        ("put_then_500", Unavailable, True),
+        ("put_then_cut", TruncatedAnswer, True),
+        ("rest_503", Unavailable, True),
+        ("put_422", NotAccepted, False),
+        ("rest_429", Throttled, False),
+        ("rest_403", NotPermitted, False),
     ],
 )
-def test_a_put_is_tried_again_only_if_it_was_surely_not_done(
-    world: World, client: RestClient, fault: str, error: type[IsamsError], tries: int
+def test_a_put_is_never_tried_again_and_says_whether_it_may_have_been_done(
+    world: World, client: RestClient, fault: str, error: type[IsamsError], taken: bool
 ):
     pupil = world.sandbox.day_of(SCHOOL).pupils[0]
     path = address("students", pupil.school_id)
     record = client.get(path)
     world.sandbox.fail(SCHOOL, fault, times=9)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         client.put(path, record)
-    assert calls(world).count(f"PUT students/{pupil.school_id}") == tries
+    assert caught.value.taken is taken
+    assert calls(world).count(f"PUT students/{pupil.school_id}") == 1
+
+
+def test_a_put_that_reached_nobody_was_surely_not_done(world: World, waits: list[float]):
+    with rest(world, waits) as client:
+        client.pages(STUDENTS, "students")
+        client._http.base_url = "http://127.0.0.1:9/"
+        with pytest.raises(Unavailable) as caught:
+            client.put(address("students", "1"), {})
+    assert caught.value.taken is False
 
 
 # --- limits and logs --------------------------------------------------------------------------------------
@@ -391,6 +402,26 @@ def test_the_limit_of_the_hour_counts_for_all_processes(world: World, state_url:
     limits[1].spend()
     with pytest.raises(Throttled):
         limits[1].spend()
+    state.close()
+
+
+def test_the_limit_counts_right_for_many_threads(world: World, state_url: str | None):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from isams_pipeline.storage.state import StateDatabase
+
+    state = StateDatabase.open(world.folder / "elsewhere", state_url)
+    limit = HourlyLimit(state, "riverside/portal", 50, lambda: world.moment[0])
+
+    def spend(_: int) -> bool:
+        try:
+            limit.spend()
+        except Throttled:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(spend, range(80))) == 50
     state.close()
 
 

@@ -12,7 +12,8 @@ import dagster as dg
 import pytest
 
 from isams_pipeline.definitions import build_definitions
-from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.delivery.export import Export
+from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.sandbox import registers as sandbox_registers
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
@@ -33,9 +34,31 @@ def manifest(world: World, session: str = "am") -> dict[str, Any]:
 
 
 @pytest.fixture
-def ready(world: World) -> World:
-    """A school whose nightly export has been delivered."""
+def whole(world: World) -> World:
+    """A school whose first night has been run."""
     assert world.night(0).outcome is Outcome.DELIVERED
+    return world
+
+
+@pytest.fixture
+def ready(world: World) -> World:
+    """A school whose first night's export has been delivered, without the seconds of a whole night."""
+    pupils = world.sandbox.day_of(SCHOOL).pupils
+    rows = "".join(f"{pupil.id},{pupil.school_id}\n" for pupil in pupils)
+    export = Export({"students.csv": f"student_id,school_id\n{rows}".encode()})
+    world.environment.staged("schoolsbuddy", SCHOOL).stage(FIRST, export, datasets={}, snapshots=[], excluded={})
+    Receipts(world.environment.state).record(
+        Address("schoolsbuddy", SCHOOL, FIRST),
+        Outcome.DELIVERED,
+        content_hash=export.content_hash,
+        target="",
+        run_id="a night",
+        at=world.moment[0],
+        removals_allowed=False,
+        reason=None,
+        changes={},
+        manifest={"files": {"students.csv": {"sha256": export.hashes["students.csv"]}}},
+    )
     return world
 
 
@@ -55,13 +78,13 @@ def test_a_morning_and_an_afternoon_are_delivered(ready: World):
     assert ready.attendance("pm", hour=15).outcome is Outcome.UNCHANGED
 
 
-def test_attendance_never_comes_from_the_batch_cache(ready: World):
-    asked = len(ready.sandbox.schools[SCHOOL].requests)
-    assert ready.attendance().outcome is Outcome.DELIVERED
-    assert len(ready.sandbox.schools[SCHOOL].requests) == asked
-    before = len(ready.sandbox.schools[SCHOOL].rest_requests)
-    ready.attendance()
-    assert len(ready.sandbox.schools[SCHOOL].rest_requests) > before, "asked anew each time"
+def test_attendance_never_comes_from_the_batch_cache(whole: World):
+    asked = len(whole.sandbox.schools[SCHOOL].requests)
+    assert whole.attendance().outcome is Outcome.DELIVERED
+    assert len(whole.sandbox.schools[SCHOOL].requests) == asked
+    before = len(whole.sandbox.schools[SCHOOL].rest_requests)
+    whole.attendance()
+    assert len(whole.sandbox.schools[SCHOOL].rest_requests) > before, "asked anew each time"
 
 
 def test_an_open_register_is_delivered_as_it_stands_and_marked_so(ready: World):
@@ -103,14 +126,14 @@ def test_a_day_without_registers_ends_no_session(ready: World, day: int):
     assert record is not None and record.status is dg.DagsterRunStatus.SUCCESS
 
 
-def test_only_students_of_the_last_nightly_export(ready: World):
-    ready.attendance(day=3)  # the nights between did not run: pupils have joined whom nobody has exported, others left
-    known = {row["school_id"] for row in rows(ready.export(0)["students.csv"])}
-    there = {pupil.school_id for pupil in ready.sandbox.day_of(SCHOOL).pupils}
-    shown = {row["school_id"] for row in delivered(ready, day=3)}
+def test_only_students_of_the_last_nightly_export(whole: World):
+    whole.attendance(day=3)  # the nights between did not run: pupils have joined whom nobody has exported, others left
+    known = {row["school_id"] for row in rows(whole.export(0)["students.csv"])}
+    there = {pupil.school_id for pupil in whole.sandbox.day_of(SCHOOL).pupils}
+    shown = {row["school_id"] for row in delivered(whole, day=3)}
     assert shown < known and there - known and there & known <= shown
     path = (
-        ready.data / "reports/schoolsbuddy_attendance" / SCHOOL / str(FIRST + timedelta(days=3)) / "am/exclusions.csv"
+        whole.data / "reports/schoolsbuddy_attendance" / SCHOOL / str(FIRST + timedelta(days=3)) / "am/exclusions.csv"
     )
     out = rows(path.read_bytes())
     assert there - known <= {row["id"] for row in out if row["rule"] == "not_in_export"}
@@ -122,11 +145,11 @@ def test_without_a_nightly_export_nothing_is_delivered(world: World):
     assert run.outcome is Outcome.FAILED and "no export of this school yet" in (run.reason or "")
 
 
-def test_a_refused_night_does_not_count_as_an_export(ready: World):
-    ready.configure(lambda c: c["schools"][SCHOOL].update(campuses={"Main": "7-12"}))
-    assert ready.night(1).outcome is Outcome.REFUSED
-    assert ready.attendance(day=1).outcome is Outcome.DELIVERED
-    about = json.loads((folder(ready, day=1) / "manifest.json").read_text())
+def test_a_refused_night_does_not_count_as_an_export(whole: World):
+    whole.configure(lambda c: c["schools"][SCHOOL].update(campuses={"Main": "7-12"}))
+    assert whole.night(1).outcome is Outcome.REFUSED
+    assert whole.attendance(day=1).outcome is Outcome.DELIVERED
+    about = json.loads((folder(whole, day=1) / "manifest.json").read_text())
     assert about["students_of"] == str(FIRST)
 
 
@@ -178,11 +201,27 @@ def test_a_register_that_never_was_is_an_error_not_a_holiday(ready: World):
     assert run.outcome is Outcome.FAILED and "there are: AM, Period 1, PM" in (run.reason or "")
 
 
-def test_a_register_that_is_missing_one_day_is_no_session(ready: World):
+def gate(world: World) -> str | None:
+    """What the check of the last morning warned of."""
+    key = dg.AssetCheckKey(dg.AssetKey(["schoolsbuddy_attendance", "delivery_am"]), "gate")
+    record = world.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+    evaluation = record.event.dagster_event.asset_check_evaluation_data
+    return None if evaluation.passed else evaluation.description
+
+
+def test_a_chosen_register_that_is_not_there_is_warned_of(ready: World):
+    choose(ready, {"division": "Senior", "register": "AM"}, {"division": "Junior", "register": "Chapel"})
     assert ready.attendance().outcome is Outcome.DELIVERED
-    choose(ready, {"division": "Senior", "register": "Chapel"})
-    run = ready.attendance(day=1)
-    assert run.outcome is Outcome.NO_SESSION and "no register 'Chapel' today" in (run.reason or "")
+    assert "Junior has no register 'Chapel' today; there are: AM, Period 1, PM" in (gate(ready) or "")
+
+
+def test_an_empty_register_that_should_hold_students_is_warned_of(ready: World, monkeypatch: pytest.MonkeyPatch):
+    statuses = sandbox_registers.statuses
+    monkeypatch.setattr(
+        sandbox_registers, "statuses", lambda d, r, now: iter(()) if r.division == 2 else statuses(d, r, now)
+    )
+    assert ready.attendance().outcome is Outcome.DELIVERED
+    assert "(Junior AM) should have 12 students and holds none" in (gate(ready) or "")
 
 
 @pytest.mark.parametrize("register", ["LESSON", "period 1", " Period 1 "])
@@ -203,13 +242,13 @@ def test_another_schools_registers_are_refused(ready: World, monkeypatch: pytest
     assert run.outcome is Outcome.REFUSED and "another school's" in (run.reason or "")
 
 
-def test_half_of_the_students_gone_is_refused_unless_a_person_allows_it(ready: World):
-    assert ready.attendance().outcome is Outcome.DELIVERED
-    assert ready.night(1).outcome is Outcome.DELIVERED
-    choose(ready, {"division": "Senior", "register": "AM"})
-    run = ready.attendance(day=1)
+def test_half_of_the_students_gone_is_refused_unless_a_person_allows_it(whole: World):
+    assert whole.attendance().outcome is Outcome.DELIVERED
+    assert whole.night(1).outcome is Outcome.DELIVERED
+    choose(whole, {"division": "Senior", "register": "AM"})
+    run = whole.attendance(day=1)
     assert run.outcome is Outcome.REFUSED and "removal_guard" in (run.reason or "")
-    assert ready.attendance(day=1, allow_removals=True).outcome is Outcome.DELIVERED
+    assert whole.attendance(day=1, allow_removals=True).outcome is Outcome.DELIVERED
 
 
 @pytest.mark.parametrize("fault", ["rest_403", "rest_not_json", "rest_500", "rest_429", "rest_expired"])
@@ -275,15 +314,16 @@ def test_a_session_has_a_schedule_for_each_zone_and_time(make: Callable[..., Wor
     }
 
 
-def test_ticks_in_term_start_a_run_and_in_the_holidays_none(ready: World):
-    (request,) = tick(ready, datetime(2026, 2, 10, 11, tzinfo=UTC))
+def test_ticks_in_term_start_a_run_and_in_the_holidays_none(whole: World):
+    (request,) = tick(whole, datetime(2026, 2, 10, 11, tzinfo=UTC))
     assert (
         request.partition_key == f"{FIRST}|{SCHOOL}"
         and request.run_key == f"schoolsbuddy_attendance:AM:{SCHOOL}:{FIRST}"
     )
     assert request.tags["dagster/priority"] == "10"
-    assert tick(ready, datetime(2026, 3, 30, 10, tzinfo=UTC)) == [], "in the Easter holidays"
-    assert tick(ready, datetime(2026, 4, 20, 10, tzinfo=UTC), "pm"), "on the first day of the summer term"
+    assert tick(whole, datetime(2026, 3, 30, 10, tzinfo=UTC)) == [], "in the Easter holidays"
+    assert tick(whole, datetime(2026, 4, 20, 10, tzinfo=UTC), "pm"), "on the first day of the summer term"
+    assert tick(whole, datetime(2026, 9, 7, 10, tzinfo=UTC)), "the next year's terms have not been entered yet"
 
 
 def test_without_known_terms_a_run_finds_out_by_itself(world: World):

@@ -1,13 +1,16 @@
 """Approved requests → iSAMS: read, compare, write, read back; each step in the ledger before the next.
 
 What a run meant to write is committed before it writes. If it is killed, or the answer is lost, the request stands
-`applying`, and the next run finds out by reading: iSAMS holds what was wanted (it was written), or what was there
-before (it was not), or neither (somebody else was there: a conflict).
+`applying`, and the next run finds out by reading, before it does anything else: iSAMS holds what was wanted (it was
+written), or each field holds that or what was there before (it was not, or half: it is written again), or something
+else (somebody was there: a conflict). A write that iSAMS turned away is never sent again as it was: the record is read
+and compared anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import traceback
 from collections import Counter
@@ -17,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from isams_pipeline.errors import (
-    AccessRefused,
     IsamsError,
     NotAccepted,
     NotFound,
@@ -27,21 +29,19 @@ from isams_pipeline.errors import (
     ServerTimeout,
     Throttled,
     TransientIsamsError,
-    TruncatedAnswer,
-    Unavailable,
+    Unforeseen,
 )
+from isams_pipeline.isams.http import Patience
 from isams_pipeline.isams.people import People, Record, Target, read, same, write
-from isams_pipeline.partners.my_school_portal import State
+from isams_pipeline.partners.my_school_portal import OPEN, State
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, Wanted, review
-from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
-from isams_pipeline.storage.state.changes import ChangeRequest
+from isams_pipeline.partners.my_school_portal.store import ChangeStore, Overtaken, Step
+from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
-INTENDED, ANSWERED = "intended", "answered"
+INTENDED, ANSWERED, APPLIED, FAILED, NOT_TAKEN = "intended", "answered", "applied", "failed", "not taken"
 WAITING = "waiting"
 """Nothing was decided: the next run goes on with it."""
-_TURNED_AWAY = (AccessRefused, NotPermitted, Throttled)
-"""Surely not taken, and not this request's fault."""
 _READINGS = 3
 
 
@@ -53,6 +53,8 @@ class Done:
     outcome: str
     """A state, or waiting."""
     reason: str | None = None
+    damaged: tuple[str, ...] = ()
+    """Fields that changed though nobody asked for it."""
 
 
 @dataclass
@@ -60,17 +62,12 @@ class Applied:
     """How a run through the approved requests ended."""
 
     done: list[Done] = field(default_factory=list[Done])
-    stopped_by: PipelineError | None = None
-    """What would have met all the others too."""
+    problem: PipelineError | None = None
+    """The first thing that kept a request waiting, not of its own making: the run as a whole has failed."""
 
     def counts(self) -> dict[str, int]:
         """Requests by outcome."""
         return dict(Counter(one.outcome for one in self.done))
-
-    @property
-    def unsettled(self) -> list[Done]:
-        """What a person should look at, or what waits."""
-        return [one for one in self.done if one.outcome not in {State.APPLIED.value, State.REJECTED.value}]
 
 
 def target_of(request: ChangeRequest) -> Target:
@@ -84,6 +81,25 @@ def wanted_by(request: ChangeRequest) -> Wanted:
     return Wanted(request.changes, request.seen, request.person, request.joint_confirmed, restores=restores)
 
 
+def values_before(ledger: Sequence[ChangeStep]) -> dict[str, Any]:
+    """What a request's fields held before any of it was written: what an undo puts back. Empty if nothing was."""
+    found: dict[str, Any] = {}
+    for line in ledger:
+        if line.step == INTENDED:
+            found = dict(line.before or {}) | found
+        elif line.step == NOT_TAKEN or (line.step in {APPLIED, FAILED} and not line.before):
+            found = {}  # surely nothing was written until then
+    return found
+
+
+class _TurnedAway(Exception):
+    """A write that iSAMS surely did not take: the request is approved again, and may be tried from its beginning."""
+
+    def __init__(self, error: PipelineError) -> None:
+        super().__init__()
+        self.error = error
+
+
 @dataclass
 class Applier:
     """Applies a school's approved requests, several people at a time."""
@@ -94,13 +110,19 @@ class Applier:
     """The run, for the ledger."""
     parallel: int = 8
     guardian_route: str | None = None
+    writes: bool = True
+    """Without it, it only finds out what became of requests that an earlier run left unsettled."""
     persons: Mapping[int, Collection[int]] = field(default_factory=dict[int, Collection[int]])
     """Who is on a contact, as far as is known."""
+    patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
     read_back_wait: float = 0.5
     _stopped: set[str] = field(default_factory=set[str])
     """Kinds of request that nothing more is tried for."""
     _problem: PipelineError | None = None
+    _in_a_row: int = 0
+    """Requests that one after the other met an iSAMS in trouble."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def apply(self, requests: Sequence[ChangeRequest]) -> Applied:
         """Apply requests that are approved, or that an earlier run left unsettled. No request makes it raise."""
@@ -112,9 +134,9 @@ class Applier:
         return Applied(found, self._problem)
 
     def _group(self, requests: Sequence[ChangeRequest]) -> list[Done]:
-        """One person's requests, in their order: one that waits holds back those after it."""
+        """One person's requests, the unsettled ones first, then in their order: one that waits holds back the rest."""
         done: list[Done] = []
-        for request in requests:
+        for request in sorted(requests, key=lambda one: (one.state != State.APPLYING, one.number)):
             if request.kind in self._stopped or (done and done[-1].outcome == WAITING):
                 done.append(Done(request.id, WAITING, "held back by what came before"))
             else:
@@ -122,51 +144,75 @@ class Applier:
         return done
 
     def _one(self, request: ChangeRequest) -> Done:
-        try:
-            return self._apply(request)
-        except TransientIsamsError as error:
-            if isinstance(error, Throttled):
-                self._halt(error)
-            return self._waits(request, error)
-        except NotFound as error:
-            return self._end(request, State.FAILED, Step("failed", self.who, request.changes, reason=_said(error)))
-        except NotPermitted as error:
-            self._halt(error, request.kind)  # students and guardians go by different ways
-            return self._waits(request, error)
-        except PipelineError as error:
-            self._halt(error)  # of the client, the settings or the disk, not of this request
-            return self._waits(request, error)
-        except Exception as error:  # noqa: BLE001  # one request never stops the others; its text may quote a value
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
-            return Done(
-                request.id, WAITING, f"an error that this project does not know: {type(error).__name__} at {place}"
-            )
+        """A request to its end, or as far as patience goes."""
+        for attempt in range(1, self.patience.attempts + 1):
+            last = attempt == self.patience.attempts
+            try:
+                done = self._apply(request if attempt == 1 else self.store.find(request.id))
+            except _TurnedAway as turned:
+                wait = self._wait(turned.error, attempt)
+                if last or wait is None:
+                    return self._waits(request, turned.error)
+                self.sleep(wait)
+            except Overtaken:
+                return Done(request.id, WAITING, "somebody else decided about it meanwhile")
+            except PipelineError as error:
+                return self._waits(request, error)
+            except Exception as error:  # noqa: BLE001  # one request never stops the others; its text may quote a value
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+                return self._waits(request, Unforeseen(f"{type(error).__name__} at {place}"))
+            else:
+                if done.outcome != WAITING:
+                    self._in_a_row = 0
+                if done.outcome != WAITING or last:
+                    return done
+                self.sleep(self.patience.first_wait * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
 
-    def _halt(self, error: PipelineError, *kinds: str) -> None:
-        """What one request met, all the others (of its kind) would meet."""
-        self._problem = self._problem or error
-        self._stopped.update(kinds or ("student", "guardian"))
+    def _wait(self, error: PipelineError, attempt: int) -> float | None:
+        """The seconds until the next try; None where there is none."""
+        if not isinstance(error, TransientIsamsError):
+            return None
+        asked = error.retry_after
+        wait = asked if asked is not None else self.patience.first_wait * 2 ** (attempt - 1)
+        return wait if wait <= self.patience.longest_wait else None
 
     def _waits(self, request: ChangeRequest, error: PipelineError) -> Done:
+        """Nothing was decided, for a reason that is not the request's: the run will fail, and perhaps stop here."""
         reason = _said(error)
+        with self._lock:
+            self._problem = self._problem or error
+            self._in_a_row += 1
+            if isinstance(error, NotPermitted):
+                self._stopped.add(request.kind)  # students and guardians go by different ways
+            elif not isinstance(error, TransientIsamsError | Unforeseen | NotFound) or isinstance(error, Throttled):
+                self._stopped.update(("student", "guardian"))  # of the client, the settings or the disk: as for all
+            elif self._in_a_row >= self.parallel:
+                self._stopped.update(("student", "guardian"))  # iSAMS is down: ten thousand more need not find out
         with contextlib.suppress(PipelineError):
             self.store.note(request.id, Step(WAITING, self.who, request.changes, reason=reason))
         return Done(request.id, WAITING, reason)
 
-    def _end(self, request: ChangeRequest, state: State, step: Step) -> Done:
-        self.store.move(request.id, state, step)
+    def _end(self, request: ChangeRequest, state: State, step: Step, *before: Step) -> Done:
+        self.store.move(request.id, state, step, *before, frm=OPEN)
         return Done(request.id, state.value, step.reason)
 
     # --- one request ----------------------------------------------------------------------------------------
 
     def _apply(self, request: ChangeRequest) -> Done:
+        if request.state == State.APPLYING:
+            return self._find_out(request, read(self.client, target_of(request)))
+        if not self.writes:
+            return Done(request.id, WAITING, "writing is not enabled")
         if request.kind == "guardian" and self.guardian_route is None:
             reason = "the school has named no route for guardians (guardian_route)"
-            return self._end(request, State.FAILED, Step("failed", self.who, request.changes, reason=reason))
-        record = read(self.client, target_of(request))
-        if request.state == State.APPLYING:
-            return self._find_out(request, record)
+            return self._end(request, State.FAILED, Step(FAILED, self.who, request.changes, reason=reason))
+        try:
+            record = read(self.client, target_of(request))
+        except NotFound as error:
+            step = Step(FAILED, self.who, request.changes, reason=_said(error))
+            return self._end(request, State.FAILED, step)
         found = review(record, wanted_by(request))
         ended = self._cannot(request, found)
         return ended or self._write(request, record, found)
@@ -176,7 +222,7 @@ class Applier:
         names, persons = request.changes, found.persons
         if found.problems:
             reason = "; ".join(found.problems)
-            return self._end(request, State.FAILED, Step("failed", self.who, names, persons=persons, reason=reason))
+            return self._end(request, State.FAILED, Step(FAILED, self.who, names, persons=persons, reason=reason))
         if found.unconfirmed:
             reason = f"{found.warnings[0]}; approve it with --confirm-joint"
             return self._end(request, State.PENDING, Step("held", self.who, names, persons=persons, reason=reason))
@@ -187,56 +233,56 @@ class Applier:
             return self._end(request, State.CONFLICT, step)
         if found.holds:
             reason = "iSAMS held it already; nothing was written"
-            step = Step("applied", self.who, names, after=request.changes, persons=persons, reason=reason)
+            step = Step(APPLIED, self.who, names, after=request.changes, persons=persons, reason=reason)
             return self._end(request, State.APPLIED, step)
         return None
 
     def _find_out(self, request: ChangeRequest, record: Record) -> Done:
         """What became of a write whose end nobody has seen."""
-        intended = self.store.last(request.id, INTENDED)
-        before: Mapping[str, Any] = (intended.before if intended else None) or {}
+        before = values_before(self.store.ledger(request.id))
         found = review(record, wanted_by(request))
+        now = {d.name: d.now for d in found.differences}
         if found.holds:
             reason = "found written after an interruption"
-            step = Step("applied", self.who, request.changes, before, request.changes, found.persons, reason=reason)
+            step = Step(APPLIED, self.who, request.changes, before, now, found.persons, reason=reason)
             return self._end(request, State.APPLIED, step)
-        if all(same(record.holds(name), before.get(name)) for name in request.changes):
+        others = [d.name for d in found.differences if not d.holds and not same(d.now, before.get(d.name))]
+        if others:
+            reason = f"after an interruption iSAMS holds something else in {', '.join(others)}"
+            step = Step("conflict", self.who, request.changes, before, now, found.persons, reason=reason)
+            return self._end(request, State.CONFLICT, step)
+        if self.writes and (request.kind == "student" or self.guardian_route is not None):
             return self._write(request, record, found)
-        changed = [name for name in request.changes if not same(record.holds(name), before.get(name))]
-        reason = f"after an interruption iSAMS holds something else in {', '.join(changed)}"
-        step = Step("conflict", self.who, request.changes, persons=found.persons, reason=reason)
-        return self._end(request, State.CONFLICT, step)
+        reason = "an interrupted write was not done, and writing is off now"
+        step = Step("found not written", self.who, request.changes, before, now, found.persons, reason=reason)
+        self.store.move(request.id, State.APPROVED, step, frm=OPEN)
+        return Done(request.id, WAITING, reason)
 
     def _write(self, request: ChangeRequest, record: Record, found: Review) -> Done:
         before = {d.name: d.now for d in found.differences}
         persons = found.persons
         intended = Step(INTENDED, self.who, before, before, request.changes, persons)
-        self.store.move(request.id, State.APPLYING, intended)
+        self.store.move(request.id, State.APPLYING, intended, frm=OPEN)
         answer: dict[str, Any]
         try:
             answer = {"status": write(self.client, record, request.changes)}
         except (NotAccepted, RequestRefused, NotFound) as error:
-            answer = {"status": error.where.get("status"), "said": error.said}
-            step = Step("failed", self.who, before, persons=persons, answer=answer, reason=_said(error))
+            answer = _answer(error)
+            step = Step(FAILED, self.who, before, persons=persons, answer=answer, reason=_said(error))
             return self._end(request, State.FAILED, step)
-        except _TURNED_AWAY as error:
-            self._take_back(request, error)
-            raise
-        except (ServerTimeout, TruncatedAnswer, Unavailable) as error:
-            if isinstance(error, Unavailable) and error.where.get("status") in {None, 503}:
-                self._take_back(request, error)  # surely not taken
-                raise
-            answer = {"error": type(error).__name__, "status": error.where.get("status"), "said": error.said}
+        except PipelineError as error:
+            if not (isinstance(error, IsamsError) and error.taken):
+                step = Step(NOT_TAKEN, self.who, before, answer=_answer(error), reason=_said(error))
+                self.store.move(request.id, State.APPROVED, step, frm=OPEN)
+                raise _TurnedAway(error) from None
+            answer = _answer(error)
+            if isinstance(error, ServerTimeout):
+                self.sleep(self.patience.timeout_wait)
         return self._read_back(request, record, before, answer)
-
-    def _take_back(self, request: ChangeRequest, error: IsamsError) -> None:
-        answer = {"status": error.where.get("status"), "error": type(error).__name__}
-        step = Step("not taken", self.who, request.changes, answer=answer, reason=_said(error))
-        self.store.move(request.id, State.APPROVED, step)
 
     def _read_back(self, request: ChangeRequest, was: Record, before: dict[str, Any], answer: dict[str, Any]) -> Done:
         """Compare what iSAMS holds now; a reading that is still the old one is done again, a moment later."""
-        lines = [Step(ANSWERED, self.who, before, answer=answer)]
+        answered = Step(ANSWERED, self.who, before, answer=answer)
         try:
             now = read(self.client, was.target)
             for nth in range(1, _READINGS):
@@ -244,43 +290,43 @@ class Applier:
                     break
                 self.sleep(self.read_back_wait * nth)
                 now = read(self.client, was.target)
-        except PipelineError as error:
-            self.store.note(request.id, *lines)
-            if isinstance(error, NotFound):
-                return self._waits(request, error)
+        except PipelineError:
+            self.store.note(request.id, answered)
             raise
         persons = now.persons
         held = {name: now.holds(name) for name in request.changes}
         if _holds(now, request.changes):
-            lost = _also_changed(was, now, request.changes)
-            reason = f"other fields changed at the same time: {', '.join(lost)}" if lost else None
-            ended = Step("applied", self.who, before, before, held, persons, reason=reason)
-            return self._end_after(request, lines, State.APPLIED, ended)
+            others = was.others_changed(now, request.changes)
+            reason = f"other fields changed at the same time: {', '.join(others)}" if others else None
+            ended = Step(
+                APPLIED,
+                self.who,
+                before,
+                before | {name: old for name, (old, _) in others.items()},
+                held | {name: new for name, (_, new) in others.items()},
+                persons,
+                reason=reason,
+            )
+            self._end(request, State.APPLIED, ended, answered)
+            return Done(request.id, State.APPLIED.value, reason, tuple(others))
         unchanged = all(same(held[name], before[name]) for name in held)
         if unchanged and "error" in answer:
-            self.store.note(request.id, *lines)
+            self.store.note(request.id, answered)
             return Done(request.id, WAITING, "no answer, and iSAMS does not hold it yet: the next run finds out")
         wrong = [name for name in held if not same(held[name], request.changes[name])]
-        what = (
-            "iSAMS said yes and changed nothing" if unchanged else f"iSAMS holds something else in {', '.join(wrong)}"
-        )
-        return self._end_after(
-            request, lines, State.FAILED, Step("failed", self.who, before, before, held, persons, reason=what)
-        )
-
-    def _end_after(self, request: ChangeRequest, lines: list[Step], state: State, ended: Step) -> Done:
-        self.store.move(request.id, state, ended, *lines)
-        return Done(request.id, state.value, ended.reason)
+        else_in = f"iSAMS holds something else in {', '.join(wrong)}"
+        reason = "iSAMS said yes and changed nothing" if unchanged else else_in
+        ended = Step(FAILED, self.who, before, None if unchanged else before, held, persons, reason=reason)
+        return self._end(request, State.FAILED, ended, answered)
 
 
 def _holds(record: Record, changes: Mapping[str, Any]) -> bool:
     return all(same(record.holds(name), value) for name, value in changes.items())
 
 
-def _also_changed(was: Record, now: Record, changes: Mapping[str, Any]) -> list[str]:
-    """Writable fields that are not what they were, though nobody asked for it."""
-    ours = {"middlenames" if name == "middleNames" and was.target.kind == "student" else name for name in changes}
-    return [name for name, value in was.writable().items() if name not in ours and not same(now.holds(name), value)]
+def _answer(error: PipelineError) -> dict[str, Any]:
+    said = error.said if isinstance(error, IsamsError) else None
+    return {"status": error.where.get("status"), "error": type(error).__name__, "said": said}
 
 
 def _said(error: PipelineError) -> str:

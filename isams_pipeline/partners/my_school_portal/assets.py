@@ -18,7 +18,7 @@ from isams_pipeline.partners.shared import markdown_table
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 
 CHANGES, CONFIRMATION = [PARTNER, "changes"], [PARTNER, "confirmation"]
-SETTLED = {"settled": "Every approved request was applied: none conflicts, failed or waits."}
+SETTLED = {"settled": "Every approved request was applied and changed nothing else; none conflicts, failed or waits."}
 STUCK = {"stuck": "What was written to iSAMS is what iSAMS serves a night later."}
 _SHOWN = 200
 
@@ -57,30 +57,32 @@ def _changes(environment: Environment) -> dg.AssetsDefinition:
                 metadata = {"changes": "not touched: only today's partition writes"}
                 yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(SETTLED, CHANGES))
                 return
-            take_in(environment, night.school)
-            if not desk.writes:
-                waiting = len(desk.store.listed(OPEN))
-                text = f"dry run: {waiting} approved requests would be written (writeback is not enabled)"
-                yield dg.MaterializeResult(metadata={"changes": text}, check_results=checks.passed(SETTLED, CHANGES))
-                return
+            refused = sum(len(taken.problems) for taken in take_in(environment, night.school))
             chosen: list[str] = context.op_execution_context.op_config["requests"]
             result = desk.apply(f"run {context.run.run_id}", chosen)
-            verdict = _settled(result)
-            if result.stopped_by is not None:
+            verdict = _settled(result, refused)
+            metadata = _changes_metadata(result, desk.store.counts()) | {"refused at intake": refused}
+            if not desk.writes:
+                waiting = len(desk.store.listed(OPEN))
+                metadata["dry run"] = f"{waiting} approved requests would be written (writeback is not enabled)"
+            if result.problem is not None:
+                context.log.warning("%s", verdict.description)
                 yield verdict
-                raise result.stopped_by
-            yield dg.MaterializeResult(metadata=_changes_metadata(result, desk.store.counts()), check_results=[verdict])
+                raise result.problem
+            yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return changes
 
 
-def _settled(result: Applied) -> dg.AssetCheckResult:
+def _settled(result: Applied, refused: int) -> dg.AssetCheckResult:
     counts = result.counts()
-    unsettled = {outcome: count for outcome, count in counts.items() if outcome != "applied"}
-    if not unsettled:
+    told = [f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "applied"]
+    damaged = [one for one in result.done if one.damaged]
+    told += [f"{one.request} applied, but {', '.join(one.damaged)} changed too" for one in damaged[:10]]
+    told += [f"{refused} refused when they came"] if refused else []
+    if not told:
         return checks.passed(SETTLED, CHANGES)[0]
-    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(unsettled.items()))
-    return checks.failed("settled", CHANGES, f"{said}; `isams-pipeline changes list` shows which", warn=True)
+    return checks.failed("settled", CHANGES, f"{'; '.join(told)}. `isams-pipeline changes list` shows which", warn=True)
 
 
 def _changes_metadata(result: Applied, counts: dict[str, int]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Verdict:
 
 
 def confirm(requests: Iterable[Any], tables: Mapping[str, pd.DataFrame]) -> list[Verdict]:
-    """Compare written requests (in their order) with `pupils` and `contacts`.
+    """Compare written requests, in the order in which they were written, with `pupils` and `contacts`.
 
     Where several wrote the same field, only the last one's value counts.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,16 +14,28 @@ from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.isams.people import read
 from isams_pipeline.isams.rest import RestClient
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER, WRITTEN, State
-from isams_pipeline.partners.my_school_portal.apply import INTENDED, Applied, Applier, target_of, wanted_by
+from isams_pipeline.partners.my_school_portal.apply import (
+    APPLIED,
+    FAILED,
+    Applied,
+    Applier,
+    target_of,
+    values_before,
+    wanted_by,
+)
 from isams_pipeline.partners.my_school_portal.confirm import confirm
 from isams_pipeline.partners.my_school_portal.intake import settings_of, store_of
+from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.storage.state.changes import ChangeRequest
 
-REVIEWABLE = (State.PENDING, State.CONFLICT, State.FAILED)
+REVIEWABLE = (State.PENDING, State.CONFLICT, State.FAILED, State.LOST)
 """A person may approve these: what did not go may go with other values seen."""
+_UNCONFIRMED = (State.APPLIED, State.LOST)
+REJECTABLE = (*REVIEWABLE, State.APPROVED, State.APPLYING)
+"""Also one that is stuck half-way: the person is gone, say."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +122,10 @@ class ChangeDesk:
     def approve(self, looked: Looked, who: str, *, joint: bool) -> None:
         """Record a person's approval of what was shown. Raises WrongUse if it cannot be approved so."""
         request, found = looked.request, looked.review
-        if found is None or found.problems:
-            why = looked.problem or "; ".join(found.problems if found else [])
+        if found is None:
+            raise WrongUse(f"The request could not be compared with iSAMS: {looked.problem}", request=request.id)
+        if found.problems:
+            why = "; ".join(found.problems)
             raise WrongUse(f"The request cannot be written: {why}", request=request.id, remedy="Reject it.")
         if found.joint_email and not (joint or request.joint_confirmed):
             raise WrongUse(
@@ -120,51 +134,80 @@ class ChangeDesk:
                 remedy="If that is right, approve it with --confirm-joint.",
             )
         seen = {d.name: d.now for d in found.differences}
+        confirmed = joint and found.joint_email
         with self.alone():
-            if self.store.find(request.id).state not in {state.value for state in REVIEWABLE}:
-                raise WrongUse("The request was decided meanwhile", request=request.id, remedy="Look at it again.")
-            self.store.approve(request.id, who, seen, joint=joint and found.joint_email, persons=found.persons)
+            self.store.approve(request.id, who, seen, joint=confirmed, persons=found.persons, frm=REVIEWABLE)
 
     def reject(self, identifier: str, who: str, reason: str) -> None:
-        """Record that a person said no. Raises WrongUse for what is written or being written."""
+        """Record that a person said no. Raises WrongUse for what is written."""
         with self.alone():
-            (request,) = self.chosen([identifier], (*REVIEWABLE, State.APPROVED))
-            self.store.move(identifier, State.REJECTED, Step("rejected", who, request.changes, reason=reason))
+            (request,) = self.chosen([identifier], REJECTABLE)
+            step = Step("rejected", who, request.changes, reason=reason)
+            self.store.move(identifier, State.REJECTED, step, frm=REJECTABLE)
+
+    def to_put_back(self, identifier: str) -> tuple[ChangeRequest, dict[str, Any], dict[str, Any]]:
+        """A request, what its fields held before it was written, and what they were left with.
+
+        Raises WrongUse where nothing of it was written.
+        """
+        request = self.store.find(identifier)
+        ledger = self.store.ledger(identifier)
+        before = values_before(ledger)
+        ended = next((line for line in reversed(ledger) if line.step in {APPLIED, FAILED} and line.before), None)
+        if ended is None or not before:
+            raise WrongUse(
+                "Nothing was written for the request, so there is nothing to put back",
+                request=identifier,
+                school=self.school,
+                remedy="`isams-pipeline changes show` has its audit trail.",
+            )
+        left = ended.after or {}
+        return request, before, {name: left.get(name) for name in before}
+
+    def would_undo(self, identifier: str) -> ChangeRequest:
+        """The request that an undo would be, to be looked at and not stored."""
+        request, before, left = self.to_put_back(identifier)
+        return self.store.undo_of(request, f"undo:{identifier}", "", before, left)
 
     def undo(self, identifier: str, who: str) -> ChangeRequest:
         """Ask for the old values to be put back: a request of its own, approved, under the same checks."""
         with self.alone():
-            (request,) = self.chosen([identifier], WRITTEN)
-            intended = self.store.last(identifier, INTENDED)
-            if intended is None or intended.before is None:
-                raise WrongUse(
-                    "Nothing was written for the request, so there is nothing to put back", request=identifier
-                )
+            request, before, left = self.to_put_back(identifier)
+            undone = {one.undo_of for one in self.store.listed(WRITTEN)}
             for number in range(1, 100):
                 name = f"undo:{identifier}" if number == 1 else f"undo:{identifier}:{number}"
-                undo = self.store.add_undo(request, name, who, intended.before)
-                if undo.state not in {State.CONFLICT.value, State.FAILED.value, State.REJECTED.value}:
+                undo = self.store.add_undo(self.store.undo_of(request, name, who, before, left))
+                over = undo.state in {State.CONFLICT.value, State.FAILED.value, State.REJECTED.value}
+                if not over and undo.id not in undone:
                     return undo
             raise WrongUse("It was tried often enough", request=identifier, remedy="Change it in iSAMS.")
 
     # --- writing --------------------------------------------------------------------------------------------
 
     def apply(self, who: str, identifiers: Collection[str] = ()) -> Applied:
-        """Write approved requests, and settle what an earlier run left. Does nothing where writing is off."""
-        if not self.writes:
-            return Applied()
+        """Write approved requests, those named or all, and settle what an earlier run left.
+
+        An earlier request of the same person goes before one that is named. Where writing is off, it only finds out
+        what became of writes that were interrupted.
+        """
         settings = settings_of(self.environment, self.school)
-        with self.alone(), self.client() as client:
-            requests = self.chosen(identifiers, OPEN)
-            applier = Applier(
-                self.store,
-                client,
-                who,
-                parallel=client.parallel,
-                guardian_route=settings.guardian_route,
-                persons=self._persons() if any(request.contact for request in requests) else {},
-            )
-            return applier.apply(requests)
+        states = OPEN if self.writes else (State.APPLYING,)
+        with self.alone():
+            requests = self.store.listed(states)
+            if not requests:
+                return Applied()
+            persons = self._persons() if any(request.contact for request in requests) else {}
+            with self.client() as client:
+                return Applier(
+                    self.store,
+                    client,
+                    who,
+                    parallel=client.parallel,
+                    guardian_route=settings.guardian_route,
+                    writes=self.writes,
+                    persons=persons,
+                    patience=self.environment.patience,
+                ).apply(_with_earlier(requests, set(identifiers), persons))
 
     def _persons(self) -> dict[int, set[int]]:
         """Contact → the people on it, as the newest night has it; empty where there is none."""
@@ -187,33 +230,46 @@ class ChangeDesk:
         pins = {name: tables.need(SOURCE, name, self.school, night) for name in ("pupils", "contacts")}
         as_of = min(_as_of(pin.provenance) for pin in pins.values())
         result = Confirmed()
-        due: list[ChangeRequest] = []
-        for request in self.store.listed((State.APPLIED,)):
-            written = self.store.last(request.id, "applied")
+        due: dict[str, str] = {}
+        for request in self.store.listed(_UNCONFIRMED):
+            written = self.store.last(request.id, APPLIED)
             if written is not None and written.at < as_of:
-                due.append(request)
-            else:
+                due[request.id] = request.state
+            elif request.state == State.APPLIED:
                 result.not_due += 1
         if not due:
             return result
-        # All that was ever written, since a later request may have written the same field.
-        ours = {request.id for request in due}
-        written_ones = self.store.listed(WRITTEN)
+        # All that was ever written, in its order, since a later request may have written the same field.
+        order = self.store.written_in_order()
+        written_ones = sorted(self.store.listed(WRITTEN), key=lambda request: order.get(request.id, 0))
         for verdict in confirm(written_ones, {name: tables.load(pin) for name, pin in pins.items()}):
-            if verdict.request not in ours:
+            state = due.get(verdict.request)
+            if state is None:
                 continue
             if verdict.unseen:
                 result.unseen.append(verdict.request)  # a later night may bring the person back
             elif verdict.stuck:
                 result.confirmed.append(verdict.request)
-                self.store.move(verdict.request, State.CONFIRMED, Step("confirmed", who))
-            else:
+                self.store.move(verdict.request, State.CONFIRMED, Step("confirmed", who), frm=_UNCONFIRMED)
+            elif state == State.APPLIED:
                 result.lost[verdict.request] = verdict.differing
                 reason = f"the night of {night} does not hold {', '.join(verdict.differing)}"
-                self.store.move(
-                    verdict.request, State.LOST, Step("not confirmed", who, verdict.differing, reason=reason)
-                )
+                step = Step("not confirmed", who, verdict.differing, reason=reason)
+                self.store.move(verdict.request, State.LOST, step, frm=(State.APPLIED,))
         return result
+
+
+def _with_earlier(
+    requests: list[ChangeRequest], named: set[str], persons: Mapping[int, Collection[int]]
+) -> list[ChangeRequest]:
+    """The requests that are named, and those of the same people that came before them; all where none is named."""
+    if not named:
+        return requests
+    found: list[ChangeRequest] = []
+    for group in by_person(requests, persons):
+        last = max((at for at, request in enumerate(group) if request.id in named), default=-1)
+        found += group[: last + 1]
+    return found
 
 
 def _as_of(provenance: Any) -> datetime:

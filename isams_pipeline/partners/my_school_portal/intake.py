@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import ConfigurationError, StorageError
+from isams_pipeline.errors import ConfigurationError, PipelineError, StorageError, Unforeseen
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
 from isams_pipeline.partners.my_school_portal.store import ChangeStore
@@ -30,7 +32,13 @@ MAX_FILES = 1000
 """Of one round; the next takes the rest."""
 SETTLED = 60.0
 """Seconds after which a file that cannot be read is not being written any more."""
-_UNFINISHED = (".tmp", ".part")
+MAX_REQUESTS = 20_000
+"""Of one file."""
+_UNFINISHED = (".tmp", ".part", ".filepart", ".crdownload")
+_NOTED, _LONGEST = 100, 200
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_Version = tuple[int, int, int, int]
+"""Device, inode, size, time of change."""
 
 
 @dataclass
@@ -47,6 +55,10 @@ class Taken:
 
 class _Waiting(Exception):
     """The file may still be being written."""
+
+
+class _Unreadable(Exception):
+    """This user may not read the file."""
 
 
 def settings_of(environment: Environment, school: str) -> MySchoolPortalSettings:
@@ -79,15 +91,25 @@ def take_in(environment: Environment, school: str) -> list[Taken]:
     with environment.locks.hold(f"inbox {school}", wait=60):
         for name in _names(folder):
             result = Taken(name)
+            seen: _Version | None = None
             try:
-                items = _items(folder / name)
+                seen, items = _items(folder / name)
+                _store(environment, school, settings, items, result)
             except _Waiting:
+                continue
+            except _Unreadable:
+                result.problems["file"] = ["this user may not read it; it stays in the inbox"]
+                taken.append(result)
                 continue
             except Refused as refusal:
                 result.problems["file"] = refusal.problems
-            else:
-                _store(environment, school, settings, items, result)
-            _put_away(folder, result)
+            except PipelineError:
+                raise  # of the database or the disk: the file stays where it is
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next file is not to wait for it
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+                result.problems["file"] = [str(Unforeseen(place))]
+            _put_away(folder, result, seen)
             taken.append(result)
     return taken
 
@@ -103,13 +125,20 @@ def _names(folder: Path) -> list[str]:
     return sorted(n for n in names if not n.startswith(".") and not n.endswith(_UNFINISHED))[:MAX_FILES]
 
 
-def _items(path: Path) -> list[Any]:
-    """The requests in a file; raises Refused, or _Waiting for one that may not be whole yet."""
-    if path.suffix != ".json":
-        raise Refused(["its name does not end in .json"])
+def _version(about: os.stat_result) -> _Version:
+    return (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+def _items(path: Path) -> tuple[_Version, list[Any]]:
+    """The requests in a file, and which version of it they are from.
+
+    Raises Refused, or _Waiting for one that may not be whole yet.
+    """
     try:
         # Not following a link, not waiting at a pipe.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except PermissionError:
+        raise _Unreadable from None
     except OSError:
         raise Refused(["it is a link, or cannot be read"]) from None
     about = os.fstat(handle)
@@ -117,17 +146,25 @@ def _items(path: Path) -> list[Any]:
         os.close(handle)
         raise Refused(["it is no plain file"])
     with os.fdopen(handle, "rb") as file:
+        # The file system's own time, not the given clock: it is about the file. A clock may be some seconds off.
+        is_young = abs(time.time() - about.st_mtime) < SETTLED
+        if path.suffix != ".json":
+            if is_young:
+                raise _Waiting  # it may be about to get its name
+            raise Refused(["its name does not end in .json"])
         if about.st_size > MAX_FILE:
             raise Refused([f"it is larger than {MAX_FILE >> 20} MB"])
         data = file.read(MAX_FILE + 1)
     try:
         found: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        # The file system's own time, not the given clock: it is about the file.
-        if 0 <= time.time() - about.st_mtime < SETTLED:
+        if is_young:
             raise _Waiting from None
         raise Refused(["it is not JSON, or a name stands twice in an object"]) from None
-    return found if isinstance(found, list) else [found]  # pyright: ignore[reportUnknownVariableType]
+    items = cast("list[Any]", found) if isinstance(found, list) else [found]
+    if len(items) > MAX_REQUESTS:
+        raise Refused([f"it holds more than {MAX_REQUESTS} requests"])
+    return _version(about), items
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,22 +190,44 @@ def _store(
             except Refused as refusal:
                 result.problems[f"request {place}"] = refusal.problems
 
-    counts = store_of(environment, school).take(readable(), trusted=settings.trust_portal_approval)
+    store = store_of(environment, school)
+    counts = store.take(readable(), trusted=settings.trust_portal_approval)
     result.new, result.known, result.approved = counts.new, counts.known, counts.approved
     result.problems |= counts.refused
     if not items:
         result.problems["file"] = ["there is no request in it"]
+    for place, problems in list(result.problems.items())[:_NOTED]:
+        store.refused(_name_of(items, place), problems)
 
 
-def _put_away(folder: Path, result: Taken) -> None:
-    """Move a file out of the way. If this is broken off, the next round finds its requests known, and moves it."""
+def _name_of(items: list[Any], place: str) -> str:
+    """The id of a refused request if it has one that could be one, else its place in the file."""
+    _, _, number = place.rpartition(" ")
+    item = items[int(number) - 1] if place.startswith("request ") else {"id": place}
+    name = cast("dict[str, Any]", item).get("id") if isinstance(item, dict) else None
+    return name if isinstance(name, str) and _ID.fullmatch(name) else place
+
+
+def _put_away(folder: Path, result: Taken, seen: _Version | None) -> None:
+    """Move a file out of the way. If this is broken off, the next round finds its requests known, and moves it.
+
+    A file that is another one by now, than the one that was read, goes back under a name of its own.
+    """
     target = folder / (REFUSED if result.problems else DONE)
     try:
-        target.mkdir(mode=0o700, exist_ok=True)
+        for place in (folder / DONE, folder / REFUSED):
+            if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+                os.rename(place, folder / f"odd-{time.time_ns()}")  # noqa: PTH104
+            place.mkdir(mode=0o700, exist_ok=True)
         name = _free(target, result.file)
         os.rename(folder / result.file, target / name)  # noqa: PTH104
-        if result.problems:
-            reason = {"file": result.file, "taken": result.new + result.known, "refused": result.problems}
+        if seen is not None and _version(os.lstat(target / name)) != seen:
+            os.rename(target / name, folder / f"newer-{time.time_ns()}.json")  # noqa: PTH104
+        elif result.problems:
+            some = dict(list(result.problems.items())[:_NOTED])
+            reason = {"file": result.file, "taken": result.new + result.known, "refused": some}
+            if len(result.problems) > _NOTED:
+                reason["more"] = len(result.problems) - _NOTED
             with contextlib.suppress(FileExistsError), (target / f"{name}.reason.txt").open("x") as note:
                 json.dump(reason, note, indent=2)
     except OSError as error:
@@ -176,12 +235,10 @@ def _put_away(folder: Path, result: Taken) -> None:
 
 
 def _free(folder: Path, name: str) -> str:
-    stem, _, end = name.rpartition(".")
-    candidate, number = name, 1
-    while os.path.lexists(folder / candidate):
-        number += 1
-        candidate = f"{stem}-{number}.{end}" if stem else f"{name}-{number}"
-    return candidate
+    """A name in a folder that is not taken, and leaves room for an ending."""
+    if len(name.encode()) <= _LONGEST and not os.path.lexists(folder / name):
+        return name
+    return f"{Path(name).stem[:60]}-{time.time_ns()}.json"
 
 
 def _trouble(error: OSError, folder: Path) -> StorageError:

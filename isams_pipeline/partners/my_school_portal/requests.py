@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from isams_pipeline.rules import details
 
 MAX_ID = 2**31 - 1
 Value = Annotated[str | None, Field(max_length=4000)]
-Who = Annotated[str, Field(min_length=1, max_length=200)]
+Who = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(lambda text: details.line(text, longest=200))]
 
 
 class _Part(BaseModel):

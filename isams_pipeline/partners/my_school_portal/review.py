@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from isams_pipeline.isams.people import Record, own_name, same
+from isams_pipeline.isams.people import DERIVED, Record, ones_own, same
 from isams_pipeline.rules.details import UK, is_british_postcode
 
 
@@ -75,6 +75,8 @@ def review(record: Record, wanted: Wanted) -> Review:
     if joint_email:
         first, second = record.persons[:2]
         warnings.append(f"the contact is joint: the e-mail address of persons {first} and {second} will change")
+    if record.target.kind == "student" and {"forename", "surname"} & set(wanted.changes):
+        warnings.append(f"iSAMS's {', '.join(sorted(DERIVED))} go back as they are: look at them there")
     return Review(
         differences,
         conflicts,
@@ -88,11 +90,11 @@ def review(record: Record, wanted: Wanted) -> Review:
 
 def _problems(record: Record, wanted: Wanted) -> list[str]:
     problems: list[str] = []
-    missing = [name for name in wanted.changes if not _is_there(record, name)]
+    missing = record.missing()
     if missing:
-        problems.append(f"iSAMS's record has no field {', '.join(missing)}")
+        problems.append(f"iSAMS's record comes without {', '.join(missing)}, which writing it back would lose")
     if record.target.kind == "guardian":
-        names = own_name(wanted.changes)
+        names = ones_own(wanted.changes)
         if wanted.person is not None and wanted.person not in record.persons:
             problems.append("the contact is another person's")
         elif names and record.concerns_second_only(wanted.person):
@@ -102,11 +104,7 @@ def _problems(record: Record, wanted: Wanted) -> list[str]:
         elif names and record.is_joint and wanted.person is None:
             problems.append(f"the contact is joint: the request must say whose {', '.join(names)} it is (person)")
     postcode = wanted.changes.get("postcode")
-    country = wanted.changes.get("country", record.holds("country")) or ""
+    country = str(wanted.changes.get("country", record.holds("country")) or "")
     if postcode and not wanted.restores and country.strip().casefold() in UK and not is_british_postcode(postcode):
         problems.append("postcode: it is none of the United Kingdom, where the address is")
     return problems
-
-
-def _is_there(record: Record, name: str) -> bool:
-    return name in record.fields or (name == "middleNames" and "middlenames" in record.fields)

@@ -66,8 +66,15 @@ def my_school_portal_sensors(
     def approved(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         started = False
         problems: list[str] = []
+        told: list[str] = []
         for school in schools:
             try:
+                refused = sum(len(taken.problems) for taken in take_in(environment, school))
+                if refused:
+                    context.log.warning(
+                        "%s: %s change requests were refused: see inbox/%s/refused", school, refused, school
+                    )
+                    told.append(f"{refused} of {school} were refused: see inbox/{school}/refused")
                 request = _request(environment, school)
             except PipelineError as error:
                 context.log.warning("%s: %s", school, error)
@@ -79,13 +86,12 @@ def my_school_portal_sensors(
         if problems and not started:
             raise dg.Failure("; ".join(problems))
         if not started:
-            yield dg.SkipReason("No approved request waits.")
+            yield dg.SkipReason("; ".join(["No approved request waits", *told]))
 
     return [approved]
 
 
 def _request(environment: Environment, school: str) -> dg.RunRequest | None:
-    take_in(environment, school)
     desk = ChangeDesk(environment, school)
     waiting = desk.store.listed(OPEN)
     if not waiting:

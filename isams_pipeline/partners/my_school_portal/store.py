@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.partners.my_school_portal import OPEN, State
+from isams_pipeline.partners.my_school_portal import State
 from isams_pipeline.partners.my_school_portal.requests import Tidied
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
@@ -41,6 +41,10 @@ class Counts:
     approved: int = 0
     refused: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """By id, or by place in the file: what is wrong."""
+
+
+class Overtaken(WrongUse):
+    """Somebody else decided about the request meanwhile."""
 
 
 class ChangeStore:
@@ -111,12 +115,13 @@ class ChangeStore:
         return counts
 
     def _known(self, session: Session, ids: list[str]) -> dict[str, ChangeRequest]:
+        """Those that are there already, held until the transaction ends."""
         found: dict[str, ChangeRequest] = {}
         for at in range(0, len(ids), 500):
             query = select(ChangeRequest).where(
                 ChangeRequest.school == self.school, ChangeRequest.id.in_(ids[at : at + 500])
             )
-            found |= {request.id: request for request in session.scalars(query)}
+            found |= {request.id: request for request in session.scalars(query.with_for_update())}
         return found
 
     def _add(self, session: Session, one: Tidied) -> ChangeRequest:
@@ -151,6 +156,7 @@ class ChangeStore:
             return 0
         if request.approved_by is not None and not (approval.joint_confirmed and not request.joint_confirmed):
             return 0  # it was approved before, and held back for want of what this approval does not say either
+        before = request.reason
         missing = [name for name in one.changes if name not in (one.seen or {})]
         early = (approval.at - self._clock()).total_seconds() > _A_DAY
         if not trusted:
@@ -163,12 +169,23 @@ class ChangeStore:
             self._approve(request, approval.by, approval.at, one.seen or {}, joint=approval.joint_confirmed)
             self._note(session, request, Step("approved", approval.by, one.changes, before=request.seen))
             return 1
+        if request.reason != before:
+            self._note(session, request, Step("not approved", approval.by, one.changes, reason=request.reason))
         return 0
 
-    def approve(self, identifier: str, who: str, seen: Mapping[str, Any], *, joint: bool, persons: list[int]) -> None:
-        """Record an approval: who, when, and the values seen. The caller has looked at the request's state."""
+    def approve(
+        self,
+        identifier: str,
+        who: str,
+        seen: Mapping[str, Any],
+        *,
+        joint: bool,
+        persons: list[int],
+        frm: Collection[State],
+    ) -> None:
+        """Record an approval: who, when, and the values seen. Raises Overtaken if it is in none of the states."""
         with self._state.transaction() as session:
-            request = self._got(session, identifier)
+            request = self._held(session, identifier, frm)
             self._approve(request, who, self._clock(), {name: seen.get(name) for name in request.changes}, joint=joint)
             step = Step("approved", who, request.changes, before=request.seen, persons=persons)
             self._note(session, request, step)
@@ -180,10 +197,13 @@ class ChangeStore:
         request.joint_confirmed = request.joint_confirmed or joint
         request.changed_at = self._clock()
 
-    def move(self, identifier: str, to: State, step: Step, *before: Step) -> None:
-        """Bring a request into a state, with the ledger's line (and others before it), in one transaction."""
+    def move(self, identifier: str, to: State, step: Step, *before: Step, frm: Collection[State]) -> None:
+        """Bring a request from one of the states into another, with the ledger's line (and others before it).
+
+        One transaction. Raises Overtaken if it is in none of them: somebody else was there.
+        """
         with self._state.transaction() as session:
-            request = self._got(session, identifier)
+            request = self._held(session, identifier, frm)
             for line in before:
                 self._note(session, request, line)
             if (request.state, request.reason) != (to.value, step.reason):
@@ -193,41 +213,86 @@ class ChangeStore:
     def note(self, identifier: str, *steps: Step) -> None:
         """Write lines into the ledger, and change nothing else."""
         with self._state.transaction() as session:
-            request = self._got(session, identifier)
+            request = self._held(session, identifier, tuple(State))
             for step in steps:
                 self._note(session, request, step)
 
-    def add_undo(self, of: ChangeRequest, identifier: str, who: str, values: Mapping[str, Any]) -> ChangeRequest:
-        """Store an approved request that puts the values of another one back."""
-        now = self._clock()
+    def written_in_order(self) -> dict[str, int]:
+        """Requests that were written → the place of their writing in the order of all."""
+        query = select(ChangeStep.request, func.max(ChangeStep.id)).where(
+            ChangeStep.school == self.school, ChangeStep.step == "applied"
+        )
         with self._state.transaction() as session:
-            known = self._get(session, identifier)
+            return {request: int(place) for request, place in session.execute(query.group_by(ChangeStep.request))}
+
+    def refused(self, identifier: str, problems: Collection[str]) -> None:
+        """Write into the ledger that a request was refused when it came."""
+        with self._state.transaction() as session:
+            session.add(
+                ChangeStep(
+                    school=self.school,
+                    request=identifier,
+                    at=self._clock(),
+                    who="portal",
+                    step="refused",
+                    fields=[],
+                    before=None,
+                    after=None,
+                    persons=[],
+                    answer=None,
+                    reason="; ".join(problems)[:2000],
+                )
+            )
+
+    def refusals(self) -> list[ChangeStep]:
+        """Requests that were refused when they came."""
+        query = select(ChangeStep).where(ChangeStep.school == self.school, ChangeStep.step == "refused")
+        with self._state.transaction() as session:
+            return list(session.scalars(query.order_by(ChangeStep.id)))
+
+    def undo_of(
+        self, of: ChangeRequest, identifier: str, who: str, values: Mapping[str, Any], seen: Mapping[str, Any]
+    ) -> ChangeRequest:
+        """An approved request that puts the values of another one back, where iSAMS still holds what was seen.
+
+        Not stored yet.
+        """
+        now = self._clock()
+        return ChangeRequest(
+            school=self.school,
+            id=identifier,
+            kind=of.kind,
+            student=of.student,
+            contact=of.contact,
+            person=of.person,
+            given=dict(values),
+            changes=dict(values),
+            seen={name: seen.get(name) for name in values},
+            digest="",
+            state=State.APPROVED.value,
+            reason=None,
+            approved_by=who,
+            approved_at=now,
+            joint_confirmed=of.joint_confirmed,
+            undo_of=of.id,
+            received_at=now,
+            changed_at=now,
+        )
+
+    def add_undo(self, undo: ChangeRequest) -> ChangeRequest:
+        """Store an undo; gives the one that is there already if there is."""
+        with self._state.transaction() as session:
+            known = self._get(session, undo.id)
             if known is not None:
                 return known
-            request = ChangeRequest(
-                school=self.school,
-                id=identifier,
-                kind=of.kind,
-                student=of.student,
-                contact=of.contact,
-                person=of.person,
-                given=dict(values),
-                changes=dict(values),
-                seen=dict(of.changes),
-                digest="",
-                state=State.APPROVED.value,
-                reason=None,
-                approved_by=who,
-                approved_at=now,
-                joint_confirmed=of.joint_confirmed,
-                undo_of=of.id,
-                received_at=now,
-                changed_at=now,
-            )
-            session.add(request)
-            self._note(session, request, Step("approved", who, values, before=of.changes, after=values))
-            self._note(session, of, Step("undo asked for", who, values, reason=identifier))
-        return request
+            original = self._get(session, str(undo.undo_of))
+            assert original is not None
+            session.add(undo)
+            who = str(undo.approved_by)
+            step = Step("approved", who, undo.changes, before=undo.seen, after=undo.changes)
+            self._note(session, undo, step)
+            self._note(session, original, Step("undo asked for", who, undo.changes, reason=undo.id))
+        return undo
 
     def _note(self, session: Session, request: ChangeRequest, step: Step) -> None:
         session.add(
@@ -250,15 +315,18 @@ class ChangeStore:
         query = select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
         return session.scalars(query).one_or_none()
 
-    def _got(self, session: Session, identifier: str) -> ChangeRequest:
-        found = self._get(session, identifier)
-        assert found is not None
+    def _held(self, session: Session, identifier: str, states: Collection[State]) -> ChangeRequest:
+        """The request, held until the transaction ends, if it is in one of the states."""
+        query = select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
+        found = session.scalars(query.with_for_update()).one_or_none()
+        if found is None or found.state not in {state.value for state in states}:
+            raise Overtaken(
+                "The request was decided meanwhile",
+                school=self.school,
+                request=identifier,
+                remedy="Look at it again.",
+            )
         return found
 
 
 _A_DAY = 24 * 3600
-
-
-def open_requests(store: ChangeStore) -> list[ChangeRequest]:
-    """What the next run will write, or find out about."""
-    return store.listed(OPEN)

@@ -1,6 +1,6 @@
 """Attendance as assets: the registers' records, and their delivery, for the morning and for the afternoon."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -21,7 +21,7 @@ WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
 # One check: each costs the engine some 40 ms, and a session has no more than half a second.
 GATE = {
     "gate": "Blocks: the file's schema, keys and rows, the DfE's marks, this school's students, not half of them gone. "
-    "Warns: a register is still open, or students are not taken yet."
+    "Warns: a register is absent, still open or empty, or students are not taken yet."
 }
 
 
@@ -59,8 +59,6 @@ def _records(environment: Environment, session: Session) -> dg.AssetsDefinition:
             held.hold(night.school)
             here = SchoolSession(environment, night.school, night.date, session)
             table = here.read()
-            for absence in table.provenance["absent"]:
-                context.log.info("register: %s", absence)
             yield dg.MaterializeResult(metadata=_records_metadata(here, table))
 
     return records
@@ -102,7 +100,7 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
             here = SchoolSession(environment, night.school, night.date, session)
             table = here.stored()
             if not table.provenance["registers"]:
-                reason = here.no_session(table, context.run.run_id)
+                reason = here.no_session(context.run.run_id)
                 metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
                 yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
                 return
@@ -111,18 +109,32 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
                 problem = f"{result.outcome}: {result.reason}"
                 yield checks.failed("gate", key, problem)
                 raise dg.Failure(problem, metadata={"outcome": result.outcome.value}, allow_retries=False)
-            still_open = [r["name"] for r in table.provenance["registers"] if r["state"] == "open"]
+            told = _incomplete(table.provenance, built.without_a_mark)
             verdict = checks.passed(GATE, key)[0]
-            if still_open or built.without_a_mark:
-                said = f"{len(still_open)} registers were still open, {built.without_a_mark} students not taken yet"
-                context.log.info("register: %s", said)
-                verdict = checks.failed("gate", key, said, warn=True)
+            if told:
+                context.log.info("register: %s", told)
+                verdict = checks.failed("gate", key, told, warn=True)
             metadata = delivery_metadata(result) | {
                 "taken_at": here.taken_at(table),
-                "open registers": len(still_open),
                 "students not taken yet": built.without_a_mark,
                 "exclusions": environment.reports.location(here.exclusions_path),
             }
             yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return delivery
+
+
+def _incomplete(provenance: Mapping[str, Any], without_a_mark: int) -> str:
+    """What a delivery lacks, in words; empty if nothing."""
+    registers = provenance["registers"]
+    told = list(provenance["absent"])
+    still_open = [register for register in registers if register["state"] == "open"]
+    if still_open or without_a_mark:
+        told.append(f"{len(still_open)} registers were still open, {without_a_mark} students not taken yet")
+    told += [
+        f"register {register['id']} ({register['division']} {register['name']}) should have {register['expected']} "
+        "students and holds none"
+        for register in registers
+        if register["expected"] and not register["students"]
+    ]
+    return "; ".join(told)

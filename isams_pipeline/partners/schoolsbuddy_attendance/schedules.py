@@ -107,7 +107,6 @@ def is_holiday(environment: Environment, school: str, day: date) -> bool:
         return False
     known = terms.dropna(subset=["start_date", "finish_date"])
     spans = [(row.start_date.date(), row.finish_date.date()) for row in rows_of(known)]
-    # Terms of an old school year say nothing about this one.
-    if not spans or day > max(finish for _, finish in spans) + timedelta(days=90):
-        return False
-    return not any(start <= day <= finish for start, finish in spans)
+    # Only between two terms that are known: after the last one, the next may not have been entered yet.
+    between = any(finish < day for _, finish in spans) and any(start > day for start, _ in spans)
+    return between and not any(start <= day <= finish for start, finish in spans)

@@ -95,7 +95,7 @@ class SchoolSession:
         asked = environment.clock()
         with environment.rest_client_for(self.school, self.settings.client) as client:
             chosen = choose(client, choices)
-            if not chosen.registers and chosen.any_today and not self._ever_delivered():
+            if not chosen.registers and chosen.any_today:
                 raise ConfigurationError(
                     "; ".join(chosen.absent),
                     school=self.school,
@@ -119,19 +119,15 @@ class SchoolSession:
             },
         )
 
-    def _ever_delivered(self) -> bool:
-        """Whether the choice of registers has ever been right."""
-        return Receipts(self.environment.state).baseline(self.address) is not None
-
     # --- delivering ---------------------------------------------------------------------------------------
 
     def stored(self) -> StoredTable:
         """What was read; raises NotMaterialised."""
         return self.environment.tables.need(REST_SOURCE, self.dataset, self.school, self.date)
 
-    def no_session(self, table: StoredTable, run_id: str) -> str:
+    def no_session(self, run_id: str) -> str:
         """Leave a receipt for a day without registers; gives its reason."""
-        reason = "; ".join(table.provenance["absent"]) or "there are no registers today"
+        reason = "there are no registers today"
         Receipts(self.environment.state).record(
             self.address,
             Outcome.NO_SESSION,
@@ -224,6 +220,7 @@ def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> dic
         "late_after": register.late_after.isoformat(),
         "finish": register.finish.isoformat(),
         "state": "open" if open_still else "closed",
+        "expected": register.students,
         "students": int(of_it["school_id"].nunique()),
         "registered": int(of_it.loc[of_it["registered"].fillna(False).astype(bool), "school_id"].nunique()),  # noqa: FBT003
     }

@@ -6,7 +6,10 @@ that dagster-postgres cannot use.
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from typing import Any
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.errors import Throttled
@@ -27,20 +30,28 @@ class HourlyLimit:
         """Count one request; raises Throttled, with the seconds until there is room again, if they are used up."""
         now = self._clock().timestamp()
         minute = int(now // 60)
+        mine = RestSpending.client == self._client
         with self._state.transaction() as session:
-            session.execute(
-                delete(RestSpending).where(RestSpending.client == self._client, RestSpending.minute <= minute - _HOUR)
-            )
-            query = select(RestSpending).where(RestSpending.client == self._client).order_by(RestSpending.minute)
-            spent = list(session.scalars(query.with_for_update()))
-            if sum(one.requests for one in spent) >= self._limit:
-                raise Throttled(
+            dialect = session.get_bind().dialect.name
+            if dialect == "postgresql":  # SQLite's transactions are one at a time by themselves
+                session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:client))"), {"client": self._client})
+            session.execute(delete(RestSpending).where(mine, RestSpending.minute <= minute - _HOUR))
+            oldest, spent = session.execute(
+                select(func.min(RestSpending.minute), func.coalesce(func.sum(RestSpending.requests), 0)).where(mine)
+            ).one()
+            if spent >= self._limit:
+                problem = Throttled(
                     f"The client has made its {self._limit} requests of this hour",
                     client=self._client,
                     remedy="It is asked again later; raise the client's limit in iSAMS, and requests_per_hour.",
-                    retry_after=max(1.0, (spent[0].minute + _HOUR) * 60 - now),
+                    retry_after=max(1.0, (oldest + _HOUR) * 60 - now),
                 )
-            if spent and spent[-1].minute == minute:
-                spent[-1].requests += 1
-            else:
-                session.add(RestSpending(client=self._client, minute=minute, requests=1))
+                problem.taken = False
+                raise problem
+            insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+            statement: Any = insert(RestSpending).values(client=self._client, minute=minute, requests=1)
+            session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["client", "minute"], set_={"requests": RestSpending.requests + 1}
+                )
+            )

@@ -89,6 +89,10 @@ def upgrade() -> None:
             f"CREATE TRIGGER change_ledger_written_once BEFORE UPDATE OR DELETE ON {SCHEMA}.change_ledger "
             f"FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.change_ledger_is_written_once()"
         )
+        op.execute(
+            f"CREATE TRIGGER change_ledger_not_emptied BEFORE TRUNCATE ON {SCHEMA}.change_ledger "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {SCHEMA}.change_ledger_is_written_once()"
+        )
     else:
         for what in ("UPDATE", "DELETE"):
             op.execute(
@@ -100,6 +104,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute(f"DROP TRIGGER change_ledger_written_once ON {SCHEMA}.change_ledger")
+        op.execute(f"DROP TRIGGER change_ledger_not_emptied ON {SCHEMA}.change_ledger")
         op.execute(f"DROP FUNCTION {SCHEMA}.change_ledger_is_written_once()")
     for table in ("change_ledger", "change_request", "rest_spending"):
         op.drop_table(table, schema=SCHEMA)
