@@ -121,6 +121,21 @@ def test_the_way_of_a_request_on_the_command_line(today: World):  # noqa: F811
     assert code == 2 and "no such change request" in out
 
 
+def test_what_a_guardian_writes_is_shown_as_it_is(today: World):  # noqa: F811
+    portal = Portal(today)
+    asked = portal.about_guardian({"address1": r"12 Close \[/x]", "address2": "St[conceal]reet", "town": "[/b]"})
+    asked |= {"approval": {"by": "[/red]", "at": "2026-01-01T10:00:00Z"}, "seen": dict.fromkeys(asked["changes"])}
+    (portal.inbox / "a.json").write_text(json.dumps(asked))
+    for words in (("list", SCHOOL), ("show", SCHOOL, "R1"), ("apply", SCHOOL, "--dry-run")):
+        code, out = changes(today, *words)
+        assert code in {0, 1} and "Traceback" not in out
+    code, out = changes(today, "show", SCHOOL, "R1")
+    assert r"12 Close \[/x]" in out and "St[conceal]reet" in out and "[/red]" in out
+    changes(today, "reject", SCHOOL, "R1", "--reason", "see [/ticket 5]")
+    code, out = changes(today, "list", SCHOOL)
+    assert code == 0 and "see [/ticket 5]" in out
+
+
 def test_apply_is_a_dry_run_unless_the_school_says_otherwise(today: World):  # noqa: F811
     portal = Portal(today)
     portal.settings(writeback="disabled")

@@ -68,10 +68,7 @@ def list_(
     if as_json:
         console.out(json.dumps([_as_json(request) for request in found], indent=2), highlight=False)
         return 0
-    if not found:
-        console.print("No change requests.")
-        return 0
-    console.print(requests_table(found, environment, school))
+    console.print(requests_table(found, environment, school) if found else "No change requests.")
     refused = desk.store.refusals()
     if refused:
         where = f"{inbox_of(environment, school)}/refused"
