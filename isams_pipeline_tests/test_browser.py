@@ -174,6 +174,15 @@ def test_a_failed_check_says_what_to_do(page: Page):
     page.shot("failed-check")
 
 
+def test_change_requests_show_what_became_of_them(page: Page):
+    page.open("/assets/my_school_portal/changes?view=overview")
+    page.sees("Approved change requests", "now applied", "MSP-1004", "no longer holds what the approver saw")
+    page.shot("changes")
+    page.open("/assets/schoolsbuddy_attendance/delivery_am?view=overview")
+    page.sees("attendance.csv", "students not taken yet", "delivered")
+    page.shot("attendance")
+
+
 def test_a_backfill_of_two_nights_launched_from_the_ui_succeeds(page: Page):
     nights = [night.isoformat() for night in demo_nights(datetime.now(UTC).date())[:2]]
     page.open("/locations/isams_pipeline.definitions/jobs/schoolsbuddy_nightly")

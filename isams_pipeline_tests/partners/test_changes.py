@@ -241,6 +241,33 @@ def test_a_rejected_request_is_not_written(portal: Portal):
         portal.desk.reject("R1", "me", "again")
 
 
+def test_people_decide_while_a_run_goes_on(portal: Portal):
+    portal.send(portal.about_guardian(NEW, approval=None), portal.about_student({"preferredName": "Zq"}, id="S1"))
+    with portal.desk.alone():
+        approve(portal)
+        portal.desk.reject("S1", "me", "no")
+    assert (portal.state("R1"), portal.state("S1")) == ("approved", "rejected")
+
+
+def test_what_stands_half_way_is_rejected_only_when_no_run_goes_on(portal: Portal, monkeypatch: pytest.MonkeyPatch):
+    from isams_pipeline.errors import SchoolBusy, ServerTimeout
+    from isams_pipeline.partners.my_school_portal import apply
+
+    def lost(*_: object) -> int:
+        raise ServerTimeout("iSAMS did not answer in time")
+
+    portal.send(portal.about_guardian(NEW))
+    with monkeypatch.context() as patch:
+        patch.setattr(apply, "write", lost)
+        portal.run()
+    with portal.desk.alone(), pytest.raises(SchoolBusy):
+        monkeypatch.setattr(ChangeDesk, "alone", lambda self: self.environment.locks.hold(f"changes {SCHOOL}", wait=0))
+        portal.desk.reject("R1", "me", "the guardian rang")
+    portal.desk.reject("R1", "me", "the guardian rang")
+    portal.run()
+    assert portal.state() == "rejected" and portal.puts == []
+
+
 @pytest.mark.parametrize(("ahead", "state"), [(timedelta(hours=20), "approved"), (timedelta(hours=30), "pending")])
 def test_clock_skew_of_the_portal(portal: Portal, ahead: timedelta, state: str):
     at = (portal.now + ahead).isoformat()
