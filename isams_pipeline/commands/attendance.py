@@ -11,14 +11,11 @@ from rich.table import Table
 from isams_pipeline.clock import in_words
 from isams_pipeline.commands.common import (
     DATA_DIR,
-    GOOD,
     Config,
     DataDir,
     School,
-    add_night,
     console,
-    outcome_table,
-    print_end,
+    print_run,
 )
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.nights import AllowRemovals, night_meant
@@ -103,9 +100,4 @@ def attendance(
     night = night_meant(environment, school, NIGHTLY, date)
     with open_instance(data_dir) as instance, console.status(f"{school} {night.date} {session}"):
         run = Nightly(environment, instance, PARTNER, job_name(wanted)).run(night, allow_removals=allow_removals)
-    if run.receipt is not None and run.receipt.changes:
-        table = outcome_table()
-        add_night(table, run)
-        console.print(table)
-    print_end(run)
-    return 0 if run.outcome in GOOD else 1
+    return print_run(run)

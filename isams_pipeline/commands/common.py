@@ -102,3 +102,13 @@ def print_end(run: NightRun) -> None:
     elif run.reason:
         for problem in reasons(run.reason):
             console.print(f"  {problem}", soft_wrap=True, markup=False)
+
+
+def print_run(run: NightRun) -> int:
+    """What a run brought and how it ended; gives the exit code."""
+    if run.receipt is not None and run.receipt.changes:
+        table = outcome_table()
+        add_night(table, run)
+        console.print(table)
+    print_end(run)
+    return 0 if run.outcome in GOOD else 1

@@ -19,11 +19,9 @@ from isams_pipeline.commands.common import (
     Partner,
     School,
     a_date,
-    add_night,
     console,
     known_partner,
-    outcome_table,
-    print_end,
+    print_run,
     reasons,
 )
 from isams_pipeline.commands.made_up import keep_apart
@@ -70,12 +68,7 @@ def sync(
         run = Nightly(environment, instance, partner).run(
             night, fresh=fresh, allow_removals=allow_removals, allow_cancellations=allow_cancellations
         )
-    if run.receipt is not None and run.receipt.changes:
-        table = outcome_table()
-        add_night(table, run)
-        console.print(table)
-    print_end(run)
-    return 0 if run.outcome in GOOD else 1
+    return print_run(run)
 
 
 def backfill(
