@@ -98,7 +98,9 @@ def test_the_way_of_a_request_on_the_command_line(today: World):  # noqa: F811
     assert code == 0 and "+447700900123" in out and "07700 900123" in out and "received" in out
     code, out = changes(today, "apply", SCHOOL)
     assert code == 0 and "No approved request waits" in out
-    code, out = changes(today, "approve", SCHOOL, "R1", "--by", "Ms Approver")
+    code, out = changes(today, "approve", SCHOOL, "R1")
+    assert code == 2 and "nobody to ask" in out and portal.state() == "pending"
+    code, out = changes(today, "approve", SCHOOL, "R1", "--yes", "--by", "Ms Approver")
     assert code == 0 and before in out and "approved R1" in out
     code, out = changes(today, "approve", SCHOOL, "R1")
     assert code == 0 and "is approved already, by Ms Approver" in out
@@ -113,6 +115,8 @@ def test_the_way_of_a_request_on_the_command_line(today: World):  # noqa: F811
     assert code == 0 and before in out and len(portal.puts) == 1
     code, out = changes(today, "undo", SCHOOL, "R1")
     assert code == 0 and "applied undo:R1" in out
+    code, out = changes(today, "undo", SCHOOL, "R1")
+    assert code == 0 and "was undone already, by undo:R1" in out and len(portal.puts) == 2
     code, out = changes(today, "list", SCHOOL, "--state", "applied", "--json")
     assert [request["id"] for request in json.loads(out)] == ["R1", "undo:R1"]
     code, out = changes(today, "reject", SCHOOL, "R1", "--reason", "late")
@@ -144,6 +148,15 @@ def test_apply_is_a_dry_run_unless_the_school_says_otherwise(today: World):  # n
     assert code == 0 and "writeback is not enabled" in out and "Modelham" in out and portal.puts == []
 
 
+def test_a_refused_request_is_explained_by_its_id(today: World):  # noqa: F811
+    portal = Portal(today)
+    (portal.inbox / "a.json").write_text(json.dumps(portal.about_guardian({"surname": " "}, id="BAD")))
+    code, out = changes(today, "list", SCHOOL)
+    assert code == 0 and "BAD: changes.surname: it cannot be empty" in out and "1 requests were refused" in out
+    code, out = changes(today, "show", SCHOOL, "BAD")
+    assert code == 1 and "BAD was refused when it came: changes.surname" in out
+
+
 def test_a_conflict_is_exit_code_1(today: World):  # noqa: F811
     portal = Portal(today)
     asked = portal.about_guardian({"town": "Modelham"}, seen={"town": "Elsewhere"})
@@ -167,9 +180,9 @@ def test_a_joint_contact_is_warned_of_at_review(make: Any):
     (portal.inbox / "a.json").write_text(
         json.dumps(portal.about_guardian({"emailAddress": "new@example.org"}, to=first, approval=None))
     )
-    code, out = changes(world, "approve", SCHOOL, "R1")
+    code, out = changes(world, "approve", SCHOOL, "R1", "--yes")
     assert code == 1 and f"persons {first.person_id} and {second.person_id} will change" in out.replace("\n", " ")
-    code, out = changes(world, "approve", SCHOOL, "R1", "--confirm-joint")
+    code, out = changes(world, "approve", SCHOOL, "R1", "--confirm-joint", "--yes")
     assert code == 0 and "approved R1" in out
 
 

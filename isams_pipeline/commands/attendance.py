@@ -24,7 +24,7 @@ from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.headless import Nightly
 from isams_pipeline.instance import open_instance
 from isams_pipeline.isams.registers import divisions, registers_today
-from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, SESSIONS, Session
+from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
 
 
@@ -67,9 +67,12 @@ def registers(
         times = (register.start, register.late_after, register.finish)
         shown = [in_words(at, settings.timezone)[11:16] for at in times]
         table.add_row(register.division, register.name, register.kind, *shown, str(register.students))
+    day = in_words(today[0].start, settings.timezone)
+    console.print(f"Registers of {day[:10]}, times in {settings.timezone.key}:")
     console.print(table)
+    chosen = settings.isams.client_named(name)
     console.print("To choose some, write into schools.yaml, such as:\n")
-    console.print("      schoolsbuddy:\n        attendance:")
+    console.print(f"    partners:\n      schoolsbuddy:\n        attendance:\n          client: {chosen}")
     for session in SESSIONS:
         fitting = [r for r in today if r.is_called(session)]
         if fitting:
@@ -98,6 +101,7 @@ def attendance(
     keep_apart(data_dir, environment.settings)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
     night = night_meant(environment, school, NIGHTLY, date)
-    with open_instance(data_dir) as instance, console.status(f"{school} {night.date} {session}"):
-        run = Nightly(environment, instance, PARTNER, job_name(wanted)).run(night, allow_removals=allow_removals)
+    label = f"attendance {wanted.lower()}"
+    with open_instance(data_dir) as instance, console.status(f"{school} {night.date} {label}"):
+        run = Nightly(environment, instance, label, job_name(wanted)).run(night, allow_removals=allow_removals)
     return print_run(run)

@@ -23,7 +23,7 @@ from isams_pipeline.errors import WrongUse
 from isams_pipeline.headless import run_job
 from isams_pipeline.instance import open_instance
 from isams_pipeline.partitions import Night
-from isams_pipeline.partners.my_school_portal import OPEN, State
+from isams_pipeline.partners.my_school_portal import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
 from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, settings_of, take_in
 from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
@@ -103,8 +103,11 @@ def show(
     """Show one request: its values as they came and as they will be written, and its audit trail. Personal data."""
     environment, desk = _desk(school, config, data_dir)
     _take_in(environment, school, quiet=as_json)
-    found = desk.store.find(request)
     ledger = desk.store.ledger(request)
+    if ledger and all(step.step == "refused" for step in ledger):
+        console.print(f"{request} was refused when it came: {ledger[-1].reason}", markup=False, soft_wrap=True)
+        return 1
+    found = desk.store.find(request)
     if as_json:
         steps = [_step_as_json(step) for step in ledger]
         whole = _as_json(found) | {"given": found.given, "changes": found.changes, "seen": found.seen, "ledger": steps}
@@ -169,22 +172,25 @@ def approve(
         else:
             who = f", by {request.approved_by}" if request.approved_by else ""
             console.print(f"{request.id} is {request.state} already{who}; nothing was changed.", markup=False)
+    if found and not yes and not console.is_terminal:
+        raise WrongUse("There is nobody to ask", remedy="Say that you have looked at it: --yes.")
     code = 0
     for looked in desk.look(found):
-        _print_looked(looked)
+        _print_looked(looked, approving=True)
         review, joint = looked.review, confirm_joint
-        if review is not None and review.joint_email and not joint and console.is_terminal:
-            joint = Confirm.ask("Both guardians' address will change. Is that right?", console=console, default=False)
-        if review is not None and not yes and console.is_terminal and not Confirm.ask("Approve?", console=console):
-            continue
+        possible = review is not None and not review.problems
+        if review is not None and possible and not yes:
+            if review.joint_email and not joint:
+                joint = Confirm.ask("Both guardians' address will change. Is that right?", console=console)
+            possible = Confirm.ask("Approve?", console=console)
         try:
-            desk.approve(looked, by or getpass.getuser(), joint=joint)
+            if possible:
+                desk.approve(looked, by or getpass.getuser(), joint=joint)
         except WrongUse as refusal:
-            console.print(f"[red]not approved[/] {looked.request.id}: ", end="")
-            console.print(str(refusal), markup=False, soft_wrap=True)
-            code = 1
-        else:
-            console.print(f"[cyan]approved[/] {looked.request.id}")
+            console.print(f"  {refusal}", style="red", markup=False, soft_wrap=True)
+            possible = False
+        console.print(f"{'[cyan]approved' if possible else '[red]not approved'}[/] {looked.request.id}")
+        code = code if possible else 1
     return code
 
 
@@ -211,7 +217,10 @@ def apply(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Write approved requests to iSAMS now. Without `writeback: enabled` in schools.yaml this is a dry run."""
+    """Write approved requests to iSAMS now. Without `writeback: enabled` in schools.yaml this is a dry run.
+
+    A dry run prints personal data: what iSAMS has, and what it would have.
+    """
     environment, desk = _desk(school, config, data_dir)
     _take_in(environment, school)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
@@ -228,6 +237,7 @@ def undo(
     school: School,
     request: Request,
     by: By = None,
+    confirm_joint: ConfirmJoint = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change back. Write nothing.")] = False,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
@@ -237,7 +247,17 @@ def undo(
     environment.retries = 0
     if dry_run or not desk.writes:
         return _dry_run(desk, [desk.would_undo(request)], asked=dry_run)
-    made = desk.undo(request, by or getpass.getuser())
+    (looked,) = desk.look([desk.would_undo(request)])
+    _print_looked(looked)
+    joint = confirm_joint
+    if looked.review is not None and looked.review.joint_email and not joint:
+        if not console.is_terminal:
+            raise WrongUse("It concerns both people of a joint contact", remedy="If that is right: --confirm-joint.")
+        joint = Confirm.ask("Both guardians' address will change back. Is that right?", console=console)
+    made = desk.undo(request, by or getpass.getuser(), joint=joint)
+    if made.state in {state.value for state in WRITTEN}:
+        console.print(f"{request} was undone already, by {made.id}; nothing was written.", markup=False)
+        return 0
     return _run(environment, desk, data_dir, [made])
 
 
@@ -274,14 +294,16 @@ def _dry_run(desk: ChangeDesk, chosen: list[ChangeRequest], *, asked: bool) -> i
     for one in looked:
         _print_looked(one)
     why = "" if asked else " (writeback is not enabled in schools.yaml)"
-    console.print(f"[yellow]Dry run[/]: nothing was written{why}.")
     good = [one for one in looked if one.review is not None and not (one.review.problems or one.review.conflicts)]
+    told = f"{len(good)} would be written, {len(looked) - len(good)} would not"
+    console.print(f"[yellow]Dry run[/]: nothing was written{why}; {told}.")
     return 0 if len(good) == len(looked) else 1
 
 
-def _print_looked(looked: Looked) -> None:
+def _print_looked(looked: Looked, *, approving: bool = False) -> None:
     request, review = looked.request, looked.review
-    console.print(f"[bold]{request.id}[/]  {_whose(request)}")
+    whose = f", {escape(review.whose)}" if review else ""
+    console.print(f"[bold]{request.id}[/]  {_whose(request)}{whose}")
     if review is None:
         console.print(f"  {looked.problem}", markup=False, soft_wrap=True)
         return
@@ -299,7 +321,11 @@ def _print_looked(looked: Looked) -> None:
         console.print(f"  {warning}", style="yellow", markup=False, soft_wrap=True)
     for problem in review.problems:
         console.print(f"  {problem}", style="red", markup=False, soft_wrap=True)
-    if review.conflicts:
+    if review.conflicts and approving:
+        console.print(
+            f"  {', '.join(review.conflicts)} changed since it was last looked at: you approve what stands here"
+        )
+    elif review.conflicts:
         console.print(f"  [red]conflict[/]: the approver saw something else in {', '.join(review.conflicts)}")
 
 

@@ -158,7 +158,7 @@ def _demo(data_dir: Path, scale: float) -> int:
             *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn()),
             *(MofNCompleteColumn(), TimeElapsedColumn()),
         )
-        with Progress(*columns, console=console) as progress:
+        with Progress(*columns, console=console, transient=True) as progress:
             steps = list(done.steps(nights))
             task = progress.add_task("", total=len(steps))
             for what, step in steps:
@@ -198,6 +198,11 @@ def _report(done: _Demo, data_dir: Path) -> int:
         places.add_row(what, where)
     console.print(places)
     command = "make ui" if data_dir == DATA_DIR else f"isams-pipeline ui --data-dir {data_dir}"
+    config = _short(data_dir / DEMO_CONFIG)
+    console.print(
+        f"Ask about any of it:  ISAMS_CONFIG={config} isams-pipeline changes show {PORTAL_SCHOOL} {SHOWN[0]}",
+        soft_wrap=True,
+    )
     console.print(f"Now open the same history in the Dagster UI:  [bold]{command}[/]", soft_wrap=True)
     return 0
 

@@ -222,7 +222,7 @@ def secret_from(variables: Mapping[str, str], name: str, **where: object) -> str
     if not value:
         raise MissingSecret(
             f"The environment variable {name} is not set",
-            remedy="Set it to the key and start again.",
+            remedy="Set it, and run again.",
             **where,
         )
     return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from isams_pipeline.errors import NotFound, NotRestData
 from isams_pipeline.isams.rest import Json, address
@@ -126,15 +126,23 @@ def ones_own(fields: Mapping[str, Any]) -> list[str]:
 
 def read(client: People, target: Target) -> Record:
     """The record as it is now; raises NotFound where there is no such student, or the contact is not one of hers."""
+    try:
+        found_at = _ask(client, target)
+    except NotFound as error:
+        raise NotFound(
+            "There is no student with this school id",
+            student=target.student,
+            status=error.where.get("status"),
+            remedy="Check the student: a school id is iSAMS's code of 10 to 13 digits, as in students.csv.",
+        ) from None
     if target.kind == "student":
-        fields = client.get(address("students", target.student))
+        fields = cast("Json", found_at)
         if str(fields.get("schoolId")) != target.student:
             raise NotRestData("iSAMS answered with another student", remedy="Report this with the time of the run.")
         if "middleNames" in fields:  # either spelling may come; both are sent
             fields = {"middlenames": fields["middleNames"], **fields}
         return Record(target, fields)
-    contacts = client.listed(address("students", target.student, "contacts"), "contacts")
-    found = next((contact for contact in contacts if contact.get("id") == target.contact), None)
+    found = next((contact for contact in cast("list[Json]", found_at) if contact.get("id") == target.contact), None)
     if found is None:
         raise NotFound(
             "The contact is not one of the student's",
@@ -142,6 +150,12 @@ def read(client: People, target: Target) -> Record:
             remedy="Check both ids; a contact of another student is not written by way of this one.",
         )
     return Record(target, found)
+
+
+def _ask(client: People, target: Target) -> Json | list[Json]:
+    if target.kind == "student":
+        return client.get(address("students", target.student))
+    return client.listed(address("students", target.student, "contacts"), "contacts")
 
 
 def write(client: People, record: Record, changes: Mapping[str, Any]) -> int:

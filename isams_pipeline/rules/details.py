@@ -52,7 +52,10 @@ def email(text: str) -> str:
 
 
 def phone(text: str, region: str) -> str:
-    """A possible telephone number: as at home for one of the region, otherwise with its country code."""
+    """A possible telephone number: as at home for one of the region, otherwise with its country code.
+
+    One without a country code that is no known number of the region stays as it came: it may be another country's.
+    """
     tidy = line(text, longest=40)
     if _PHONE.fullmatch(tidy) is None:
         raise ValueError("it holds more than a telephone number")
@@ -62,6 +65,8 @@ def phone(text: str, region: str) -> str:
         raise ValueError("it is no telephone number") from None
     if not phonenumbers.is_possible_number(number):
         raise ValueError("it is too short or too long for a telephone number")
+    if not (tidy.startswith("+") or phonenumbers.is_valid_number(number)):
+        return tidy
     at_home = number.country_code == phonenumbers.country_code_for_region(region)
     style = phonenumbers.PhoneNumberFormat
     return phonenumbers.format_number(number, style.NATIONAL if at_home else style.INTERNATIONAL)

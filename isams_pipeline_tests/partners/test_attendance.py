@@ -201,6 +201,17 @@ def test_a_register_that_never_was_is_an_error_not_a_holiday(ready: World):
     assert run.outcome is Outcome.FAILED and "there are: AM, Period 1, PM" in (run.reason or "")
 
 
+def test_registers_of_another_day_are_not_delivered_as_todays(ready: World):
+    ready.sandbox.clock = lambda: datetime(2026, 2, 9, 11, tzinfo=UTC)
+    run = ready.attendance()
+    assert run.outcome is Outcome.FAILED and "of another day than today" in (run.reason or "")
+
+
+def test_the_same_marks_read_later_are_unchanged(ready: World):
+    assert ready.attendance(hour=11).outcome is Outcome.DELIVERED
+    assert ready.attendance(hour=12).outcome is Outcome.UNCHANGED
+
+
 def gate(world: World) -> str | None:
     """What the check of the last morning warned of."""
     key = dg.AssetCheckKey(dg.AssetKey(["schoolsbuddy_attendance", "delivery_am"]), "gate")

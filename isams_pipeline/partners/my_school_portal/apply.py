@@ -267,7 +267,8 @@ class Applier:
             answer = {"status": write(self.client, record, request.changes)}
         except (NotAccepted, RequestRefused, NotFound) as error:
             answer = _answer(error)
-            step = Step(FAILED, self.who, before, persons=persons, answer=answer, reason=_said(error))
+            hint = "; `changes show` has its words" if answer["said"] else ""
+            step = Step(FAILED, self.who, before, persons=persons, answer=answer, reason=f"{_said(error)}{hint}")
             return self._end(request, State.FAILED, step)
         except PipelineError as error:
             if not (isinstance(error, IsamsError) and error.taken):

@@ -168,15 +168,18 @@ class ChangeDesk:
     def would_undo(self, identifier: str) -> ChangeRequest:
         """The request that an undo would be, to be looked at and not stored."""
         request, before, left = self.to_put_back(identifier)
-        return self.store.undo_of(request, f"undo:{identifier}", "", before, left)
+        return self.store.undo_of(request, f"undo:{identifier}", "", before, left, joint=False)
 
-    def undo(self, identifier: str, who: str) -> ChangeRequest:
-        """Ask for the old values to be put back: a request of its own, approved, under the same checks."""
+    def undo(self, identifier: str, who: str, *, joint: bool = False) -> ChangeRequest:
+        """Ask for the old values to be put back: a request of its own, approved, under the same checks.
+
+        Gives the one that is there already, if it was done or waits.
+        """
         request, before, left = self.to_put_back(identifier)
         undone = {one.undo_of for one in self.store.listed(WRITTEN)}
         for number in range(1, 100):
             name = f"undo:{identifier}" if number == 1 else f"undo:{identifier}:{number}"
-            undo = self.store.add_undo(self.store.undo_of(request, name, who, before, left))
+            undo = self.store.add_undo(self.store.undo_of(request, name, who, before, left, joint=joint))
             over = undo.state in {State.CONFLICT.value, State.FAILED.value, State.REJECTED.value}
             if not over and undo.id not in undone:
                 return undo

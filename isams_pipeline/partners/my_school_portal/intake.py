@@ -24,7 +24,7 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, PipelineError, StorageError, Unforeseen
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
-from isams_pipeline.partners.my_school_portal.store import ChangeStore
+from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
 
 DONE, REFUSED = "done", "refused"
 MAX_FILE = 16 << 20
@@ -89,6 +89,7 @@ def take_in(environment: Environment, school: str) -> list[Taken]:
     folder = inbox_of(environment, school)
     taken: list[Taken] = []
     with environment.locks.hold(f"inbox {school}", wait=60):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in _names(folder):
             result = Taken(name)
             seen: _Version | None = None
@@ -109,6 +110,7 @@ def take_in(environment: Environment, school: str) -> list[Taken]:
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 place = f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
                 result.problems["file"] = [str(Unforeseen(place))]
+            _note(store_of(environment, school), result)
             _put_away(folder, result, seen)
             taken.append(result)
     return taken
@@ -188,7 +190,8 @@ def _store(
             try:
                 yield read(item, school=school, region=settings.phone_region, today=today)
             except Refused as refusal:
-                result.problems[f"request {place}"] = refusal.problems
+                name = _id_of(item) or f"request {place}"
+                result.problems[name if name not in result.problems else f"{name} (request {place})"] = refusal.problems
 
     store = store_of(environment, school)
     counts = store.take(readable(), trusted=settings.trust_portal_approval)
@@ -196,16 +199,19 @@ def _store(
     result.problems |= counts.refused
     if not items:
         result.problems["file"] = ["there is no request in it"]
-    for place, problems in list(result.problems.items())[:_NOTED]:
-        store.refused(_name_of(items, place), problems)
 
 
-def _name_of(items: list[Any], place: str) -> str:
-    """The id of a refused request if it has one that could be one, else its place in the file."""
-    _, _, number = place.rpartition(" ")
-    item = items[int(number) - 1] if place.startswith("request ") else {"id": place}
+def _id_of(item: Any) -> str | None:
+    """The id of a refused request, if it has one that could be one."""
     name = cast("dict[str, Any]", item).get("id") if isinstance(item, dict) else None
-    return name if isinstance(name, str) and _ID.fullmatch(name) else place
+    return name if isinstance(name, str) and _ID.fullmatch(name) else None
+
+
+def _note(store: ChangeStore, result: Taken) -> None:
+    """Write what was refused of a file into the ledger: under its id, unless that is another request's."""
+    for name, problems in list(result.problems.items())[:_NOTED]:
+        taken = problems == [ID_TAKEN] or _ID.fullmatch(name) is None or name == "file"
+        store.refused(f"{result.file}: {name}" if taken else name, problems)
 
 
 def _put_away(folder: Path, result: Taken, seen: _Version | None) -> None:
@@ -221,6 +227,8 @@ def _put_away(folder: Path, result: Taken, seen: _Version | None) -> None:
             place.mkdir(mode=0o700, exist_ok=True)
         name = _free(target, result.file)
         os.rename(folder / result.file, target / name)  # noqa: PTH104
+        if seen is not None:
+            os.chmod(target / name, 0o600)  # noqa: PTH101
         if seen is not None and _version(os.lstat(target / name)) != seen:
             os.rename(target / name, folder / f"newer-{time.time_ns()}.json")  # noqa: PTH104
         elif result.problems:

@@ -48,6 +48,8 @@ class Review:
     """Why it cannot be written, in words without values."""
     persons: list[int]
     """Everybody on the record."""
+    whose: str
+    """The record's person by name, for who reviews it. Personal."""
     joint_email: bool
     """The change concerns the e-mail address of both people of a joint contact."""
     confirmed: bool
@@ -82,6 +84,7 @@ def review(record: Record, wanted: Wanted) -> Review:
         conflicts,
         _problems(record, wanted),
         record.persons,
+        _named(record),
         joint_email=joint_email,
         confirmed=wanted.joint_confirmed,
         warnings=warnings,
@@ -108,3 +111,9 @@ def _problems(record: Record, wanted: Wanted) -> list[str]:
     if postcode and not wanted.restores and country.strip().casefold() in UK and not is_british_postcode(postcode):
         problems.append("postcode: it is none of the United Kingdom, where the address is")
     return problems
+
+
+def _named(record: Record) -> str:
+    names = [str(record.fields.get(name) or "") for name in ("title", "forename", "surname")]
+    also = [str(record.fields.get(name) or "") for name in ("relationship", "formGroup")]
+    return ", ".join(filter(None, (" ".join(filter(None, names)), *also)))

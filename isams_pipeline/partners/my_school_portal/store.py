@@ -17,6 +17,8 @@ from isams_pipeline.partners.my_school_portal.requests import Tidied
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
+ID_TAKEN = "id: another request has it"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -104,7 +106,7 @@ class ChangeStore:
                 identifier = one.submission.id
                 request = known.get(identifier)
                 if request is not None and request.digest != one.digest:
-                    counts.refused[identifier] = ["id: another request has it"]
+                    counts.refused[identifier] = [ID_TAKEN]
                     continue
                 if request is None:
                     request = known[identifier] = self._add(session, one)
@@ -251,7 +253,14 @@ class ChangeStore:
             return list(session.scalars(query.order_by(ChangeStep.id)))
 
     def undo_of(
-        self, of: ChangeRequest, identifier: str, who: str, values: Mapping[str, Any], seen: Mapping[str, Any]
+        self,
+        of: ChangeRequest,
+        identifier: str,
+        who: str,
+        values: Mapping[str, Any],
+        seen: Mapping[str, Any],
+        *,
+        joint: bool,
     ) -> ChangeRequest:
         """An approved request that puts the values of another one back, where iSAMS still holds what was seen.
 
@@ -273,7 +282,7 @@ class ChangeStore:
             reason=None,
             approved_by=who,
             approved_at=now,
-            joint_confirmed=of.joint_confirmed,
+            joint_confirmed=joint,
             undo_of=of.id,
             received_at=now,
             changed_at=now,

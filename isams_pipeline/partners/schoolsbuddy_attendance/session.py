@@ -14,7 +14,7 @@ from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import to_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import ConfigurationError, FutureDate, NoSnapshot, NotMaterialised
+from isams_pipeline.errors import ConfigurationError, FutureDate, IsamsError, NoSnapshot, NotMaterialised
 from isams_pipeline.isams.datasets import ATTENDANCE as RECORDS
 from isams_pipeline.isams.datasets import REST_SOURCE
 from isams_pipeline.isams.datasets import rules as dataset_rules
@@ -95,6 +95,15 @@ class SchoolSession:
         asked = environment.clock()
         with environment.rest_client_for(self.school, self.settings.client) as client:
             chosen = choose(client, choices)
+            other_day = [r.id for r in chosen.registers if r.start.astimezone(zone).date() != self.date]
+            if other_day:
+                raise IsamsError(
+                    "iSAMS's registers are of another day than today at the school",
+                    school=self.school,
+                    date=self.date,
+                    registers=", ".join(map(str, other_day)),
+                    remedy="Check this machine's clock, iSAMS's, and the school's timezone in schools.yaml.",
+                )
             if not chosen.registers and chosen.any_today:
                 raise ConfigurationError(
                     "; ".join(chosen.absent),
@@ -159,7 +168,7 @@ class SchoolSession:
                 "SchoolsBuddy has no export of this school yet, so it knows none of its students",
                 school=self.school,
                 date=self.date,
-                remedy="Run `isams-pipeline sync SCHOOL` first.",
+                remedy=f"Run `isams-pipeline sync {self.school}` first.",
             )
         digest = str(receipt.manifest["files"]["students.csv"]["sha256"])
         export = self.environment.staged(NIGHTLY, self.school).load({"students.csv": digest})
@@ -173,11 +182,11 @@ class SchoolSession:
             self.date,
             built.export,
             datasets=as_pins({self.dataset: table}),
-            snapshots=[],
+            # Not among what is compared: the same marks, read again later, are unchanged.
+            snapshots=[{"source": REST_SOURCE, "taken_at": self.taken_at(table)}],
             excluded=built.excluded_per_file(),
             about={
                 "session": self.session,
-                "taken_at": self.taken_at(table),
                 "registers": table.provenance["registers"],
                 "students_of": night.isoformat(),
             },
