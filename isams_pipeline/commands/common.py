@@ -67,14 +67,18 @@ def outcome_table() -> Table:
     return table
 
 
-def add_night(table: Table, run: NightRun) -> None:
-    """A night's rows, one a file; school, night and partner, outcome and seconds stand in the first two columns."""
+def add_night(table: Table, run: NightRun, *, only_changes: bool = False) -> None:
+    """A night's rows, one a file; school, night and partner, outcome and seconds stand in the first two columns.
+
+    With `only_changes`, files in which nothing changed are left out.
+    """
     changes = run.receipt.changes if run.receipt else {}
     left = [run.night.school, run.night.date.isoformat(), f"[dim]{run.partner}[/]"]
     middle = [f"[{COLOURS[run.outcome]}]{run.outcome.value}[/]", f"[dim]{run.seconds:.1f} s[/]"]
     files = [
         (name.removesuffix(".csv"), *(_number(change[what]) for what in ("added", "changed", "removed", "excluded")))
         for name, change in changes.items()
+        if not only_changes or any(change[what] for what in ("added", "changed", "removed"))
     ] or [("-", "", "", "", "")]
     for at, cells in enumerate(zip_longest(left, middle, files)):
         first, second, rest = cells

@@ -172,7 +172,7 @@ def _report(done: _Demo, data_dir: Path) -> int:
     """What came of it; gives the exit code."""
     table = outcome_table()
     for run in done.runs:
-        add_night(table, run)
+        add_night(table, run, only_changes=True)
     console.print(table)
     bad = [run for run in done.runs if run.outcome is not Outcome.DELIVERED]
     for run in bad:
