@@ -144,7 +144,7 @@ def test_a_failed_sync_is_exit_code_1_with_its_reason(today: World):
 
 def test_doctor_sees_missing_and_extra_methods_and_reads_nobodys_data(today: World):
     code, out = at(today, "doctor", SCHOOL)
-    assert code == 0 and "All keys are fit" in out
+    assert code == 0 and "All keys and clients are fit" in out
     keys = {key.name: key for key in today.sandbox.schools[SCHOOL].keys}
     keys["students"].methods = ("Pupil_GetCurrentPupils", "Pupil_GetAlumni")
     keys["staff"].active = False
