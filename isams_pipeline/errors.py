@@ -6,6 +6,7 @@ bug reports. `where` takes names, ids, dates, counts and row numbers only.
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 
@@ -202,10 +203,13 @@ class SchoolBusy(PipelineError):
 
 
 class Unforeseen(PipelineError):
-    """An error that this project does not know, named by its type and place only: its text may quote data."""
+    """An error that this project does not know, by its type and place only: its text may quote data."""
 
-    def __init__(self, place: str) -> None:
-        super().__init__(f"An error that this project does not know: {place}", remedy="Report it with that place.")
+    def __init__(self, error: BaseException) -> None:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"
+        what = f"An error that this project does not know: {type(error).__name__} at {place}"
+        super().__init__(what, remedy="Report it with that place.")
 
 
 # --- delivering it ----------------------------------------------------------------------------------------

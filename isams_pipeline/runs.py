@@ -1,7 +1,6 @@
 """What a Dagster run holds while it goes on, and how our errors become its failures."""
 
 import contextlib
-import traceback
 from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import PipelineError, SchoolBusy
+from isams_pipeline.errors import PipelineError, SchoolBusy, Unforeseen
 from isams_pipeline.isams.datasets import DATASETS, SOURCE
 from isams_pipeline.isams.fetch import NightFetcher
 from isams_pipeline.isams.night import NightReader
@@ -137,12 +136,7 @@ def told_to_dagster(environment: Environment) -> Generator[None, None, None]:
     except (dg.Failure, dg.RetryRequested, dg.DagsterError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, its text must not reach the event log
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"
-        raise dg.Failure(
-            f"An error that this project does not know: {type(error).__name__} at {place}. Report it with that place.",
-            allow_retries=False,
-        ) from None
+        raise dg.Failure(str(Unforeseen(error)), allow_retries=False) from None
 
 
 def _where(error: PipelineError) -> dict[str, str]:

@@ -133,7 +133,10 @@ def show(
 
 
 def audit_trail(request: str, ledger: list[ChangeStep], environment: Environment, school: str) -> Table:
-    """The ledger's lines as a table: who did what when, about whom, and what iSAMS answered. No values."""
+    """The ledger's lines as a table: who did what when, about whom, and what iSAMS answered.
+
+    No values, but for iSAMS's own words, which may quote one.
+    """
     zone = environment.settings.school(school).timezone
     table = Table(title=f"Audit trail of {request}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("when", "who", "step", "about"):
@@ -246,8 +249,8 @@ def undo(
     environment, desk = _desk(school, config, data_dir)
     environment.retries = 0
     if dry_run or not desk.writes:
-        return _dry_run(desk, [desk.would_undo(request)], asked=dry_run)
-    (looked,) = desk.look([desk.would_undo(request)])
+        return _dry_run(desk, [desk.would_undo(request, joint=confirm_joint)], asked=dry_run)
+    (looked,) = desk.look([desk.would_undo(request, joint=confirm_joint)])
     _print_looked(looked)
     joint = confirm_joint
     if looked.review is not None and looked.review.joint_email and not joint:
@@ -284,7 +287,7 @@ def print_taken(taken: Taken, inbox: Path) -> None:
     told += [f"{taken.approved} approved by the portal"] if taken.approved else []
     if taken.problems:
         told.append(f"[yellow]{len(taken.problems)} refused[/], see {inbox.name}/refused/")
-    console.print(f"{taken.file}: {', '.join(told)}", soft_wrap=True)
+    console.print(f"{escape(taken.file)}: {', '.join(told)}", soft_wrap=True)
     for place, problems in list(taken.problems.items())[:10]:
         console.print(f"  {place}: {'; '.join(problems)}", markup=False, soft_wrap=True)
 
@@ -294,7 +297,7 @@ def _dry_run(desk: ChangeDesk, chosen: list[ChangeRequest], *, asked: bool) -> i
     for one in looked:
         _print_looked(one)
     why = "" if asked else " (writeback is not enabled in schools.yaml)"
-    good = [one for one in looked if one.review is not None and not (one.review.problems or one.review.conflicts)]
+    good = [one for one in looked if one.review is not None and one.review.may_be_written]
     told = f"{len(good)} would be written, {len(looked) - len(good)} would not"
     console.print(f"[yellow]Dry run[/]: nothing was written{why}; {told}.")
     return 0 if len(good) == len(looked) else 1

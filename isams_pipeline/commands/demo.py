@@ -99,16 +99,20 @@ class _Demo:
                 for partner, runner in nightly.items():
                     # A school's first cancellations wait for a person; here it is taken that one has looked.
                     allowed = partner == "room_booking" and day == nights[0]
-                    yield self._run(f"{school} {day} {partner}", runner, Night(school, day), HOURS[partner], allowed)
+                    yield self._run(
+                        f"{school} {day} {partner}", runner, Night(school, day), HOURS[partner], allowed=allowed
+                    )
             if day == nights[1]:
                 for school in self.schools:
                     for session, runner in sessions.items():
                         what = f"{school} {day} attendance {session.lower()}"
-                        yield self._run(what, runner, Night(school, day), SESSION_HOURS[session], False)  # noqa: FBT003
+                        yield self._run(what, runner, Night(school, day), SESSION_HOURS[session])
                 yield f"{PORTAL_SCHOOL} {day} change requests", lambda day=day: self._changes(day)
         yield f"{PORTAL_SCHOOL} {nights[-1]} confirmation", lambda: self._confirm(nights[-1])
 
-    def _run(self, what: str, runner: Nightly, night: Night, hour: int, allowed: bool) -> tuple[str, Callable[[], str]]:
+    def _run(
+        self, what: str, runner: Nightly, night: Night, hour: int, *, allowed: bool = False
+    ) -> tuple[str, Callable[[], str]]:
         def run() -> str:
             self.at(night.school, night.date, hour)
             done = runner.run(night, allow_cancellations=allowed)

@@ -16,7 +16,15 @@ from lxml import etree
 
 from isams_pipeline.errors import NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
 from isams_pipeline.isams import document, feeds, messages
-from isams_pipeline.isams.http import ClientToken, Credential, Patience, patiently, transport_error, trusted
+from isams_pipeline.isams.http import (
+    ClientToken,
+    Credential,
+    HiddenQuery,
+    Patience,
+    patiently,
+    transport_error,
+    trusted,
+)
 
 __all__ = ["BatchClient", "Credential", "Patience", "request_body"]
 
@@ -56,7 +64,10 @@ class BatchClient:
             base_url=url,
             auth=auth,
             timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
-            transport=_KeyInAddress(credential.api_key, httpx.HTTPTransport(verify=verify or trusted())),
+            transport=HiddenQuery(
+                httpx.HTTPTransport(verify=verify or trusted()),
+                lambda request: {"apiKey": credential.api_key} if request.url.path.endswith(ENDPOINT) else {},
+            ),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/xml"},
             follow_redirects=False,
         )
@@ -158,27 +169,3 @@ def request_body(methods: Collection[str], on: date | None = None) -> bytes:
             module = etree.SubElement(root, wanted.module) if parent is None else parent
             etree.SubElement(module, wanted.node, wanted.attributes_on(on))
     return etree.tostring(root, encoding="utf-8")
-
-
-class _KeyInAddress(httpx.BaseTransport):
-    """Puts the key into the address at the last moment, where httpx's logs and exceptions do not see it."""
-
-    def __init__(self, api_key: str, inner: httpx.BaseTransport) -> None:
-        self._api_key = api_key
-        self._inner = inner
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if not request.url.path.endswith(ENDPOINT):
-            return self._inner.handle_request(request)
-        return self._inner.handle_request(
-            httpx.Request(
-                request.method,
-                request.url.copy_merge_params({"apiKey": self._api_key}),
-                headers=request.headers,
-                stream=request.stream,
-                extensions=request.extensions,
-            )
-        )
-
-    def close(self) -> None:
-        self._inner.close()

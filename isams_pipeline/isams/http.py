@@ -118,6 +118,31 @@ def transport_error(error: httpx.HTTPError) -> PipelineError:
             )
 
 
+class HiddenQuery(httpx.BaseTransport):
+    """Adds to the address at the last moment, where httpx's logs and exceptions do not see it."""
+
+    def __init__(self, inner: httpx.BaseTransport, query_of: Callable[[httpx.Request], dict[str, str]]) -> None:
+        self._inner = inner
+        self._query_of = query_of
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        query = self._query_of(request)
+        if not query:
+            return self._inner.handle_request(request)
+        return self._inner.handle_request(
+            httpx.Request(
+                request.method,
+                request.url.copy_merge_params(query),
+                headers=request.headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 class ClientToken(httpx.Auth):
     """A bearer token by client credentials: fetched once for all threads, renewed before it ends, once more on 401."""
 

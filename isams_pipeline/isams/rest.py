@@ -36,7 +36,16 @@ from isams_pipeline.errors import (
     Unavailable,
 )
 from isams_pipeline.isams import messages
-from isams_pipeline.isams.http import ClientToken, Credential, Patience, patiently, transport_error, trusted
+from isams_pipeline.isams.http import (
+    TOKEN_ENDPOINT,
+    ClientToken,
+    Credential,
+    HiddenQuery,
+    Patience,
+    patiently,
+    transport_error,
+    trusted,
+)
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -99,7 +108,7 @@ class RestClient:
             base_url=url,
             auth=ClientToken(url, credential, scope=SCOPE, clock=clock),
             timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect, pool=None),
-            transport=_QueryAtTheLast(httpx.HTTPTransport(verify=verify or trusted(), limits=limits)),
+            transport=HiddenQuery(httpx.HTTPTransport(verify=verify or trusted(), limits=limits), _query_of),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/json"},
             follow_redirects=False,
         )
@@ -316,25 +325,6 @@ def _by_status(status: int, wait: float | None) -> IsamsError:
 _QUERY = "isams_query"
 
 
-class _QueryAtTheLast(httpx.BaseTransport):
-    """Puts the query into the address at the last moment, where httpx's logs and exceptions do not see it."""
-
-    def __init__(self, inner: httpx.BaseTransport) -> None:
-        self._inner = inner
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        query: dict[str, str] = request.extensions.get(_QUERY, {})
-        if not query or request.url.path.endswith("/token"):
-            return self._inner.handle_request(request)
-        return self._inner.handle_request(
-            httpx.Request(
-                request.method,
-                request.url.copy_merge_params(query),
-                headers=request.headers,
-                stream=request.stream,
-                extensions=request.extensions,
-            )
-        )
-
-    def close(self) -> None:
-        self._inner.close()
+def _query_of(request: httpx.Request) -> dict[str, str]:
+    """What a request is asked with; the request for a token shares its extensions, and is asked with nothing."""
+    return {} if request.url.path.endswith(TOKEN_ENDPOINT) else request.extensions.get(_QUERY, {})

@@ -10,9 +10,9 @@ import pandas as pd
 
 from isams_pipeline import checks
 from isams_pipeline.config import Settings
-from isams_pipeline.delivery.deliver import Delivered
+from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, to_csv
-from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.delivery.receipts import Address, Outcome
 from isams_pipeline.delivery.staging import Staged
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import DatasetError
@@ -22,6 +22,7 @@ from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
 
 EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
@@ -60,11 +61,16 @@ def nightly_schedules(
     return [_schedule(partner, zone, hour, schools, job) for zone, schools in sorted(by_zone.items())]
 
 
+def in_a_name(zone: str) -> str:
+    """A time zone as part of a schedule's name."""
+    return re.sub(r"[^a-z0-9]+", "_", zone.lower()).strip("_")
+
+
 def _schedule(
     partner: str, zone: str, hour: int, schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{job_name(partner)}_{re.sub(r'[^a-z0-9]+', '_', zone.lower()).strip('_')}",
+        name=f"{job_name(partner)}_{in_a_name(zone)}",
         job=job,
         cron_schedule=f"0 {hour} * * *",
         execution_timezone=zone,
@@ -180,6 +186,32 @@ def load_pinned(environment: Environment, night: Night, staged: Staged) -> tuple
 
 
 # --- delivery -----------------------------------------------------------------------------------------------
+
+
+def deliverer(
+    environment: Environment,
+    address: Address,
+    files: Sequence[ExportFile],
+    schema_version: int,
+    deliver_to: str,
+    *,
+    max_removed: float,
+    run_id: str,
+    allow_removals: bool,
+) -> Deliverer:
+    """Who delivers a partner's export of a school and night, in this run."""
+    return Deliverer(
+        address=address,
+        files=files,
+        schema_version=schema_version,
+        target=Folder(environment.settings.resolve(deliver_to)),
+        staged=environment.staged(address.partner, address.school, address.part),
+        state=environment.state,
+        clock=environment.clock,
+        run_id=run_id,
+        max_removed=max_removed,
+        allow_removals=allow_removals,
+    )
 
 
 class Deliver(Protocol):

@@ -7,14 +7,15 @@ example.org. Nothing is taken from a list of real people.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from isams_pipeline.sandbox.edits import Edits
+
 _EPOCH = date(2020, 1, 1)
 _ONSETS = "b br d f g h j k l m n p r s st t th v w".split()
 _VOWELS = "a e i o u ai ea ee".split()
@@ -124,37 +125,6 @@ class TeachingSet:
     name: str
     teachers: list[StaffMember]
     members: list[Pupil]
-
-
-@dataclass
-class Edits:
-    """What was written into a school's records, by REST: attribute names of Pupil and Contact and their values.
-
-    They outlast the night: the school of the next day has them too.
-    """
-
-    pupils: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """By school id."""
-    contacts: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
-    """By entry id."""
-
-    def of_pupil(self, pupil: Pupil) -> Pupil:
-        """The pupil as last written."""
-        return _put(pupil, self.pupils.get(pupil.school_id, {}))
-
-    def of_contact(self, contact: Contact) -> Contact:
-        """The contact as last written. Of a joint entry the second person shares address, telephone and e-mail only."""
-        wanted = self.contacts.get(contact.entry_id, {})
-        return _put(contact, wanted if contact.first else {k: v for k, v in wanted.items() if k not in _OF_THE_FIRST})
-
-
-_OF_THE_FIRST = {"title", "forename", "middle", "surname", "relationship", "mobile"}
-
-
-def _put(record: T, values: Mapping[str, Any]) -> T:
-    for name, value in values.items():
-        setattr(record, name, value)
-    return record
 
 
 class SchoolDay:

@@ -28,8 +28,9 @@ from starlette.routing import Route
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.isams.feeds import REQUIRED_FILTERS
 from isams_pipeline.sandbox import render
+from isams_pipeline.sandbox.edits import Edits
 from isams_pipeline.sandbox.rest import REST_FAULTS, TOKEN_SECONDS, RestApi, SandboxClient
-from isams_pipeline.sandbox.school import Edits, SchoolDay, SchoolPlan
+from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 
 BATCH_FAULTS = {
     "deadlock": "500 with the text of an SQL deadlock",

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 from isams_pipeline.headless import JobRun, run_job
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
@@ -108,6 +110,14 @@ class Portal:
 
     def steps(self, id: str = "R1") -> list[str]:
         return [step.step for step in self.desk.store.ledger(id)]
+
+    def settled(self) -> str | None:
+        """What the check of the last run warned of."""
+        key = dg.AssetCheckKey(dg.AssetKey(["my_school_portal", "changes"]), "settled")
+        storage = self.world.instance.event_log_storage
+        record = storage.get_asset_check_execution_history(key, limit=1)[0]
+        evaluation = record.event.dagster_event.asset_check_evaluation_data
+        return None if evaluation.passed else evaluation.description
 
     @property
     def puts(self) -> list[str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,8 +91,8 @@ def values_before(ledger: Sequence[ChangeStep]) -> dict[str, Any]:
     return found
 
 
-class _TurnedAway(Exception):
-    """A write that iSAMS surely did not take: the request is approved again, and may be tried from its beginning."""
+class _Again(Exception):
+    """The request may be tried again from its beginning, for want of an end that could be seen."""
 
     def __init__(self, error: PipelineError) -> None:
         super().__init__()
@@ -145,34 +144,31 @@ class Applier:
 
     def _one(self, request: ChangeRequest) -> Done:
         """A request to its end, or as far as patience goes."""
-        for attempt in range(1, self.patience.attempts + 1):
-            last = attempt == self.patience.attempts
+        attempt = 1
+        while True:
             try:
                 done = self._apply(request if attempt == 1 else self.store.find(request.id))
-            except _TurnedAway as turned:
-                wait = self._wait(turned.error, attempt)
-                if last or wait is None:
-                    return self._waits(request, turned.error)
+            except _Again as again:
+                wait = self._wait(again.error, attempt)
+                if wait is None:
+                    return self._waits(request, again.error)
                 self.sleep(wait)
+                attempt += 1
             except Overtaken:
                 return Done(request.id, WAITING, "somebody else decided about it meanwhile")
             except PipelineError as error:
                 return self._waits(request, error)
             except Exception as error:  # noqa: BLE001  # one request never stops the others; its text may quote a value
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
-                return self._waits(request, Unforeseen(f"{type(error).__name__} at {place}"))
+                return self._waits(request, Unforeseen(error))
             else:
-                if done.outcome != WAITING:
+                with self._lock:
                     self._in_a_row = 0
-                if done.outcome != WAITING or last:
-                    return done
-                self.sleep(self.patience.first_wait * 2 ** (attempt - 1))
-        raise AssertionError("unreachable")
+                return done
 
     def _wait(self, error: PipelineError, attempt: int) -> float | None:
         """The seconds until the next try; None where there is none."""
-        if not isinstance(error, TransientIsamsError):
+        most = self.patience.timeout_attempts if isinstance(error, ServerTimeout) else self.patience.attempts
+        if not isinstance(error, TransientIsamsError) or attempt >= most:
             return None
         asked = error.retry_after
         wait = asked if asked is not None else self.patience.first_wait * 2 ** (attempt - 1)
@@ -262,9 +258,9 @@ class Applier:
         persons = found.persons
         intended = Step(INTENDED, self.who, before, before, request.changes, persons)
         self.store.move(request.id, State.APPLYING, intended, frm=OPEN)
-        answer: dict[str, Any]
+        unknown: PipelineError | None = None
         try:
-            answer = {"status": write(self.client, record, request.changes)}
+            answer: dict[str, Any] = {"status": write(self.client, record, request.changes)}
         except (NotAccepted, RequestRefused, NotFound) as error:
             answer = _answer(error)
             hint = "; `changes show` has its words" if answer["said"] else ""
@@ -274,15 +270,19 @@ class Applier:
             if not (isinstance(error, IsamsError) and error.taken):
                 step = Step(NOT_TAKEN, self.who, before, answer=_answer(error), reason=_said(error))
                 self.store.move(request.id, State.APPROVED, step, frm=OPEN)
-                raise _TurnedAway(error) from None
-            answer = _answer(error)
+                raise _Again(error) from None
+            answer, unknown = _answer(error), error
             if isinstance(error, ServerTimeout):
                 self.sleep(self.patience.timeout_wait)
-        return self._read_back(request, record, before, answer)
+        return self._read_back(request, record, before, Step(ANSWERED, self.who, before, answer=answer), unknown)
 
-    def _read_back(self, request: ChangeRequest, was: Record, before: dict[str, Any], answer: dict[str, Any]) -> Done:
-        """Compare what iSAMS holds now; a reading that is still the old one is done again, a moment later."""
-        answered = Step(ANSWERED, self.who, before, answer=answer)
+    def _read_back(
+        self, request: ChangeRequest, was: Record, before: dict[str, Any], answered: Step, unknown: PipelineError | None
+    ) -> Done:
+        """Compare what iSAMS holds now; a reading that is still the old one is done again, a moment later.
+
+        `unknown` is what came instead of an answer to the write, if none came.
+        """
         try:
             now = read(self.client, was.target)
             for nth in range(1, _READINGS):
@@ -310,9 +310,9 @@ class Applier:
             self._end(request, State.APPLIED, ended, answered)
             return Done(request.id, State.APPLIED.value, reason, tuple(others))
         unchanged = all(same(held[name], before[name]) for name in held)
-        if unchanged and "error" in answer:
+        if unchanged and unknown is not None:
             self.store.note(request.id, answered)
-            return Done(request.id, WAITING, "no answer, and iSAMS does not hold it yet: the next run finds out")
+            raise _Again(unknown)
         wrong = [name for name in held if not same(held[name], request.changes[name])]
         else_in = f"iSAMS holds something else in {', '.join(wrong)}"
         reason = "iSAMS said yes and changed nothing" if unchanged else else_in

@@ -165,10 +165,10 @@ class ChangeDesk:
         left = ended.after or {}
         return request, before, {name: left.get(name) for name in before}
 
-    def would_undo(self, identifier: str) -> ChangeRequest:
+    def would_undo(self, identifier: str, *, joint: bool) -> ChangeRequest:
         """The request that an undo would be, to be looked at and not stored."""
         request, before, left = self.to_put_back(identifier)
-        return self.store.undo_of(request, f"undo:{identifier}", "", before, left, joint=False)
+        return self.store.undo_of(request, f"undo:{identifier}", "", before, left, joint=joint)
 
     def undo(self, identifier: str, who: str, *, joint: bool = False) -> ChangeRequest:
         """Ask for the old values to be put back: a request of its own, approved, under the same checks.
@@ -214,9 +214,9 @@ class ChangeDesk:
 
     def _persons(self) -> dict[int, set[int]]:
         """Contact → the people on it, as the newest night has it; empty where there is none."""
-        tables, tomorrow = self.environment.tables, date.max
+        tables = self.environment.tables
         try:
-            newest = tables.before(SOURCE, "contacts", self.school, tomorrow)
+            newest = tables.before(SOURCE, "contacts", self.school, date.max)
             contacts = tables.load(newest) if newest is not None else None
         except StorageError:
             contacts = None
@@ -233,19 +233,15 @@ class ChangeDesk:
         pins = {name: tables.need(SOURCE, name, self.school, night) for name in ("pupils", "contacts")}
         as_of = min(_as_of(pin.provenance) for pin in pins.values())
         result = Confirmed()
-        due: dict[str, str] = {}
-        for request in self.store.listed(_UNCONFIRMED):
-            written = self.store.last(request.id, APPLIED)
-            if written is not None and written.at < as_of:
-                due[request.id] = request.state
-            elif request.state == State.APPLIED:
-                result.not_due += 1
+        # All that was ever written, in its order, since a later request may have written the same field.
+        written = self.store.written()
+        requests = sorted(self.store.listed(WRITTEN), key=lambda request: written[request.id][0])
+        open_still = {request.id: request.state for request in requests if request.state in _UNCONFIRMED}
+        due = {name: state for name, state in open_still.items() if written[name][1] < as_of}
+        result.not_due = sum(state == State.APPLIED for name, state in open_still.items() if name not in due)
         if not due:
             return result
-        # All that was ever written, in its order, since a later request may have written the same field.
-        order = self.store.written_in_order()
-        written_ones = sorted(self.store.listed(WRITTEN), key=lambda request: order.get(request.id, 0))
-        for verdict in confirm(written_ones, {name: tables.load(pin) for name, pin in pins.items()}):
+        for verdict in confirm(requests, {name: tables.load(pin) for name, pin in pins.items()}):
             state = due.get(verdict.request)
             if state is None:
                 continue

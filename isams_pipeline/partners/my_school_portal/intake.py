@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,9 +106,7 @@ def take_in(environment: Environment, school: str) -> list[Taken]:
             except PipelineError:
                 raise  # of the database or the disk: the file stays where it is
             except Exception as error:  # noqa: BLE001  # whatever it is, the next file is not to wait for it
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
-                result.problems["file"] = [str(Unforeseen(place))]
+                result.problems["file"] = [str(Unforeseen(error))]
             _note(store_of(environment, school), result)
             _put_away(folder, result, seen)
             taken.append(result)

@@ -66,6 +66,11 @@ class Review:
         """Whether a person has to say first that both guardians are meant."""
         return self.joint_email and not self.confirmed
 
+    @property
+    def may_be_written(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not (self.problems or self.conflicts or self.unconfirmed)
+
 
 def review(record: Record, wanted: Wanted) -> Review:
     """Compare what is asked for with what iSAMS has."""

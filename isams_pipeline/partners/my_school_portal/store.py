@@ -42,7 +42,7 @@ class Counts:
     known: int = 0
     approved: int = 0
     refused: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """By id, or by place in the file: what is wrong."""
+    """By id: what is wrong."""
 
 
 class Overtaken(WrongUse):
@@ -90,17 +90,13 @@ class ChangeStore:
         with self._state.transaction() as session:
             return list(session.scalars(query.order_by(ChangeStep.id)))
 
-    def last(self, identifier: str, step: str) -> ChangeStep | None:
-        """The newest line of a kind about a request."""
-        return next((line for line in reversed(self.ledger(identifier)) if line.step == step), None)
-
     # --- writing --------------------------------------------------------------------------------------------
 
     def take(self, tidied: Iterable[Tidied], *, trusted: bool) -> Counts:
         """Store requests, each once; a later copy may bring the approval. All of it is one transaction."""
         counts = Counts()
+        wanted = list(tidied)  # reading them takes its time, and nobody else could write meanwhile
         with self._state.transaction() as session:
-            wanted = list(tidied)
             known = self._known(session, [one.submission.id for one in wanted])
             for one in wanted:
                 identifier = one.submission.id
@@ -219,13 +215,13 @@ class ChangeStore:
             for step in steps:
                 self._note(session, request, step)
 
-    def written_in_order(self) -> dict[str, int]:
-        """Requests that were written → the place of their writing in the order of all."""
-        query = select(ChangeStep.request, func.max(ChangeStep.id)).where(
-            ChangeStep.school == self.school, ChangeStep.step == "applied"
-        )
+    def written(self) -> dict[str, tuple[int, datetime]]:
+        """Requests that were written → the place of their writing in the order of all, and when it was."""
+        last = (func.max(ChangeStep.id), func.max(ChangeStep.at))
+        query = select(ChangeStep.request, *last).where(ChangeStep.school == self.school, ChangeStep.step == "applied")
         with self._state.transaction() as session:
-            return {request: int(place) for request, place in session.execute(query.group_by(ChangeStep.request))}
+            found = session.execute(query.group_by(ChangeStep.request))
+            return {request: (int(place), at) for request, place, at in found}
 
     def refused(self, identifier: str, problems: Collection[str]) -> None:
         """Write into the ledger that a request was refused when it came."""

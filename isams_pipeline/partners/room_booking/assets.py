@@ -23,6 +23,7 @@ from isams_pipeline.partners.room_booking.night import BookingNight, is_today, n
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.shared import (
+    deliverer,
     delivery_asset,
     load_pinned,
     markdown_table,
@@ -162,16 +163,14 @@ def _bookings_metadata(synced: Synced | None) -> dict[str, Any]:
 
 def _deliverer(environment: Environment, night: Night, run_id: str, allow_removals: bool) -> Deliverer:  # noqa: FBT001
     settings = settings_of(environment, night.school)
-    return Deliverer(
-        address=Address(PARTNER, night.school, night.date),
-        files=FILES,
-        schema_version=SCHEMA_VERSION,
-        target=Folder(environment.settings.resolve(settings.deliver_to)),
-        staged=environment.staged(PARTNER, night.school),
-        state=environment.state,
-        clock=environment.clock,
-        run_id=run_id,
+    return deliverer(
+        environment,
+        Address(PARTNER, night.school, night.date),
+        FILES,
+        SCHEMA_VERSION,
+        settings.deliver_to,
         max_removed=settings.max_removed,
+        run_id=run_id,
         allow_removals=allow_removals,
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from isams_pipeline import checks
 from isams_pipeline.config import SchoolsBuddySettings
-from isams_pipeline.delivery.deliver import Delivered, Deliverer
+from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError
@@ -19,13 +19,13 @@ from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline.partners.shared import (
+    deliverer,
     delivery_asset,
     load_pinned,
     pinned,
     staged_results,
 )
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
-from isams_pipeline.storage.folder import Folder
 
 EXPORT, EXCLUSIONS = ([PARTNER, name] for name in ("export", "exclusions"))
 
@@ -109,16 +109,14 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     export = stage.load(staged.files)
     tables, sound = load_pinned(environment, night, staged)
     has_campuses = bool(environment.settings.school(night.school).campuses)
-    return Deliverer(
-        address=Address(PARTNER, night.school, night.date),
-        files=FILES,
-        schema_version=SCHEMA_VERSION,
-        target=Folder(environment.settings.resolve(settings.deliver_to)),
-        staged=stage,
-        state=environment.state,
-        clock=environment.clock,
-        run_id=run_id,
+    return deliverer(
+        environment,
+        Address(PARTNER, night.school, night.date),
+        FILES,
+        SCHEMA_VERSION,
+        settings.deliver_to,
         max_removed=settings.max_removed,
+        run_id=run_id,
         allow_removals=allow_removals,
     ).deliver(
         staged,

@@ -1,6 +1,5 @@
 """When attendance is pulled: at each school's own times, on weekdays in term."""
 
-import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.partitions import key_of, night_at
 from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.assets import WORDS, delivery_key, records_key
+from isams_pipeline.partners.shared import in_a_name
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.split import rows_of
 
@@ -70,10 +70,9 @@ def _schedule(
     job: "dg.UnresolvedAssetJobDefinition",
 ) -> dg.ScheduleDefinition:
     session, zone, at = when
-    place = re.sub(r"[^a-z0-9]+", "_", zone.lower()).strip("_")
 
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{job_name(session)}_{place}_{at // 60:02d}{at % 60:02d}",
+        name=f"{job_name(session)}_{in_a_name(zone)}_{at // 60:02d}{at % 60:02d}",
         job=job,
         cron_schedule=f"{at % 60} {at // 60} * * 1-5",
         execution_timezone=zone,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.config import AttendanceSettings, SchoolsBuddySettings
-from isams_pipeline.delivery.deliver import Delivered, Deliverer
+from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.export import to_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
@@ -21,8 +21,7 @@ from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.isams.registers import Register, choose, marks_of
 from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.export import FILES, SCHEMA_VERSION, Built, build, check_export
-from isams_pipeline.partners.shared import EXCLUSIONS, as_pins
-from isams_pipeline.storage.folder import Folder
+from isams_pipeline.partners.shared import EXCLUSIONS, as_pins, deliverer
 from isams_pipeline.storage.tables import StoredTable
 
 
@@ -108,7 +107,7 @@ class SchoolSession:
                 raise ConfigurationError(
                     "; ".join(chosen.absent),
                     school=self.school,
-                    remedy="Choose others: `isams-pipeline registers SCHOOL` lists today's.",
+                    remedy=f"Choose others: `isams-pipeline registers {self.school}` lists today's.",
                 )
             if not chosen.registers and stored is not None and stored.rows:
                 return stored  # there were some earlier today; what they held is not overwritten with nothing
@@ -192,17 +191,14 @@ class SchoolSession:
             },
         )
         self.environment.reports.write(self.exclusions_path, to_csv(built.exclusions, EXCLUSIONS))
-        settings = self._partner
-        result = Deliverer(
-            address=self.address,
-            files=FILES,
-            schema_version=SCHEMA_VERSION,
-            target=Folder(self.environment.settings.resolve(settings.deliver_to)),
-            staged=stage,
-            state=self.environment.state,
-            clock=self.environment.clock,
-            run_id=run_id,
+        result = deliverer(
+            self.environment,
+            self.address,
+            FILES,
+            SCHEMA_VERSION,
+            self._partner.deliver_to,
             max_removed=self.settings.max_removed,
+            run_id=run_id,
             allow_removals=allow_removals,
         ).deliver(staged, built.export, check_export(built.export, records))
         return result, built

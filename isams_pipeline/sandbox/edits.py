@@ -1,0 +1,43 @@
+"""What was written into the made-up schools' records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from isams_pipeline.sandbox.school import Contact, Pupil
+
+T = TypeVar("T")
+
+
+@dataclass
+class Edits:
+    """What was written into a school's records, by REST: attribute names of Pupil and Contact and their values.
+
+    They outlast the night: the school of the next day has them too.
+    """
+
+    pupils: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """By school id."""
+    contacts: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    """By entry id."""
+
+    def of_pupil(self, pupil: Pupil) -> Pupil:
+        """The pupil as last written."""
+        return _put(pupil, self.pupils.get(pupil.school_id, {}))
+
+    def of_contact(self, contact: Contact) -> Contact:
+        """The contact as last written. Of a joint entry the second person shares address, telephone and e-mail only."""
+        wanted = self.contacts.get(contact.entry_id, {})
+        return _put(contact, wanted if contact.first else {k: v for k, v in wanted.items() if k not in _OF_THE_FIRST})
+
+
+_OF_THE_FIRST = {"title", "forename", "middle", "surname", "relationship", "mobile"}
+
+
+def _put(record: T, values: Mapping[str, Any]) -> T:
+    for name, value in values.items():
+        setattr(record, name, value)
+    return record
