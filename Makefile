@@ -37,7 +37,7 @@ test: $(VENV)/.dev ## The whole test suite, without the browser
 lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code says
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m isams_pipeline.isams.datasets.dictionary --check docs/data-dictionary.md
+	$(BIN)/python -m isams_pipeline.dictionary --check docs/data-dictionary.md
 
 types: $(VENV)/.dev ## pyright, strict, on the package
 	$(BIN)/pyright
@@ -52,7 +52,7 @@ bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
 	$(BIN)/python -m isams_pipeline_tests.benchmarks --write docs/benchmarks.md
 
 docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the JSON Schema of change requests
-	$(BIN)/python -m isams_pipeline.isams.datasets.dictionary docs/data-dictionary.md
+	$(BIN)/python -m isams_pipeline.dictionary docs/data-dictionary.md
 	$(BIN)/python -m isams_pipeline.partners.my_school_portal.requests > docs/change-request.schema.json
 
 lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a server's address

@@ -18,34 +18,52 @@ from isams_pipeline.partners.my_school_portal.schedules import (
 )
 from isams_pipeline.partners.room_booking.assets import room_booking_assets
 from isams_pipeline.partners.room_booking.schedules import room_booking_job, room_booking_schedules
+from isams_pipeline.partners.schoolbooking.assets import schoolbooking_assets
+from isams_pipeline.partners.schoolbooking.schedules import schoolbooking_job, schoolbooking_schedules
 from isams_pipeline.partners.schoolsbuddy.assets import schoolsbuddy_assets
 from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, schoolsbuddy_schedules
 from isams_pipeline.partners.schoolsbuddy_attendance.assets import attendance_assets
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import attendance_jobs, attendance_schedules
+from isams_pipeline.roads.assets import road_assets
+from isams_pipeline.roads.reconciling import connection_assets, road_jobs, road_sensors
 from isams_pipeline.runs import NIGHT, night_resource
 
 
 def build_definitions(environment: Environment) -> dg.Definitions:
     """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's."""
-    settings = environment.settings
     schoolsbuddy, room_booking, attendance = schoolsbuddy_job(), room_booking_job(), attendance_jobs()
     writing, confirming = my_school_portal_jobs()
+    schoolbooking = schoolbooking_job()
+    connections, reconciliation = road_jobs()
     return dg.Definitions(
         assets=[
             *isams_assets(environment),
+            *road_assets(environment),
+            *connection_assets(environment),
             *schoolsbuddy_assets(environment),
             *attendance_assets(environment),
             *room_booking_assets(environment),
             *my_school_portal_assets(environment),
+            *schoolbooking_assets(environment),
         ],
-        jobs=[schoolsbuddy, room_booking, *attendance.values(), writing, confirming],
+        jobs=[
+            schoolsbuddy,
+            room_booking,
+            *attendance.values(),
+            writing,
+            confirming,
+            schoolbooking,
+            connections,
+            reconciliation,
+        ],
         schedules=[
-            *schoolsbuddy_schedules(settings, schoolsbuddy),
-            *room_booking_schedules(settings, room_booking),
+            *schoolsbuddy_schedules(environment, schoolsbuddy),
+            *room_booking_schedules(environment, room_booking),
             *attendance_schedules(environment, attendance),
-            *my_school_portal_schedules(settings, confirming),
+            *my_school_portal_schedules(environment, confirming),
+            *schoolbooking_schedules(environment, schoolbooking),
         ],
-        sensors=my_school_portal_sensors(environment, writing),
+        sensors=[*my_school_portal_sensors(environment, writing), *road_sensors(environment, connections)],
         resources={NIGHT: night_resource(environment)},
         executor=dg.in_process_executor,
     )

@@ -9,18 +9,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from isams_pipeline.assembly.client import AppCredential, AssemblyClient
 from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
 from isams_pipeline.delivery.staging import StagedExports
 from isams_pipeline.isams.batch import BatchClient, Credential, Patience
 from isams_pipeline.isams.rest import RestClient
+from isams_pipeline.roads import ASSEMBLY, XPORTER
+from isams_pipeline.roads.connections import Connections
 from isams_pipeline.storage.archive import SnapshotArchive
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.lists import ListStore
 from isams_pipeline.storage.locks import Locks
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
 from isams_pipeline.storage.state.limits import HourlyLimit
+from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline.storage.tables import TableStore
+from isams_pipeline.xporter.client import XporterClient, XporterSecrets
 
 DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
 
@@ -69,6 +75,16 @@ class Environment:
         return TableStore(Folder(self.data_dir / "tables"))
 
     @property
+    def lists(self) -> ListStore:
+        """What the other roads gave."""
+        return ListStore(Folder(self.data_dir / "lists"))
+
+    @property
+    def connections(self) -> Connections:
+        """The schools' connections by the other roads."""
+        return Connections(self.state, self.clock)
+
+    @property
     def reports(self) -> Folder:
         """What the school, not the partner, is told."""
         return Folder(self.data_dir / "reports")
@@ -79,7 +95,7 @@ class Environment:
 
     def client_for(self, school: str, key: str) -> BatchClient:
         """A client of one key; raises MissingSecret."""
-        isams = self.settings.school(school).isams
+        isams = self.settings.school(school).need_isams
         settings = isams.keys[key]
         credential = Credential(
             secret_from(self.variables, settings.secret, school=school, key=key),
@@ -96,7 +112,7 @@ class Environment:
 
     def rest_client_for(self, school: str, name: str | None) -> RestClient:
         """A REST client of a school: of that name, or the only one. Raises MissingSecret."""
-        isams = self.settings.school(school).isams
+        isams = self.settings.school(school).need_isams
         name = isams.client_named(name)
         settings = isams.rest[name]
         credential = Credential(
@@ -114,6 +130,36 @@ class Environment:
             school=school,
             client=name,
         )
+
+    def road_client_for(self, school: str, source: str) -> AssemblyClient | XporterClient:
+        """A client of a road other than iSAMS's own; raises ConfigurationError or MissingSecret."""
+        return self.assembly_client_for(school) if source == ASSEMBLY else self.xporter_client_for(school)
+
+    def assembly_client_for(self, school: str) -> AssemblyClient:
+        """A school's client at Assembly; raises ConfigurationError or MissingSecret."""
+        settings = self.settings.school(school)
+        settings.road(ASSEMBLY)
+        assembly = settings.assembly
+        assert assembly is not None
+        secret = secret_from(self.variables, assembly.secret, school=school, source=ASSEMBLY)
+        client_id = secret_from(self.variables, assembly.client_id, school=school, source=ASSEMBLY)
+        vault = TokenVault(self.state, school, ASSEMBLY, secret, self.clock)
+        return AssemblyClient(
+            assembly, AppCredential(client_id, secret), vault, school=school, clock=self.clock, patience=self.patience
+        )
+
+    def xporter_client_for(self, school: str) -> XporterClient:
+        """A school's client at Xporter on Demand; raises ConfigurationError or MissingSecret."""
+        settings = self.settings.school(school)
+        settings.road(XPORTER)
+        xporter = settings.xporter
+        assert xporter is not None
+        secret = secret_from(self.variables, xporter.secret, school=school, source=XPORTER)
+        named = xporter.management_secret
+        management = secret_from(self.variables, named, school=school, source=XPORTER) if named else None
+        vault = TokenVault(self.state, school, XPORTER, secret, self.clock)
+        secrets = XporterSecrets(secret, management)
+        return XporterClient(xporter, secrets, vault, school=school, clock=self.clock, patience=self.patience)
 
     @contextmanager
     def _one_request_at_a_time(self, host: str) -> Generator[None, None, None]:

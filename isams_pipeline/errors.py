@@ -61,7 +61,7 @@ class ImportRefused(PipelineError):
 
 
 class IsamsError(PipelineError):
-    """iSAMS did not give what was asked for."""
+    """iSAMS, or another road to its data, did not give what was asked for."""
 
     said: str | None = None
     """iSAMS's own words, where it had some. They may quote a person's value, so they are never part of the text."""
@@ -140,6 +140,25 @@ class UntrustedServer(IsamsError):
     """The TLS certificate does not prove that this is the school's server."""
 
 
+# --- by the other roads -----------------------------------------------------------------------------------
+
+
+class NotAuthorised(IsamsError):
+    """The school has not authorised what would be asked for, or not any more."""
+
+
+class WrongToken(IsamsError):
+    """A token that is another school's. Nothing was stored."""
+
+
+class SyncPending(TransientIsamsError):
+    """The road is fetching the school's data from its MIS just now, or has done so a moment ago."""
+
+
+class ChangesForgotten(IsamsError):
+    """The server no longer knows since when changes were asked for: everything has to be read anew."""
+
+
 # --- reading what it gave ---------------------------------------------------------------------------------
 
 
@@ -177,6 +196,10 @@ class DuplicateKeys(DatasetError):
 
 class OtherSchool(DatasetError):
     """The answer describes the people of another school."""
+
+
+class ScopesShrunk(DatasetError):
+    """The school has taken back some of what it had authorised, so columns or tables would turn empty."""
 
 
 # --- keeping it -------------------------------------------------------------------------------------------

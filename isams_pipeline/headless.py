@@ -15,7 +15,9 @@ from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import StorageError
 from isams_pipeline.partitions import Night, key_of
+from isams_pipeline.roads import LABELS
 from isams_pipeline.runs import NIGHT
+from isams_pipeline.selections import selection_of
 from isams_pipeline.storage.state import Delivery
 
 
@@ -50,7 +52,9 @@ class Nightly:
     ) -> NightRun:
         """Run a night, and say how it ended by its receipt."""
         told = {"fresh": fresh, "allow_removals": allow_removals, "allow_cancellations": allow_cancellations}
-        result, failures, seconds = _execute(self._job, self._instance, night, {"resources": {NIGHT: {"config": told}}})
+        chosen = selection_of(self._environment.settings.school(night.school), self._partner, self._job)
+        config = {"resources": {NIGHT: {"config": told}}}
+        result, failures, seconds = _execute(self._job, self._instance, night, config, chosen)
         receipt = self._receipt(result.run_id)
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
@@ -83,30 +87,40 @@ class JobRun:
     seconds: float
 
 
-def run_job(
-    environment: Environment, instance: dg.DagsterInstance, job: str, night: Night, ops: dict[str, Any]
+def run_job(  # noqa: PLR0917  # a run's where, what and how
+    environment: Environment,
+    instance: dg.DagsterInstance,
+    job: str,
+    night: Night,
+    ops: dict[str, Any],
+    chosen: list[dg.AssetKey] | None = None,
 ) -> JobRun:
-    """Run a job now; `ops` is the configuration of its steps."""
+    """Run a job now, or only some of its assets; `ops` is the configuration of its steps."""
     resolved = build_definitions(environment).resolve_job_def(job)
-    result, failures, seconds = _execute(resolved, instance, night, {"ops": ops})
+    result, failures, seconds = _execute(resolved, instance, night, {"ops": ops}, chosen)
     return JobRun(result.run_id, tuple(failures), seconds)
 
 
 def _execute(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, night: Night, config: dict[str, Any]
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    night: Night,
+    config: dict[str, Any],
+    chosen: list[dg.AssetKey] | None = None,
 ) -> tuple[dg.ExecuteInProcessResult, list[str], float]:
     """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
     started = time.monotonic()
     result = job.execute_in_process(
         instance=instance,
         partition_key=key_of(night),
+        asset_selection=chosen,
         run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
     return result, together(_failures(result)), time.monotonic() - started
 
 
-_TOLD = ("key ", "register: ")
+_TOLD = ("key ", "register: ", *(f"{label}: " for label in LABELS.values()))
 """How a message begins that a person at the command line should see."""
 _KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
 

@@ -13,6 +13,8 @@ from isams_pipeline.isams.datasets import DATASETS, SOURCE
 from isams_pipeline.isams.fetch import NightFetcher
 from isams_pipeline.isams.night import NightReader
 from isams_pipeline.partitions import Night
+from isams_pipeline.roads.night import Look, RoadReader
+from isams_pipeline.roads.registry import ROADS
 
 NIGHT = "night"
 """The resource key."""
@@ -34,6 +36,7 @@ class NightSession:
         self._locked: set[str] = set()
         self._busy: SchoolBusy | None = None
         self._readers: dict[Night, NightReader] = {}
+        self._road_readers: dict[tuple[str, Night], RoadReader] = {}
 
     def hold(self, school: str) -> None:
         """Be the only run of a school, until the run ends. Waits for another one; raises SchoolBusy."""
@@ -69,6 +72,31 @@ class NightSession:
             self._readers[night] = NightReader(fetcher, environment.archive)
         return self._readers[night]
 
+    def road_reader(self, source: str, night: Night, log: Any, run_id: str) -> RoadReader:
+        """The reader of a night by another road."""
+        self.hold(night.school)
+        if (source, night) not in self._road_readers:
+            environment = self._environment
+            look = Look(
+                road=ROADS[source],
+                school=night.school,
+                settings=environment.settings.school(night.school),
+                lists=environment.lists,
+                connections=environment.connections,
+                client=lambda: environment.road_client_for(night.school, source),
+                clock=environment.clock,
+                run_id=run_id,
+            )
+            self._road_readers[source, night] = RoadReader(
+                look,
+                night.date,
+                fresh=self._fresh,
+                allow_removals=self.allow_removals,
+                ask_again_after=0.9 * environment.retry_wait,
+                tell=log.info,
+            )
+        return self._road_readers[source, night]
+
     def _passed(self, night: Night, feed: str) -> str | None:
         names = [d.name for d in DATASETS.values() if d.feed == feed]
         stored = [self._environment.tables.find(SOURCE, name, night.school, night.date) for name in names]
@@ -78,6 +106,9 @@ class NightSession:
     def close(self) -> None:
         """Let go."""
         self._readers.clear()
+        for reader in self._road_readers.values():
+            reader.close()
+        self._road_readers.clear()
         self._held.close()
 
 

@@ -28,6 +28,9 @@ def test_the_example_is_right_and_complete():
         type(school.partners.schoolsbuddy),
         type(school.partners.room_booking),
         type(school.partners.my_school_portal),
+        type(school.partners.schoolbooking),
+        type(school.assembly),
+        type(school.xporter),
         type(school.partners.schoolsbuddy.attendance),
         type(school.isams.rest["portal"]),
     ):

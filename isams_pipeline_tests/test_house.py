@@ -18,12 +18,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.config import Settings
+from isams_pipeline.config import SOURCES, Settings
 from isams_pipeline.definitions import build_definitions
+from isams_pipeline.dictionary import dictionary
 from isams_pipeline.environment import Environment
 from isams_pipeline.instance import instance_settings, open_instance
-from isams_pipeline.isams.datasets import DATASETS
-from isams_pipeline.isams.datasets.dictionary import dictionary
+from isams_pipeline.isams.datasets import DATASETS, ROAD_DATASETS
 from isams_pipeline.partitions import Night, key_of, night_at, night_of
 from isams_pipeline_tests.world import World, small_school
 
@@ -73,6 +73,15 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
         ("dagster", "httpx", "isams_pipeline.storage", "isams_pipeline.partners", "isams_pipeline.delivery"),
     ),
     ("isams/assets.py", ("isams_pipeline.partners",)),
+    *(
+        (f"{road}/*.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery"))
+        for road in ("assembly", "xporter")
+    ),
+    *(
+        (f"roads/{name}.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery"))
+        for name in ("grants", "mapping", "night", "connections", "client", "advice", "connector", "registry", "values")
+    ),
+    ("roads/*.py", ("isams_pipeline.partners",)),
     (
         "storage/**/*.py",
         (
@@ -184,6 +193,11 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_attendance/delivery_pm",
         "my_school_portal/changes",
         "my_school_portal/confirmation",
+        *(f"{road}/{name}" for road in ("assembly", "xporter") for name in (*ROAD_DATASETS, "connection")),
+        "roads/reconciliation",
+        "schoolbooking/export",
+        "schoolbooking/exclusions",
+        "schoolbooking/delivery",
     }
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "schoolsbuddy_nightly",
@@ -192,6 +206,9 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_attendance_pm",
         "my_school_portal_changes",
         "my_school_portal_nightly",
+        "schoolbooking_nightly",
+        "connections",
+        "reconciliation",
     }
     assert [sensor.name for sensor in repository.sensor_defs] == ["my_school_portal_approved"]
     schedules = {
@@ -216,10 +233,11 @@ def test_every_asset_shows_what_it_is(world: World):
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description and node.group_name == key.path[0] and node.owners and node.kinds, key
-        if key.path[0] == "isams":
+        datasets = DATASETS if key.path[0] == "isams" else ROAD_DATASETS
+        if key.path[0] in SOURCES and key.path[1] in datasets:
             schema: Any = node.metadata["dagster/column_schema"]
             value = getattr(schema, "value", schema)
-            assert [column.name for column in value.columns] == DATASETS[key.path[1]].names
+            assert [column.name for column in value.columns] == datasets[key.path[1]].names
             assert all(column.description for column in value.columns)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import attendance, changes, demo, look, nights, rooms, servers
+from isams_pipeline.commands import attendance, changes, connector, demo, look, nights, reconcile, rooms, servers
 from isams_pipeline.commands.common import console
 from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
 
@@ -41,6 +41,7 @@ for command, panel in (
     (attendance.attendance, "Attendance"),
     (attendance.registers, "Attendance"),
     (look.explain, "Looking into it"),
+    (reconcile.reconcile, "Other roads"),
     (look.doctor, "Looking into it"),
     (look.inspect, "Looking into it"),
     (demo.demo, "Trying it out"),
@@ -49,6 +50,22 @@ for command, panel in (
 ):
     app.command(rich_help_panel=panel)(_exiting(command))
 
+
+connector_app = typer.Typer(
+    help="The other roads to a school's data, Assembly and Xporter on Demand: find, invite, test, authorise, revoke.",
+    no_args_is_help=True,
+)
+for name, command in (
+    ("find", connector.find),
+    ("status", connector.status),
+    ("test", connector.look),
+    ("invite", connector.invite),
+    ("authorise", connector.authorise),
+    ("revoke", connector.revoke),
+    ("purge", connector.purge),
+):
+    connector_app.command(name)(_exiting(command))
+app.add_typer(connector_app, name="connector", rich_help_panel="Other roads")
 
 rooms_app = typer.Typer(
     help="Room Booking's side: resources, timeslots and bookings, matches, and what a sync would do.",

@@ -42,14 +42,14 @@ def registers(
     settings = environment.settings.school(school)
     partner = settings.partners.schoolsbuddy
     name = client or (partner.attendance.client if partner and partner.attendance else None)
-    if not settings.isams.rest:
+    if not settings.need_isams.rest:
         raise ConfigurationError(
             "The school has no REST client",
             school=school,
             remedy=f"Add schools.{school}.isams.rest to schools.yaml; docs/schoolsbuddy.md says how to get one.",
         )
     try:
-        settings.isams.client_named(name)
+        settings.need_isams.client_named(name)
     except ValueError as problem:
         raise ConfigurationError(str(problem), school=school, remedy="Say which: --client NAME.") from None
     with environment.rest_client_for(school, name) as rest, console.status(f"asking {school}"):
@@ -70,7 +70,7 @@ def registers(
     day = in_words(today[0].start, settings.timezone)
     console.print(f"Registers of {day[:10]}, times in {settings.timezone.key}:")
     console.print(table)
-    chosen = settings.isams.client_named(name)
+    chosen = settings.need_isams.client_named(name)
     console.print("To choose some, write into schools.yaml, such as:\n")
     console.print(f"    partners:\n      schoolsbuddy:\n        attendance:\n          client: {chosen}")
     for session in SESSIONS:

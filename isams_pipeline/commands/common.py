@@ -29,7 +29,7 @@ DataDir = Annotated[
 ]
 Partner = Annotated[str, typer.Option("--partner", help="Whose export.")]
 DATA_DIR = Path("data")
-PARTNERS = ("schoolsbuddy", "room_booking")
+PARTNERS = ("schoolsbuddy", "room_booking", "schoolbooking")
 
 COLOURS = {
     Outcome.DELIVERED: "green",
@@ -60,10 +60,11 @@ def a_date(text: str) -> date:
 def outcome_table() -> Table:
     """The table of nights and what they brought; fits a terminal of 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("school\nnight\npartner", "outcome\nseconds", "file"):
-        table.add_column(name, no_wrap=True, vertical="bottom")
+    # A long name of a file is what is cut where the terminal is narrow.
+    for name, least in (("school\nnight\npartner", 13), ("outcome\nseconds", 9), ("file", 10)):
+        table.add_column(name, no_wrap=True, vertical="bottom", min_width=least)
     for name in ("added", "changed", "removed", "excluded"):
-        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom", min_width=len(name))
     return table
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from isams_pipeline.commands.changes import audit_trail, requests_table
 from isams_pipeline.commands.common import DATA_DIR, DataDir, add_night, console, outcome_table, print_end
 from isams_pipeline.commands.made_up import DEMO_CONFIG, make_room, the_only
+from isams_pipeline.commands.reconcile import print_reconciliation
 from isams_pipeline.config import load_settings
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.environment import Environment
@@ -34,6 +35,11 @@ from isams_pipeline.partners.room_booking.night import outbox_of
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.schoolsbuddy_attendance import SESSIONS
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
+from isams_pipeline.roads import ASSEMBLY, XPORTER
+from isams_pipeline.roads.connections import Moved
+from isams_pipeline.roads.connector import Connector
+from isams_pipeline.roads.reconciling import RECONCILE_JOB
+from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.change_requests import sample_files
 from isams_pipeline.sandbox.demo import (
@@ -47,9 +53,11 @@ from isams_pipeline.sandbox.demo import (
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.server import Sandbox, serving
 
-HOURS = {"schoolsbuddy": 2, "room_booking": 3}
+HOURS = {"schoolsbuddy": 2, "room_booking": 3, "schoolbooking": 5}
 """When the demo runs each partner, as their schedules do."""
 SESSION_HOURS = {"AM": 11, "PM": 15}
+ROAD_SCHOOL = "riverside"
+"""The school that is read by the other roads too."""
 PORTAL_SCHOOL = "harbour"
 """The school whose guardians ask for changes: it has joint contacts."""
 AFTERNOON, CONFIRMING = 16, 4
@@ -79,6 +87,7 @@ class _Demo:
     schools: dict[str, DemoSchool]
     sandbox: Sandbox
     moment: datetime
+    nights: list[date]
     runs: list[NightRun] = field(default_factory=list[NightRun])
     failures: list[str] = field(default_factory=list[str])
 
@@ -94,9 +103,13 @@ class _Demo:
             name: Nightly(self.environment, self.instance, f"attendance {name.lower()}", job_name(name))
             for name in SESSIONS
         }
+        for source, connect in (("assembly", self._connect_assembly), ("xporter", self._connect_xporter)):
+            yield f"{ROAD_SCHOOL} {nights[0]} connector {source}", lambda connect=connect: connect(nights[0])
         for day in nights:
             for school in self.schools:
                 for partner, runner in nightly.items():
+                    if partner not in self.environment.settings.school(school).partners.exporting:
+                        continue
                     # A school's first cancellations wait for a person; here it is taken that one has looked.
                     allowed = partner == "room_booking" and day == nights[0]
                     yield self._run(
@@ -109,6 +122,7 @@ class _Demo:
                         yield self._run(what, runner, Night(school, day), SESSION_HOURS[session])
                 yield f"{PORTAL_SCHOOL} {day} change requests", lambda day=day: self._changes(day)
         yield f"{PORTAL_SCHOOL} {nights[-1]} confirmation", lambda: self._confirm(nights[-1])
+        yield f"{ROAD_SCHOOL} {nights[-1]} reconciliation", lambda: self._reconcile(nights[-1])
 
     def _run(
         self, what: str, runner: Nightly, night: Night, hour: int, *, allowed: bool = False
@@ -120,6 +134,36 @@ class _Demo:
             return f"{done.outcome.value} in {done.seconds:.1f} s"
 
         return what, run
+
+    def _connect_assembly(self, day: date) -> str:
+        """The guide's road: iSAMS → Xporter → Assembly → app. What the school does is done at the sandbox."""
+        self.at(ROAD_SCHOOL, day, 1)
+        side = self.sandbox.schools[ROAD_SCHOOL].assembly
+        assert side is not None
+        connector = Connector(self.environment, ROAD_SCHOOL, ASSEMBLY, who="demo")
+        way = [connector.look()]
+        for side.connector in ("not_authorised", "not_installed", "connected"):
+            way.append(connector.look())
+        code = self.sandbox.assembly.codes(ROAD_SCHOOL, set(ROADS[ASSEMBLY].scopes))
+        return _way([*way, connector.take_code(code)])
+
+    def _connect_xporter(self, day: date) -> str:
+        """The direct road: invited, authorised by the school, installed, taken into use."""
+        self.at(ROAD_SCHOOL, day, 1)
+        side = self.sandbox.schools[ROAD_SCHOOL].xporter
+        assert side is not None
+        connector = Connector(self.environment, ROAD_SCHOOL, XPORTER, who="demo")
+        way = [connector.look(), connector.invite()]
+        side.is_authorised = True
+        way.append(connector.look())
+        side.status = "OK"
+        return _way([*way, connector.look(), connector.choose(None)])
+
+    def _reconcile(self, day: date) -> str:
+        self.at(ROAD_SCHOOL, day, HOURS["schoolbooking"])
+        run = run_job(self.environment, self.instance, RECONCILE_JOB, Night(ROAD_SCHOOL, day), {})
+        self.failures += run.failures
+        return f"{len(self.environment.settings.school(ROAD_SCHOOL).sources)} roads in {run.seconds:.1f} s"
 
     def _changes(self, day: date) -> str:
         """A handful of requests arrive from the portal; the approved ones are written."""
@@ -141,6 +185,11 @@ class _Demo:
         return f"{counts.get(State.CONFIRMED, 0)} confirmed in {run.seconds:.1f} s"
 
 
+def _way(moves: list[Moved]) -> str:
+    """The states that a connection went through."""
+    return " → ".join(dict.fromkeys(move.now.words for move in moves))
+
+
 def _demo(data_dir: Path, scale: float) -> int:
     schools = demo_schools(scale)
     nights = demo_nights(datetime.now(UTC).date())
@@ -153,7 +202,7 @@ def _demo(data_dir: Path, scale: float) -> int:
     with serving(sandbox.app()) as url, open_instance(data_dir) as instance:
         environment = _environment(data_dir, schools, sandbox, url, nights[0])
         environment.clock = clock
-        done = _Demo(environment, instance, schools, sandbox, datetime.now(UTC))
+        done = _Demo(environment, instance, schools, sandbox, datetime.now(UTC), nights)
         state.append(done)
         console.print(f"A sandbox iSAMS for {' and '.join(schools)}; the nights of {nights[0]} to {nights[-1]}.")
         for name, school in schools.items():
@@ -190,6 +239,11 @@ def _report(done: _Demo, data_dir: Path) -> int:
     console.print(requests_table(store.listed(), done.environment, PORTAL_SCHOOL))
     for identifier in SHOWN:
         console.print(audit_trail(identifier, store.ledger(identifier), done.environment, PORTAL_SCHOOL))
+    console.print(
+        f"{ROAD_SCHOOL} by its three roads, on the last night, and where they differ (the sandbox sees to it):"
+    )
+    roads = list(done.environment.settings.school(ROAD_SCHOOL).sources)
+    print_reconciliation(done.environment, Night(ROAD_SCHOOL, done.nights[-1]), roads)
     places = Table.grid(padding=(0, 2))
     mail = {name: sum(outbox_of(done.environment, name).counts().values()) for name in done.schools}
     sent = ", ".join(f"{count} of {name}" for name, count in mail.items())

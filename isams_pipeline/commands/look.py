@@ -120,13 +120,13 @@ def doctor(
     for name in names:
         settings = environment.settings.school(name)
         with console.status(f"asking {name}"):
-            found = diagnose(settings.isams, lambda key, s=name: environment.client_for(s, key), environment.clock)
-        console.print(_diagnosis(f"{name}, {settings.isams.url}", found))
+            found = diagnose(settings.need_isams, lambda key, s=name: environment.client_for(s, key), environment.clock)
+        console.print(_diagnosis(f"{name}, {settings.need_isams.url}", found))
         for key in found:
             for line in key.advice:
                 console.print(f"  [bold]{key.key}[/]: ", end="")
                 console.print(line, markup=False, soft_wrap=True)
-        if settings.isams.rest:
+        if settings.need_isams.rest:
             clients = diagnose_rest(settings, lambda client, s=name: environment.rest_client_for(s, client))
             console.print(_rest_diagnosis(clients))
             for client in clients:

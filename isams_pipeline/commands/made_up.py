@@ -15,8 +15,8 @@ from isams_pipeline.sandbox.demo import MADE_UP, demo_schools
 
 DEMO_CONFIG = "demo/schools.yaml"
 SANDBOX = "sandbox"
-_BY_SCHOOL = ("archive/*", "inbox/*", "tables/*/*/*", "staged/*/*", "exports/*/*", "reports/*/*")
-_OURS = ("archive", "tables", "staged", "reports", "exports", "outbox", "inbox", "dagster", "locks", "demo")
+_BY_SCHOOL = ("archive/*", "inbox/*", "lists/*/*", "tables/*/*/*", "staged/*/*", "exports/*/*", "reports/*/*")
+_OURS = ("archive", "lists", "tables", "staged", "reports", "exports", "outbox", "inbox", "dagster", "locks", "demo")
 
 
 def make_room(data_dir: Path) -> None:

@@ -154,18 +154,7 @@ def ui(
 
 def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -> None:
     """A night without its secrets fails at 02:00; better to hear of it now."""
-    named = {
-        name
-        for school in settings.schools.values()
-        for key in school.isams.keys.values()
-        for name in (key.secret, key.client_id)
-        if name is not None
-    } | {
-        name
-        for school in settings.schools.values()
-        for client in school.isams.rest.values()
-        for name in (client.secret, client.client_id)
-    }
+    named = {name for school in settings.schools.values() for name in school.variables}
     missing = sorted(name for name in named if not variables.get(name))
     if missing:
         console.print(f"[yellow]Not set[/], so nights that need them will fail: {', '.join(missing)}", soft_wrap=True)
@@ -189,8 +178,8 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], Non
     """The demo's sandbox again, at the address that its schools.yaml names if that is free."""
     schools = demo_schools()
     settings = load_settings(config)
-    port = urlsplit(next(iter(settings.schools.values())).isams.url).port or 0
-    server = make_sandbox(schools, system_clock)
+    port = urlsplit(next(iter(settings.schools.values())).need_isams.url).port or 0
+    server = make_sandbox(schools, system_clock, connected=True)
     with contextlib.ExitStack() as stack:
         try:
             url = stack.enter_context(serving(server.app(), port))

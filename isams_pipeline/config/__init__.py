@@ -16,29 +16,39 @@ from isams_pipeline.config.isams import IsamsSettings, KeySettings, RestClientSe
 from isams_pipeline.config.partners import (
     GUIDE_FEEDS,
     REQUIRED_FEEDS,
+    SOURCES,
     AttendanceSettings,
     MySchoolPortalSettings,
     PartnersSettings,
     RegisterChoice,
     RoomBookingSettings,
+    SchoolBookingSettings,
     SchoolsBuddySettings,
+    SourceName,
 )
+from isams_pipeline.config.roads import AssemblySettings, RoadSettings, XporterSettings
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError, MissingSecret
 
 __all__ = [
     "GUIDE_FEEDS",
+    "SOURCES",
+    "AssemblySettings",
     "AttendanceSettings",
     "IsamsSettings",
     "KeySettings",
     "MySchoolPortalSettings",
     "RegisterChoice",
     "RestClientSettings",
+    "RoadSettings",
     "RoomBookingSettings",
+    "SchoolBookingSettings",
     "SchoolSettings",
     "SchoolsBuddySettings",
     "Settings",
+    "SourceName",
     "Timeslot",
+    "XporterSettings",
     "YearRange",
     "advised_cache_hours",
     "find_config",
@@ -51,11 +61,13 @@ DEFAULT_CONFIG = "schools.yaml"
 
 
 class SchoolSettings(StrictSettings):
-    """One iSAMS instance, which may hold several campuses."""
+    """One iSAMS instance, which may hold several campuses, and the roads to its data."""
 
     name: str = Field(min_length=1)
     timezone: Zone
-    isams: IsamsSettings
+    isams: IsamsSettings | None = None
+    assembly: AssemblySettings | None = None
+    xporter: XporterSettings | None = None
     campuses: dict[str, Years] = Field(default_factory=dict[str, YearRange])
     partners: PartnersSettings = PartnersSettings()
 
@@ -70,9 +82,23 @@ class SchoolSettings(StrictSettings):
         return campuses
 
     @model_validator(mode="after")
+    def _roads_for_partners(self) -> SchoolSettings:
+        if not self.sources:
+            raise ValueError("it has no source; add isams, assembly or xporter")
+        for name, source in self.partners.sources.items():
+            if source not in self.sources:
+                here = ", ".join(self.sources)
+                raise ValueError(f"{name} uses the source {source}, which the school has not; it has: {here}")
+        return self
+
+    @model_validator(mode="after")
     def _feeds_for_partners(self) -> SchoolSettings:
+        if self.isams is None:
+            if self.partners.rest_clients:
+                raise ValueError(f"{', '.join(self.partners.rest_clients)}: iSAMS's REST API is needed; add isams")
+            return self
         for name, feeds_needed in REQUIRED_FEEDS.items():
-            if getattr(self.partners, name) is None:
+            if self.partners.sources.get(name) != "isams":
                 continue
             missing = [feed for feed in feeds_needed if self.isams.key_for(feed) is None]
             if missing:
@@ -89,6 +115,45 @@ class SchoolSettings(StrictSettings):
                 "medical_fields"
             )
         return self
+
+    @property
+    def sources(self) -> tuple[SourceName, ...]:
+        """The roads that the school has."""
+        return tuple(name for name in SOURCES if getattr(self, name) is not None)
+
+    @property
+    def variables(self) -> set[str]:
+        """The environment variables that hold the school's secrets."""
+        found: set[str | None] = set()
+        if self.isams is not None:
+            for key in (*self.isams.keys.values(), *self.isams.rest.values()):
+                found |= {key.secret, key.client_id}
+        if self.assembly is not None:
+            found |= {self.assembly.client_id, self.assembly.secret}
+        if self.xporter is not None:
+            found |= {self.xporter.secret, self.xporter.management_secret}
+        return {name for name in found if name is not None}
+
+    def road(self, source: str) -> RoadSettings:
+        """The settings of a road other than iSAMS's own; raises ConfigurationError where the school has none."""
+        settings = {"assembly": self.assembly, "xporter": self.xporter}.get(source)
+        if settings is None:
+            raise self._without(source)
+        return settings
+
+    @property
+    def need_isams(self) -> IsamsSettings:
+        """The settings of iSAMS's own road; raises ConfigurationError where the school has none."""
+        if self.isams is None:
+            raise self._without("isams")
+        return self.isams
+
+    def _without(self, source: str) -> ConfigurationError:
+        here = ", ".join(self.sources)
+        return ConfigurationError(
+            f"{self.name} is not read by {source}",
+            remedy=f"Its sources in schools.yaml are: {here}. Add {source} there, or use another.",
+        )
 
 
 class Settings(StrictSettings):

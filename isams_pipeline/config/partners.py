@@ -12,8 +12,15 @@ REQUIRED_FEEDS: dict[str, tuple[str, ...]] = {
     "schoolsbuddy": ("pupils", "contacts", "staff", "years"),
     "room_booking": ("estates", "staff", "terms", "timetable_structure", "week_allocations", "timetables"),
     "my_school_portal": ("pupils", "contacts"),
+    "schoolbooking": (
+        *("pupils", "contacts", "staff", "years", "forms", "sets", "set_lists", "estates", "terms"),
+        *("timetable_structure", "week_allocations", "timetables"),
+    ),
 }
-"""Feeds without which there is no export for a partner, or nothing by which to confirm what was written."""
+"""Feeds without which there is no export for a partner by iSAMS's own road, or nothing to confirm a write by."""
+SourceName = Literal["isams", "assembly", "xporter"]
+SOURCES: tuple[SourceName, ...] = ("isams", "assembly", "xporter")
+"""The roads to a school's data."""
 GUIDE_FEEDS: dict[str, tuple[str, ...]] = {
     "room_booking": (
         *REQUIRED_FEEDS["room_booking"],
@@ -55,6 +62,8 @@ class AttendanceSettings(StrictSettings):
 class SchoolsBuddySettings(StrictSettings):
     """What a school sends to SchoolsBuddy."""
 
+    source: SourceName = "isams"
+    """The road by which the school's data comes."""
     contact_types: tuple[str, ...] = Field(default=("Mother", "Father"), min_length=1)
     mail_merge: tuple[Literal["all", "correspondence"], ...] = ("all", "correspondence")
     """A contact needs one of these; with an empty list mail merge does not matter."""
@@ -63,6 +72,14 @@ class SchoolsBuddySettings(StrictSettings):
     deliver_to: str = "data/exports"
     medical_fields: tuple[str, ...] = ()
     attendance: AttendanceSettings | None = None
+
+    @model_validator(mode="after")
+    def _what_the_road_has(self) -> SchoolsBuddySettings:
+        if self.source != "isams" and self.mail_merge:
+            raise ValueError(f"only iSAMS's own road knows mail merge; with source: {self.source} write mail_merge: []")
+        if self.source != "isams" and self.medical_fields:
+            raise ValueError(f"only iSAMS's own road brings medical fields; remove them with source: {self.source}")
+        return self
 
 
 class RoomBookingSettings(StrictSettings):
@@ -104,18 +121,47 @@ class MySchoolPortalSettings(StrictSettings):
     """The country, as two letters, of telephone numbers without a country code."""
 
 
+class SchoolBookingSettings(StrictSettings):
+    """What a school sends to SchoolBooking."""
+
+    source: SourceName = "assembly"
+    """The road by which the school's data comes."""
+    max_removed: Share = 0.2
+    deliver_to: str = "data/exports"
+
+
+Exporting = SchoolsBuddySettings | RoomBookingSettings | SchoolBookingSettings
+
+
 class PartnersSettings(StrictSettings):
     """Which partners a school sends data to, or takes it from."""
 
     schoolsbuddy: SchoolsBuddySettings | None = None
     room_booking: RoomBookingSettings | None = None
     my_school_portal: MySchoolPortalSettings | None = None
+    schoolbooking: SchoolBookingSettings | None = None
 
     @property
-    def exporting(self) -> dict[str, SchoolsBuddySettings | RoomBookingSettings]:
+    def exporting(self) -> dict[str, Exporting]:
         """The partners that get files, by name."""
-        found = {"schoolsbuddy": self.schoolsbuddy, "room_booking": self.room_booking}
+        found: dict[str, Exporting | None] = {
+            "schoolsbuddy": self.schoolsbuddy,
+            "room_booking": self.room_booking,
+            "schoolbooking": self.schoolbooking,
+        }
         return {name: settings for name, settings in found.items() if settings is not None}
+
+    @property
+    def sources(self) -> dict[str, SourceName]:
+        """By which road each partner's data comes.
+
+        Room Booking needs the timetable's weeks, and My School Portal writes: only iSAMS's own road has those.
+        """
+        chosen: dict[str, SourceName] = {}
+        for name in REQUIRED_FEEDS:
+            if (settings := getattr(self, name)) is not None:
+                chosen[name] = getattr(settings, "source", "isams")
+        return chosen
 
     @property
     def rest_clients(self) -> dict[str, str | None]:

@@ -44,8 +44,25 @@ class Delivered:
     """The date of the export that it was compared with."""
 
 
+def _sources(datasets: Mapping[str, Any]) -> frozenset[str]:
+    """The roads by which the tables behind an export came."""
+    return frozenset(str(pin["source"]) for pin in datasets.values() if "source" in pin)
+
+
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """What an export is compared with."""
+
+    export: Export | None = None
+    night: str | None = None
+    lost: str | None = None
+    """The date of an export that was delivered but can no longer be read."""
+    sources: frozenset[str] = frozenset()
+    """By which roads its data came."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ class Deliverer:
         return self._refused(export, judged) if judged.problems else None
 
     def _deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease) -> Delivered:
-        judged = self._judge(export, checks, staged.excluded)
+        judged = self._judge(export, checks, staged.excluded, _sources(staged.datasets))
         if judged.problems:
             return self._refused(export, judged)
         manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
@@ -119,8 +136,15 @@ class Deliverer:
         self._record(result, manifest)
         return result
 
-    def _judge(self, export: Export, checks: Sequence[CheckResult], excluded: Mapping[str, int]) -> _Judgement:
-        baseline, baseline_date, lost = self._baseline()
+    def _judge(
+        self,
+        export: Export,
+        checks: Sequence[CheckResult],
+        excluded: Mapping[str, int],
+        sources: frozenset[str] = frozenset(),
+    ) -> _Judgement:
+        found = self._baseline()
+        baseline = found.export
         compared = {
             file.name: compare(file, export, baseline, self.address.date)
             for file in self.files
@@ -136,8 +160,8 @@ class Deliverer:
             for name, change in compared.items()
         }
         guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
-        guard = self._removal_guard(guarded, export.content_hash, lost)
-        return _Judgement(changes, (*checks, guard), baseline, baseline_date)
+        guard = self._removal_guard(guarded, export.content_hash, found, sources)
+        return _Judgement(changes, (*checks, guard), baseline, found.night)
 
     def _refused(self, export: Export, judged: _Judgement) -> Delivered:
         result = self._result(Outcome.REFUSED, export, judged.changes, reason="; ".join(judged.problems), **judged.said)
@@ -146,29 +170,30 @@ class Deliverer:
 
     # --- what it is compared with -------------------------------------------------------------------------
 
-    def _baseline(self) -> tuple[Export | None, str | None, str | None]:
-        """The latest delivered export up to this date, its date; and what was lost if it cannot be read."""
+    def _baseline(self) -> _Baseline:
+        """The latest delivered export up to this date."""
         receipt = self.receipts.baseline(self.address)
         if receipt is not None:
-            hashes = {name: str(facts["sha256"]) for name, facts in receipt.manifest["files"].items()}
-            return self._bytes_of(hashes, receipt.date)
+            return self._bytes_of(receipt.manifest, receipt.date)
         found = self._newest_manifest()
         if found is None:
-            return None, None, None
+            return _Baseline()
         night, manifest = found
-        return self._bytes_of({name: str(facts["sha256"]) for name, facts in manifest["files"].items()}, night)
+        return self._bytes_of(manifest, night)
 
-    def _bytes_of(self, hashes: dict[str, str], night: date) -> tuple[Export | None, str | None, str | None]:
+    def _bytes_of(self, manifest: Mapping[str, Any], night: date) -> _Baseline:
+        hashes = {name: str(facts["sha256"]) for name, facts in manifest["files"].items()}
+        sources = _sources(manifest.get("datasets") or {})
         with contextlib.suppress(StorageError):
-            return self.staged.load(hashes), night.isoformat(), None
+            return _Baseline(self.staged.load(hashes), night.isoformat(), None, sources)
         folder = self.target.child(self.address.on(night))
         try:
             export = Export({name: folder.read(name) for name in hashes})
         except FileNotFoundError:
             export = Export({})
         if export.hashes == dict(sorted(hashes.items())):
-            return export, night.isoformat(), None
-        return None, None, night.isoformat()
+            return _Baseline(export, night.isoformat(), None, sources)
+        return _Baseline(lost=night.isoformat())
 
     def _newest_manifest(self) -> tuple[date, dict[str, Any]] | None:
         school = f"{self.address.partner}/{self.address.school}"
@@ -181,14 +206,20 @@ class Deliverer:
                         return night, manifest
         return None
 
-    def _removal_guard(self, changes: dict[str, Change], content_hash: str, lost: str | None) -> CheckResult:
-        """Refuse an export that lacks too many rows of the one before."""
+    def _removal_guard(
+        self, changes: dict[str, Change], content_hash: str, baseline: _Baseline, sources: frozenset[str]
+    ) -> CheckResult:
+        """Refuse an export that lacks too many rows of the one before, or came by another road than it."""
         problems = [
             f"{name} would lose {change.removed} of {change.before} rows"
             for name, change in changes.items()
             if change.removed >= GUARD_ROWS and change.removed >= self.max_removed * change.before
         ]
-        if lost:
+        if sources and baseline.sources and sources != baseline.sources:
+            before, now = (" and ".join(sorted(names)) for names in (baseline.sources, sources))
+            problems.append(f"the data came by {before} before, and comes by {now} now: ids may all be others")
+        if baseline.lost:
+            lost = baseline.lost
             problems.append(f"the export delivered for {lost} can no longer be read, so nothing can be compared")
         if not problems or self.allow_removals:
             return CheckResult("removal_guard")

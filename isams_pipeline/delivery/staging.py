@@ -82,6 +82,10 @@ class StagedExports:
         nights = [name[:length] for name in self._folder.names() if name[length:] == self._end]
         return max((date.fromisoformat(n) for n in nights if n <= until.isoformat()), default=None)
 
+    def forget(self) -> int:
+        """Remove all that was staged; gives the number of files."""
+        return self._folder.remove_tree("")
+
     def load(self, files: Mapping[str, str]) -> Export:
         """The bytes of files by their hashes; raises StorageError where one is lost or damaged."""
         found: dict[str, bytes] = {}

@@ -92,7 +92,7 @@ def _hours(low: int, high: int) -> str:
 def feeds_missing(settings: SchoolSettings) -> dict[str, list[str]]:
     """Partner → feeds that its guide asks for and no key of the school brings."""
     found = {
-        partner: [feed for feed in GUIDE_FEEDS.get(partner, ()) if settings.isams.key_for(feed) is None]
+        partner: [feed for feed in GUIDE_FEEDS.get(partner, ()) if settings.need_isams.key_for(feed) is None]
         for partner in settings.partners.exporting
     }
     return {partner: feeds for partner, feeds in found.items() if feeds}
@@ -152,9 +152,9 @@ _NOBODY = {
 
 def diagnose_rest(settings: SchoolSettings, client_for: Callable[[str], RestClient]) -> list[ClientDiagnosis]:
     """Look at every REST client of a school. That it may write cannot be seen without writing."""
-    users: dict[str, list[str]] = {name: [] for name in settings.isams.rest}
+    users: dict[str, list[str]] = {name: [] for name in settings.need_isams.rest}
     for user, name in settings.partners.rest_clients.items():
-        users[settings.isams.client_named(name)].append(user)
+        users[settings.need_isams.client_named(name)].append(user)
     return [_diagnose_client(name, tuple(serves), client_for) for name, serves in users.items()]
 
 

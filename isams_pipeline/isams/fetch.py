@@ -37,7 +37,7 @@ class NightFetcher:
         """`passed(feed)` knows the hash of the night's answer whose tables were last found good, if any."""
         self.school, self.night = school, night
         self._settings = settings
-        self._isams: IsamsSettings = settings.isams
+        self._isams: IsamsSettings = settings.need_isams
         self._archive = archive
         self._client_for = client_for
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What both of iSAMS's APIs have in common on the wire: patience, tokens, and failures of transport as typed errors."""
+"""What all the APIs have in common on the wire: patience, tokens, and failures of transport as typed errors."""
 
 from __future__ import annotations
 
@@ -96,25 +96,25 @@ def trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def transport_error(error: httpx.HTTPError) -> PipelineError:
+def transport_error(error: httpx.HTTPError, server: str = "iSAMS", setting: str = "isams.url") -> PipelineError:
     """Httpx's error without its text, which may name the full address."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return UntrustedServer(
                 "The server's TLS certificate does not prove that it is the school's",
-                remedy="Check isams.url; a self-hosted iSAMS needs a certificate that this machine trusts.",
+                remedy=f"Check {setting}; a server of the school's own needs a certificate that this machine trusts.",
             )
         cause = cause.__cause__ or cause.__context__
     match error:
         case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return ServerTimeout("iSAMS did not answer in time", remedy="It is asked again.")
+            return ServerTimeout(f"{server} did not answer in time", remedy="It is asked again.")
         case httpx.RemoteProtocolError() | httpx.ReadError() | httpx.DecodingError():
-            return TruncatedAnswer("iSAMS's answer broke off", remedy="It is asked again.")
+            return TruncatedAnswer(f"{server}'s answer broke off", remedy="It is asked again.")
         case _:
             return Unavailable(
-                f"iSAMS cannot be reached: {type(error).__name__}",
-                remedy="Check isams.url and this machine's network.",
+                f"{server} cannot be reached: {type(error).__name__}",
+                remedy=f"Check {setting} and this machine's network.",
             )
 
 

@@ -9,19 +9,19 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
-from isams_pipeline.config import Settings
+from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, to_csv
 from isams_pipeline.delivery.receipts import Address, Outcome
 from isams_pipeline.delivery.staging import Staged
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import DatasetError
-from isams_pipeline.isams.assets import OWNER, asset_key
-from isams_pipeline.isams.datasets import DATASETS, SOURCE
+from isams_pipeline.isams.datasets import SOURCE, declaration_of
 from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.selections import selection_of
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
 
@@ -37,12 +37,25 @@ def job_name(partner: str) -> str:
     return f"{partner}_nightly"
 
 
-def nightly_job(partner: str, datasets: Collection[str], description: str) -> "dg.UnresolvedAssetJobDefinition":
-    """The datasets that a partner needs, and its own assets, in one process."""
+Datasets = Mapping[str, Collection[str]]
+"""Source → the datasets that a partner needs of it."""
+
+
+def keys_of(datasets: Datasets) -> list[dg.AssetKey]:
+    """The datasets' assets."""
+    return [asset_key(name, source) for source, names in datasets.items() for name in names]
+
+
+def nightly_job(partner: str, datasets: Datasets, description: str) -> "dg.UnresolvedAssetJobDefinition":
+    """The datasets that a partner needs, and its own assets, in one process.
+
+    A run takes those of the one source that the school's partner uses (see `selection_of`). Launched whole by hand,
+    it materialises those of the school's other sources too.
+    """
     own = dg.AssetSelection.groups(partner)  # pyright: ignore[reportUnknownMemberType]
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         job_name(partner),
-        selection=dg.AssetSelection.assets(*(asset_key(name) for name in datasets)) | own,  # pyright: ignore[reportUnknownMemberType]
+        selection=dg.AssetSelection.assets(*keys_of(datasets)) | own,  # pyright: ignore[reportUnknownMemberType]
         description=description,
         # One process: the steps are short, a snapshot is fetched and parsed once for all of them, and iSAMS gets
         # one request at a time. Schools run beside each other, as runs.
@@ -51,14 +64,15 @@ def nightly_job(partner: str, datasets: Collection[str], description: str) -> "d
 
 
 def nightly_schedules(
-    settings: Settings, partner: str, hour: int, job: "dg.UnresolvedAssetJobDefinition"
+    environment: Environment, partner: str, hour: int, job: "dg.UnresolvedAssetJobDefinition"
 ) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use, on from the start, one run for each school."""
+    settings = environment.settings
     by_zone: dict[str, list[str]] = {}
     for name, school in settings.schools.items():
         if getattr(school.partners, partner) is not None:
             by_zone.setdefault(school.timezone.key, []).append(name)
-    return [_schedule(partner, zone, hour, schools, job) for zone, schools in sorted(by_zone.items())]
+    return [_schedule(environment, (partner, hour, zone), schools, job) for zone, schools in sorted(by_zone.items())]
 
 
 def in_a_name(zone: str) -> str:
@@ -67,8 +81,10 @@ def in_a_name(zone: str) -> str:
 
 
 def _schedule(
-    partner: str, zone: str, hour: int, schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
+    environment: Environment, what: tuple[str, int, str], schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
+    partner, hour, zone = what
+
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
         name=f"{job_name(partner)}_{in_a_name(zone)}",
         job=job,
@@ -78,12 +94,15 @@ def _schedule(
         description=f"Every night at {hour:02d}:00 in {zone}, for {', '.join(schools)}.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        resolved = context.repository_def.get_job(job.name) if context.repository_def else None
         for school in schools:
+            settings = environment.settings.school(school)
             night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
             yield dg.RunRequest(
                 # A key is used up for ever, so it names the night: a tick that is tried again starts no second run.
                 run_key=f"{partner}:{school}:{night.date}",
                 partition_key=key_of(night),
+                asset_selection=selection_of(settings, partner, resolved) if resolved else None,
             )
 
     return nightly
@@ -92,9 +111,11 @@ def _schedule(
 # --- the tables behind an export ----------------------------------------------------------------------------
 
 
-def pinned(environment: Environment, night: Night, names: Iterable[str]) -> dict[str, StoredTable]:
+def pinned(
+    environment: Environment, night: Night, names: Iterable[str], source: str = SOURCE
+) -> dict[str, StoredTable]:
     """The night's tables by name; raises NotMaterialised."""
-    return {name: environment.tables.need(SOURCE, name, night.school, night.date) for name in names}
+    return {name: environment.tables.need(source, name, night.school, night.date) for name in names}
 
 
 def as_pins(tables: Mapping[str, StoredTable]) -> dict[str, dict[str, Any]]:
@@ -171,8 +192,9 @@ def load_pinned(environment: Environment, night: Night, staged: Staged) -> tuple
     problems: list[str] = []
     tables: dict[str, pd.DataFrame] = {}
     for name, pin in staged.datasets.items():
-        declaration = DATASETS[name]
-        table = StoredTable(SOURCE, name, night.school, night.date.isoformat(), pin["sha256"], pin["rows"], {})
+        source = str(pin["source"])
+        declaration = declaration_of(source, name)
+        table = StoredTable(source, name, night.school, night.date.isoformat(), pin["sha256"], pin["rows"], {})
         frame = environment.tables.load(table)
         frame.index = pd.RangeIndex(1, len(frame) + 1)
         tables[name] = frame

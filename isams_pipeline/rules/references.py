@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -27,3 +27,19 @@ def blank_dangling(
     blanked = frame.assign(**{column: frame[column].mask(dangling)})
     noted = frame[dangling].assign(rule="reference", reason=f"{what} is not in the export; left empty")
     return blanked, noted
+
+
+def lookup(frame: pd.DataFrame, key: str, value: str) -> dict[Any, Any]:
+    """Key → value, the first where a key occurs twice; rows without a key are left out."""
+    known = frame.dropna(subset=[key]).drop_duplicates(key)
+    return dict(zip(known[key], known[value], strict=True))
+
+
+def values_of(frame: pd.DataFrame, column: str) -> set[Any]:
+    """What stands in a column."""
+    return set(frame[column].dropna())
+
+
+def mapped(series: pd.Series[Any], by: Mapping[Any, Any]) -> pd.Series[Any]:
+    """Texts by a lookup. An empty lookup would make pandas think of numbers."""
+    return series.map(by).astype("str")

@@ -13,10 +13,12 @@ import yaml
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.isams import feeds
+from isams_pipeline.sandbox.assembly import SandboxAssembly
 from isams_pipeline.sandbox.registers import DIVISIONS, is_school_day
 from isams_pipeline.sandbox.rest import SandboxClient
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
 from isams_pipeline.sandbox.server import Sandbox, SandboxKey, SandboxSchool
+from isams_pipeline.sandbox.xporter import SandboxXporter
 
 KEYS: dict[str, list[str]] = {
     "students": ["pupils", "siblings"],
@@ -37,6 +39,11 @@ CLIENTS: dict[str, dict[str, str]] = {
 """SchoolsBuddy's REST client and My School Portal's, each with no more than it needs."""
 
 
+ASSEMBLY_ID, ASSEMBLY_SECRET = "DEMO_ASSEMBLY_ID", "DEMO_ASSEMBLY_SECRET"
+"""The environment variables of the demo's app at Assembly."""
+MANAGEMENT = "DEMO_XPORTER_MANAGEMENT_SECRET"
+
+
 @dataclass(frozen=True)
 class DemoSchool:
     """A school of the demo."""
@@ -46,13 +53,15 @@ class DemoSchool:
     timezone: str
     campuses: dict[str, str]
     medical_fields: tuple[str, ...] = ()
+    roads: bool = False
+    """It can be read by the other roads too, which differ from iSAMS in some places; SchoolBooking is served by one."""
 
 
 def demo_schools(scale: float = 1, mark: str = "") -> dict[str, DemoSchool]:
     """The simple school and the one with two campuses, made larger by a factor if wanted."""
     return {
         "riverside": DemoSchool(
-            "Riverside School", simple_school(round(60 * scale), mark), "Europe/London", {}, ("Allergies",)
+            "Riverside School", simple_school(round(60 * scale), mark), "Europe/London", {}, ("Allergies",), roads=True
         ),
         "harbour": DemoSchool(
             "Harbour International School",
@@ -75,8 +84,13 @@ def _methods(key_feeds: list[str]) -> tuple[str, ...]:
     return tuple(feeds.methods_of(feeds.expand(key_feeds)))
 
 
-def make_sandbox(schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: float = 2) -> Sandbox:
-    """A sandbox that serves the demo schools. Keys are the same every time, as they guard nothing."""
+def make_sandbox(
+    schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: float = 2, connected: bool = False
+) -> Sandbox:
+    """A sandbox that serves the demo schools. Keys are the same every time, as they guard nothing.
+
+    The other roads wait for somebody to connect them, step by step, unless they are `connected`.
+    """
 
     def key(school: str, name: str) -> SandboxKey:
         guid = str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox:{school}:{name}")).upper()
@@ -99,11 +113,43 @@ def make_sandbox(schools: dict[str, DemoSchool], clock: Clock, *, cache_hours: f
                 timezone=ZoneInfo(school.timezone),
                 keys=[key(name, key_name) for key_name in KEYS if key_name != "medical" or school.medical_fields],
                 clients=[client(name, client_name) for client_name in CLIENTS],
+                assembly=_assembly(name, at, connected=connected) if school.roads else None,
+                xporter=_xporter(name, at, connected=connected) if school.roads else None,
             )
-            for name, school in schools.items()
+            for at, (name, school) in enumerate(schools.items())
         },
         clock,
     )
+
+
+def _fixed(*of: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox:{':'.join(of)}"))
+
+
+def _assembly(school: str, at: int, *, connected: bool) -> SandboxAssembly:
+    """A school's side of Assembly; all schools have the same app."""
+    client_id, secret = _fixed("assembly", "app", "id"), _fixed("assembly", "app", "secret")
+    connector = "connected" if connected else "awaiting_invitation"
+    urn = f"{140_001 + at}"
+    return SandboxAssembly(urn, client_id, secret, school=school, connector=connector, differs=True)
+
+
+def _xporter(school: str, at: int, *, connected: bool) -> SandboxXporter:
+    """A school's side of Xporter."""
+    return SandboxXporter(
+        estab=f"{3_281_199 + at}",
+        relying_party="app.example.org",
+        secret=_fixed("xporter", school, "secret"),
+        management_secret=_fixed("xporter", "management"),
+        is_authorised=connected,
+        status="OK" if connected else "Onboarding",
+        differs=True,
+    )
+
+
+def xporter_variable(school: str) -> str:
+    """The environment variable of a demo school's secret at Xporter."""
+    return f"DEMO_{school}_XPORTER_SECRET".upper()
 
 
 def variable(school: str, key: str) -> str:
@@ -123,6 +169,10 @@ def secrets_of(sandbox: Sandbox) -> dict[str, str]:
         found |= {variable(name, key.name): key.guid for key in school.keys}
         for client in school.clients:
             found |= dict(zip(client_variables(name, client.name), (client.client_id, client.secret), strict=True))
+        if school.assembly is not None:
+            found |= {ASSEMBLY_ID: school.assembly.client_id, ASSEMBLY_SECRET: school.assembly.secret}
+        if school.xporter is not None:
+            found |= {xporter_variable(name): school.xporter.secret, MANAGEMENT: school.xporter.management_secret}
     return found
 
 
@@ -191,7 +241,33 @@ def write_config(
                 },
             },
         }
+        config["schools"][name] |= _roads(name, sandbox.schools[name], url)
+        if school.roads:
+            config["schools"][name]["partners"]["schoolbooking"] = {"source": "assembly", "deliver_to": deliver_to}
         if school.campuses:
             config["schools"][name]["campuses"] = school.campuses
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_text(MADE_UP + yaml.dump(config, Dumper=_NoAliases, sort_keys=False), encoding="utf-8")
+
+
+def _roads(name: str, school: SandboxSchool, url: str) -> dict[str, Any]:
+    """The settings of the other roads that a made-up school has."""
+    found: dict[str, Any] = {}
+    if school.assembly is not None:
+        found["assembly"] = {
+            "url": f"{url}/assembly",
+            "platform": f"{url}/assembly",
+            "client_id": ASSEMBLY_ID,
+            "secret": ASSEMBLY_SECRET,
+            "urn": school.assembly.urn,
+        }
+    if school.xporter is not None:
+        found["xporter"] = {
+            "url": f"{url}/xporter",
+            "estab": school.xporter.estab,
+            "relying_party": school.xporter.relying_party,
+            "secret": xporter_variable(name),
+            "management_secret": MANAGEMENT,
+            "invite_to": f"office@{name}.example.org",
+        }
+    return found

@@ -20,7 +20,7 @@ _UPDATED = "<LastUpdated>2025-06-01T12:00:00</LastUpdated>"
 
 
 def _pupil(school: SchoolDay, pupil: Pupil) -> str:
-    houses = dict(_HOUSES + _BOARDING)
+    houses = dict(HOUSES + _BOARDING)
     given = attributes(
         Id=pupil.id,
         PersonId=pupil.person_id,
@@ -171,7 +171,7 @@ def forms(school: SchoolDay) -> Iterator[str]:
     yield "</Forms>"
 
 
-_HOUSES = [(1, "North"), (2, "East"), (3, "South"), (4, "West")]
+HOUSES = [(1, "North"), (2, "East"), (3, "South"), (4, "West")]
 _BOARDING = [(10, "Lodge"), (11, "Manor")]
 
 
@@ -187,7 +187,7 @@ def _houses(container: str, houses: list[tuple[int, str]], school: SchoolDay) ->
 
 
 def academic_houses(school: SchoolDay) -> Iterator[str]:
-    yield from _houses("AcademicHouses", _HOUSES, school)
+    yield from _houses("AcademicHouses", HOUSES, school)
 
 
 def boarding_houses(school: SchoolDay) -> Iterator[str]:

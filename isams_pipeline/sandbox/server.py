@@ -28,9 +28,12 @@ from starlette.routing import Route
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.isams.feeds import REQUIRED_FILTERS
 from isams_pipeline.sandbox import render
+from isams_pipeline.sandbox.assembly import ASSEMBLY_FAULTS, AssemblyApi, SandboxAssembly
 from isams_pipeline.sandbox.edits import Edits
 from isams_pipeline.sandbox.rest import REST_FAULTS, TOKEN_SECONDS, RestApi, SandboxClient
+from isams_pipeline.sandbox.roads import RoadDays
 from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
+from isams_pipeline.sandbox.xporter import XPORTER_FAULTS, SandboxXporter, XporterApi
 
 BATCH_FAULTS = {
     "deadlock": "500 with the text of an SQL deadlock",
@@ -56,7 +59,7 @@ BATCH_FAULTS = {
     "duplicate": "the first row twice",
 }
 """Kinds of faults of the Batch API, and what the sandbox does."""
-FAULTS = BATCH_FAULTS | REST_FAULTS
+FAULTS = BATCH_FAULTS | REST_FAULTS | ASSEMBLY_FAULTS | XPORTER_FAULTS
 
 
 @dataclass
@@ -94,6 +97,10 @@ class SandboxSchool:
     """How long the REST API takes for each answer."""
     edits: Edits = field(default_factory=Edits)
     """What has been written, by REST."""
+    assembly: SandboxAssembly | None = None
+    xporter: SandboxXporter | None = None
+    frozen: date | None = None
+    """The school stays as it was on that date."""
 
 
 class Sandbox:
@@ -106,6 +113,9 @@ class Sandbox:
         self._tokens: dict[str, str] = {}
         self._days: dict[tuple[str, SchoolPlan, date], SchoolDay] = {}
         self._rest = RestApi(self)
+        self.road_days = RoadDays(self)
+        self.assembly = AssemblyApi(self)
+        self.xporter = XporterApi(self)
 
     def fail(self, school: str, kind: str, *, times: int = 1, key: str | None = None) -> None:
         """Let the next requests of a school (or of one of its keys) meet a fault."""
@@ -119,6 +129,8 @@ class Sandbox:
             routes=[
                 Route("/{school}/api/batch/1.0/xml.ashx", self._batch, methods=["GET", "POST"]),
                 Route("/{school}/auth/connect/token", self._token, methods=["POST"]),
+                *self.assembly.routes(),
+                *self.xporter.routes(),
                 *self._rest.routes(),
                 Route("/sandbox", self._overview, methods=["GET"]),
                 Route("/sandbox/faults", self._order_fault, methods=["POST"]),
@@ -190,7 +202,7 @@ class Sandbox:
 
     def _day(self, name: str, plan: SchoolPlan) -> SchoolDay:
         school = self.schools[name]
-        wanted = (name, plan, today_at(school.timezone, self.clock))
+        wanted = (name, plan, school.frozen or today_at(school.timezone, self.clock))
         if wanted not in self._days:
             if len(self._days) > 4:  # noqa: PLR2004  # a day of a large school is large
                 self._days.clear()
@@ -215,6 +227,11 @@ class Sandbox:
             return True
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         return self._tokens.get(token) == key.guid
+
+    @staticmethod
+    async def form(request: Request) -> dict[str, str]:
+        """What came as a form."""
+        return await _form(request)
 
     async def _token(self, request: Request) -> Response:
         school = self.schools.get(request.path_params["school"])

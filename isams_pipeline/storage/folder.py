@@ -168,6 +168,16 @@ class Folder:
         with self._guarded("remove", path), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._at(path))
 
+    def remove_tree(self, path: str) -> int:
+        """Remove a folder and all that is in it; gives the number of files. It may be gone already."""
+        with self._guarded("remove", path):
+            self._fs.invalidate_cache()
+            count = len(self._fs.find(self._at(path))) if self._fs.exists(self._at(path)) else 0
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(self._at(path), recursive=True)
+            self._fs.invalidate_cache()
+        return count
+
     def move(self, source: str, target: str) -> None:
         """Give a file another name; it replaces what had that name, in one step on a local disk."""
         with self._guarded("rename", target):

@@ -35,6 +35,11 @@ class StoredTable:
     """Facts about the snapshot: key, sha256, fetched_at, cache_hours … Empty where no key brings the feed."""
 
     @property
+    def night(self) -> date:
+        """The date that it is of."""
+        return date.fromisoformat(self.date)
+
+    @property
     def path(self) -> str:
         """The Parquet file, relative to the tables' folder."""
         return f"{self.source}/{self.dataset}/{self.school}/objects/{self.sha256}.parquet"
@@ -74,6 +79,17 @@ class TableStore:
         pointer = {"sha256": table.sha256, "rows": table.rows, "provenance": table.provenance}
         self._folder.write_json(f"{source}/{dataset}/{school}/{night}.json", pointer)
         return table
+
+    def save_as_before(self, before: StoredTable, *, night: date, provenance: Mapping[str, Any]) -> StoredTable:
+        """Let a night have the rows of an earlier one; only where what they are made from is the same."""
+        pointer: dict[str, Any] = {"sha256": before.sha256, "rows": before.rows, "provenance": dict(provenance)}
+        self._folder.write_json(f"{before.source}/{before.dataset}/{before.school}/{night}.json", pointer)
+        return StoredTable(before.source, before.dataset, before.school, night.isoformat(), **pointer)
+
+    def forget(self, source: str, school: str) -> int:
+        """Remove all tables of a school from a source; gives the number of files."""
+        datasets = self._folder.names(source)
+        return sum(self._folder.remove_tree(f"{source}/{name}/{school}") for name in datasets)
 
     def find(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The table of a night, or None where it was never made."""

@@ -4,6 +4,7 @@ from isams_pipeline.isams.datasets import (
     calendar,
     contacts,
     cover,
+    dated,
     estate,
     pupils,
     registration,
@@ -64,4 +65,33 @@ REST_SOURCE = "isams_rest"
 ATTENDANCE = declared(registration.Attendance)
 """By REST, so not among those of Batch. Made twice a day."""
 
-__all__ = ["ATTENDANCE", "DATASETS", "REST_SOURCE", "SOURCE", "Column", "Dataset", "DatasetDeclaration", "declared"]
+ROAD_DATASETS: dict[str, DatasetDeclaration] = {
+    name: DATASETS[name]
+    for name in (
+        *("pupils", "contacts", "contact_pupils", "staff", "years", "forms", "academic_houses", "boarding_houses"),
+        *("subjects", "sets", "set_teachers", "set_members", "rooms", "terms", "calendar_events", "health"),
+    )
+} | {
+    declaration.name: declaration
+    for declaration in map(declared, (dated.Periods, dated.DatedLessons, dated.Attendance))
+}
+"""What comes by the other roads: in the same shape where iSAMS's own road has it too."""
+
+
+def declaration_of(source: str, name: str) -> DatasetDeclaration:
+    """A source's dataset."""
+    return DATASETS[name] if source == SOURCE else ROAD_DATASETS[name]
+
+
+__all__ = [
+    "ATTENDANCE",
+    "DATASETS",
+    "REST_SOURCE",
+    "ROAD_DATASETS",
+    "SOURCE",
+    "Column",
+    "Dataset",
+    "DatasetDeclaration",
+    "declaration_of",
+    "declared",
+]

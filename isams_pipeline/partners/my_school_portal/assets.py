@@ -7,8 +7,8 @@ import dagster as dg
 
 from isams_pipeline import checks
 from isams_pipeline.clock import today_at
+from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.environment import Environment
-from isams_pipeline.isams.assets import OWNER, asset_key
 from isams_pipeline.partitions import night_of, nights_of
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
 from isams_pipeline.partners.my_school_portal.apply import Applied

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import Settings
+from isams_pipeline.dataset_assets import asset_key
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError
-from isams_pipeline.isams.assets import asset_key
 from isams_pipeline.partitions import Night, key_of
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
 from isams_pipeline.partners.my_school_portal.assets import CHANGES, CONFIRMATION
@@ -42,10 +41,10 @@ def my_school_portal_jobs() -> "tuple[dg.UnresolvedAssetJobDefinition, dg.Unreso
 
 
 def my_school_portal_schedules(
-    settings: Settings, job: "dg.UnresolvedAssetJobDefinition"
+    environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
 ) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use."""
-    return nightly_schedules(settings, PARTNER, HOUR, job)
+    return nightly_schedules(environment, PARTNER, HOUR, job)
 
 
 def my_school_portal_sensors(

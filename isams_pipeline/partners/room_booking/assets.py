@@ -8,11 +8,11 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
+from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
-from isams_pipeline.isams.assets import OWNER, asset_key
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.calendars import publish

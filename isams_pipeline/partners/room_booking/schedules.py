@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from isams_pipeline.config import Settings
+from isams_pipeline.environment import Environment
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.export import NEEDED
 from isams_pipeline.partners.shared import nightly_job, nightly_schedules
@@ -16,9 +16,13 @@ DATASETS = ("departments", *NEEDED)
 
 def room_booking_job() -> dg.UnresolvedAssetJobDefinition:
     """Room Booking's datasets, then the timetable, the bookings, the export, its delivery and the mail."""
-    return nightly_job(PARTNER, DATASETS, "A school's day: timetable on real dates, clashing bookings, delivery, mail.")
+    return nightly_job(
+        PARTNER, {"isams": DATASETS}, "A school's day: timetable on real dates, clashing bookings, delivery, mail."
+    )
 
 
-def room_booking_schedules(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
+def room_booking_schedules(
+    environment: Environment, job: dg.UnresolvedAssetJobDefinition
+) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use."""
-    return nightly_schedules(settings, PARTNER, HOUR, job)
+    return nightly_schedules(environment, PARTNER, HOUR, job)

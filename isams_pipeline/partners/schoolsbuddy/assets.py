@@ -7,12 +7,12 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
-from isams_pipeline.config import SchoolsBuddySettings
+from isams_pipeline.config import SOURCES, SchoolsBuddySettings
+from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError
-from isams_pipeline.isams.assets import OWNER, asset_key
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
@@ -56,7 +56,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
         "partitions_def": partitions,
         "group_name": PARTNER,
         "owners": [OWNER],
-        "deps": [asset_key(name) for name in NEEDED],
+        "deps": [asset_key(name, source) for source in SOURCES for name in NEEDED],
     }
 
     @dg.multi_asset(
@@ -83,7 +83,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
-            pins = pinned(environment, night, NEEDED)
+            pins = pinned(environment, night, NEEDED, _settings(environment, night.school).source)
             tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
             built = _built(environment, night, tables, has_medical=bool(pins["health"].provenance))
             has_campuses = bool(environment.settings.school(night.school).campuses)

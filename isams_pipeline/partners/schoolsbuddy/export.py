@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -22,7 +21,7 @@ from isams_pipeline.rules.contacts import (
     with_a_link,
 )
 from isams_pipeline.rules.email import having_email, shared_across, unique_emails, with_first_valid
-from isams_pipeline.rules.references import blank_dangling, resolving
+from isams_pipeline.rules.references import blank_dangling, lookup, mapped, resolving, values_of
 from isams_pipeline.rules.split import EXCLUDED, WARNING, Split
 from isams_pipeline.rules.years import named_with_campus
 
@@ -201,20 +200,20 @@ def _students(
         out.take("student", Split(frame, dangling), "pupil_id", severity=WARNING)
         return frame
 
-    students = noted(blank_dangling(pupils, "year_id", _values(years, "year_id"), what="the year group"))
-    students["year_group"] = _mapped(students["year_id"], _lookup(years, "year_id", "name"))
+    students = noted(blank_dangling(pupils, "year_id", values_of(years, "year_id"), what="the year group"))
+    students["year_group"] = mapped(students["year_id"], lookup(years, "year_id", "name"))
     # Forms have no file of their own, so a form that is not in the source's list keeps the pupil's word for it.
-    students["form"] = _mapped(students["form_id"], _lookup(forms, "form_id", "name")).fillna(students["form_id"])
+    students["form"] = mapped(students["form_id"], lookup(forms, "form_id", "name")).fillna(students["form_id"])
     for kind in ("academic", "boarding"):
         of_kind = houses[houses["type"] == kind]
         by_name = {name.casefold(): name for name in of_kind["name"].dropna()}
         column = f"{kind}_house"
-        by_id = _mapped(students[f"{column}_id"], _lookup(of_kind, "house_id", "name"))
-        by_spelling = _mapped(students[column].str.casefold(), by_name)
+        by_id = mapped(students[f"{column}_id"], lookup(of_kind, "house_id", "name"))
+        by_spelling = mapped(students[column].str.casefold(), by_name)
         given = students[column].fillna(students[f"{column}_id"].astype("str"))
         students[column] = by_id.fillna(by_spelling).fillna(given)
-        students = noted(blank_dangling(students, column, _values(of_kind, "name"), what=f"the {kind} house"))
-    codes = _lookup(staff, "user_code", "staff_id")
+        students = noted(blank_dangling(students, column, values_of(of_kind, "name"), what=f"the {kind} house"))
+    codes = lookup(staff, "user_code", "staff_id")
     unknown = students["tutor_user_code"].notna() & ~students["tutor_user_code"].isin(list(codes))
     reason = "the tutor is not in the export; left empty"
     out.take("student", Split.by(students, ~unknown, rule="reference", reason=reason), "pupil_id", severity=WARNING)
@@ -237,7 +236,7 @@ def _houses(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, out: Exclus
     split = Split.by(houses, houses["name"].notna(), rule="name", reason="it has no name")
     houses = out.take("house", split, "house_id")
     houses, dangling = blank_dangling(
-        houses, "house_master_staff_id", _values(staff, "staff_id"), what="the house master"
+        houses, "house_master_staff_id", values_of(staff, "staff_id"), what="the house master"
     )
     return out.take("house", Split(houses, dangling), "house_id", severity=WARNING)
 
@@ -246,14 +245,14 @@ def _classes(tables: Mapping[str, pd.DataFrame], years: pd.DataFrame, out: Exclu
     sets = tables["sets"]
     subjects = tables["subjects"].drop_duplicates("subject_id")
     for column, targets, what in (
-        ("subject_id", _values(subjects, "subject_id"), "the subject"),
-        ("year_id", _values(years, "year_id"), "the year group"),
+        ("subject_id", values_of(subjects, "subject_id"), "the subject"),
+        ("year_id", values_of(years, "year_id"), "the year group"),
     ):
         sets, dangling = blank_dangling(sets, column, targets, what=what)
         out.take("class", Split(sets, dangling), "set_id", severity=WARNING)
     return sets.assign(
-        subject=_mapped(sets["subject_id"], _lookup(subjects, "subject_id", "name")),
-        year_group=_mapped(sets["year_id"], _lookup(years, "year_id", "name")),
+        subject=mapped(sets["subject_id"], lookup(subjects, "subject_id", "name")),
+        year_group=mapped(sets["year_id"], lookup(years, "year_id", "name")),
     ).rename(columns={"set_id": "class_id"})
 
 
@@ -279,23 +278,8 @@ def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFr
 def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...], out: Exclusions) -> pd.DataFrame:
     wanted = {name.strip().casefold() for name in fields}
     chosen = health[health["field"].str.casefold().isin(wanted) & health["value"].notna()]
-    by_school_id = _lookup(pupils, "school_id", "pupil_id")
+    by_school_id = lookup(pupils, "school_id", "pupil_id")
     chosen = chosen.assign(student_id=chosen["pupil_id"].fillna(chosen["school_id"].map(by_school_id).astype("Int64")))
     split = resolving(chosen, "student_id", pupils["pupil_id"], what="the student")
     out.take("medical", split, ["record", "position"])
     return split.kept.drop_duplicates(["student_id", "field", "value"])
-
-
-def _mapped(series: pd.Series[Any], lookup: Mapping[Any, Any]) -> pd.Series[Any]:
-    """Texts by a lookup. An empty lookup would make pandas think of numbers."""
-    return series.map(lookup).astype("str")
-
-
-def _values(frame: pd.DataFrame, column: str) -> set[Any]:
-    return set(frame[column].dropna())
-
-
-def _lookup(frame: pd.DataFrame, key: str, value: str) -> dict[Any, Any]:
-    """Key → value, the first where a key occurs twice."""
-    known = frame.dropna(subset=[key]).drop_duplicates(key)
-    return dict(zip(known[key], known[value], strict=True))

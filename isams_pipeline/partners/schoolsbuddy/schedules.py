@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from isams_pipeline.config import Settings
+from isams_pipeline.environment import Environment
 from isams_pipeline.partners.schoolsbuddy import PARTNER
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED
 from isams_pipeline.partners.shared import nightly_job, nightly_schedules
+from isams_pipeline.roads.registry import ROADS
 
 HOUR = 2
 DATASETS = (
@@ -15,13 +17,16 @@ DATASETS = (
     *("departments", "subjects", "sets", "set_teachers", "set_members", "teaching_forms", "health"),
 )
 """What SchoolsBuddy's keys bring, whether or not the export needs it."""
+BY_SOURCE = {"isams": DATASETS, **dict.fromkeys(ROADS, NEEDED)}
 
 
 def schoolsbuddy_job() -> dg.UnresolvedAssetJobDefinition:
     """SchoolsBuddy's datasets, then the export and its delivery."""
-    return nightly_job(PARTNER, DATASETS, "A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.")
+    return nightly_job(PARTNER, BY_SOURCE, "A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.")
 
 
-def schoolsbuddy_schedules(settings: Settings, job: dg.UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
+def schoolsbuddy_schedules(
+    environment: Environment, job: dg.UnresolvedAssetJobDefinition
+) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use."""
-    return nightly_schedules(settings, PARTNER, HOUR, job)
+    return nightly_schedules(environment, PARTNER, HOUR, job)

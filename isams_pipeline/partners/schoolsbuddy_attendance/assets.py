@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 
 from isams_pipeline import checks
+from isams_pipeline.dataset_assets import OWNER, column_schema
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.environment import Environment
-from isams_pipeline.isams.assets import OWNER, column_schema
 from isams_pipeline.isams.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.partitions import night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session

@@ -1,6 +1,6 @@
-"""The data dictionary: every dataset and column, written from the declarations.
+"""The data dictionary: every dataset and column, by every road, written from the declarations and mappings.
 
-python -m isams_pipeline.isams.datasets.dictionary [--check] docs/data-dictionary.md
+python -m isams_pipeline.dictionary [--check] docs/data-dictionary.md
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from isams_pipeline.isams.datasets import ATTENDANCE, DATASETS, REST_SOURCE, SOURCE, DatasetDeclaration
+from isams_pipeline.isams.datasets import ATTENDANCE, DATASETS, REST_SOURCE, ROAD_DATASETS, SOURCE, DatasetDeclaration
 from isams_pipeline.isams.feeds import FEEDS
+from isams_pipeline.roads.mapping import Absent
+from isams_pipeline.roads.registry import ROADS
 
 
 def dictionary() -> str:
@@ -34,6 +36,12 @@ def _lines() -> Iterator[str]:
         where = "any container of `PupilManager`" if dataset.free_form else f"`{dataset.rows}`"
         origin = f"Feed `{dataset.feed}` (`{feed.method}`), {where}; {must}."
         yield from _dataset(f"{SOURCE}/{dataset.name}", dataset, origin, "in the row's element")
+        if dataset.name in ROAD_DATASETS:
+            yield from _roads(dataset)
+    for name, dataset in ROAD_DATASETS.items():
+        if name not in DATASETS:
+            yield from _dataset(name, dataset, "By the other roads only.", "")
+            yield from _roads(dataset)
     for session in ("am", "pm"):
         origin = "REST `/api/registration/register/…`, with `/absencecodes` and `/presentcodes`."
         yield from _dataset(f"{REST_SOURCE}/{ATTENDANCE.name}_{session}", ATTENDANCE, origin, "in the record")
@@ -54,6 +62,19 @@ def _dataset(name: str, dataset: DatasetDeclaration, origin: str, place: str) ->
         marks = ", ".join(word for word, is_so in (("key", c.key), ("personal", c.personal)) if is_so)
         path = f"`{c.path}`" if c.path else ""
         yield f"| `{c.name}` | {kind} | {marks} | {path} | {c.description} |"
+
+
+def _roads(dataset: DatasetDeclaration) -> Iterator[str]:
+    """From which lists and fields the other roads fill it. What is not named there is null by that road."""
+    for road in ROADS.values():
+        mapped = road.mapping.datasets[dataset.name]
+        yield ""
+        if isinstance(mapped, Absent):
+            yield f"**{road.source}/{dataset.name}**: always empty, as {mapped.reason}."
+            continue
+        lists = ", ".join(f"`{name}`" for name in mapped.lists)
+        fields = "; ".join(f"`{name}` ← `{place}`" for name, place in mapped.columns.items())
+        yield f"**{road.source}/{dataset.name}**, from {lists}: {fields}."
 
 
 def main() -> int:

@@ -1,0 +1,109 @@
+"""Assembly's lists that are read: where each is, which scopes it needs, what is asked for with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+from isams_pipeline.roads.grants import Extra, RoadList, school_year, week_of
+
+Json = dict[str, Any]
+
+SCOPES: dict[str, bool] = {
+    "students.basic": True,
+    "staff_members.basic": True,
+    "contacts.basic": True,
+    "school": True,
+    "registration_groups": True,
+    "teaching_groups": True,
+    "timetables": True,
+    "calendar": True,
+    "students.mis_id": False,
+    "students.legal_names": False,
+    "students.middle_names": False,
+    "students.gender": False,
+    "students.dob": False,
+    "students.dates": False,
+    "students.emails": False,
+    "students.addresses": False,
+    "contacts.emails": False,
+    "contacts.telephone_numbers": False,
+    "contacts.middle_names": False,
+    "contacts.parental_responsibility": False,
+    "contacts.priority": False,
+    "staff_members.mis_id": False,
+    "staff_members.legal_names": False,
+    "staff_members.middle_names": False,
+    "staff_members.gender": False,
+    "staff_members.dob": False,
+    "staff_members.dates": False,
+    "staff_members.emails": False,
+    "groups": False,
+    "attendances": False,
+}
+"""What the app asks a school for; whether it cannot do without."""
+
+
+def _year(night: date) -> Mapping[str, str]:
+    first, last = school_year(night)
+    return {"start_date": first.isoformat(), "end_date": last.isoformat()}
+
+
+def _week(night: date) -> Mapping[str, str]:
+    first, last = week_of(night)
+    return {"start_date": first.isoformat(), "end_date": last.isoformat()}
+
+
+def _periods(timetable: Json) -> Iterator[Json]:
+    """A timetable as its periods, each with its day and its lessons: a row stays small however long the year is."""
+    for day in timetable.get("days") or ():
+        of_day = {name: day.get(name) for name in ("id", "short_name", "long_name", "occurs_on")}
+        for period in day.get("periods") or ():
+            key = f"{timetable.get('id')}:{day.get('id')}:{period.get('id')}"
+            yield {**period, "timetable_id": timetable.get("id"), "day": of_day, "key": key}
+
+
+TIMETABLE = "/timetables/{id}"
+"""What the list of timetables fills is unknown, so each is asked for by its id."""
+
+LISTS: dict[str, RoadList] = {
+    found.name: found
+    for found in (
+        RoadList(
+            "students",
+            "/students",
+            "students.basic",
+            extras=(
+                Extra("students.emails", {"emails": "true"}),
+                Extra("students.gender", {"demographics": "true"}),
+            ),
+        ),
+        RoadList(
+            "staff_members",
+            "/staff_members",
+            "staff_members.basic",
+            extras=(Extra("staff_members.gender", {"demographics": "true"}),),
+        ),
+        RoadList(
+            "contacts",
+            "/contacts",
+            "contacts.basic",
+            # Which scope lets addresses through is unknown (inferred: that of the students' addresses).
+            extras=(Extra("students.addresses", {"addresses": "true"}),),
+            tells_changes=False,
+        ),
+        RoadList("year_groups", "/year_groups", "school"),
+        RoadList("registration_groups", "/registration_groups", "registration_groups"),
+        RoadList("house_groups", "/groups", "groups", {"type": "HouseGroup"}),
+        RoadList("teaching_groups", "/teaching_groups", "teaching_groups"),
+        RoadList("subjects", "/subjects", "teaching_groups", tells_changes=False),
+        RoadList("rooms", "/rooms", "timetables"),
+        RoadList("academic_years", "/academic_years", "school", tells_changes=False),
+        RoadList("calendar_events", "/calendar_events", "calendar"),
+        RoadList(
+            "timetables", TIMETABLE, "timetables", window=_year, tells_changes=False, rows_of=_periods, key=("key",)
+        ),
+        RoadList("attendances", "/attendances", "attendances", window=_week),
+    )
+}

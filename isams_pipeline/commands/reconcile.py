@@ -1,0 +1,81 @@
+"""`reconcile`: a school by several roads, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, a_date, console
+from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.dataset_assets import asset_key
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.environment import Environment
+from isams_pipeline.headless import run_job
+from isams_pipeline.instance import open_instance
+from isams_pipeline.partitions import Night
+from isams_pipeline.roads.reconciling import (
+    RECONCILE_JOB,
+    RECONCILIATION,
+    as_rows,
+    header,
+    reconciliation_of,
+    report_path,
+    roads_meant,
+)
+from isams_pipeline.rules.reconciliation import NEEDED
+
+
+def reconcile(
+    school: School,
+    roads: Annotated[
+        str | None,
+        typer.Option(
+            "--roads", help="Which, by commas; the first is what the others are compared with. [default: all]"
+        ),
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option("--date", help="The night. [default: today at the school]", show_default=False)
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Read a school by its roads, and show where they differ: counts, ids and names of fields; no values.
+
+    Exit code 0 where they agree, 1 where they differ or could not be read.
+    """
+    environment = environment_from(config, data_dir)
+    keep_apart(data_dir, environment.settings)
+    environment.retries = 0
+    meant = roads_meant(environment, school, [name.strip() for name in roads.split(",")] if roads else None)
+    today = today_at(environment.settings.school(school).timezone, environment.clock)
+    night = Night(school, a_date(date) if date else today)
+    with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
+        keys = [asset_key(name, road) for road in meant for name in NEEDED]
+        ops = {"__".join(RECONCILIATION): {"config": {"roads": meant}}}
+        run = run_job(environment, instance, RECONCILE_JOB, night, ops, [*keys, asset_key(*RECONCILIATION[::-1])])
+    for failure in run.failures:
+        console.print(f"[red]failed[/] {failure}", soft_wrap=True)
+    if run.failures:
+        return 1
+    return print_reconciliation(environment, night, meant)
+
+
+def print_reconciliation(environment: Environment, night: Night, roads: Sequence[str]) -> int:
+    """The reconciliation as a table, and where its report is; gives the exit code."""
+    compared = reconciliation_of(environment, night, roads)
+    for road, entities in compared.items():
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for name in header(roads[0], road):
+            table.add_column(name, justify="left" if name in {"", "differing in"} else "right")
+        for row in as_rows(entities):
+            table.add_row(*row)
+        console.print(table)
+    found = sum(len(one.differences) for entities in compared.values() for one in entities)
+    where = environment.reports.location(report_path(night, "json"))
+    console.print(f"{found} differences, by their ids in {where}; a picture beside it.", soft_wrap=True)
+    return 1 if found else 0

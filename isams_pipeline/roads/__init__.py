@@ -1,0 +1,5 @@
+"""The roads to a school's data besides iSAMS's own API: what Assembly and Xporter on Demand have in common."""
+
+ASSEMBLY, XPORTER = "assembly", "xporter"
+LABELS = {"isams": "iSAMS", ASSEMBLY: "Assembly", XPORTER: "Xporter on Demand"}
+"""Source → what a person calls it."""

@@ -1,0 +1,219 @@
+"""A school's connection by a road: a small state machine in the state database, moved by what calls have shown.
+
+awaiting_invitation → awaiting_connection (not authorised, not installed, paused, onboarding) → connected
+→ authorised (an app, with its scopes), and back when a call shows so
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.connections import RoadConnection, RoadConnectionStep
+
+
+class State(StrEnum):
+    """How far a connection has come, in this order."""
+
+    AWAITING_INVITATION = "awaiting_invitation"
+    AWAITING_CONNECTION = "awaiting_connection"
+    CONNECTED = "connected"
+    AUTHORISED = "authorised"
+
+    @property
+    def rank(self) -> int:
+        """Its place in the order."""
+        return list(State).index(self)
+
+
+class Reason(StrEnum):
+    """What a connection waits for."""
+
+    NOT_AUTHORISED = "not_authorised"
+    NOT_INSTALLED = "not_installed"
+    PAUSED = "paused"
+    ONBOARDING = "onboarding"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a call has shown."""
+
+    state: State
+    reason: Reason | None = None
+    scopes: frozenset[str] = frozenset()
+    said: str = ""
+    """What it goes by, in a few words."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A school's connection as it was last seen."""
+
+    school: str
+    source: str
+    state: State
+    reason: Reason | None
+    scopes: frozenset[str]
+    since: datetime
+    checked: datetime
+    said: str
+    invited: datetime | None
+    chosen: frozenset[str] | None
+    """The scopes that a person has chosen to use, where the road itself knows no authorisation of an app."""
+
+    @property
+    def words(self) -> str:
+        """State and reason for a person."""
+        words = self.state.replace("_", " ")
+        return f"{words}: {self.reason.replace('_', ' ')}" if self.reason else words
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A connection before and after a call."""
+
+    before: Connection | None
+    now: Connection
+
+    @property
+    def changed(self) -> bool:
+        """Whether state, reason or scopes are others."""
+        before, now = self.before, self.now
+        return before is None or (before.state, before.reason, before.scopes) != (now.state, now.reason, now.scopes)
+
+    @property
+    def worse(self) -> str | None:
+        """What has become worse, or None."""
+        before, now = self.before, self.now
+        if before is None:
+            return None
+        if now.state.rank < before.state.rank:
+            return f"it was {before.words}, and is {now.words}"
+        lost = sorted(before.scopes - now.scopes)
+        return f"scopes taken back: {', '.join(lost)}" if lost else None
+
+
+class Connections:
+    """The connections of all schools."""
+
+    def __init__(self, state: StateDatabase, clock: Clock) -> None:
+        self._state, self._clock = state, clock
+
+    def current(self, school: str, source: str) -> Connection | None:
+        """As it was last seen; None where nobody has looked yet."""
+        with self._state.transaction() as session:
+            row = session.get(RoadConnection, (school, source))
+            return _connection(row) if row else None
+
+    def found(self, school: str, source: str, finding: Finding, *, who: str) -> Moved:
+        """Note what a call has shown, and who made it."""
+        now = self._clock()
+        with self._state.transaction() as session:
+            row = session.get(RoadConnection, (school, source))
+            before = _connection(row) if row else None
+            if row is None:
+                row = _blank(school, source, now)
+                session.add(row)
+            is_same = before is not None and (before.state, before.reason) == (finding.state, finding.reason)
+            row.state, row.reason, row.said = finding.state, finding.reason, finding.said
+            row.scopes = sorted(finding.scopes)
+            row.checked_at = now
+            if not is_same:
+                row.since = now
+            after = _connection(row)
+            moved = Moved(before, after)
+            if moved.changed:
+                _note(session, row, now, who, finding.said)
+        return moved
+
+    def invited(self, school: str, source: str, *, who: str) -> None:
+        """Note that an invitation went out."""
+        self._set(school, source, who, "an invitation was sent", invited_at=self._clock())
+
+    def choose(self, school: str, source: str, scopes: Iterable[str] | None, *, who: str) -> None:
+        """Note which scopes a person has chosen to use; None takes the choice back."""
+        wanted = None if scopes is None else sorted(scopes)
+        said = "the app was authorised" if wanted is not None else "the app's authorisation was taken back"
+        self._set(school, source, who, said, chosen=wanted)
+
+    def _set(self, school: str, source: str, who: str, said: str, **values: object) -> None:
+        now = self._clock()
+        with self._state.transaction() as session:
+            row = session.get(RoadConnection, (school, source))
+            if row is None:
+                row = _blank(school, source, now)
+                session.add(row)
+            for name, value in values.items():
+                setattr(row, name, value)
+            _note(session, row, now, who, said)
+
+    def last_worsening(self, school: str, source: str, since: date) -> str | None:
+        """How the connection has become worse since a date, if it has and is not well again.
+
+        A look that comes after the one that saw it would find nothing new.
+        """
+        moves = [step for step in self.history(school, source) if step.at.date() >= since]
+        now = self.current(school, source)
+        best = max((step for step in moves), key=lambda step: State(step.state).rank, default=None)
+        if now is None or best is None or State(best.state).rank <= now.state.rank:
+            return None
+        return f"it was {best.state.replace('_', ' ')} earlier this day, and is {now.words}"
+
+    def history(self, school: str, source: str) -> list[RoadConnectionStep]:
+        """Every move, the oldest first."""
+        with self._state.transaction() as session:
+            mine = (RoadConnectionStep.school == school, RoadConnectionStep.source == source)
+            return list(session.scalars(select(RoadConnectionStep).where(*mine).order_by(RoadConnectionStep.id)))
+
+
+def _blank(school: str, source: str, now: datetime) -> RoadConnection:
+    return RoadConnection(
+        school=school,
+        source=source,
+        state=State.AWAITING_INVITATION,
+        reason=None,
+        scopes=[],
+        since=now,
+        checked_at=now,
+        said="",
+        invited_at=None,
+        chosen=None,
+    )
+
+
+def _connection(row: RoadConnection) -> Connection:
+    return Connection(
+        school=row.school,
+        source=row.source,
+        state=State(row.state),
+        reason=Reason(row.reason) if row.reason else None,
+        scopes=frozenset(row.scopes),
+        since=row.since,
+        checked=row.checked_at,
+        said=row.said,
+        invited=row.invited_at,
+        chosen=None if row.chosen is None else frozenset(row.chosen),
+    )
+
+
+def _note(session: Session, row: RoadConnection, now: datetime, who: str, said: str) -> None:
+    session.add(
+        RoadConnectionStep(
+            school=row.school,
+            source=row.source,
+            at=now,
+            who=who,
+            state=row.state,
+            reason=row.reason,
+            scopes=list(row.scopes),
+            said=said,
+        )
+    )

@@ -1,0 +1,147 @@
+"""What a school lets be read, and the requests that follow from it: nothing else makes a request for a list.
+
+A client takes a `ListRequest` and nothing else, and only a `Grant` makes one, from what a call has just proven.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from isams_pipeline.errors import NotAuthorised
+
+Json = dict[str, Any]
+Window = Callable[[date], Mapping[str, str]]
+"""A night → the parameters that say from when to when."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A part of a list that has to be asked for, and the scope that it needs."""
+
+    scope: str
+    params: Mapping[str, str]
+
+
+def as_they_are(row: Json) -> Iterator[Json]:
+    """Each row of the answer is a row."""
+    yield row
+
+
+@dataclass(frozen=True)
+class RoadList:
+    """A list of a road: where it is, which scope it needs, and how changes are learnt."""
+
+    name: str
+    path: str
+    scope: str
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    extras: tuple[Extra, ...] = ()
+    window: Window | None = None
+    datasets: tuple[str, ...] = ()
+    """The arrays of the answer that hold rows, where an answer has several: each row is marked with its array."""
+    tells_changes: bool = True
+    """The server says what has changed. Where it does not, the freshness of its own copy decides."""
+    rows_of: Callable[[Json], Iterator[Json]] = as_they_are
+    """A row of the answer → rows to be kept."""
+    key: tuple[str, ...] = ("id",)
+    """The fields that tell kept rows apart."""
+
+    def key_of(self, row: Json) -> tuple[str, ...]:
+        """What tells a row from the others."""
+        return tuple(str(row.get(name)) for name in self.key)
+
+
+_BY_A_GRANT = object()
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """A request that a grant allows."""
+
+    wanted: RoadList
+    params: Mapping[str, str]
+    grant: Grant
+    maker: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.maker is not _BY_A_GRANT:
+            raise TypeError("only a grant makes requests")
+
+    @property
+    def asked(self) -> str:
+        """Path, query and who is left out, which tell one question from another."""
+        return f"{self.wanted.path}?{urlencode(sorted(self.params.items()))}{self.grant.people.digest}"
+
+
+@dataclass(frozen=True)
+class People:
+    """People who have opted out, so that nothing that names them is kept; or those who alone have opted in."""
+
+    ids: frozenset[tuple[str, str]] = frozenset()
+    """Kind (Student, Staff, Contact) and id."""
+    only_these: bool = False
+
+    def allows(self, kind: str, identifier: str) -> bool:
+        """Whether a person may be read of."""
+        return ((kind, identifier) in self.ids) == self.only_these
+
+    @property
+    def digest(self) -> str:
+        """A word that changes when it is about other people; empty where it is about nobody."""
+        if not self.ids and not self.only_these:
+            return ""
+        return "#" + hashlib.sha256(repr((self.only_these, sorted(self.ids))).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a school has authorised on a road, as a call has just proven."""
+
+    school: str
+    source: str
+    scopes: frozenset[str]
+    people: People = People()
+    """Who may be read of at all."""
+
+    def allows(self, wanted: RoadList) -> bool:
+        """Whether the list may be asked for at all."""
+        return wanted.scope in self.scopes
+
+    def request(self, wanted: RoadList, night: date) -> ListRequest:
+        """The request for a list with those extras that are authorised. Raises NotAuthorised."""
+        if not self.allows(wanted):
+            raise NotAuthorised(
+                f"The school has not authorised {wanted.scope}",
+                school=self.school,
+                source=self.source,
+                list=wanted.name,
+                remedy=f"Nothing was asked for. `isams-pipeline connector authorise {self.school}` asks the school.",
+            )
+        params = dict(wanted.params)
+        for extra in wanted.extras:
+            if extra.scope in self.scopes:
+                for name, value in extra.params.items():
+                    params[name] = f"{params[name]},{value}" if name in params else value
+        if wanted.window is not None:
+            params |= wanted.window(night)
+        return ListRequest(wanted, params, self, _BY_A_GRANT)
+
+
+_AUGUST = 8
+
+
+def school_year(night: date) -> tuple[date, date]:
+    """First and last day of the school year that a night is in: 1 August to 31 July."""
+    start = night.year if night.month >= _AUGUST else night.year - 1
+    return date(start, _AUGUST, 1), date(start + 1, _AUGUST, 1) - timedelta(days=1)
+
+
+def week_of(night: date) -> tuple[date, date]:
+    """Monday and Sunday of a night's week: the same question all week, so that an unchanged answer is seen as one."""
+    monday = night - timedelta(days=night.weekday())
+    return monday, monday + timedelta(days=6)

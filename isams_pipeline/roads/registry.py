@@ -1,0 +1,17 @@
+"""All roads, by their source."""
+
+from __future__ import annotations
+
+from isams_pipeline.assembly.lists import LISTS as ASSEMBLY_LISTS
+from isams_pipeline.assembly.lists import SCOPES as ASSEMBLY_SCOPES
+from isams_pipeline.assembly.mapping import MAPPING as ASSEMBLY_MAPPING
+from isams_pipeline.roads import ASSEMBLY, LABELS, XPORTER
+from isams_pipeline.roads.road import Road
+from isams_pipeline.xporter.lists import LISTS as XPORTER_LISTS
+from isams_pipeline.xporter.lists import SCOPES as XPORTER_SCOPES
+from isams_pipeline.xporter.mapping import MAPPING as XPORTER_MAPPING
+
+ROADS: dict[str, Road] = {
+    ASSEMBLY: Road(ASSEMBLY, LABELS[ASSEMBLY], ASSEMBLY_LISTS, ASSEMBLY_MAPPING, ASSEMBLY_SCOPES),
+    XPORTER: Road(XPORTER, LABELS[XPORTER], XPORTER_LISTS, XPORTER_MAPPING, XPORTER_SCOPES),
+}

@@ -1,0 +1,21 @@
+"""A road: its lists, its mapping, and the scopes that its app asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isams_pipeline.roads.grants import RoadList
+from isams_pipeline.roads.mapping import MappingTable
+
+
+@dataclass(frozen=True)
+class Road:
+    """What is known of a road before any school is looked at."""
+
+    source: str
+    label: str
+    lists: Mapping[str, RoadList]
+    mapping: MappingTable
+    scopes: Mapping[str, bool]
+    """What is asked of a school; whether it cannot do without."""

@@ -1,0 +1,27 @@
+"""Looking into JSON that may be anything: what is not as expected is nothing, not an exception."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+Json = dict[str, Any]
+
+
+def as_object(value: Any) -> Json:
+    """The value if it is an object, else an empty one."""
+    return cast("Json", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def objects_in(value: Any) -> list[Json]:
+    """The objects in a list."""
+    return [cast("Json", one) for one in as_list(value) if isinstance(one, dict)]
+
+
+def first_object(value: Any) -> Json:
+    """The first object in a list, else an empty one."""
+    return next(iter(objects_in(value)), Json())

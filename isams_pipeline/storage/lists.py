@@ -1,0 +1,164 @@
+"""What the other roads gave: each list as rows of JSON under the hash of its bytes, and per night what was read.
+
+    lists/<source>/<school>/objects/<sha256>.jsonl.zst
+    lists/<source>/<school>/nights/<date>.json          the night's lists, and what a server wants to be reminded of
+
+Rows are written and read one at a time, so a list may be as long as it likes. An unchanged list costs a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import zstandard
+
+from isams_pipeline.errors import StorageError
+from isams_pipeline.storage.folder import Folder
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredList:
+    """One list as it was on one night."""
+
+    sha256: str
+    rows: int
+    read_at: str
+    """ISO time in UTC."""
+    full_on: str
+    """The night of the last full read: all since were changes only."""
+    asked: str
+    """What was asked for, path and query; another question is another list."""
+    token: dict[str, str] = field(default_factory=dict[str, str])
+    """What the server wants to be reminded of: etag and last_modified, or changed_rows."""
+
+    @property
+    def read(self) -> datetime:
+        """When it was read, as an aware time."""
+        return datetime.fromisoformat(self.read_at)
+
+
+@dataclass(frozen=True)
+class ListNight:
+    """What was read of a school by one road on one night."""
+
+    date: str
+    scopes: tuple[str, ...]
+    freshness: str | None
+    """How fresh the road's own copy was, in its own word."""
+    lists: dict[str, StoredList]
+
+
+class ListStore:
+    """Lists of all schools and roads, under a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    @contextlib.contextmanager
+    def _writing(self, base: str) -> Generator[_Writing, None, None]:
+        with self._folder.incoming(f"{base}/objects/incoming") as incoming:
+            yield _Writing(incoming)
+
+    def write(self, source: str, school: str, rows: Iterable[Json]) -> tuple[str, int]:
+        """Keep rows; gives their hash and number. Nothing stays if the iterator fails."""
+        base = f"{source}/{school}"
+        with self._writing(base) as writing:
+            for row in rows:
+                writing.add(row)
+            digest = writing.finish()
+            writing.incoming.publish(f"{base}/objects/{digest}.jsonl.zst")
+            return digest, writing.rows
+
+    def rows(self, source: str, school: str, sha256: str) -> Iterator[Json]:
+        """The rows again, one by one; raises StorageError where they are lost or damaged."""
+        path = f"{source}/{school}/objects/{sha256}.jsonl.zst"
+        hashing = hashlib.sha256()
+        try:
+            with self._folder.open(path) as file:
+                reader = zstandard.ZstdDecompressor().stream_reader(file)
+                for line in io.BufferedReader(reader, 1 << 20):
+                    hashing.update(line)
+                    yield json.loads(line)
+        except (FileNotFoundError, zstandard.ZstdError, ValueError):
+            raise self._damaged(path) from None
+        if hashing.hexdigest() != sha256:
+            raise self._damaged(path)
+
+    def is_intact(self, source: str, school: str, sha256: str) -> bool:
+        """Whether a list is there, and is what it was."""
+        hashing = hashlib.sha256()
+        try:
+            with self._folder.open(f"{source}/{school}/objects/{sha256}.jsonl.zst") as file:
+                for chunk in zstandard.ZstdDecompressor().read_to_iter(file):
+                    hashing.update(chunk)
+        except (FileNotFoundError, zstandard.ZstdError):
+            return False
+        return hashing.hexdigest() == sha256
+
+    def _damaged(self, path: str) -> StorageError:
+        return StorageError(
+            "A stored list is lost or damaged",
+            file=self._folder.location(path),
+            remedy="Run the night with --fresh: the list is then read anew.",
+        )
+
+    def remember(self, source: str, school: str, night: ListNight) -> None:
+        """Note what a night has."""
+        self._folder.write_json(f"{source}/{school}/nights/{night.date}.json", asdict(night))
+
+    def find(self, source: str, school: str, night: date) -> ListNight | None:
+        """What a night has, or None where nothing was read."""
+        try:
+            found = self._folder.read_json(f"{source}/{school}/nights/{night}.json")
+        except FileNotFoundError:
+            return None
+        lists = {name: StoredList(**facts) for name, facts in found.pop("lists").items()}
+        scopes = tuple(found.pop("scopes"))
+        return ListNight(**found, scopes=scopes, lists=lists)
+
+    def latest(self, source: str, school: str, until: date) -> ListNight | None:
+        """The newest night up to a date."""
+        names = self._folder.names(f"{source}/{school}/nights")
+        nights = [name[:-5] for name in names if name[:-5] <= until.isoformat()]
+        return self.find(source, school, date.fromisoformat(nights[-1])) if nights else None
+
+    def forget(self, source: str, school: str) -> int:
+        """Remove everything of a school by a road; gives the number of files."""
+        return self._folder.remove_tree(f"{source}/{school}")
+
+
+class _Writing:
+    """A list on its way in."""
+
+    def __init__(self, incoming: Any) -> None:
+        self.incoming = incoming
+        self.rows = 0
+        self._hash = hashlib.sha256()
+        self._compressor = zstandard.ZstdCompressor(level=1).compressobj()
+        self._waiting: list[bytes] = []
+
+    def add(self, row: Json) -> None:
+        self._waiting.append(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self.rows += 1
+        if len(self._waiting) == 500:  # noqa: PLR2004
+            self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._hash.update(data)
+        self.incoming.write(self._compressor.compress(data))
+
+    def finish(self) -> str:
+        self._flush()
+        self.incoming.write(self._compressor.flush())
+        return self._hash.hexdigest()

@@ -1,0 +1,50 @@
+"""Tokens at rest: encrypted under the app's own secret, so that the database alone opens nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.storage.state.connections import RoadToken
+from isams_pipeline.storage.state.database import StateDatabase
+
+
+class TokenVault:
+    """One school's tokens for one road."""
+
+    def __init__(self, state: StateDatabase, school: str, source: str, secret: str, clock: Clock) -> None:
+        self._state, self._school, self._source, self._clock = state, school, source, clock
+        derived = HKDF(hashes.SHA256(), 32, salt=None, info=f"isams-pipeline {source} tokens".encode())
+        self._fernet = Fernet(base64.urlsafe_b64encode(derived.derive(secret.encode())))
+
+    def load(self) -> dict[str, Any] | None:
+        """The tokens; None where there are none, or where the app's secret is another one by now."""
+        with self._state.transaction() as session:
+            row = session.get(RoadToken, (self._school, self._source))
+            sealed = row.sealed if row else None
+        if sealed is None:
+            return None
+        try:
+            found: dict[str, Any] = json.loads(self._fernet.decrypt(sealed.encode()))
+        except InvalidToken:
+            return None
+        return found
+
+    def save(self, tokens: dict[str, Any]) -> None:
+        """Keep tokens instead of those that are there."""
+        sealed = self._fernet.encrypt(json.dumps(tokens).encode()).decode()
+        with self._state.transaction() as session:
+            session.merge(RoadToken(school=self._school, source=self._source, sealed=sealed, changed_at=self._clock()))
+
+    def forget(self) -> None:
+        """Have none."""
+        with self._state.transaction() as session:
+            row = session.get(RoadToken, (self._school, self._source))
+            if row is not None:
+                session.delete(row)

@@ -1,0 +1,336 @@
+"""Xporter's lists → the datasets: which field stands in which column.
+
+Which of these fields Xporter fills for a school with iSAMS is unknown; what it leaves empty is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from isams_pipeline.roads import XPORTER
+from isams_pipeline.roads.mapping import Absent, Lists, Mapped, MappingTable, at, clock_time, year_number
+from isams_pipeline.rules.numbers import number_of
+from isams_pipeline.xporter.lists import ARRAY
+
+Json = dict[str, Any]
+ON_ROLL, CURRENT = "OnRoll", "Current"
+NO_MARKS = {"-", "#"}
+"""No mark, and a session that was closed."""
+
+
+def _rows(lists: Lists, name: str, array: str) -> Iterator[Json]:
+    """The rows of one array of a list."""
+    return (row for row in lists[name] if row.get(ARRAY) == array)
+
+
+def _groups(lists: Lists, kind: str) -> Iterator[Json]:
+    return (row for row in _rows(lists, "groups", "Group") if row.get("Type") == kind)
+
+
+def _flag(value: Any) -> Any:
+    """0 and 1, which may come as texts."""
+    return int(value) if value in {"0", "1"} else value
+
+
+def _students(lists: Lists) -> Iterator[Json]:
+    """Pupils on roll: leavers and those to come are in the same list."""
+    codes = {str(group.get("Id")): group.get("Code") for group in _groups(lists, "YearGrp")}
+    for student in lists["students"]:
+        if student.get("StudentStatus") not in {ON_ROLL, None}:
+            continue
+        legal, known = student.get("LegalForename"), student.get("Forename")
+        code = codes.get(str(student.get("YearGroupId")))
+        yield {
+            **student,
+            "Year": None if code is None else year_number(code, lists.settings),
+            "KnownAs": known if legal and known != legal else None,
+        }
+
+
+def _staff(lists: Lists) -> Iterator[Json]:
+    """Current staff: former and future ones are in the same list."""
+    return (member for member in lists["staff"] if member.get("StaffStatus") in {CURRENT, None})
+
+
+_RESPONSIBILITY = {1: "Yes", 0: "No", "1": "Yes", "0": "No"}
+
+
+def _ways(lists: Lists) -> dict[str, dict[tuple[Any, Any], None]]:
+    """Contact → the ways in which they are related to some students: kind and parental responsibility."""
+    found: dict[str, dict[tuple[Any, Any], None]] = {}
+    for link in lists["student_contacts"]:
+        ways = found.setdefault(str(link.get("ContactId")), {})
+        ways[link.get("Relationship"), link.get("ParResp")] = None
+    return found
+
+
+def _entries(lists: Lists) -> Iterator[Json]:
+    """As iSAMS has them: an entry for each way in which a person is related to some students."""
+    ways = _ways(lists)
+    for contact in lists["contacts"]:
+        emails = dict.fromkeys(str(contact[name]) for name in ("HomeEmail", "WorkEmail") if contact.get(name))
+        place = " ".join(str(contact[n]) for n in ("Apartment", "HouseName", "HouseNo", "Street") if contact.get(n))
+        for kind, responsible in ways.get(str(contact.get("Id")), {}):
+            yield {
+                **contact,
+                "Entry": number_of(contact.get("Id"), kind, responsible),
+                "Relationship": kind,
+                "ParResp": _RESPONSIBILITY.get(responsible),
+                "Emails": "; ".join(emails) or None,
+                "Place": place or None,
+            }
+
+
+def _entry_students(lists: Lists) -> Iterator[Json]:
+    for link in lists["student_contacts"]:
+        number = number_of(link.get("ContactId"), link.get("Relationship"), link.get("ParResp"))
+        yield {**link, "Entry": number}
+
+
+def _years(lists: Lists) -> Iterator[Json]:
+    for group in _groups(lists, "YearGrp"):
+        yield {**group, "Year": year_number(group.get("Code"), lists.settings)}
+
+
+def _of(kind: str) -> Callable[[Lists], Iterator[Json]]:
+    return lambda lists: _groups(lists, kind)
+
+
+def _sets(lists: Lists) -> Iterator[Json]:
+    """Teaching groups, each with the subject that its lessons name: a group itself names none."""
+    subjects = {row.get("Code"): row.get("Id") for row in _rows(lists, "timetable_structure", "TTSubjects")}
+    of_group = {str(row.get("ClassId")): row.get("SubjectCode") for row in _rows(lists, "timetable", "Lessons")}
+    for group in _groups(lists, "TeachingGrp"):
+        yield {**group, "SubjectId": subjects.get(of_group.get(str(group.get("Id"))))}
+
+
+def _in_sets(array: str, field: str) -> Callable[[Lists], Iterator[Json]]:
+    """Members or teachers of teaching groups, each once."""
+
+    def rows(lists: Lists) -> Iterator[Json]:
+        sets = {str(group.get("Id")) for group in _groups(lists, "TeachingGrp")}
+        done: set[tuple[str, str]] = set()
+        for link in _rows(lists, "groups", array):
+            pair = str(link.get("GroupId")), str(link.get(field))
+            if pair[0] in sets and pair not in done:
+                done.add(pair)
+                yield {**link, "Link": number_of(*pair)}
+
+    return rows
+
+
+def _array(name: str, array: str, **more: Any) -> Callable[[Lists], Iterator[Json]]:
+    return lambda lists: ({**row, **more} for row in _rows(lists, name, array))
+
+
+def _lessons(lists: Lists) -> Iterator[Json]:
+    kinds = {str(group.get("Id")): group.get("Type") for group in _rows(lists, "groups", "Group")}
+    staff, rooms = (_per_lesson(lists, *what) for what in (("LessonStaff", "StaffId"), ("LessonRooms", "RoomId")))
+    for lesson in _rows(lists, "timetable", "Lessons"):
+        number, group = str(lesson.get("Id")), str(lesson.get("ClassId"))
+        is_form = kinds.get(group) == "RegGrp"
+        yield {
+            **lesson,
+            "Set": None if is_form else lesson.get("ClassId"),
+            "Form": lesson.get("ClassId") if is_form else None,
+            "StaffIds": staff.get(number),
+            "RoomIds": rooms.get(number),
+        }
+
+
+def _per_lesson(lists: Lists, array: str, field: str) -> dict[str, str]:
+    """Lesson → ids, separated by spaces."""
+    found: dict[str, str] = {}
+    for row in _rows(lists, "timetable", array):
+        lesson, one = str(row.get("LessonId")), str(row.get(field))
+        found[lesson] = f"{found[lesson]} {one}" if lesson in found else one
+    return found
+
+
+def _marks(lists: Lists) -> Iterator[Json]:
+    """Marks of sessions: those of lessons, and what is no mark, stand in the same list."""
+    for row in lists["attendance"]:
+        if row.get("Type") in {"S", None} and row.get("Mark") not in NO_MARKS:
+            yield row
+
+
+MAPPING = MappingTable(
+    XPORTER,
+    {
+        "pupils": Mapped(
+            ("students", "groups"),
+            {
+                "pupil_id": at("Id"),
+                "person_guid": at("ExternalId"),
+                "school_id": at("AdmissionNo"),
+                "forename": at("LegalForename", also="Forename"),
+                "middle_names": at("MiddleName"),
+                "preferred_name": at("KnownAs"),
+                "surname": at("Surname"),
+                "gender": at("Gender"),
+                "date_of_birth": at("DateofBirth", also="DateOfBirth"),
+                "email": at("WorkEmail"),
+                "year_id": at("Year"),
+                "form_id": at("RegGroupId"),
+                "academic_house_id": at("HouseGroupId"),
+                "academic_house": at("HouseGroup"),
+                "enrolment_date": at("EntryDate"),
+            },
+            _students,
+        ),
+        "contacts": Mapped(
+            ("contacts", "student_contacts"),
+            {
+                "entry_id": at("Entry"),
+                "person_id": at("Id"),
+                "relationship": at("Relationship"),
+                "title": at("Title"),
+                "forename": at("Forename"),
+                "surname": at("Surname"),
+                "email": at("Emails"),
+                "telephone": at("HomePhone"),
+                "mobile": at("MobilePhone"),
+                "address_1": at("Place"),
+                "address_2": at("District"),
+                "town": at("TownOrCity"),
+                "county": at("County"),
+                "postcode": at("PostCode"),
+                "country": at("Country"),
+                "parental_responsibility": at("ParResp"),
+            },
+            _entries,
+        ),
+        "contact_pupils": Mapped(
+            ("student_contacts",),
+            {"entry_id": at("Entry"), "person_id": at("ContactId"), "pupil_id": at("StudentId")},
+            _entry_students,
+        ),
+        "staff": Mapped(
+            ("staff",),
+            {
+                "staff_id": at("Id"),
+                "person_guid": at("ExternalId"),
+                "initials": at("StaffCode"),
+                "title": at("Title"),
+                "forename": at("LegalForename", also="Forename"),
+                "middle_names": at("MiddleName"),
+                "preferred_name": at("Forename"),
+                "surname": at("Surname"),
+                "gender": at("Gender"),
+                "date_of_birth": at("DateOfBirth"),
+                "email": at("WorkEmail"),
+                "teaching": at("IsTeacher", _flag),
+                "leaving_date": at("EmploymentEnd"),
+            },
+            _staff,
+        ),
+        "years": Mapped(
+            ("groups",),
+            {
+                "year_id": at("Year"),
+                "name": at("Name"),
+                "code": at("Code"),
+                "tutor_staff_id": at("PrimaryStaffId"),
+            },
+            _years,
+        ),
+        "forms": Mapped(
+            ("groups",),
+            {"form_id": at("Id"), "name": at("Name"), "tutor_staff_id": at("PrimaryStaffId")},
+            _of("RegGrp"),
+        ),
+        "academic_houses": Mapped(
+            ("groups",),
+            {
+                "house_id": at("Id"),
+                "name": at("Name"),
+                "code": at("Code"),
+                "house_master_staff_id": at("PrimaryStaffId"),
+            },
+            _of("HouseGrp"),
+        ),
+        "boarding_houses": Absent("Xporter tells no boarding houses from others"),
+        "subjects": Mapped(
+            ("timetable_structure",),
+            {
+                "department_id": at("Department"),
+                "subject_id": at("Id"),
+                "name": at("Name"),
+                "code": at("Code"),
+            },
+            _array("timetable_structure", "TTSubjects", Department=0),
+        ),
+        "sets": Mapped(
+            ("groups", "timetable", "timetable_structure"),
+            {"set_id": at("Id"), "code": at("Code"), "name": at("Name"), "subject_id": at("SubjectId")},
+            _sets,
+        ),
+        "set_teachers": Mapped(
+            ("groups",),
+            {"set_id": at("GroupId"), "link_id": at("Link"), "staff_id": at("StaffId")},
+            _in_sets("StaffMembers", "StaffId"),
+        ),
+        "set_members": Mapped(
+            ("groups",),
+            {"member_id": at("Link"), "set_id": at("GroupId"), "pupil_id": at("StudentId")},
+            _in_sets("StudentMembers", "StudentId"),
+        ),
+        "rooms": Mapped(
+            ("timetable_structure",),
+            {"room_id": at("Id"), "building_id": at("Building"), "name": at("Name"), "code": at("Code")},
+            _array("timetable_structure", "TTRooms", Building=0),
+        ),
+        "terms": Absent("Xporter has events and holidays, but no terms"),
+        "calendar_events": Mapped(
+            ("calendar",),
+            {
+                "event_id": at("Id"),
+                "start_date": at("StartDate"),
+                "end_date": at("EndDate"),
+                "start_time": at("StartTime"),
+                "end_time": at("EndTime"),
+                "description": at("Description"),
+            },
+        ),
+        "health": Absent("medical data is not read by this road"),
+        "periods": Mapped(
+            ("timetable_structure",),
+            {
+                "period_id": at("Id"),
+                "day": at("StartDateTime", lambda moment: str(moment)[:10]),
+                "name": at("EventDescription"),
+                "start": at("StartDateTime", clock_time),
+                "end": at("EndDateTime", clock_time),
+            },
+            _array("timetable_structure", "TTPeriods"),
+        ),
+        "dated_lessons": Mapped(
+            ("timetable", "groups"),
+            {
+                "date": at("StartDateTime"),
+                "lesson_id": at("Id"),
+                "start": at("StartDateTime", clock_time),
+                "end": at("EndDateTime", clock_time),
+                "period_id": at("PeriodId"),
+                "set_id": at("Set"),
+                "form_id": at("Form"),
+                "kind": at("Period"),
+                "room_ids": at("RoomIds"),
+                "staff_ids": at("StaffIds"),
+            },
+            _lessons,
+        ),
+        "attendance": Mapped(
+            ("attendance",),
+            {
+                "pupil_id": at("StudentId"),
+                "date": at("Date"),
+                "session": at("Session"),
+                "mark": at("Mark"),
+                "minutes_late": at("MinsLate"),
+            },
+            _marks,
+        ),
+    },
+)
