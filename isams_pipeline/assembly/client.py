@@ -295,9 +295,9 @@ class AssemblyClient:
         return page
 
     def _page(
-        self, request: ListRequest, number: int, conditions: Mapping[str, str], per_page: int = PER_PAGE
+        self, request: ListRequest, number: int, conditions: Mapping[str, str], per_page: int | None = None
     ) -> httpx.Response:
-        params = {**request.params, "page": str(number), "per_page": str(per_page)}
+        params = {**request.params, "page": str(number), "per_page": str(per_page or PER_PAGE)}
         try:
             return self._api.ask("GET", request.wanted.path, params=params, headers=conditions, auth=self._auth)
         except IsamsError as error:

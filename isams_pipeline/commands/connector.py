@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+import time
 import webbrowser
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Annotated
@@ -33,6 +34,7 @@ Road = Annotated[
     typer.Option("--road", help="assembly or xporter. [default: the only one that the school has]", show_default=False),
 ]
 _COLOURS = {State.AUTHORISED: "green", State.CONNECTED: "cyan"}
+_MOVES = 6
 _WAIT = 300
 """Seconds that the redirect is waited for."""
 
@@ -73,6 +75,7 @@ def status(school: School, road: Road = None, config: Config = None, data_dir: D
     environment = environment_from(config, data_dir)
     for source in _roads_of(environment, school, road):
         _show(environment, Connector(environment, school, source, who=_who()).current, school, source)
+        _show_history(environment, school, source)
     return 0
 
 
@@ -170,7 +173,7 @@ def _purge(connector: Connector) -> int:
     done = connector.purge()
     console.print(
         f"Removed of {connector.school} from {LABELS[connector.source]}: {done.lists} files of lists, "
-        f"{done.tables} of tables, {done.exports} of staged exports.",
+        f"{done.tables} of tables, {done.exports} of staged exports, {done.reports} of reconciliations.",
         soft_wrap=True,
     )
     return 0
@@ -238,6 +241,22 @@ def _show(environment: Environment, connection: Connection | None, school: str, 
     console.print(connection_panel(environment, connection, school, source))
 
 
+def _show_history(environment: Environment, school: str, source: str) -> None:
+    """The last moves: when, who, and what was seen."""
+    moves = environment.connections.history(school, source)[-_MOVES:]
+    if not moves:
+        return
+    zone = environment.settings.school(school).timezone
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("when", "seen by", "state", ""):
+        table.add_column(column)
+    for move in moves:
+        who = f"run {move.who[4:12]}" if move.who.startswith("run ") else move.who
+        state = " ".join(filter(None, (move.state, move.reason))).replace("_", " ")
+        table.add_row(in_words(move.at, zone)[:16], Text(who), state, Text(move.said))
+    console.print(table)
+
+
 def _code_from_browser(environment: Environment, school: str) -> str:
     """Open Assembly's page and wait for the code that it sends the browser back with."""
     settings = environment.settings.school(school).assembly
@@ -282,9 +301,11 @@ def await_code(host: str, port: int, state: str, wait: float = _WAIT) -> str:
         server = HTTPServer((host, port), Redirect)
     except OSError:
         raise WrongUse(f"Port {port} is taken", remedy="Free it, or give the code with --code.") from None
+    give_up = time.monotonic() + wait
     with server:
-        server.timeout = wait
-        server.handle_request()
+        while not given and (left := give_up - time.monotonic()) > 0:  # a browser may ask for an icon first
+            server.timeout = left
+            server.handle_request()
     if given.get("state") != state or "code" not in given:
         said = "The school said no" if "error" in given else "No answer came that was asked for"
         raise WrongUse(said, remedy="Try again, or give the code with --code.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +23,12 @@ from isams_pipeline.commands.common import (
     console,
     known_partner,
 )
+from isams_pipeline.config import IsamsSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
+from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
-from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
 from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
@@ -34,6 +36,10 @@ from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.explain import explain as explanation
 from isams_pipeline.partners.shared import exclusions_path
+from isams_pipeline.roads.advice import advice as advice_on
+from isams_pipeline.roads.connections import State
+from isams_pipeline.roads.connector import Connector
+from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.storage.archive import unpacked
 from isams_pipeline.storage.tables import StoredTable
 
@@ -67,7 +73,7 @@ def explain(
     tables = {
         name: environment.tables.load(
             StoredTable(
-                SOURCE,
+                staged.datasets[name]["source"],
                 name,
                 school,
                 str(day),
@@ -107,7 +113,7 @@ def doctor(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Check each key and REST client: reachable, authorised, what it may do, cache hours, TLS, clock.
+    """Check each key, REST client and other road: reachable, authorised, what it may do, cache hours, TLS, clock.
 
     Reads nobody's data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks;
     a client is asked for lists of codes and year groups.
@@ -119,27 +125,53 @@ def doctor(
     healthy = True
     for name in names:
         settings = environment.settings.school(name)
-        with console.status(f"asking {name}"):
-            found = diagnose(settings.need_isams, lambda key, s=name: environment.client_for(s, key), environment.clock)
-        console.print(_diagnosis(f"{name}, {settings.need_isams.url}", found))
-        for key in found:
-            for line in key.advice:
-                console.print(f"  [bold]{key.key}[/]: ", end="")
-                console.print(line, markup=False, soft_wrap=True)
-        if settings.need_isams.rest:
-            clients = diagnose_rest(settings, lambda client, s=name: environment.rest_client_for(s, client))
-            console.print(_rest_diagnosis(clients))
-            for client in clients:
-                for line in client.advice:
-                    console.print(f"  [bold]{client.client}[/]: ", end="")
-                    console.print(line, markup=False, soft_wrap=True)
-            healthy = healthy and all(client.healthy for client in clients)
-        for partner, feeds in feeds_missing(settings).items():
-            console.print(f"  [bold]{partner}[/]: its guide also asks for {', '.join(feeds)}; no key brings them.")
-        healthy = healthy and all(key.healthy for key in found)
+        if settings.isams is not None:
+            healthy = _diagnose_isams(environment, name, settings.isams) and healthy
+        for source in settings.sources:
+            if source in ROADS:
+                healthy = _diagnose_road(environment, name, source) and healthy
         console.print()
     console.print("[green]All keys and clients are fit.[/]" if healthy else "[yellow]Some need care.[/]")
     return 0 if healthy else 1
+
+
+def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -> bool:
+    """ISAMS's own road: its keys and REST clients; whether all are fit."""
+    settings = environment.settings.school(name)
+    with console.status(f"asking {name}"):
+        found = diagnose(isams, lambda key: environment.client_for(name, key), environment.clock)
+    console.print(_diagnosis(f"{name}, {isams.url}", found))
+    healthy = all(key.healthy for key in found)
+    _print_advice((key.key, key.advice) for key in found)
+    if isams.rest:
+        clients = diagnose_rest(settings, lambda client: environment.rest_client_for(name, client))
+        console.print(_rest_diagnosis(clients))
+        _print_advice((client.client, client.advice) for client in clients)
+        healthy = healthy and all(client.healthy for client in clients)
+    for partner, feeds in feeds_missing(settings).items():
+        console.print(f"  [bold]{partner}[/]: its guide also asks for {', '.join(feeds)}; no key brings them.")
+    return healthy
+
+
+def _print_advice(advice: Iterable[tuple[str, Iterable[str]]]) -> None:
+    for name, lines in advice:
+        for line in lines:
+            console.print(f"  [bold]{name}[/]: ", end="")
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def _diagnose_road(environment: Environment, name: str, source: str) -> bool:
+    """Another road: how far its connection is; whether the app may read."""
+    try:
+        now = Connector(environment, name, source, who="doctor").look().now
+    except PipelineError as error:
+        console.print(f"  [bold]{source}[/]: [red]{type(error).__name__}[/]: ", end="")
+        console.print(str(error), markup=False, soft_wrap=True)
+        return False
+    console.print(f"  [bold]{source}[/]: {now.words}", soft_wrap=True)
+    if now.state is not State.AUTHORISED:
+        console.print(f"    next: {advice_on(name, source, now).next}", markup=False, soft_wrap=True)
+    return now.state is State.AUTHORISED
 
 
 def _diagnosis(title: str, found: list[KeyDiagnosis]) -> Table:

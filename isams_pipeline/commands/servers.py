@@ -53,6 +53,8 @@ def sandbox(
 
     `GET /sandbox` lists schools, keys and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
     "deadlock", "times": 2}` orders one for the next requests; with `"key": "students"` for the next of that key.
+    `POST /sandbox/roads` with `{"school": "riverside", "road": "assembly", "step": "connected"}` does what the school
+    does on the way of connecting another road.
     """
     try:
         shift = datetime.fromisoformat(start).replace(tzinfo=UTC) - system_clock() if start else timedelta()

@@ -3,3 +3,5 @@
 ASSEMBLY, XPORTER = "assembly", "xporter"
 LABELS = {"isams": "iSAMS", ASSEMBLY: "Assembly", XPORTER: "Xporter on Demand"}
 """Source → what a person calls it."""
+REPORTS = "roads"
+"""Where reconciliations lie, below `reports/`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotAuthorised, WrongUse
-from isams_pipeline.roads import ASSEMBLY, LABELS
+from isams_pipeline.roads import ASSEMBLY, LABELS, REPORTS
 from isams_pipeline.roads.connections import Connection, Finding, Moved, State
 from isams_pipeline.roads.registry import ROADS
 
@@ -20,6 +20,7 @@ class Purged:
     tables: int
     exports: int
     """Staged copies of exports that were made from the road's data; what a partner has got stays there."""
+    reports: int
 
 
 class Connector:
@@ -123,15 +124,11 @@ class Connector:
                 remedy=f"First: isams-pipeline connector revoke {self.school} --road {self.source}.",
             )
         environment = self._environment
-        partners = environment.settings.school(self.school).partners.sources
         with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
-            exports = sum(
-                environment.staged(partner, self.school).forget()
-                for partner, source in partners.items()
-                if source == self.source
-            )
+            partners = environment.settings.school(self.school).partners.exporting
             return Purged(
                 environment.lists.forget(self.source, self.school),
                 environment.tables.forget(self.source, self.school),
-                exports,
+                sum(environment.staged(partner, self.school).forget(self.source) for partner in partners),
+                environment.reports.remove_tree(f"{REPORTS}/{self.school}"),
             )

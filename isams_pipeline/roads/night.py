@@ -27,7 +27,7 @@ from isams_pipeline.errors import (
     ScopesShrunk,
     WrongToken,
 )
-from isams_pipeline.isams.datasets import ROAD_DATASETS
+from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
 from isams_pipeline.roads.client import RoadClient
 from isams_pipeline.roads.connections import Connections, Finding, State
 from isams_pipeline.roads.grants import Grant, Json, ListRequest
@@ -114,7 +114,7 @@ class RoadReader:
             scope = self._look.road.lists[mapped.lists[0]].scope
             return RoadTable(declaration.empty(), absent=f"the school has not authorised {scope}")
         assert self._of_night is not None
-        provenance = self._provenance(mapped, found)
+        provenance = self._provenance(declaration, mapped, found)
         folds = tuple(self._folds[name] for name in mapped.lists if name in self._folds)
         if before is not None and before.provenance.get("sha256") == provenance["sha256"]:
             return RoadTable(None, before, provenance=provenance, folds=folds)
@@ -129,9 +129,13 @@ class RoadReader:
         if name in found:
             yield from self._store.rows(self._source, self._school, found[name].sha256)
 
-    def _provenance(self, mapped: Mapped, found: Mapping[str, StoredList]) -> dict[str, Any]:
+    def _provenance(
+        self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]
+    ) -> dict[str, Any]:
         assert self._of_night is not None
+        # All that a table is made from: with the same of it, the table is the same.
         lines = [f"{VERSION} {self._look.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
+        lines += [f"{c.name} {c.kind} {mapped.columns.get(c.name)}" for c in declaration.columns]
         lines += [f"{name} {stored.sha256}" for name, stored in sorted(found.items())]
         return {
             "key": self._source,

@@ -13,7 +13,7 @@ from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, PipelineError
 from isams_pipeline.partitions import Night, key_of, night_of, nights_of
-from isams_pipeline.roads import LABELS
+from isams_pipeline.roads import LABELS, REPORTS
 from isams_pipeline.roads.advice import advice
 from isams_pipeline.roads.connections import Moved
 from isams_pipeline.roads.connector import Connector
@@ -22,7 +22,7 @@ from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.rules.reconciliation import NEEDED, ONLY_FIRST, ONLY_SECOND, Compared, reconcile
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 
-GROUP = "roads"
+GROUP = REPORTS
 RECONCILIATION = [GROUP, "reconciliation"]
 RECONCILE_JOB, CONNECTIONS_JOB = "reconciliation", "connections"
 SENSOR = "connections_current"
@@ -47,7 +47,7 @@ def reconciliation_of(environment: Environment, night: Night, roads: Sequence[st
 
 def report_path(night: Night, end: str) -> str:
     """Where the report lies, below `reports/`."""
-    return f"{GROUP}/{night.school}/{night.date}/reconciliation.{end}"
+    return f"{REPORTS}/{night.school}/{night.date}/reconciliation.{end}"
 
 
 def connection_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -157,7 +157,7 @@ def road_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefinition
                 moves += 1
                 today = today_at(environment.settings.school(school).timezone, environment.clock)
                 yield dg.RunRequest(
-                    run_key=f"connection:{school}:{source}:{moved.now.checked.isoformat()}",
+                    run_key=f"connection:{school}:{source}:{environment.connections.history(school, source)[-1].id}",
                     partition_key=key_of(Night(school, today)),
                     asset_selection=[dg.AssetKey([source, "connection"])],
                 )

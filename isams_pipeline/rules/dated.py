@@ -11,8 +11,7 @@ import pandas as pd
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.rules.references import lookup
-from isams_pipeline.rules.split import Exclusions
-from isams_pipeline.rules.timetable import LESSON, dated_timetable
+from isams_pipeline.rules.timetable import LESSON, Timetable, dated_timetable
 
 NEEDED = (
     *("rooms", "staff", "terms", "forms", "subjects", "sets", "teaching_forms"),
@@ -22,8 +21,8 @@ NEEDED = (
 """The datasets of iSAMS's own road that lessons on dates are made from."""
 
 
-def lessons_on_dates(tables: Mapping[str, pd.DataFrame], first: date, last: date) -> tuple[pd.DataFrame, Exclusions]:
-    """One row per lesson and date, with the columns of dated_lessons; and what was odd about it.
+def lessons_on_dates(tables: Mapping[str, pd.DataFrame], first: date, last: date) -> tuple[pd.DataFrame, Timetable]:
+    """One row per lesson and date, with the columns of dated_lessons; and the timetable that they are from.
 
     A lesson is a period and a group; its rooms and teachers are those of all its rows.
     """
@@ -53,7 +52,7 @@ def lessons_on_dates(tables: Mapping[str, pd.DataFrame], first: date, last: date
             "staff_ids": pd.Series([_ids(one["staff"]) for one in found.values()], dtype="str"),
         }
     )
-    return lessons, made.exclusions
+    return lessons, made
 
 
 def _ids(numbers: set[int]) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 ACCEPTED = {"application/vnd.assembly+json; version=1.1", "application/vnd.assembly+json; version=1"}
 
+STEPS = ("awaiting_invitation", "not_authorised", "not_installed", "onboarding", "paused", "connected")
+"""The states of a school's connector."""
 ASSEMBLY_FAULTS = {
     "assembly_expired": "the school's token has expired",
     "assembly_revoked": "the school has revoked its tokens",
@@ -86,6 +88,15 @@ class SandboxAssembly:
     def scopes_of(self, token: str) -> set[str] | None:
         """The scopes of a token that is known."""
         return self.tokens[token][0] if token in self.tokens else None
+
+    def move(self, step: str) -> None:
+        """What the school does on the Connector page: a state of its connector, or `revoke`."""
+        if step == "revoke":
+            self.revoke()
+        elif step in STEPS:
+            self.connector = step
+        else:
+            raise ValueError(f"there is no step {step!r}; known are {', '.join(STEPS)}, revoke")
 
     def revoke(self) -> None:
         """The school takes the app's authorisation back."""
@@ -402,7 +413,7 @@ class AssemblyApi:
     async def _attendances(self, call: _Call) -> Response:
         self._need(call, "attendances")
         params = {k: v for k, v in call.params.items() if k not in {"page", "per_page"}}
-        now = self._sandbox.clock()
+        now = call.school.now(self._sandbox.clock)
         rows = _Rendered(render_assembly.attendances(self._day(call), now, params), repr(params))
         return self._paged(call, "attendances", rows, conditional=True)
 

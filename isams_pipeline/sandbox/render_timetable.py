@@ -101,10 +101,14 @@ def _some_day(school: SchoolDay, days: int) -> date:
     return day
 
 
+def suspended_days(school: SchoolDay) -> list[date]:
+    """Days without lessons."""
+    return [_some_day(school, days) for days in (63, 140)]
+
+
 def suspensions(school: SchoolDay) -> Iterator[str]:
     yield "<LessonSuspensions>"
-    for at, days in enumerate((63, 140), start=1):
-        day = _some_day(school, days)
+    for at, day in enumerate(suspended_days(school), start=1):
         yield f"<LessonSuspension{attributes(Id=at)}>{element('StartDate', moment(day))}"
         yield f"{element('EndDate', moment(day))}</LessonSuspension>"
     yield "</LessonSuspensions>"

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from isams_pipeline.sandbox import registers, timetable
 from isams_pipeline.sandbox.render import HOUSES, division_of
+from isams_pipeline.sandbox.render_timetable import suspended_days
 from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay, StaffMember, TeachingSet
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class RoadDay:
             group = by_code.get(lesson.code) if lesson.is_set else lesson.code.partition("/")[0]
             if group is None:
                 continue
-            number = lesson.id // _LESSON_PART * _LESSON_PART
+            number = lesson.id // _LESSON_PART * _LESSON_PART if lesson.is_set else lesson.id
             teacher = by_user_code.get(lesson.teacher)
             teachers = (*(found[number].teachers if number in found else ()), *([teacher] if teacher else []))
             found[number] = RoadLesson(number, group, lesson.period, lesson.room, teachers)
@@ -175,10 +176,11 @@ class RoadDay:
     def dates(self) -> dict[int, list[date]]:
         """Day of the timetable's weeks → the dates on which it occurs in this school year."""
         found: dict[int, list[date]] = {}
+        without = suspended_days(self.day)
         for _, first, last in timetable.term_dates(self.day.school_year):
             day = first
             while day <= last:
-                if day.weekday() < _SATURDAY:
+                if day.weekday() < _SATURDAY and day not in without:
                     week = 1 + (day + timedelta(days=1)).isocalendar().week % 2
                     found.setdefault(week * 10 + day.weekday() + 2, []).append(day)
                 day += timedelta(days=1)

@@ -102,6 +102,12 @@ class SandboxSchool:
     frozen: date | None = None
     """The school stays as it was on that date."""
 
+    def now(self, clock: Clock) -> datetime:
+        """The moment that it is at the school: one at night where it is frozen."""
+        if self.frozen is None:
+            return clock()
+        return datetime.combine(self.frozen, datetime.min.time(), self.timezone)
+
 
 class Sandbox:
     """Several schools behind one address: `/<school>/api/batch/1.0/xml.ashx`."""
@@ -134,6 +140,7 @@ class Sandbox:
                 *self._rest.routes(),
                 Route("/sandbox", self._overview, methods=["GET"]),
                 Route("/sandbox/faults", self._order_fault, methods=["POST"]),
+                Route("/sandbox/roads", self._move_road, methods=["POST"]),
             ]
         )
 
@@ -280,6 +287,15 @@ class Sandbox:
         except (ValueError, KeyError, TypeError) as error:
             return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=422)
         return JSONResponse({"ordered": order})
+
+    async def _move_road(self, request: Request) -> Response:
+        try:
+            order: dict[str, Any] = json.loads(await request.body())
+            side = getattr(self.schools[order["school"]], order["road"])
+            side.move(order["step"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=422)
+        return JSONResponse({"moved": order})
 
 
 async def _form(request: Request) -> dict[str, str]:

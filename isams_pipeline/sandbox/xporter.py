@@ -71,6 +71,19 @@ class SandboxXporter:
     seconds: float = 0
     differs: bool = False
 
+    def move(self, step: str) -> None:
+        """What the school or Groupcall does."""
+        match step:
+            case "authorise" | "withdraw":
+                self.is_authorised = step == "authorise"
+            case "pause" | "resume":
+                self.is_paused = step == "pause"
+            case "NotInstalled" | "Onboarding" | "OK":
+                self.status = step
+            case _:
+                known = "authorise, withdraw, pause, resume, NotInstalled, Onboarding, OK"
+                raise ValueError(f"there is no step {step!r}; known are {known}")
+
 
 class _Told(Exception):  # it is told under 200
     def __init__(self, message: str) -> None:
@@ -261,7 +274,7 @@ class XporterApi:
         scope, renderer = render_xporter.LISTS[endpoint]
         if scope not in side.scopes:
             return Response(status_code=403)
-        params: Json = {**request.query_params, "now": self._sandbox.clock()}
+        params: Json = {**request.query_params, "now": school.now(self._sandbox.clock)}
         day: RoadDay = self._sandbox.road_days.of(name, "xporter", differs=side.differs)
         asked = {k: v for k, v in params.items() if k not in {"page", "pageSize", "changedRows", "now", "select"}}
         stamp = params["now"] if endpoint == "AttendanceForDateRange" else None

@@ -14,7 +14,7 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.schoolbooking import PARTNER
-from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, build, check_export
+from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, build, check_export, check_source
 from isams_pipeline.partners.schoolbooking.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.shared import deliverer, delivery_asset, keys_of, load_pinned, pinned, staged_results
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
@@ -76,7 +76,8 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             pins = pinned(environment, night, NEEDED[source], source)
             tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
             built = build(tables, night.date)
-            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=check_export(built.export))
+            verdicts = [*check_export(built.export), check_source(tables, night.date)]
+            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts)
 
     return schoolbooking_export
 
@@ -87,7 +88,7 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     stage = environment.staged(PARTNER, night.school)
     staged = stage.find(night.date)
     export = stage.load(staged.files)
-    _, sound = load_pinned(environment, night, staged)
+    tables, sound = load_pinned(environment, night, staged)
     return deliverer(
         environment,
         Address(PARTNER, night.school, night.date),
@@ -97,4 +98,4 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
         max_removed=settings.max_removed,
         run_id=run_id,
         allow_removals=allow_removals,
-    ).deliver(staged, export, [*check_export(export), sound])
+    ).deliver(staged, export, [*check_export(export), check_source(tables, night.date), sound])

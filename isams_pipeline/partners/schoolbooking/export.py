@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, to_csv
+from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
 from isams_pipeline.partners.schoolbooking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.contacts import linked_to_pupils, one_link_per_pupil, one_per_person, with_a_link
@@ -18,6 +18,7 @@ from isams_pipeline.rules.dated import lessons_on_dates, periods_of
 from isams_pipeline.rules.email import with_first_valid
 from isams_pipeline.rules.references import blank_dangling, lookup, mapped, resolving, values_of
 from isams_pipeline.rules.split import EXCLUDED, WARNING, Split
+from isams_pipeline.rules.timetable import dated_timetable
 
 _COMMON = (
     *("pupils", "contacts", "contact_pupils", "staff", "years", "forms", "subjects", "sets", "set_teachers"),
@@ -35,6 +36,7 @@ CHECKS: dict[str, str] = {
     "unique_keys": "No two rows of a file have the same key.",
     "not_empty": "There are students, staff, contacts and year groups.",
     "references": "Every id in a file stands in the file that it refers to.",
+    "one_timetable": "By iSAMS's own road: no two published timetables are for the same dates.",
 }
 _AUGUST = 8
 
@@ -140,11 +142,9 @@ def _timetable(tables: Mapping[str, pd.DataFrame], night: date, out: Exclusions)
     if "dated_lessons" in tables:
         lessons, periods = tables["dated_lessons"], tables["periods"]
     else:
-        start = date(night.year if night.month >= _AUGUST else night.year - 1, _AUGUST, 1)
-        end = date(start.year + 1, _AUGUST, 1) - timedelta(days=1)
-        lessons, odd = lessons_on_dates(tables, start, end)
+        lessons, timetable = lessons_on_dates(tables, *_school_year(night))
         periods = periods_of(tables)
-        out.rows += odd.rows
+        out.rows += timetable.exclusions.rows
     known_rooms = {str(room) for room in values_of(tables["rooms"], "room_id")}
     for column, known, what in (
         ("set_id", values_of(tables["sets"], "set_id"), "the teaching group"),
@@ -162,6 +162,19 @@ def _timetable(tables: Mapping[str, pd.DataFrame], night: date, out: Exclusions)
     rows["room_id"] = rows["room_id"].mask(unknown)
     rows = rows.drop_duplicates(["date", "lesson_id", "room_id"])
     return rows.rename(columns={"set_id": "teaching_group_id", "form_id": "registration_group_id"})
+
+
+def _school_year(night: date) -> tuple[date, date]:
+    start = date(night.year if night.month >= _AUGUST else night.year - 1, _AUGUST, 1)
+    return start, date(start.year + 1, _AUGUST, 1) - timedelta(days=1)
+
+
+def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> CheckResult:
+    """The verdict of the blocking rule on what iSAMS's own road has; the other roads bring the dates themselves."""
+    if "dated_lessons" in tables:
+        return CheckResult("one_timetable")
+    first, last = _school_year(night)
+    return CheckResult("one_timetable", few(dated_timetable(tables, first=first, last=last).problems))
 
 
 def _note_once(split: Split, out: Exclusions) -> None:

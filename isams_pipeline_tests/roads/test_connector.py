@@ -1,0 +1,331 @@
+"""A school's connector: its states by real calls, as a person meets them, and as Dagster keeps them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+
+from isams_pipeline.commands.connector import await_code
+from isams_pipeline.definitions import build_definitions
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import NotAuthorised, WrongToken, WrongUse
+from isams_pipeline.headless import run_job
+from isams_pipeline.partitions import Night
+from isams_pipeline.roads.advice import advice, steps
+from isams_pipeline.roads.connections import Connections, Finding, Reason, State
+from isams_pipeline.roads.reconciling import CONNECTIONS_JOB
+from isams_pipeline.sandbox.assembly import STEPS
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.tokens import TokenVault
+from isams_pipeline_tests.roads.crossing import Crossing
+from isams_pipeline_tests.test_commands_rest import at
+from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
+
+NIGHT = Night(SCHOOL, FIRST)
+
+
+def now(crossing: Crossing, source: str) -> str:
+    return crossing.connector(source).look().now.words
+
+
+# --- states -----------------------------------------------------------------------------------------------
+
+
+def test_assembly_step_by_step_and_back(crossing: Crossing):
+    crossing.assembly.is_registered = False
+    assert now(crossing, "assembly") == "awaiting invitation"
+    crossing.assembly.is_registered = True
+    seen = []
+    for crossing.assembly.connector in STEPS:
+        seen.append(now(crossing, "assembly"))
+    assert seen == [
+        "awaiting invitation",
+        "awaiting connection: not authorised",
+        "awaiting connection: not installed",
+        "awaiting connection: onboarding",
+        "awaiting connection: paused",
+        "connected",
+    ]
+    assert crossing.connector("assembly").take_code(crossing.code()).now.words == "authorised"
+    crossing.assembly.connector = "paused"
+    moved = crossing.connector("assembly").look()
+    assert moved.now.words == "awaiting connection: paused" and moved.worse == "it was authorised, and is awaiting connection: paused"  # fmt: skip
+    crossing.assembly.connector = "connected"
+    crossing.assembly.revoke()
+    assert now(crossing, "assembly") == "connected"
+
+
+def test_xporter_step_by_step_and_back(crossing: Crossing):
+    connector, side = crossing.connector("xporter"), crossing.xporter
+    assert now(crossing, "xporter") == "awaiting invitation"
+    assert connector.invite().now.words == "awaiting connection: not authorised" and side.invitations == 1
+    side.is_authorised, side.status = True, "NotInstalled"
+    assert now(crossing, "xporter") == "awaiting connection: not installed"
+    side.status = "Onboarding"
+    assert now(crossing, "xporter") == "awaiting connection: onboarding"
+    with pytest.raises(NotAuthorised, match="not connected"):
+        connector.choose(None)
+    side.status = "OK"
+    assert now(crossing, "xporter") == "connected"
+    assert connector.choose(None).now.words == "authorised"
+    side.is_paused = True
+    assert now(crossing, "xporter") == "awaiting connection: paused"
+    side.is_paused, side.is_authorised = False, False
+    assert now(crossing, "xporter") == "awaiting connection: not authorised"
+
+
+def test_taking_scopes_back_is_worse_too(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.xporter.scopes.discard("Attendance")
+    assert crossing.connector("xporter").look().worse == "scopes taken back: Attendance"
+
+
+def test_only_scopes_that_the_school_has_authorised_can_be_chosen(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.xporter.scopes.discard("Attendance")
+    with pytest.raises(WrongUse, match="has not authorised Attendance"):
+        crossing.connector("xporter").choose(["School", "Student", "Staff", "Contact", "Attendance"])
+    with pytest.raises(WrongUse, match="without Contact"):
+        crossing.connector("xporter").choose(["School", "Student", "Staff"])
+
+
+def test_a_code_of_another_school_is_refused_and_nothing_kept(make: Callable[..., World]):
+    schools = {name: replace(small_school(), roads=True) for name in (SCHOOL, "elsewhere")}
+    crossing = Crossing(make(schools))
+    crossing.assembly.connector = "connected"
+    with pytest.raises(WrongToken, match="another URN"):
+        crossing.connector("assembly").take_code(crossing.code(school="elsewhere"))
+    assert now(crossing, "assembly") == "connected"
+
+
+def test_each_state_says_what_it_means_what_is_next_and_by_whom(crossing: Crossing):
+    connections = crossing.world.environment.connections
+    told = set()
+    for state in State:
+        for reason in Reason if state is State.AWAITING_CONNECTION else (None,):
+            for source in ("assembly", "xporter"):
+                found = connections.found(SCHOOL, source, Finding(state, reason), who="a test").now
+                one = advice(SCHOOL, source, found)
+                assert one.means.endswith(".") and one.next and one.by
+                told.add((source, one.means))
+                ticked = [step.done for step in steps(source, found)]
+                assert ticked == sorted(ticked, reverse=True), "no step before the one before"
+                assert sum(ticked) == {0: 0, 1: ticked.count(True), 2: 3, 3: 4}[state.rank]
+    assert len(told) >= 13
+
+
+def test_the_history_keeps_every_move_and_no_look_that_showed_nothing_new(state_url: str | None, tmp_path: Path):
+    moment = datetime(2026, 2, 10, 2, tzinfo=UTC)
+    state = StateDatabase.open(tmp_path, state_url)
+    connections = Connections(state, lambda: moment)
+    connected = Finding(State.CONNECTED, said="it works")
+    assert connections.found("a", "xporter", connected, who="x").changed
+    moment = datetime(2026, 2, 10, 3, tzinfo=UTC)
+    again = connections.found("a", "xporter", connected, who="x")
+    assert not again.changed and again.now.since.hour == 2 and again.now.checked.hour == 3
+    connections.choose("a", "xporter", ["School"], who="somebody")
+    one = connections.current("a", "xporter")
+    assert one is not None and one.chosen == {"School"} and connections.current("b", "xporter") is None
+    assert [(step.who, step.said) for step in connections.history("a", "xporter")] == [
+        ("x", "it works"),
+        ("somebody", "the app was authorised"),
+    ]
+    vault = TokenVault(state, "a", "xporter", "secret", lambda: moment)
+    vault.save({"token": "t"})
+    vault.save({"token": "u"})
+    assert vault.load() == {"token": "u"}
+    assert TokenVault(state, "a", "xporter", "other", lambda: moment).load() is None
+    vault.forget()
+    assert vault.load() is None
+    state.close()
+
+
+# --- revoking and purging ---------------------------------------------------------------------------------
+
+
+def test_revoked_nothing_is_read_any_more_and_the_data_can_be_purged(road: Crossing, source: str):
+    road.frame(source, "pupils")
+    connector = road.connector(source)
+    with pytest.raises(WrongUse, match="still authorised"):
+        connector.purge()
+    assert connector.revoke().now.state is State.CONNECTED
+    road.asked(source)
+    with pytest.raises(NotAuthorised):
+        road.read(source, 1, "pupils")
+    assert not {path for path in road.asked(source) if "tudent" in path}
+    environment = road.world.environment
+    environment.tables.save(
+        road.read(source, 0, "health")["health"].frame,
+        source=source, dataset="pupils", school=SCHOOL, night=FIRST, provenance={},
+    )  # fmt: skip
+    done = connector.purge()
+    assert done.lists > 1 and done.tables == 2
+    assert not [path for path in road.world.data.rglob("*") if path.is_file() and source in path.parts]
+
+
+# --- the command line -------------------------------------------------------------------------------------
+
+
+def test_from_finding_to_revoking_at_the_command_line(crossing: Crossing):
+    world = crossing.world
+    code, out = at(world, "connector", "find", "rivers")
+    assert code == 0 and "Riverside School" in out and "3281199" in out and "140001" in out
+    assert at(world, "connector", "find", "nowhere")[0] == 1
+    code, out = at(world, "connector", "status", SCHOOL)
+    assert code == 0 and out.count("never looked at") == 2
+    code, out = at(world, "connector", "test", SCHOOL, "--road", "xporter")
+    assert code == 1 and "awaiting invitation" in out and "by you: isams-pipeline connector invite" in out
+    code, out = at(world, "connector", "invite", SCHOOL, "--road", "xporter")
+    assert code == 0 and "on its way" in out and "Begin Authorisation" in out and "Invited 20" in out
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "xporter")
+    assert code == 1 and "not connected" in out
+    crossing.xporter.is_authorised, crossing.xporter.status = True, "OK"
+    code, out = at(
+        world, "connector", "authorise", SCHOOL, "--road", "xporter", "--scopes", "School,Student,Staff,Contact"
+    )
+    assert code == 0 and "authorised" in out and "4 scopes" in out
+    code, out = at(world, "connector", "status", SCHOOL, "--road", "xporter")
+    assert code == 0 and "an invitation was sent" in out and "the app was authorised" in out
+    code, out = at(world, "connector", "revoke", SCHOOL, "--road", "xporter", "--purge")
+    assert code == 0 and "Groupcall School Portal" in out and "Removed of riverside" in out
+
+
+def test_assembly_at_the_command_line(crossing: Crossing):
+    world = crossing.world
+    code, out = at(world, "connector", "invite", SCHOOL, "--road", "assembly")
+    assert code == 2 and "Grant Access" in out
+    crossing.assembly.connector = "connected"
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--code", crossing.code())
+    assert code == 0 and "30 scopes" in out
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--code", "made up")
+    assert code == 1 and "does not accept the code" in out and "made up" not in out
+    code, out = at(world, "connector", "revoke", SCHOOL)
+    assert code == 2 and "several roads" in out
+    code, out = at(world, "connector", "status", SCHOOL, "--road", "train")
+    assert code == 2 and "no road" in out
+
+
+def test_doctor_says_how_far_the_roads_are(crossing: Crossing):
+    crossing.connect("assembly")
+    code, out = at(crossing.world, "doctor", SCHOOL)
+    assert code == 1 and "assembly: authorised" in out and "xporter: awaiting invitation" in out
+
+
+def test_the_browser_comes_back_with_the_code():
+    answers: list[int] = []
+
+    def browser(port: int) -> None:
+        for query in ("favicon.ico", "authorised?code=right&state=expected"):
+            for _ in range(50):
+                try:
+                    answers.append(httpx.get(f"http://127.0.0.1:{port}/{query}").status_code)
+                    break
+                except httpx.ConnectError:
+                    time.sleep(0.02)
+
+    port = _free_port()
+    thread = threading.Thread(target=browser, args=(port,))
+    thread.start()
+    assert await_code("127.0.0.1", port, "expected", wait=10) == "right"
+    thread.join()
+    assert answers == [400, 200]
+
+
+def test_a_redirect_that_was_not_asked_for_is_refused():
+    port = _free_port()
+    threading.Timer(0.2, lambda: httpx.get(f"http://127.0.0.1:{port}/?code=evil&state=other")).start()
+    with pytest.raises(WrongUse, match="No answer came"):
+        await_code("127.0.0.1", port, "expected", wait=10)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_the_sandbox_lets_a_person_play_the_school(crossing: Crossing):
+    base = crossing.world.url
+
+    def move(road: str, step: str) -> httpx.Response:
+        return httpx.post(f"{base}/sandbox/roads", json={"school": SCHOOL, "road": road, "step": step})
+
+    assert move("assembly", "connected").is_success and now(crossing, "assembly") == "connected"
+    for step in ("authorise", "OK", "pause"):
+        assert move("xporter", step).is_success
+    assert now(crossing, "xporter") == "awaiting connection: paused"
+    assert "known are" in move("xporter", "dance").json()["error"]
+    with crossing.world.environment.assembly_client_for(SCHOOL) as client:
+        address = client.authorise_url("a state")
+    answer = httpx.get(address)
+    assert answer.status_code == 302 and "state=a+state" in answer.headers["location"]
+    code = httpx.URL(answer.headers["location"]).params["code"]
+    assert crossing.connector("assembly").take_code(code).now.words == "authorised"
+
+
+# --- Dagster ----------------------------------------------------------------------------------------------
+
+
+def connection_of(crossing: Crossing, source: str) -> tuple[dict[str, Any], dg.AssetCheckEvaluation]:
+    world = crossing.world
+    run = run_job(world.environment, world.instance, CONNECTIONS_JOB, NIGHT, {})
+    assert run.failures == ()
+    logs = world.instance.all_logs(run.run_id)
+    key = dg.AssetKey([source, "connection"])
+    made = next(e.dagster_event for e in logs if e.dagster_event and e.dagster_event.is_step_materialization and e.dagster_event.asset_key == key)  # fmt: skip
+    verdict = next(
+        e.dagster_event.asset_check_evaluation_data
+        for e in logs
+        if e.dagster_event and e.dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
+        and e.dagster_event.asset_check_evaluation_data.asset_key == key
+    )  # fmt: skip
+    metadata = made.step_materialization_data.materialization.metadata  # type: ignore[union-attr]
+    return {name: value.value for name, value in metadata.items()}, verdict
+
+
+def test_the_asset_has_the_state_and_warns_where_it_worsens(crossing: Crossing):
+    crossing.connect("assembly")
+    metadata, verdict = connection_of(crossing, "assembly")
+    assert metadata["state"] == "authorised" and "students.basic" in metadata["scopes"] and verdict.passed
+    crossing.assembly.connector = "paused"
+    metadata, verdict = connection_of(crossing, "assembly")
+    assert metadata["state"] == "awaiting connection: paused" and metadata["by"] == "the school"
+    assert not verdict.passed and verdict.severity is dg.AssetCheckSeverity.WARN
+    _, again = connection_of(crossing, "assembly")
+    assert not again.passed, "a second look on the same day does not make it well"
+
+
+def test_the_sensor_looks_and_starts_a_run_where_something_has_moved(crossing: Crossing):
+    repository = build_definitions(crossing.world.environment).get_repository_def()
+    sensor = repository.get_sensor_def("connections_current")
+
+    def tick() -> tuple[list[dg.RunRequest], str | None]:
+        with dg.build_sensor_context(crossing.world.instance, repository_def=repository) as context:
+            found = sensor.evaluate_tick(context)
+            return list(found.run_requests or []), found.skip_message
+
+    first, _ = tick()
+    assert sorted(str(r.asset_selection[0].path) for r in first) == ["['assembly', 'connection']", "['xporter', 'connection']"]  # type: ignore[index]  # fmt: skip
+    assert {request.partition_key for request in first} == {f"{FIRST}|{SCHOOL}"}
+    assert tick() == ([], "No connection has moved")
+    crossing.assembly.connector = "connected"
+    moved, _ = tick()
+    assert len(moved) == 1 and moved[0].run_key not in {request.run_key for request in first}
+    crossing.world.variables["DEMO_ASSEMBLY_SECRET"] = ""
+    crossing.world.configure(lambda _: None)
+    broken: Environment = crossing.world.environment
+    repository = build_definitions(broken).get_repository_def()
+    sensor = repository.get_sensor_def("connections_current")
+    with pytest.raises(Exception, match="DEMO_ASSEMBLY_SECRET"):
+        tick()

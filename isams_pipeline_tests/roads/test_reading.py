@@ -1,0 +1,507 @@
+"""Reading a school by another road: what is asked for, what is kept, and every fault that was thought of."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from datetime import timedelta
+
+import pytest
+
+from isams_pipeline.assembly import client as assembly_client
+from isams_pipeline.errors import (
+    FutureDate,
+    InvalidKey,
+    NoSnapshot,
+    NotAuthorised,
+    NotRestData,
+    PipelineError,
+    RequestRefused,
+    RowsMoved,
+    ScopesShrunk,
+    SyncPending,
+    Throttled,
+    Unavailable,
+    WrongToken,
+    WrongType,
+)
+from isams_pipeline.isams.datasets import ROAD_DATASETS
+from isams_pipeline.isams.datasets import rules as dataset_rules
+from isams_pipeline.roads.connections import State
+from isams_pipeline.roads.grants import Grant, ListRequest, People
+from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.sandbox import render_xporter
+from isams_pipeline.sandbox.render_assembly import STUDENT as ASSEMBLY_STUDENT
+from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
+from isams_pipeline.xporter import client as xporter_client
+from isams_pipeline_tests.roads.crossing import Crossing
+from isams_pipeline_tests.world import FIRST, SCHOOL
+
+PERSONAL = {
+    "assembly": {"students", "staff_members", "contacts", "attendances"},
+    "xporter": {"Students", "Staff", "Contacts", "StudentContacts", "Groups", "AttendanceForDateRange"},
+}
+STUDENTS = {"assembly": "students", "xporter": "Students"}
+OFFSET = {"assembly": ASSEMBLY_STUDENT, "xporter": XPORTER_STUDENT}
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly_client, "PER_PAGE", 10)
+    monkeypatch.setattr(xporter_client, "PAGE_SIZE", 10)
+
+
+# --- what comes -------------------------------------------------------------------------------------------
+
+
+def test_every_dataset_comes_in_its_declared_shape(road: Crossing, source: str):
+    tables = road.read(source)
+    for name, table in tables.items():
+        declaration = ROAD_DATASETS[name]
+        assert table.frame is not None
+        dataset_rules.check_schema(declaration, table.frame)
+        dataset_rules.check_keys(declaration, table.frame)
+        dataset_rules.check_rows(declaration, table.frame, container_found=True)
+    empty = {name for name, table in tables.items() if table.frame is not None and table.frame.empty}
+    stated = {name for name, table in tables.items() if table.absent}
+    assert stated == {"boarding_houses", "health"} | ({"terms"} if source == "xporter" else set())
+    assert empty - stated <= {"calendar_events", "attendance"}
+
+
+def test_people_and_groups_are_those_of_the_school(road: Crossing, source: str):
+    tables = {name: table.frame for name, table in road.read(source).items()}
+    day = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+    pupils, contacts = tables["pupils"].set_index("pupil_id"), tables["contacts"]
+    one = day.pupils[3]
+    found = pupils.loc[OFFSET[source] + one.id]
+    assert (found["forename"], found["surname"], found["year_id"]) == (one.forename, one.surname, one.year)
+    assert found["date_of_birth"].date() == one.born and found["gender"] == one.gender
+    assert tables["forms"].set_index("form_id")["name"][found["form_id"]] == one.form
+    assert set(pupils["form_id"]) <= set(tables["forms"]["form_id"])
+    assert contacts["person_id"].nunique() == len(day.persons)
+    links = sum(len(person.links) for person in day.persons)
+    assert len(tables["contact_pupils"]) == links
+    assert set(tables["contact_pupils"]["entry_id"]) == set(contacts["entry_id"])
+    assert len(tables["set_members"]) == sum(len(inside) for _, inside in day.sets)
+    assert set(tables["dated_lessons"]["set_id"].dropna()) <= set(tables["sets"]["set_id"])
+    rooms = {int(part) for ids in tables["dated_lessons"]["room_ids"].dropna() for part in ids.split()}
+    assert rooms and rooms <= set(tables["rooms"]["room_id"]) | {4_000 + 9_999}
+    assert tables["dated_lessons"]["start"].str.fullmatch(r"\d\d:\d\d").all()
+
+
+def test_attendance_of_the_week_so_far(road: Crossing, source: str):
+    road.world.at_night(2, hour=18)
+    with road.reader(source, 2) as reader:
+        marks = reader.table("attendance", None).frame
+    assert marks is not None and set(marks["session"]) == {"AM", "PM"}
+    assert {day.date() for day in marks["date"]} == {FIRST + timedelta(days=n) for n in (-1, 0, 1, 2)}
+    assert marks["mark"].notna().all() and "L" in set(marks["mark"])
+
+
+def test_pages_are_put_together(road: Crossing, source: str, small_pages: None):
+    day = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+    assert len(road.frame(source, "pupils")) == len(day.pupils)
+    assert road.asked(source).count(STUDENTS[source]) == 3
+
+
+def test_envelopes_of_version_1_are_read_too(crossing: Crossing, small_pages: None):
+    crossing.connect("assembly")
+    crossing.world.sandbox.fail(SCHOOL, "assembly_v1", times=3, key="students")
+    crossing.world.sandbox.fail(SCHOOL, "assembly_v1", key="students:2")
+    assert len(crossing.frame("assembly", "pupils")) == 23
+
+
+def test_year_groups_by_letters_are_a_setting(crossing: Crossing):
+    crossing.connect("assembly")
+    plan = crossing.world.schools[SCHOOL].plan
+    crossing.world.sandbox.schools[SCHOOL].plan = dataclasses.replace(plan, years=((0, "Reception"), *plan.years[1:]))
+    crossing.world.configure(lambda c: c["schools"][SCHOOL]["assembly"].update(year_codes={"0": 0}))
+    assert 0 in set(crossing.frame("assembly", "years")["year_id"])
+
+
+def test_ids_of_an_unknown_form_are_named_by_field_and_row(crossing: Crossing, monkeypatch: pytest.MonkeyPatch):
+    crossing.connect("xporter")
+    scope, render = render_xporter.LISTS["Staff"]
+    odd = lambda *a: {"Staff": [{**row, "Id": f"secret-{row['Id']}"} for row in render(*a)["Staff"]]}
+    monkeypatch.setitem(render_xporter.LISTS, "Staff", (scope, odd))
+    with pytest.raises(WrongType, match="field Id, row 1") as caught:
+        crossing.frame("xporter", "staff")
+    assert "secret" not in str(caught.value)
+
+
+# --- nothing before it is authorised ----------------------------------------------------------------------
+
+
+def test_nothing_of_a_person_is_asked_for_before_the_app_is_authorised(crossing: Crossing, source: str):
+    side = crossing.side(source)
+    if source == "assembly":
+        crossing.assembly.connector = "connected"
+    else:
+        crossing.xporter.is_authorised, crossing.xporter.status = True, "OK"
+    assert crossing.connector(source).look().now.state is State.CONNECTED
+    with pytest.raises(NotAuthorised, match="connector authorise"):
+        crossing.read(source, 0, "pupils")
+    assert not set(crossing.asked(source)) & PERSONAL[source] and side.requests == []
+    assert not (crossing.world.data / "lists").exists()
+
+
+def test_only_authorised_scopes_are_asked_for(crossing: Crossing):
+    crossing.assembly.connector = "connected"
+    crossing.connector("assembly").take_code(crossing.code("students.emails", "attendances", "students.gender"))
+    crossing.assembly.requests.clear()
+    tables = crossing.read("assembly")
+    asked = dict(crossing.assembly.requests)
+    assert "attendances" not in asked and "emails" not in asked["students"] and "demographics" not in asked["students"]
+    assert tables["attendance"].absent == "the school has not authorised attendances"
+    assert tables["pupils"].frame is not None and tables["pupils"].frame["email"].isna().all()
+
+
+def test_only_chosen_scopes_are_asked_for(crossing: Crossing):
+    crossing.xporter.is_authorised, crossing.xporter.status = True, "OK"
+    crossing.connector("xporter").choose(["School", "Student", "Staff", "Contact"])
+    tables = crossing.read("xporter")
+    assert "AttendanceForDateRange" not in crossing.asked("xporter")
+    assert tables["attendance"].absent == "the school has not authorised Attendance"
+
+
+def test_a_dataset_that_must_have_rows_fails_without_its_scope(crossing: Crossing):
+    crossing.assembly.connector = "connected"
+    crossing.connector("assembly").take_code(crossing.code("staff_members.basic"))
+    with pytest.raises(NotAuthorised, match=r"staff_members\.basic"):
+        crossing.read("assembly", 0, "staff")
+    assert "staff_members" not in crossing.asked("assembly")
+
+
+def test_only_a_grant_makes_requests():
+    wanted = ROADS["assembly"].lists["students"]
+    with pytest.raises(TypeError, match="only a grant"):
+        ListRequest(wanted, {}, Grant(SCHOOL, "assembly", frozenset({"students.basic"})), object())
+
+
+def test_people_who_have_opted_out_are_never_kept(crossing: Crossing):
+    crossing.connect("xporter")
+    day = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    out, person, member = day.pupils[0], day.persons[4], day.staff[0]
+    crossing.xporter.opted_out = {
+        "StudentIds": [str(XPORTER_STUDENT + out.id)],
+        "ContactIds": [str(3_000_000 + person.contact.person_id)],
+        "StaffIds": [str(2_500_000 + member.id)],
+    }
+    frames = {name: table.frame for name, table in crossing.read("xporter").items()}
+    ids = {str(value) for frame in frames.values() if frame is not None for c in frame.columns if c.endswith("_id") for value in frame[c].dropna()}  # fmt: skip
+    assert not ids & {one for listed in crossing.xporter.opted_out.values() for one in listed}
+    assert len(frames["pupils"]) == len(day.pupils) - 1
+    kept = b"".join(path.read_bytes() for path in (crossing.world.data / "lists").rglob("*.json"))
+    assert out.forename.encode() not in kept
+    store = crossing.world.environment.lists
+    night = store.find("xporter", SCHOOL, FIRST)
+    assert night is not None
+    for listed in night.lists.values():
+        text = repr(list(store.rows("xporter", SCHOOL, listed.sha256)))
+        assert str(XPORTER_STUDENT + out.id) not in text and str(2_500_000 + member.id) not in text
+
+
+def test_somebody_who_opts_out_later_is_gone_the_next_night(crossing: Crossing):
+    crossing.connect("xporter")
+    before = crossing.frame("xporter", "pupils")
+    gone = next(i for i in before["pupil_id"] if i in set(crossing.frame("xporter", "pupils", 1)["pupil_id"]))
+    crossing.xporter.opted_out = {"StudentIds": [str(gone)]}
+    assert gone not in set(crossing.frame("xporter", "pupils", 2)["pupil_id"])
+
+
+def test_with_opt_in_only_those_who_said_so_are_kept(crossing: Crossing):
+    crossing.connect("xporter")
+    first = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True).pupils[0]
+    crossing.xporter.is_opt_in = True
+    crossing.xporter.opted_out = {"StudentIds": [str(XPORTER_STUDENT + first.id)]}
+    assert list(crossing.frame("xporter", "pupils")["pupil_id"]) == [XPORTER_STUDENT + first.id]
+    assert People(frozenset(), only_these=True).allows("Student", "1") is False
+
+
+# --- from night to night ----------------------------------------------------------------------------------
+
+
+def test_the_second_night_reads_only_what_has_changed(road: Crossing, source: str):
+    first = road.frame(source, "pupils")
+    before = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+    second = road.frame(source, "pupils", 1)
+    now = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+    assert {p.id for p in before.pupils} != {p.id for p in now.pupils}
+    assert set(second["pupil_id"]) == {OFFSET[source] + p.id for p in now.pupils} != set(first["pupil_id"])
+    fresh = road.frame(source, "pupils", 1, fresh=True)
+    key = "pupil_id"
+    assert second.sort_values(key).reset_index(drop=True).equals(fresh.sort_values(key).reset_index(drop=True))
+
+
+def test_an_unchanged_night_asks_once_and_then_once_a_list(road: Crossing, source: str):
+    road.world.sandbox.schools[SCHOOL].frozen = FIRST
+    frames = road.read(source)
+    road.asked(source)
+    road.world.at_night(1)
+    with road.reader(source, 1) as reader:
+        again = {name: reader.table(name, None) for name in ROAD_DATASETS}
+    asked = road.asked(source)
+    assert len(asked) == len(set(asked)), "no list twice"
+    status = {"assembly": ["school/status"], "xporter": ["TokenDetails", "SchoolInfo", "GDPRIDs"]}[source]
+    assert asked[: len(status)] == status
+    if source == "assembly":  # those without conditional headers are taken as they were, by the status
+        assert not set(asked) & {"contacts", "subjects", "academic_years", "timetables/20"}
+    else:
+        assert not set(asked) & {"Timetable", "TimetableStructure", "Calendar", "AttendanceForDateRange"}
+    for name, table in again.items():
+        assert table.provenance.get("sha256") == frames[name].provenance.get("sha256")
+
+
+def test_a_row_that_was_removed_without_a_word_is_missed_by_its_number(crossing: Crossing):
+    crossing.connect("assembly")
+    before = set(crossing.frame("assembly", "pupils")["pupil_id"])
+    after = set(crossing.frame("assembly", "pupils", 1)["pupil_id"])
+    assert before - after, "somebody has left"
+    assert any("students" in said and "read anew" in said for said in crossing.told)
+
+
+def test_a_full_read_every_so_many_nights_proves_the_fold(road: Crossing, source: str):
+    road.world.configure(lambda c: c["schools"][SCHOOL][source].update(full_every=2))
+    road.frame(source, "rooms")
+    store = road.world.environment.lists
+    night = store.find(source, SCHOOL, FIRST)
+    assert night is not None
+    # Something that no list of changes would tell of: a kept row is spoilt.
+    name = ROADS[source].mapping.datasets["staff"].lists[0]  # type: ignore[union-attr]
+    road.frame(source, "staff")
+    night = store.find(source, SCHOOL, FIRST)
+    assert night is not None
+    kept = night.lists[name]
+    spoilt = ({**row, "Surname": "x", "last_name": "x"} for row in store.rows(source, SCHOOL, kept.sha256))
+    sha256, rows = store.write(source, SCHOOL, spoilt)
+    night.lists[name] = dataclasses.replace(kept, sha256=sha256, rows=rows)
+    store.remember(source, SCHOOL, night)
+    assert set(road.frame(source, "staff", 1)["surname"]) == {"x"}
+    table = road.read(source, 2, "staff")["staff"]
+    assert table.frame is not None and "x" not in set(table.frame["surname"])
+    assert len(table.folds) == 1 and "differed" in table.folds[0] and table.folds[0] in road.told[-1]
+
+
+def test_nothing_is_said_where_the_fold_was_right(road: Crossing, source: str):
+    road.world.configure(lambda c: c["schools"][SCHOOL][source].update(full_every=1))
+    for day in range(3):
+        table = road.read(source, day, "contacts", "sets")
+        assert not [said for one in table.values() for said in one.folds]
+
+
+def test_a_past_night_comes_from_what_was_kept_and_a_later_one_is_refused(road: Crossing, source: str):
+    first = road.frame(source, "pupils")
+    road.world.at_night(1)
+    road.asked(source)
+    with road.reader(source, 0) as reader:
+        again = reader.table("pupils", None).frame
+        assert again is not None and again.equals(first)
+    assert road.asked(source) == []
+    for day, error in ((-1, NoSnapshot), (2, FutureDate)):
+        with road.reader(source, day) as reader, pytest.raises(error):
+            reader.table("pupils", None)
+
+
+def test_a_night_run_twice_goes_on_from_itself(road: Crossing, source: str):
+    assert road.frame(source, "pupils").equals(road.frame(source, "pupils"))
+
+
+# --- faults -----------------------------------------------------------------------------------------------
+
+
+def test_wrong_secret(crossing: Crossing, source: str):
+    name = crossing.world.environment.settings.schools[SCHOOL].road(source).secret  # type: ignore[attr-defined]
+    crossing.world.variables[name] = "not the secret"
+    crossing.world.configure(lambda _: None)
+    if source == "assembly":
+        with pytest.raises(InvalidKey, match="does not accept the app"):
+            crossing.connector(source).look()
+    else:
+        crossing.xporter.is_authorised = True
+        assert crossing.connector(source).look().now.state is State.AWAITING_INVITATION
+
+
+def test_a_token_that_expires_mid_page_is_renewed(road: Crossing, source: str, small_pages: None):
+    road.world.sandbox.fail(SCHOOL, f"{source}_expired", key=f"{STUDENTS[source]}:2")
+    day = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+    assert len(road.frame(source, "pupils")) == len(day.pupils)
+
+
+def test_a_token_is_renewed_by_the_clock(crossing: Crossing):
+    crossing.connect("assembly")
+    before = len(crossing.assembly.tokens)
+    crossing.frame("assembly", "rooms")
+    assert len(crossing.assembly.tokens) == before
+    crossing.frame("assembly", "rooms", 3)
+    assert len(crossing.assembly.tokens) == before + 1
+
+
+def test_a_token_revoked_mid_page_stores_nothing(crossing: Crossing, small_pages: None):
+    crossing.connect("assembly")
+    crossing.world.sandbox.fail(SCHOOL, "assembly_revoked", key="students:2")
+    with pytest.raises(NotAuthorised, match="taken the app's authorisation back"):
+        crossing.read("assembly", 0, "pupils")
+    night = crossing.world.environment.lists.find("assembly", SCHOOL, FIRST)
+    assert night is None or "students" not in night.lists
+    assert crossing.connector("assembly").current.state is State.CONNECTED  # type: ignore[union-attr]
+
+
+def test_paused_mid_run(crossing: Crossing, small_pages: None):
+    crossing.connect("xporter")
+    crossing.world.sandbox.fail(SCHOOL, "xporter_paused", key="Students:2")
+    with pytest.raises(NotAuthorised, match="paused"):
+        crossing.read("xporter", 0, "pupils")
+    now = crossing.connector("xporter").current
+    assert now is not None and now.words == "awaiting connection: paused"
+    night = crossing.world.environment.lists.find("xporter", SCHOOL, FIRST)
+    assert night is None or "students" not in night.lists
+
+
+def test_scopes_shrunk_since_yesterday(road: Crossing, source: str):
+    road.frame(source, "pupils")
+    if source == "assembly":
+        road.assembly.shrink("students.emails")
+        road.world.sandbox.fail(SCHOOL, "assembly_expired", key="school")  # the refreshed token tells
+    else:
+        road.xporter.scopes.discard("Attendance")
+    road.asked(source)
+    with pytest.raises(ScopesShrunk, match="--allow-removals"):
+        road.frame(source, "pupils", 1)
+    assert not set(road.asked(source)) & PERSONAL[source]
+    assert len(road.frame(source, "pupils", 1, allow_removals=True)) > 20
+    assert len(road.frame(source, "pupils", 2)) > 20, "it was said once"
+
+
+def test_a_scope_that_is_refused_in_the_middle_is_seen(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.assembly.shrink("students.basic", *[s for s in ROADS["assembly"].scopes if s.startswith("students.")])
+    with pytest.raises(NotAuthorised):
+        crossing.read("assembly", 0, "pupils")
+    now = crossing.connector("assembly").current
+    assert now is not None and not [scope for scope in now.scopes if scope.startswith("students.")]
+
+
+def test_a_page_that_repeats(road: Crossing, source: str, small_pages: None):
+    sandbox, page = road.world.sandbox, f"{STUDENTS[source]}:2"
+    sandbox.fail(SCHOOL, f"{source}_repeat", key=page)
+    day = sandbox.road_days.of(SCHOOL, source, differs=True)
+    assert len(road.frame(source, "pupils")) == len(day.pupils), "read anew"
+    sandbox.fail(SCHOOL, f"{source}_repeat", times=9, key=page)
+    with pytest.raises(RowsMoved):
+        road.frame(source, "pupils", fresh=True)
+
+
+def test_rows_deleted_twice(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.frame("xporter", "pupils")
+    crossing.world.sandbox.fail(SCHOOL, "xporter_deleted_twice", key="Students")
+    after = crossing.frame("xporter", "pupils", 1)
+    now = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    assert set(after["pupil_id"]) == {XPORTER_STUDENT + p.id for p in now.pupils}
+
+
+def test_changed_rows_that_the_server_has_forgotten_are_read_anew_and_that_is_said(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.frame("xporter", "pupils")
+    crossing.world.sandbox.fail(SCHOOL, "xporter_forgotten", key="Students")
+    after = crossing.frame("xporter", "pupils", 1)
+    now = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    assert set(after["pupil_id"]) == {XPORTER_STUDENT + p.id for p in now.pupils}
+    assert [said for said in crossing.told if "students" in said and "read anew" in said]
+
+
+def test_304_without_a_kept_copy(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.world.sandbox.fail(SCHOOL, "assembly_304", key="students")
+    with pytest.raises(NotRestData, match="304"):
+        crossing.frame("assembly", "pupils")
+
+
+def test_a_kept_copy_that_is_damaged_is_read_anew(road: Crossing, source: str):
+    first = road.frame(source, "staff")
+    for path in (road.world.data / "lists").rglob("*.zst"):
+        path.write_bytes(b"damaged")
+    assert len(road.frame(source, "staff", 1)) == len(first)
+    assert [said for said in road.told if "damaged" in said]
+
+
+def test_429_is_waited_for_as_long_as_it_says(road: Crossing, source: str):
+    road.world.sandbox.fail(SCHOOL, f"{source}_429", key=STUDENTS[source])
+    assert len(road.frame(source, "pupils")) > 20
+    road.world.sandbox.fail(SCHOOL, f"{source}_429", times=9, key=STUDENTS[source])
+    with pytest.raises(Throttled):
+        road.frame(source, "pupils", fresh=True)
+
+
+def test_the_limit_of_600_requests_in_five_minutes(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.assembly.limit = 3
+    with pytest.raises(Throttled) as caught:
+        crossing.read("assembly")
+    assert caught.value.retry_after == 300
+
+
+def test_503_and_500_are_tried_again(road: Crossing, source: str):
+    for kind in ("500", "503"):
+        road.world.sandbox.fail(SCHOOL, f"{source}_{kind}", key=STUDENTS[source])
+    assert len(road.frame(source, "pupils")) > 20
+    road.world.sandbox.fail(SCHOOL, f"{source}_503", times=9, key=STUDENTS[source])
+    with pytest.raises(Unavailable):
+        road.frame(source, "pupils", fresh=True)
+
+
+def test_a_sync_is_asked_for_once_and_then_is_pending(crossing: Crossing):
+    crossing.connect("assembly")
+    with crossing.world.environment.assembly_client_for(SCHOOL) as client:
+        client.sync()
+        with pytest.raises(SyncPending):
+            client.sync()
+        crossing.assembly.sync_state = "disabled"
+        with pytest.raises(PipelineError, match="does not allow"):
+            client.sync()
+
+
+def test_a_message_under_200_is_no_data(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.world.sandbox.fail(SCHOOL, "xporter_exception", key="Staff")
+    with pytest.raises(RequestRefused, match="message of its own"):
+        crossing.frame("xporter", "staff")
+
+
+def test_what_is_not_json_is_no_data(road: Crossing, source: str):
+    road.world.sandbox.fail(SCHOOL, f"{source}_not_json", key=STUDENTS[source])
+    with pytest.raises(NotRestData):
+        road.frame(source, "pupils")
+
+
+def test_a_token_of_another_school_is_refused_before_anything_is_stored(road: Crossing, source: str):
+    if source == "assembly":
+        road.world.sandbox.fail(SCHOOL, "assembly_expired", key="school")
+    road.world.sandbox.fail(SCHOOL, f"{source}_other_school")
+    with pytest.raises(WrongToken):
+        road.read(source, 0, "pupils")
+    assert not set(road.asked(source)) & PERSONAL[source]
+    assert not (road.world.data / "lists").exists()
+
+
+def test_no_secret_and_no_person_stands_in_the_log(road: Crossing, source: str, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    road.world.sandbox.fail(SCHOOL, f"{source}_expired", key=STUDENTS[source])
+    frame = road.frame(source, "pupils")
+    said = caplog.text + " ".join(road.told)
+    vault = road.world.environment
+    secrets = [vault.variables[name] for name in vault.settings.schools[SCHOOL].variables]
+    held = [*road.assembly.tokens, *road.assembly.granted, *road.xporter.tokens]
+    assert said and not [one for one in [*secrets, *held] if one in said]
+    assert not [name for name in frame["surname"] if name in said]
+
+
+def test_tokens_at_rest_are_sealed(crossing: Crossing):
+    crossing.connect("assembly")
+    stored = (crossing.world.data / "state.sqlite").read_bytes()
+    held = [*crossing.assembly.tokens, *crossing.assembly.granted]
+    assert held and not [token for token in held if token.encode() in stored]
+    crossing.world.variables["DEMO_ASSEMBLY_SECRET"] = "another"
+    crossing.world.configure(lambda _: None)
+    with crossing.world.environment.assembly_client_for(SCHOOL) as client, pytest.raises(NotAuthorised):
+        client.grant(None)
