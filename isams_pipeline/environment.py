@@ -145,7 +145,13 @@ class Environment:
         client_id = secret_from(self.variables, assembly.client_id, school=school, source=ASSEMBLY)
         vault = TokenVault(self.state, school, ASSEMBLY, secret, self.clock)
         return AssemblyClient(
-            assembly, AppCredential(client_id, secret), vault, school=school, clock=self.clock, patience=self.patience
+            assembly,
+            AppCredential(client_id, secret),
+            vault,
+            school=school,
+            clock=self.clock,
+            exclusive=lambda: self.locks.hold(f"tokens {school}", wait=self.lock_wait),
+            patience=self.patience,
         )
 
     def xporter_client_for(self, school: str) -> XporterClient:

@@ -155,6 +155,14 @@ class SyncPending(TransientIsamsError):
     """The road is fetching the school's data from its MIS just now, or has done so a moment ago."""
 
 
+class StaleRoad(IsamsError):
+    """The road's own copy of the school's data is too old, or its last fetch has failed."""
+
+
+class TokensUnreadable(IsamsError):
+    """The kept tokens were sealed under another secret than the one that is set."""
+
+
 class ChangesForgotten(IsamsError):
     """The server no longer knows since when changes were asked for: everything has to be read anew."""
 

@@ -72,8 +72,8 @@ class NightSession:
             self._readers[night] = NightReader(fetcher, environment.archive)
         return self._readers[night]
 
-    def road_reader(self, source: str, night: Night, log: Any, run_id: str) -> RoadReader:
-        """The reader of a night by another road."""
+    def road_reader(self, source: str, night: Night, context: dg.AssetExecutionContext) -> RoadReader:
+        """The reader of a night by another road. It reads ahead for the other datasets of the run."""
         self.hold(night.school)
         if (source, night) not in self._road_readers:
             environment = self._environment
@@ -85,7 +85,8 @@ class NightSession:
                 connections=environment.connections,
                 client=lambda: environment.road_client_for(night.school, source),
                 clock=environment.clock,
-                run_id=run_id,
+                run_id=context.run.run_id,
+                is_intact=environment.tables.is_intact,
             )
             self._road_readers[source, night] = RoadReader(
                 look,
@@ -93,7 +94,10 @@ class NightSession:
                 fresh=self._fresh,
                 allow_removals=self.allow_removals,
                 ask_again_after=0.9 * environment.retry_wait,
-                tell=log.info,
+                ahead=[
+                    key.path[1] for key in context.job_def.asset_layer.executable_asset_keys if key.path[0] == source
+                ],
+                tell=context.log.info,
             )
         return self._road_readers[source, night]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -25,8 +26,10 @@ from isams_pipeline.errors import (
     RequestRefused,
     RowsMoved,
     ServerTimeout,
+    StaleRoad,
     SyncPending,
     Throttled,
+    TokensUnreadable,
     Unavailable,
     WrongToken,
 )
@@ -76,9 +79,11 @@ class AssemblyClient:
         *,
         school: str,
         clock: Clock,
+        exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`exclusive` holds off other processes while the school's tokens are renewed."""
         self._settings, self._credential, self._vault = settings, credential, vault
         self._school, self._clock = school, clock
         self._status: Json | None = None
@@ -92,7 +97,7 @@ class AssemblyClient:
         }
         self._api = Wire(settings.url, setting="assembly.url", headers={"Accept": ACCEPT}, **wire)
         self._platform = Wire(settings.platform, setting="assembly.platform", headers={}, **wire)
-        self._auth = _SchoolToken(self._tokens, self._refresh, clock)
+        self._auth = _SchoolToken(self._tokens, self._refresh, clock, exclusive)
 
     def __enter__(self) -> Self:
         return self
@@ -126,17 +131,22 @@ class AssemblyClient:
         if urn != self._settings.urn:
             raise self._another_schools("The code is of a school with another URN")
         self._vault.save(tokens | {"urn": urn})
-        return self._finding_of(self._tokens() or {})
+        return self._finding()
 
     def forget(self) -> None:
-        """Take the app's authorisation back, at Assembly and here."""
+        """Take the app's authorisation back, at Assembly and here.
+
+        Raises what Assembly said, and keeps the tokens then: without them it could not be asked again. Tokens that
+        Assembly does not take any more, or that cannot be read, are only forgotten here.
+        """
         try:
-            if self._tokens() is not None:
-                self._api.ask("POST", _DEAUTHORISE, auth=self._auth)
-        except NotAuthorised:
-            pass  # it was taken back there before
-        finally:
-            self._vault.forget()
+            tokens = self._vault.load()
+            if tokens is not None:
+                auth = self._auth if tokens.get("urn") == self._settings.urn else _Bearer(str(tokens["access_token"]))
+                self._api.ask("POST", _DEAUTHORISE, auth=auth)
+        except (NotAuthorised, WrongToken, TokensUnreadable):
+            pass  # it was taken back there before, or it never was this school's
+        self._vault.forget()
 
     def _tokens(self) -> Json | None:
         tokens = self._vault.load()
@@ -154,8 +164,8 @@ class AssemblyClient:
         if fresh["school_id"] != tokens.get("school_id"):
             raise self._another_schools("Assembly answered with the token of another school")
         fresh |= {"urn": tokens.get("urn")}
-        if not fresh["scopes"]:
-            fresh["scopes"] = tokens.get("scopes") or []
+        if fresh["scopes"] is None:
+            fresh["scopes"] = tokens.get("scopes")
         self._vault.save(fresh)
         return fresh
 
@@ -175,7 +185,7 @@ class AssemblyClient:
             "refresh_token": refresh_token,
             "until": (self._clock() + timedelta(seconds=seconds)).isoformat(),
             "school_id": answer.get("school_id"),
-            "scopes": _scopes_in(answer.get("scopes")),
+            "scopes": _scopes_in(answer.get("scopes")),  # None where the answer does not say
         }
 
     def _not_authorised(self, what: str) -> NotAuthorised:
@@ -208,36 +218,69 @@ class AssemblyClient:
         self._api.ask("POST", _SYNC, auth=self._auth, again=False)
 
     def grant(self, connection: Connection | None) -> Grant:  # noqa: ARG002  # Assembly itself knows
-        tokens = self._tokens()
-        if tokens is None:
+        if self._tokens() is None:
             raise self._not_authorised("The school has not authorised the app")
-        self.school_status()  # proves the token; may refresh it
-        return Grant(self._school, ASSEMBLY, _held((self._tokens() or tokens).get("scopes")))
-
-    def look(self, connection: Connection | None) -> Finding:  # noqa: ARG002
         self._status = None
-        tokens = self._tokens()
-        if tokens is not None:
-            try:
-                finding = self._finding_of(tokens)
-            except NotAuthorised:
-                pass
-            else:
-                return finding
-        return self._registered()
+        scopes = self._scopes_now()
+        needed = sorted(name for name, must in SCOPES.items() if must and name not in scopes)
+        if needed:
+            raise self._not_authorised(f"The school has not authorised {', '.join(needed)}, which the app needs")
+        self._must_be_fresh()
+        return Grant(self._school, ASSEMBLY, scopes, subject=f"urn {self._settings.urn}")
 
-    def _finding_of(self, tokens: Json) -> Finding:
-        scopes = _scopes_in(as_object(as_object(self._json(_ME)).get("token")).get("scopes"))
-        if scopes and sorted(scopes) != sorted(tokens.get("scopes") or []):
-            tokens = (self._tokens() or tokens) | {"scopes": scopes}
-            self._vault.save(tokens)
+    def _scopes_now(self) -> frozenset[str]:
+        """The scopes that the token has now; one that was taken back may still stand in the token's answer."""
+        token = as_object(as_object(self._json(_ME)).get("token"))
+        told = _scopes_in(token.get("scopes"))
+        tokens = self._tokens() or {}
+        if told is not None and told != tokens.get("scopes"):
+            self._vault.save(tokens | {"scopes": told})
+        return _held(told if told is not None else tokens.get("scopes"))
+
+    def _must_be_fresh(self) -> None:
+        """Raise NotAuthorised or StaleRoad where Assembly would answer with data of long ago as if it were today's."""
         status = self.school_status()
         if status.get("last_sync_status") == "failure" or not status.get("last_sync_at"):
             waiting = self._registered()
             if waiting.state is not State.CONNECTED:
-                return Finding(waiting.state, waiting.reason, _held(scopes or tokens.get("scopes")), waiting.said)
-        said = f"Assembly's data is of {status.get('last_sync_at') or 'unknown age'}"
-        return Finding(State.AUTHORISED, scopes=_held(scopes or tokens.get("scopes")), said=said)
+                raise self._not_authorised(f"Assembly has no connection to the school's data: {waiting.said}")
+        if status.get("last_sync_status") == "failure":
+            raise self._stale("Assembly's last fetch of the school's data failed")
+        age = _age(status.get("last_sync_at"), self._clock())
+        if age is not None and age > timedelta(hours=self._settings.stale_after_hours):
+            raise self._stale(f"Assembly's data is {age.total_seconds() / 3600:.0f} hours old")
+
+    def _stale(self, what: str) -> PipelineError:
+        remedy = (
+            f"`isams-pipeline connector sync {self._school}` asks Assembly to fetch it now. Where that does not help, "
+            "ask help@assembly.education."
+        )
+        return StaleRoad(what, remedy=remedy).at(school=self._school, source=ASSEMBLY)
+
+    def look(self, connection: Connection | None) -> Finding:  # noqa: ARG002
+        self._status = None
+        try:
+            if self._tokens() is not None:
+                return self._finding()
+        except NotAuthorised:
+            return self._registered()
+        except (WrongToken, TokensUnreadable) as error:
+            found = self._registered()
+            return Finding(found.state, found.reason, said=f"{found.said}. {error.what}")
+        return self._registered()
+
+    def _finding(self) -> Finding:
+        scopes = self._scopes_now()
+        status = self.school_status()
+        if status.get("last_sync_status") == "failure" or not status.get("last_sync_at"):
+            waiting = self._registered()
+            if waiting.state is not State.CONNECTED:
+                return Finding(waiting.state, waiting.reason, scopes, waiting.said)
+        needed = sorted(name for name, must in SCOPES.items() if must and name not in scopes)
+        if needed:
+            return Finding(State.CONNECTED, said=f"the school has not authorised {', '.join(needed)}")
+        age = "its last fetch failed" if status.get("last_sync_status") == "failure" else "its data is"
+        return Finding(State.AUTHORISED, scopes=scopes, said=f"Assembly answers; {age} of {status.get('last_sync_at')}")
 
     def _registered(self) -> Finding:
         """How far the school is without the app's authorisation, by the list of registered schools.
@@ -307,25 +350,31 @@ class AssemblyClient:
         """The rows of all pages, each row once. Rows that move between pages make it fail, to be asked anew."""
         wanted = request.wanted
         page = self._rows(first, wanted.path)
-        seen: set[tuple[str, ...]] = set()
+        seen: set[int] = set()
         taken = 0
         number, pages, total = 1, page.pages, page.total
+        if pages is None or total is None:
+            raise self._api.not_data("The first page does not say how many rows and pages there are", wanted.path)
         while True:
             if page.total != total or page.pages != pages:
                 raise self._moved(wanted.name)
             for row in page.rows:
-                key = wanted.key_of(row)
+                key = hash(wanted.key_of(row))  # a number: there may be very many rows
+                if row.get("id") is None:
+                    raise self._api.not_data("A row has no id", wanted.path)
                 if key in seen:
                     raise self._moved(wanted.name)
                 seen.add(key)
                 taken += 1
                 yield from wanted.rows_of(row)
             number += 1
-            if number > (pages or 1):
+            if number > pages:
                 break
             response = self._page(request, number, conditions)
+            if response.status_code == 304:  # noqa: PLR2004  # what had changed has been fetched meanwhile
+                raise self._moved(wanted.name)
             page = self._rows(response, wanted.path)
-        if total is not None and taken != total:
+        if taken != total:
             raise self._moved(wanted.name)
 
     def _moved(self, name: str) -> PipelineError:
@@ -379,15 +428,18 @@ def _conditions(since: Mapping[str, str] | None) -> dict[str, str]:
     return {}
 
 
-def _scopes_in(value: Any) -> list[str]:
-    """Scopes as a list of words; `name:optional` is `name`."""
-    words = as_list(value) or (str(value).replace("+", " ").split() if isinstance(value, str) else [])
-    return sorted({str(word).partition(":")[0] for word in words})
+def _scopes_in(value: Any) -> list[str] | None:
+    """Scopes as a sorted list of words, `name:optional` as `name`; None where nothing is said of them."""
+    if isinstance(value, str):
+        value = value.replace("+", " ").split()
+    if not isinstance(value, list):
+        return None
+    return sorted({str(word).partition(":")[0] for word in as_list(value)})
 
 
 def _held(value: Any) -> frozenset[str]:
     """The scopes that are used, of those held. Any scope of students brings the basic one."""
-    scopes = set(_scopes_in(value))
+    scopes = set(_scopes_in(value) or ())
     if any(name.startswith("students.") for name in scopes):
         scopes.add("students.basic")
     return frozenset(scopes & SCOPES.keys())
@@ -405,8 +457,14 @@ class _Bearer(httpx.Auth):
 class _SchoolToken(httpx.Auth):
     """The school's token, renewed before it ends, and once more where the server says that it has."""
 
-    def __init__(self, load: Callable[[], Json | None], refresh: Callable[[Json], Json], clock: Clock) -> None:
-        self._load, self._refresh, self._clock = load, refresh, clock
+    def __init__(
+        self,
+        load: Callable[[], Json | None],
+        refresh: Callable[[Json], Json],
+        clock: Clock,
+        exclusive: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._load, self._refresh, self._clock, self._exclusive = load, refresh, clock, exclusive
         self._lock = threading.Lock()
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -421,12 +479,27 @@ class _SchoolToken(httpx.Auth):
     def _current(self, unwanted: str | None = None) -> Json:
         with self._lock:
             tokens = self._load()
-            if tokens is None:
-                raise NotAuthorised("The school has not authorised the app")
-            until = datetime.fromisoformat(tokens["until"])
-            if tokens["access_token"] == unwanted or self._clock() > until - _EARLY:
-                tokens = self._refresh(tokens)
-            return tokens
+            if self._is_good(tokens, unwanted):
+                return tokens or {}
+            with self._exclusive():
+                tokens = self._load()  # another process may have renewed it
+                if tokens is None:
+                    raise NotAuthorised("The school has not authorised the app")
+                return tokens if self._is_good(tokens, unwanted) else self._refresh(tokens)
+
+    def _is_good(self, tokens: Json | None, unwanted: str | None) -> bool:
+        if tokens is None or tokens["access_token"] == unwanted:
+            return False
+        return self._clock() <= datetime.fromisoformat(tokens["until"]) - _EARLY
+
+
+def _age(moment: Any, now: datetime) -> timedelta | None:
+    """How long ago a moment was; None where it is none. One without a zone is taken for UTC."""
+    try:
+        found = datetime.fromisoformat(moment)
+    except (TypeError, ValueError):
+        return None
+    return now - (found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def _is_expired(response: httpx.Response) -> bool:

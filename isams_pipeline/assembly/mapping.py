@@ -140,13 +140,16 @@ def _terms(lists: Lists) -> Iterator[Json]:
 def _lessons(lists: Lists) -> Iterator[Json]:
     """Each lesson on each of the dates on which its day occurs while it lasts."""
     for period in lists["timetables"]:
+        start, end = (clock_time(period.get(name)) for name in ("start_time", "end_time"))
         dates = [str(day) for day in members(as_object(period.get("day")), "occurs_on")]
         for lesson in members(period, "lessons"):
             group = as_object(lesson.get("group"))
             is_form = group.get("type") == "RegistrationGroup"
             row: Json = {
                 "lesson": lesson.get("id"),
-                "period": period,
+                "period": period.get("id"),
+                "start": start,
+                "end": end,
                 "type": lesson.get("type"),
                 "teaching_group": None if is_form else group.get("id"),
                 "registration_group": group.get("id") if is_form else None,
@@ -342,9 +345,9 @@ MAPPING = MappingTable(
             {
                 "date": at("date"),
                 "lesson_id": at("lesson"),
-                "start": at("period.start_time", clock_time),
-                "end": at("period.end_time", clock_time),
-                "period_id": at("period.id"),
+                "start": at("start"),
+                "end": at("end"),
+                "period_id": at("period"),
                 "set_id": at("teaching_group"),
                 "form_id": at("registration_group"),
                 "kind": at("type"),

@@ -61,6 +61,7 @@ for name, command in (
     ("test", connector.look),
     ("invite", connector.invite),
     ("authorise", connector.authorise),
+    ("sync", connector.sync),
     ("revoke", connector.revoke),
     ("purge", connector.purge),
 ):

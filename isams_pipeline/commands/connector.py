@@ -102,6 +102,15 @@ def invite(school: School, road: Road = None, config: Config = None, data_dir: D
     return 0
 
 
+def sync(school: School, road: Road = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+    """Ask Assembly to fetch the school's data from its MIS now, rather than at its own next time."""
+    environment = _writable(config, data_dir)
+    source = ASSEMBLY if road is None else _one_road(environment, school, road)
+    Connector(environment, school, source, who=_who()).sync()
+    console.print("Assembly fetches the school's data now; that may take some minutes.")
+    return 0
+
+
 def authorise(
     school: School,
     road: Road = None,

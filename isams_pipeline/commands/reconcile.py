@@ -71,7 +71,7 @@ def print_reconciliation(environment: Environment, night: Night, roads: Sequence
     for road, entities in compared.items():
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for name in header(roads[0], road):
-            table.add_column(name, justify="left" if name in {"", "differing in"} else "right")
+            table.add_column(name, justify="left" if name in {"", "differing in", "not compared"} else "right")
         for row in as_rows(entities):
             table.add_row(*row)
         console.print(table)

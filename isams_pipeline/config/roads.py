@@ -19,6 +19,8 @@ class RoadSettings(StrictSettings):
 
     full_every: int = Field(default=7, ge=1, le=60)
     """After so many nights of changes only, everything is read anew, which proves that nothing was missed."""
+    stale_after_hours: float = Field(default=48, gt=0)
+    """When the road's own copy is older, nothing is read: what it has would be taken for today's."""
     year_codes: dict[str, int] = Field(default_factory=lambda: dict(YEAR_CODES))
 
     @field_validator("year_codes", mode="after")

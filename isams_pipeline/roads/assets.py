@@ -8,9 +8,8 @@ import dagster as dg
 from isams_pipeline import checks
 from isams_pipeline.dataset_assets import CHECKED, OWNER, SOUND, changes_metadata, check_frame, column_schema, verdict
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import DatasetError
+from isams_pipeline.errors import DatasetError, MissingRows
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
-from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.roads.mapping import Absent
 from isams_pipeline.roads.night import RoadTable
@@ -52,10 +51,10 @@ def _asset(environment: Environment, road: Road, declaration: DatasetDeclaration
                 return
             before = environment.tables.before(road.source, declaration.name, night.school, night.date)
             try:
-                reader = session.road_reader(road.source, night, context.log, context.run.run_id)
+                reader = session.road_reader(road.source, night, context)
                 table = reader.table(declaration.name, before)
                 if table.frame is not None:
-                    _check(environment, declaration, table, None if session.allow_removals else before)
+                    _check(environment, road, declaration, table, None if session.allow_removals else before)
             except DatasetError as error:
                 error.at(school=night.school, date=night.date)
                 if is_checked:
@@ -72,11 +71,13 @@ def _asset(environment: Environment, road: Road, declaration: DatasetDeclaration
 
 
 def _check(
-    environment: Environment, declaration: DatasetDeclaration, table: RoadTable, before: StoredTable | None
+    environment: Environment, road: Road, declaration: DatasetDeclaration, table: RoadTable, before: StoredTable | None
 ) -> None:
     assert table.frame is not None
-    if table.absent is None or declaration.must_have_rows:
-        dataset_rules.check_rows(declaration, table.frame, container_found=table.absent is None)
+    if declaration.must_have_rows and table.frame.empty:
+        why = f": {table.absent}" if table.absent else ""
+        remedy = "Look there whether the school's data is complete, and whom it has let be extracted."
+        raise MissingRows(f"{declaration.name} has no rows by {road.label}{why}", remedy=remedy)
     check_frame(environment, declaration, table.frame, before)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import httpx
+import orjson
 
 from isams_pipeline.errors import NotRestData, PipelineError
 from isams_pipeline.isams.http import Patience, patiently, transport_error, trusted
@@ -133,8 +133,8 @@ class Wire:
     def json(self, response: httpx.Response, path: str) -> Any:
         """What an answer holds; raises NotRestData where that is not JSON."""
         try:
-            return json.loads(response.content)
-        except (ValueError, RecursionError):
+            return orjson.loads(response.content)
+        except ValueError:
             raise self.not_data("The answer is not JSON", path) from None
 
     def not_data(self, what: str, path: str) -> PipelineError:

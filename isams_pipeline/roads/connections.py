@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
@@ -117,11 +119,7 @@ class Connections:
         """Note what a call has shown, and who made it."""
         now = self._clock()
         with self._state.transaction() as session:
-            row = session.get(RoadConnection, (school, source))
-            before = _connection(row) if row else None
-            if row is None:
-                row = _blank(school, source, now)
-                session.add(row)
+            row, before = _row(session, school, source, now)
             is_same = before is not None and (before.state, before.reason) == (finding.state, finding.reason)
             row.state, row.reason, row.said = finding.state, finding.reason, finding.said
             row.scopes = sorted(finding.scopes)
@@ -147,10 +145,7 @@ class Connections:
     def _set(self, school: str, source: str, who: str, said: str, **values: object) -> None:
         now = self._clock()
         with self._state.transaction() as session:
-            row = session.get(RoadConnection, (school, source))
-            if row is None:
-                row = _blank(school, source, now)
-                session.add(row)
+            row, _ = _row(session, school, source, now)
             for name, value in values.items():
                 setattr(row, name, value)
             _note(session, row, now, who, said)
@@ -174,19 +169,25 @@ class Connections:
             return list(session.scalars(select(RoadConnectionStep).where(*mine).order_by(RoadConnectionStep.id)))
 
 
-def _blank(school: str, source: str, now: datetime) -> RoadConnection:
-    return RoadConnection(
-        school=school,
-        source=source,
-        state=State.AWAITING_INVITATION,
-        reason=None,
-        scopes=[],
-        since=now,
-        checked_at=now,
-        said="",
-        invited_at=None,
-        chosen=None,
+def _row(session: Session, school: str, source: str, now: datetime) -> tuple[RoadConnection, Connection | None]:
+    """The row of a connection, made if there is none and held by this transaction; and what it says now, if anything.
+
+    The sensor and a run may look at the same moment: whoever comes second waits, and finds what the first has noted.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    blank: dict[str, Any] = {
+        "state": State.AWAITING_INVITATION,
+        "reason": None,
+        "scopes": [],
+        "said": "",
+        "invited_at": None,
+    }
+    statement: Any = insert(RoadConnection).values(
+        school=school, source=source, since=now, checked_at=now, chosen=None, **blank
     )
+    made: Any = session.execute(statement.on_conflict_do_nothing(index_elements=["school", "source"]))
+    row = session.get_one(RoadConnection, (school, source), with_for_update=True)
+    return row, None if made.rowcount == 1 else _connection(row)
 
 
 def _connection(row: RoadConnection) -> Connection:

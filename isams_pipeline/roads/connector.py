@@ -104,15 +104,26 @@ class Connector:
         return self.look()
 
     def revoke(self) -> Moved:
-        """Take the app's authorisation back: nothing is read any more from now on."""
-        if self.source == ASSEMBLY:
-            with self._environment.assembly_client_for(self.school) as client:
-                client.forget()
-        else:
-            self._environment.connections.choose(self.school, self.source, None, who=self._who)
-            with self._environment.xporter_client_for(self.school) as client:
-                client.forget()
-        return self.look()
+        """Take the app's authorisation back: nothing is read any more from now on. Waits for a run that is reading."""
+        environment = self._environment
+        with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
+            if self.source == ASSEMBLY:
+                with environment.assembly_client_for(self.school) as client:
+                    client.forget()
+            else:
+                environment.connections.choose(self.school, self.source, None, who=self._who)
+                with environment.xporter_client_for(self.school) as client:
+                    client.forget()
+            return self.look()
+
+    def sync(self) -> None:
+        """Ask Assembly to fetch the school's data now; raises SyncPending, or WrongUse for another road."""
+        if self.source != ASSEMBLY:
+            raise WrongUse(
+                "Only Assembly can be asked to fetch", school=self.school, remedy="Xporter's jobs run by themselves."
+            )
+        with self._environment.assembly_client_for(self.school) as client:
+            client.sync()
 
     def purge(self) -> Purged:
         """Remove what is kept of the school from this road. Raises WrongUse while the app is authorised."""

@@ -74,8 +74,13 @@ class ListRequest:
 
     @property
     def asked(self) -> str:
-        """Path, query and who is left out, which tell one question from another."""
-        return f"{self.wanted.path}?{urlencode(sorted(self.params.items()))}{self.grant.people.digest}"
+        """All that an answer hangs on: whose data, what is authorised, path and query, and who is left out.
+
+        With anything of it different, what was kept answers another question.
+        """
+        scopes = hashlib.sha256(" ".join(sorted(self.grant.scopes)).encode()).hexdigest()[:12]
+        query = urlencode(sorted(self.params.items()))
+        return f"{self.grant.subject} {scopes} {self.wanted.path}?{query}{self.grant.people.digest}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ class Grant:
     school: str
     source: str
     scopes: frozenset[str]
+    subject: str = ""
+    """The school's number on the road, proven by a call: another number is another school."""
     people: People = People()
     """Who may be read of at all."""
 

@@ -5,7 +5,7 @@ A table is declared once; reading, the data dictionary and the comparison of roa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,8 @@ import pandas as pd
 
 from isams_pipeline.config import RoadSettings, SchoolSettings
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
-from isams_pipeline.isams.datasets.json_rows import frame_of_values
+from isams_pipeline.isams.datasets.json_rows import frame_by
+from isams_pipeline.roads.values import as_object
 
 Json = dict[str, Any]
 Convert = Callable[[Any], Any]
@@ -25,12 +26,16 @@ VERSION = 1
 class Lists:
     """A school's lists of one night, by name, each row by row."""
 
-    def __init__(self, read: Callable[[str], Iterator[Json]], settings: RoadSettings) -> None:
+    def __init__(self, read: Callable[[str, bytes], Iterator[Json]], settings: RoadSettings) -> None:
         self._read = read
         self.settings = settings
 
     def __getitem__(self, name: str) -> Iterator[Json]:
-        return self._read(name)
+        return self._read(name, b"")
+
+    def beginning(self, name: str, begin: bytes) -> Iterator[Json]:
+        """The rows of a list whose JSON begins so: the others need not be looked into."""
+        return self._read(name, begin)
 
 
 @dataclass(frozen=True)
@@ -45,20 +50,24 @@ class Field:
     def __str__(self) -> str:
         return f"{self.path}, else {self.also}" if self.also else self.path
 
-    def of(self, row: Json) -> Any:
-        """The value in a row."""
-        value = _at(row, self.path)
-        if value is None and self.also is not None:
-            value = _at(row, self.also)
-        return value if value is None or self.convert is None else self.convert(value)
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The values in some rows."""
+        values = _at(rows, self.path)
+        if self.also is not None:
+            values = [
+                one if one is not None else other for one, other in zip(values, _at(rows, self.also), strict=True)
+            ]
+        if self.convert is None:
+            return values
+        return [None if value is None else self.convert(value) for value in values]
 
 
-def _at(row: Any, path: str) -> Any:
-    for name in path.split("."):
-        if not isinstance(row, dict):
-            return None
-        row = row.get(name)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return row  # pyright: ignore[reportUnknownVariableType]
+def _at(rows: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
+    first, *deeper = path.split(".")
+    values = [row.get(first) for row in rows]
+    for name in deeper:
+        values = [as_object(value).get(name) for value in values]
+    return values
 
 
 def at(path: str, convert: Convert | None = None, *, also: str | None = None) -> Field:
@@ -78,11 +87,9 @@ class Mapped:
 
     def frame(self, declaration: DatasetDeclaration, lists: Lists, school: SchoolSettings) -> pd.DataFrame:
         """The dataset as declared. Raises WrongType with the field and the number of the row."""
-        fields = [self.columns.get(c.name) for c in declaration.columns]
         rows: Iterable[Json] = self.rows(lists) if self.rows else lists[self.lists[0]]
-        values = ([field.of(row) if field else None for field in fields] for row in rows)
-        places = [str(field) if field else "" for field in fields]
-        return frame_of_values(declaration, values, school.timezone, places)
+        columns = {name: (str(field), field.read) for name, field in self.columns.items()}
+        return frame_by(declaration, rows, school.timezone, columns)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -26,6 +27,7 @@ from isams_pipeline.errors import (
     RowsMoved,
     ScopesShrunk,
     WrongToken,
+    WrongType,
 )
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
 from isams_pipeline.roads.client import RoadClient
@@ -65,6 +67,8 @@ class Look:
     client: Callable[[], contextlib.AbstractContextManager[RoadClient]]
     clock: Clock
     run_id: str = "unknown"
+    is_intact: Callable[[StoredTable], bool] = lambda _: True
+    """Whether a stored table can still be read, so that a night may have it again."""
 
 
 class RoadReader:
@@ -78,8 +82,10 @@ class RoadReader:
         fresh: bool = False,
         allow_removals: bool = False,
         ask_again_after: float = 0,
+        ahead: Collection[str] = (),
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`ahead` are the datasets that will be asked for: while one is made, the lists of the next are read."""
         self._look, self._night = look, night
         self._source, self._school = look.road.source, look.school
         self._store = look.lists
@@ -92,11 +98,19 @@ class RoadReader:
         self._of_night: ListNight | None = None
         self._before: ListNight | None = None
         self._folds: dict[str, str] = {}
-        self._done: set[str] = set()
+        self._ahead = [name for name in ahead if name in ROAD_DATASETS]
+        self._reading: dict[str, Future[StoredList]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._broken: PipelineError | None = None
+        self._said: list[str] = []
         self._failed: tuple[PipelineError, float] | None = None
+        # Once for all datasets: midnight may pass while they are read.
+        self._today = today_at(look.settings.timezone, look.clock)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, and of what was still to be read."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
         self._held.close()
 
     # --- tables -------------------------------------------------------------------------------------------
@@ -116,18 +130,26 @@ class RoadReader:
         assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
         folds = tuple(self._folds[name] for name in mapped.lists if name in self._folds)
-        if before is not None and before.provenance.get("sha256") == provenance["sha256"]:
+        if (
+            before is not None
+            and before.provenance.get("sha256") == provenance["sha256"]
+            and not self._fresh
+            and self._look.is_intact(before)
+        ):
             return RoadTable(None, before, provenance=provenance, folds=folds)
-        lists = Lists(lambda name: self._rows(found, name), self._road_settings)
+        lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings)
         try:
             frame = mapped.frame(declaration, lists, self._look.settings)
+        except WrongType as error:
+            error.remedy = _remedy(error, self._look.road.label, self._source)
+            raise error.at(school=self._school, source=self._source, dataset=dataset) from None
         except PipelineError as error:
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
         return RoadTable(frame, provenance=provenance, folds=folds)
 
-    def _rows(self, found: Mapping[str, StoredList], name: str) -> Iterator[Json]:
+    def _rows(self, found: Mapping[str, StoredList], name: str, begin: bytes) -> Iterator[Json]:
         if name in found:
-            yield from self._store.rows(self._source, self._school, found[name].sha256)
+            yield from self._store.rows(self._source, self._school, found[name].sha256, begin)
 
     def _provenance(
         self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]
@@ -149,7 +171,7 @@ class RoadReader:
 
     def _lists_for(self, mapped: Mapped, *, must_have: bool) -> dict[str, StoredList]:
         """The lists that a dataset is made from; those that are not authorised are missing."""
-        today = today_at(self._look.settings.timezone, self._look.clock)
+        today = self._today
         if self._night > today:
             raise FutureDate(
                 f"It is not yet {self._night} at the school",
@@ -176,6 +198,19 @@ class RoadReader:
                 remedy="Choose a night that was run: others cannot be had any more.",
             )
         lists = self._of_night.lists
+        missing = [
+            name
+            for name in mapped.lists
+            if name not in lists and self._look.road.lists[name].scope in self._of_night.scopes
+        ]
+        if missing:
+            raise NoSnapshot(
+                f"That night was broken off before {', '.join(missing)} could be read",
+                school=self._school,
+                source=self._source,
+                date=self._night,
+                remedy="What was not read then cannot be had any more; choose another night.",
+            )
         return {name: lists[name] for name in mapped.lists if name in lists}
 
     def _open(self) -> Grant:
@@ -212,10 +247,11 @@ class RoadReader:
                 f"`isams-pipeline connector authorise {self._school}`.",
             )
         freshness = self._client.freshness()
-        keep = self._before if self._before and self._before.date == self._night.isoformat() else None
-        self._of_night = ListNight(
-            self._night.isoformat(), tuple(sorted(grant.scopes)), freshness, dict(keep.lists) if keep else {}
-        )
+        of_night = ListNight(self._night.isoformat(), tuple(sorted(grant.scopes)), grant.subject, freshness, {})
+        before = self._before
+        if before and (before.date, before.scopes, before.subject) == (of_night.date, of_night.scopes, grant.subject):
+            of_night.lists.update(before.lists)  # an earlier run of this very night
+        self._of_night = of_night
         return grant
 
     @contextlib.contextmanager
@@ -232,18 +268,42 @@ class RoadReader:
             raise
 
     def _list(self, name: str) -> StoredList:
+        """A list of the night, read once; one request at a time goes to the server, whoever waits for it."""
+        if self._pool is None:
+            self._pool = self._start()
+        if name not in self._reading:
+            self._reading[name] = self._pool.submit(self._kept_list, name)
+        try:
+            return self._reading[name].result()
+        finally:
+            while self._said:  # from this thread: Dagster's log wants to know whose step it is
+                self._tell(self._said.pop(0))
+
+    def _start(self) -> ThreadPoolExecutor:
+        assert self._grant is not None
+        pool = ThreadPoolExecutor(1, thread_name_prefix=self._source)
+        for dataset in self._ahead:
+            mapped = self._look.road.mapping.datasets[dataset]
+            for name in mapped.lists if isinstance(mapped, Mapped) else ():
+                if name not in self._reading and self._grant.allows(self._look.road.lists[name]):
+                    self._reading[name] = pool.submit(self._kept_list, name)
+        return pool
+
+    def _kept_list(self, name: str) -> StoredList:
         assert self._grant is not None
         assert self._of_night is not None
-        if name in self._done:
-            return self._of_night.lists[name]
+        if self._broken is not None:
+            raise self._broken
         request = self._grant.request(self._look.road.lists[name], self._night)
         try:
             with self._noticed():
                 stored = self._read(request)
+        except (NotAuthorised, WrongToken) as error:
+            self._broken = error  # what is refused for one list is not asked for again with the next
+            raise error.at(school=self._school, source=self._source, list=name) from None
         except PipelineError as error:
             raise error.at(school=self._school, source=self._source, list=name) from None
         self._of_night.lists[name] = stored
-        self._done.add(name)
         self._store.remember(self._source, self._school, self._of_night)
         return stored
 
@@ -255,10 +315,11 @@ class RoadReader:
         assert self._of_night is not None
         wanted = request.wanted
         due = (self._night - date.fromisoformat(before.full_on)).days >= self._road_settings.full_every
+        freshness = self._of_night.freshness
+        is_that_copy = freshness is not None and before.token.get("freshness") == freshness
+        if is_that_copy and not due and (self._look.road.freshness_is_sure or not wanted.tells_changes):
+            return replace(before, read_at=self._look.clock().isoformat())
         if not wanted.tells_changes:
-            freshness = self._of_night.freshness
-            if not due and freshness is not None and before.token.get("freshness") == freshness:
-                return replace(before, read_at=self._look.clock().isoformat())
             return self._whole(request)
         try:
             now = self._changed(request, before)
@@ -287,7 +348,9 @@ class RoadReader:
             reading = self._client.read(request, before.token)
             now = self._look.clock().isoformat()
             if reading is None:
-                return replace(before, read_at=now)
+                if self._has_lost_rows(request, before):
+                    return self._whole(request)
+                return replace(before, read_at=now, token=before.token | self._fresh_token())
             if not reading.only_changes or (reading.expected or 0) > before.rows // 2:
                 break  # as after a full sync, when everything counts as changed
             try:
@@ -295,8 +358,11 @@ class RoadReader:
             except RowsMoved:
                 continue
             gone = set(reading.gone) - changed.keys()
+            token = reading.token | self._fresh_token()
             if not changed and not gone:
-                return replace(before, read_at=now, token=reading.token)
+                if self._has_lost_rows(request, before):
+                    return self._whole(request)
+                return replace(before, read_at=now, token=token)
             old = self._store.rows(self._source, self._school, before.sha256)
             sha256, rows = self._store.write(self._source, self._school, _folded(request, old, changed, gone))
             total = self._client.count(request)
@@ -304,8 +370,26 @@ class RoadReader:
                 # A row that was removed is in no list of changes: the number of rows shows it.
                 self._say(f"{request.wanted.name}: {rows} rows after folding in the changes, of {total}; read anew")
                 return self._whole(request)
-            return replace(before, sha256=sha256, rows=rows, read_at=now, token=reading.token)
+            return replace(before, sha256=sha256, rows=rows, read_at=now, token=token)
         return self._whole(request)
+
+    def _fresh_token(self) -> dict[str, str]:
+        assert self._of_night is not None
+        return {} if self._of_night.freshness is None else {"freshness": self._of_night.freshness}
+
+    def _has_lost_rows(self, request: ListRequest, before: StoredList) -> bool:
+        """Whether an unchanged list has fewer rows by now: a removal alone is told by no list of changes.
+
+        Not asked where the road's own copy is still the one that was read.
+        """
+        assert self._client is not None
+        if before.token.get("freshness") is not None and before.token | self._fresh_token() == before.token:
+            return False
+        total = self._client.count(request)
+        if total is None or total == before.rows:
+            return False
+        self._say(f"{request.wanted.name}: {before.rows} rows were kept, of {total}; read anew")
+        return True
 
     def _whole(self, request: ListRequest) -> StoredList:
         assert self._client is not None
@@ -319,9 +403,7 @@ class RoadReader:
                 if attempt + 1 == _READINGS:
                     raise
                 continue
-            token = dict(reading.token)
-            if self._of_night.freshness is not None and not request.wanted.tells_changes:
-                token["freshness"] = self._of_night.freshness
+            token = reading.token | self._fresh_token()
             now = self._look.clock().isoformat()
             return StoredList(sha256, rows, now, self._night.isoformat(), request.asked, token)
         raise AssertionError
@@ -349,7 +431,15 @@ class RoadReader:
         return {request.wanted.key_of(row): hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in rows}
 
     def _say(self, what: str) -> None:
-        self._tell(f"{self._look.road.label}: {what}")
+        self._said.append(f"{self._look.road.label}: {what}")
+
+
+def _remedy(error: WrongType, label: str, source: str) -> str:
+    if str(error.where.get("field", "")).casefold() == "year":
+        return f"If it is a year group named by letters, say its number in {source}.year_codes in schools.yaml."
+    return (
+        f"Correct the record in iSAMS; if iSAMS shows it well, {label} fills the field otherwise: report it as a bug."
+    )
 
 
 def _folded(

@@ -241,7 +241,7 @@ def roads_meant(environment: Environment, school: str, wanted: Sequence[str] | N
 def header(first: str, road: str) -> tuple[str, ...]:
     """The head of a road's table."""
     here, there = LABELS[first].partition(" ")[0], LABELS[road].partition(" ")[0]
-    return ("", here, there, f"only {here}", f"only {there}", "differing in")
+    return ("", here, there, f"only {here}", f"only {there}", "differing in", "not compared")
 
 
 def as_rows(entities: Sequence[Compared]) -> Iterator[tuple[str, ...]]:
@@ -249,7 +249,7 @@ def as_rows(entities: Sequence[Compared]) -> Iterator[tuple[str, ...]]:
     for one in entities:
         fields = ", ".join(f"{name} {count}" for name, count in one.fields.items())
         only = (str(one.count(kind) or "·") for kind in (ONLY_FIRST, ONLY_SECOND))
-        yield (one.entity, str(one.first), str(one.second), *only, fields or "·")
+        yield (one.entity, str(one.first), str(one.second), *only, fields or "·", ", ".join(one.untold) or "·")
 
 
 def as_markdown(first: str, compared: Mapping[str, Sequence[Compared]]) -> str:
@@ -270,6 +270,7 @@ def as_report(first: str, compared: Mapping[str, Sequence[Compared]]) -> dict[st
             road: {
                 one.entity: {
                     "counts": {first: one.first, road: one.second},
+                    "not_compared": one.untold,
                     "differences": [{"what": d.kind, first: d.first_id, road: d.second_id} for d in one.differences],
                 }
                 for one in entities

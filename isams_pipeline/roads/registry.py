@@ -11,7 +11,10 @@ from isams_pipeline.xporter.lists import LISTS as XPORTER_LISTS
 from isams_pipeline.xporter.lists import SCOPES as XPORTER_SCOPES
 from isams_pipeline.xporter.mapping import MAPPING as XPORTER_MAPPING
 
+# Assembly tells when anything of the school last changed. Which of Xporter's data its status speaks of is not told.
 ROADS: dict[str, Road] = {
-    ASSEMBLY: Road(ASSEMBLY, LABELS[ASSEMBLY], ASSEMBLY_LISTS, ASSEMBLY_MAPPING, ASSEMBLY_SCOPES),
-    XPORTER: Road(XPORTER, LABELS[XPORTER], XPORTER_LISTS, XPORTER_MAPPING, XPORTER_SCOPES),
+    ASSEMBLY: Road(
+        ASSEMBLY, LABELS[ASSEMBLY], ASSEMBLY_LISTS, ASSEMBLY_MAPPING, ASSEMBLY_SCOPES, freshness_is_sure=True
+    ),
+    XPORTER: Road(XPORTER, LABELS[XPORTER], XPORTER_LISTS, XPORTER_MAPPING, XPORTER_SCOPES, freshness_is_sure=False),
 }

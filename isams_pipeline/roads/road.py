@@ -19,3 +19,5 @@ class Road:
     mapping: MappingTable
     scopes: Mapping[str, bool]
     """What is asked of a school; whether it cannot do without."""
+    freshness_is_sure: bool
+    """The freshness is of all lists, so that none has changed where it has not. Else that is asked for list by list."""

@@ -47,6 +47,8 @@ class Compared:
     """How many the first road has."""
     second: int
     differences: list[Difference] = field(default_factory=list[Difference])
+    untold: list[str] = field(default_factory=list[str])
+    """Fields that one of the roads fills for nobody, so that they are not compared."""
 
     def count(self, kind: str) -> int:
         """How many differences there are of a kind."""
@@ -94,7 +96,11 @@ def _compare(
     taken = set(pairs.values())
     found.differences += [Difference(entity.name, ONLY_FIRST, one, "") for one in first if one not in pairs]
     found.differences += [Difference(entity.name, ONLY_SECOND, "", one) for one in second if one not in taken]
-    told = [name for name in entity.fields if _is_told(first, name) and _is_told(second, name)]
+    # Who belongs to what is compared in any case: there, nothing means nobody.
+    told = [name for name in entity.fields if name in entity.of or (_is_told(first, name) and _is_told(second, name))]
+    found.untold = [
+        name for name in entity.fields if name not in told and (_is_told(first, name) or _is_told(second, name))
+    ]
     for here, there in pairs.items():
         for name in told:
             a: Any = first[here].get(name)

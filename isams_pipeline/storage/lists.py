@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import json
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+import orjson
 import zstandard
 
 from isams_pipeline.errors import StorageError
@@ -52,6 +51,8 @@ class ListNight:
 
     date: str
     scopes: tuple[str, ...]
+    subject: str
+    """The school's number on the road."""
     freshness: str | None
     """How fresh the road's own copy was, in its own word."""
     lists: dict[str, StoredList]
@@ -78,16 +79,19 @@ class ListStore:
             writing.incoming.publish(f"{base}/objects/{digest}.jsonl.zst")
             return digest, writing.rows
 
-    def rows(self, source: str, school: str, sha256: str) -> Iterator[Json]:
-        """The rows again, one by one; raises StorageError where they are lost or damaged."""
+    def rows(self, source: str, school: str, sha256: str, begin: bytes = b"") -> Iterator[Json]:
+        """The rows again, one by one, or those whose line begins so; raises StorageError where they are damaged."""
         path = f"{source}/{school}/objects/{sha256}.jsonl.zst"
         hashing = hashlib.sha256()
         try:
             with self._folder.open(path) as file:
-                reader = zstandard.ZstdDecompressor().stream_reader(file)
-                for line in io.BufferedReader(reader, 1 << 20):
-                    hashing.update(line)
-                    yield json.loads(line)
+                rest = b""
+                for chunk in zstandard.ZstdDecompressor().read_to_iter(file, write_size=1 << 18):
+                    hashing.update(chunk)
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if line.startswith(begin):
+                            yield orjson.loads(line)
         except (FileNotFoundError, zstandard.ZstdError, ValueError):
             raise self._damaged(path) from None
         if hashing.hexdigest() != sha256:
@@ -147,7 +151,7 @@ class _Writing:
         self._waiting: list[bytes] = []
 
     def add(self, row: Json) -> None:
-        self._waiting.append(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._waiting.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         self.rows += 1
         if len(self._waiting) == 500:  # noqa: PLR2004
             self._flush()

@@ -124,6 +124,14 @@ class TableStore:
         found = (self.find(source, dataset, school, date.fromisoformat(day)) for day in earlier[-nights:])
         return [table.rows for table in found if table is not None][::-1]
 
+    def is_intact(self, table: StoredTable) -> bool:
+        """Whether a table is there, and is what it was."""
+        try:
+            data = self._folder.read(table.path)
+        except FileNotFoundError:
+            return False
+        return hashlib.sha256(data).hexdigest() == table.sha256
+
     def load(self, table: StoredTable) -> pd.DataFrame:
         """The rows, proven against the hash; raises StorageError where they are lost or damaged."""
         where = self._folder.location(table.path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import httpx
@@ -25,7 +26,9 @@ from isams_pipeline.errors import (
     RequestRefused,
     RowsMoved,
     ServerTimeout,
+    StaleRoad,
     Throttled,
+    TokensUnreadable,
     Unavailable,
     WrongToken,
 )
@@ -114,7 +117,10 @@ class XporterClient:
 
     def _token(self, unwanted: str | None) -> str:
         """The school's token: the kept one while it lasts, else a new one."""
-        kept = self._vault.load() or {}
+        try:
+            kept = self._vault.load() or {}
+        except TokensUnreadable:
+            kept = Json()  # the school has a new secret; a token is had for it at once
         until = kept.get("until")
         if (
             kept.get("estab") == self._settings.estab
@@ -205,14 +211,14 @@ class XporterClient:
         (inferred).
         """
         found = self._json("GET", _GDPR, self._auth)
-        mine = [
-            row
-            for row in objects_in(found.get("GDPR"))
-            if str(row.get("Estab") or self._settings.estab) == self._settings.estab
-        ]
+        mine = [row for row in objects_in(found.get("GDPR")) if _digits(row.get("Estab")) == self._settings.estab]
         kinds = (("Student", "StudentIds"), ("Staff", "StaffIds"), ("Contact", "ContactIds"))
-        ids = frozenset((kind, str(one)) for row in mine for kind, name in kinds for one in as_list(row.get(name)))
-        return People(ids, only_these=any(bool(row.get("IsOptIn")) for row in mine))
+        is_sound = len(mine) == 1 and all(isinstance(mine[0].get(name), list) for _, name in kinds)
+        if not is_sound or mine[0].get("IsOptIn") not in {True, False}:
+            # Whatever else it means: nobody may be read of on the chance that nobody has opted out.
+            raise self._api.not_data("The answer does not say who has opted out", _GDPR)
+        ids = frozenset((kind, str(one)) for kind, name in kinds for one in as_list(mine[0][name]))
+        return People(ids, only_these=bool(mine[0]["IsOptIn"]))
 
     def _db_status(self) -> Json:
         """How fresh Xporter's copy is. The status object's key is unknown: the first row that has a Status counts."""
@@ -234,24 +240,42 @@ class XporterClient:
                 source=XPORTER,
                 remedy=f"`isams-pipeline connector authorise {self._school}` does that, once the school is connected.",
             )
+        self._status = None
         scopes = self.details() & chosen
+        needed = sorted(name for name, must in SCOPES.items() if must and name not in scopes)
+        if needed:
+            raise NotAuthorised(
+                f"The school has not authorised {', '.join(needed)}, which the app needs",
+                school=self._school,
+                source=XPORTER,
+                remedy=f"`isams-pipeline connector status {self._school}` says how far it is.",
+            )
         word = _status_word(self._db_status())
         if word != "OK":
             raise NotAuthorised(
-                f"Xporter has no data of the school yet: {word}"
-                if word in _WAITING
-                else "Xporter has no data of the school yet",
+                "Xporter has no data of the school yet",
                 school=self._school,
                 source=XPORTER,
+                status=word if word in _WAITING else None,
                 remedy=f"`isams-pipeline connector status {self._school}` says what is to be done.",
             )
-        return Grant(self._school, XPORTER, scopes, self._people())
+        age = _age(self.freshness(), self._clock())
+        if age is not None and age > timedelta(hours=self._settings.stale_after_hours):
+            raise StaleRoad(
+                f"Xporter's data is {age.total_seconds() / 3600:.0f} hours old",
+                school=self._school,
+                source=XPORTER,
+                remedy="Look in the Groupcall School Portal whether the nightly jobs run; ask support@groupcall.com.",
+            )
+        return Grant(self._school, XPORTER, scopes, f"estab {self._settings.estab}", self._people())
 
     def look(self, connection: Connection | None) -> Finding:
         self._status = None
         try:
             scopes = self.details()
             word = _status_word(self._db_status())
+        except WrongToken as error:
+            return Finding(State.AWAITING_INVITATION, said=error.what)
         except NotAuthorised as error:
             if error.where.get("reason") == Reason.PAUSED:
                 said = "the school has paused its authorisation to choose whom to include"
@@ -267,6 +291,9 @@ class XporterClient:
         said = f"Xporter's data is of {self.freshness() or 'unknown age'}"
         if chosen is None:
             return Finding(State.CONNECTED, said=said)
+        needed = sorted(name for name, must in SCOPES.items() if must and name not in scopes & chosen)
+        if needed:
+            return Finding(State.CONNECTED, said=f"the school has not authorised {', '.join(needed)}")
         return Finding(State.AUTHORISED, scopes=scopes & chosen, said=said)
 
     # --- lists --------------------------------------------------------------------------------------------
@@ -290,7 +317,7 @@ class XporterClient:
         reading = Reading(iter(()), only_changes=known is not None)
         reading.token |= _changed_rows(first)
         reading.rows = self._rows(request, params, first, reading)
-        reading.expected = _pagination(first)[1]
+        reading.expected = self._pagination(first, request.wanted.path)[1]
         return reading
 
     def count(self, request: ListRequest) -> int | None:  # noqa: ARG002  # what was deleted is told
@@ -306,32 +333,52 @@ class XporterClient:
     def _rows(self, request: ListRequest, params: Mapping[str, str], page: Json, reading: Reading) -> Iterator[Json]:
         """The rows of all pages, each once, without those of people who are left out."""
         wanted = request.wanted
-        pages, expected = _pagination(page)
-        seen: dict[tuple[str, ...], None] = {}
+        pages, expected = self._pagination(page, wanted.path)
+        seen: dict[int, int] = {}  # numbers: there may be very many rows
         taken, number = 0, 1
         while True:
             for array in wanted.datasets:
-                for row in objects_in(page.get(array)):
-                    key = (array, str(row.get("Id")))
+                for row in self._array(page, array, wanted.path):
+                    key, content = hash((array, str(row["Id"]))), hash(row.get("RowHash") or repr(row))
                     if key in seen:
-                        if array == wanted.datasets[0]:
+                        if array == wanted.datasets[0] or seen[key] != content:
                             raise self._moved(wanted.name)
                         continue  # what goes with several rows may come on several pages
-                    seen[key] = None
+                    seen[key] = content
                     taken += array == wanted.datasets[0]
                     kept = _kept(array, row, request.grant.people)
                     if kept is not None:
                         yield kept
+                    else:
+                        reading.gone.append((array, str(row["Id"])))
                 for row in objects_in(page.get(f"{array}_deleted")):
                     reading.gone.append((array, str(row.get("Id"))))
             number += 1
             if number > pages:
                 break
             page = self._page(request, params, number)
-            if _pagination(page) != (pages, expected):
+            if self._pagination(page, wanted.path) != (pages, expected):
                 raise self._moved(wanted.name)
-        if expected is not None and taken != expected and not reading.only_changes:
+        if taken != expected:
             raise self._moved(wanted.name)
+
+    def _array(self, page: Json, array: str, path: str) -> list[Json]:
+        """The rows of one array of an answer; it may be left out where it is empty."""
+        listed: Any = page.get(array, [])
+        rows = objects_in(listed)
+        if not isinstance(listed, list) or len(rows) != len(as_list(listed)):
+            raise self._api.not_data(f"{array} is no list of objects", path)
+        if any(row.get("Id") in {None, ""} for row in rows):
+            raise self._api.not_data(f"A row of {array} has no Id", path)
+        return rows
+
+    def _pagination(self, page: Json, path: str) -> tuple[int, int]:
+        """How many pages, and how many rows, there are: NextPage is not to be trusted."""
+        found = first_object(page.get("__pagination__"))
+        pages, rows = _whole(found.get("PageCount")), _whole(found.get("RowCount"))
+        if pages is None or rows is None:
+            raise self._api.not_data("The answer does not say how many rows and pages there are", path)
+        return pages, rows
 
     def _moved(self, name: str) -> PipelineError:
         return RowsMoved("Rows moved between pages, or a page came twice", remedy="It is asked again.").at(
@@ -344,18 +391,22 @@ def _kept(array: str, row: Json, people: People) -> Json | None:
     for kind, name in PEOPLE.get(array, ()):
         if not people.allows(kind, str(row.get(name))):
             return None
-    kept = {name: value for name, value in row.items() if name not in NEVER_KEPT.get(array, ())}
+    kept = {ARRAY: array, **row}
+    for name in NEVER_KEPT.get(array, ()):
+        kept.pop(name, None)
     for kind, name in BLANKED.get(array, ()):
         if kept.get(name) is not None and not people.allows(kind, str(kept[name])):
             kept[name] = None
-    return {ARRAY: array, **kept}
+    return kept
 
 
-def _pagination(page: Json) -> tuple[int, int | None]:
-    """How many pages, and how many rows, there are: NextPage is not to be trusted."""
-    found = first_object(page.get("__pagination__"))
-    pages, rows = found.get("PageCount"), found.get("RowCount")
-    return (pages if isinstance(pages, int) else 1), (rows if isinstance(rows, int) else None)
+def _whole(value: Any) -> int | None:
+    """A whole number, which may come as a text."""
+    return int(value) if isinstance(value, int | str) and str(value).isdigit() else None
+
+
+def _digits(value: Any) -> str:
+    return "".join(c for c in str(value) if c.isdigit())
 
 
 def _changed_rows(page: Json) -> dict[str, str]:
@@ -390,14 +441,18 @@ def _found_school(row: Json) -> FoundSchool:
 
 
 def _moment(value: Any) -> str | None:
-    """When a token ends; fractions of a second are cut, as there are more digits than Python reads."""
-    if not isinstance(value, str):
-        return None
-    text = value.removesuffix("Z").partition(".")[0]
+    """When a token ends; of its seven digits after the second Python reads six."""
     try:
-        return datetime.fromisoformat(f"{text}+00:00").isoformat()
-    except ValueError:
+        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value))
+    except (TypeError, ValueError):
         return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+def _age(moment: str | None, now: datetime) -> timedelta | None:
+    """How long ago a moment was; None where it is none. It comes without a zone, and is taken for UTC."""
+    text = _moment(moment)
+    return None if text is None else now - datetime.fromisoformat(text)
 
 
 class _Fixed(httpx.Auth):

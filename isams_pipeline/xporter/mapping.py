@@ -20,8 +20,8 @@ NO_MARKS = {"-", "#"}
 
 
 def _rows(lists: Lists, name: str, array: str) -> Iterator[Json]:
-    """The rows of one array of a list."""
-    return (row for row in lists[name] if row.get(ARRAY) == array)
+    """The rows of one array of a list: the client writes the array's name first."""
+    return lists.beginning(name, f'{{"{ARRAY}":"{array}"'.encode())
 
 
 def _groups(lists: Lists, kind: str) -> Iterator[Json]:
@@ -53,7 +53,9 @@ def _staff(lists: Lists) -> Iterator[Json]:
     return (member for member in lists["staff"] if member.get("StaffStatus") in {CURRENT, None})
 
 
-_RESPONSIBILITY = {1: "Yes", 0: "No", "1": "Yes", "0": "No"}
+def _responsible(link: Json) -> str | None:
+    """Parental responsibility as iSAMS words it; a flag may come as a number or as a text."""
+    return {"1": "Yes", "0": "No", "True": "Yes", "False": "No"}.get(str(link.get("ParResp")))
 
 
 def _ways(lists: Lists) -> dict[str, dict[tuple[Any, Any], None]]:
@@ -61,7 +63,7 @@ def _ways(lists: Lists) -> dict[str, dict[tuple[Any, Any], None]]:
     found: dict[str, dict[tuple[Any, Any], None]] = {}
     for link in lists["student_contacts"]:
         ways = found.setdefault(str(link.get("ContactId")), {})
-        ways[link.get("Relationship"), link.get("ParResp")] = None
+        ways[link.get("Relationship"), _responsible(link)] = None
     return found
 
 
@@ -76,7 +78,7 @@ def _entries(lists: Lists) -> Iterator[Json]:
                 **contact,
                 "Entry": number_of(contact.get("Id"), kind, responsible),
                 "Relationship": kind,
-                "ParResp": _RESPONSIBILITY.get(responsible),
+                "ParResp": responsible,
                 "Emails": "; ".join(emails) or None,
                 "Place": place or None,
             }
@@ -84,7 +86,7 @@ def _entries(lists: Lists) -> Iterator[Json]:
 
 def _entry_students(lists: Lists) -> Iterator[Json]:
     for link in lists["student_contacts"]:
-        number = number_of(link.get("ContactId"), link.get("Relationship"), link.get("ParResp"))
+        number = number_of(link.get("ContactId"), link.get("Relationship"), _responsible(link))
         yield {**link, "Entry": number}
 
 

@@ -69,6 +69,7 @@ class Crossing:
             connections=environment.connections,
             client=lambda: environment.road_client_for(SCHOOL, source),
             clock=environment.clock,
+            is_intact=environment.tables.is_intact,
         )
         reader = RoadReader(look, FIRST + timedelta(days=day), tell=self.told.append, **options)
         try:

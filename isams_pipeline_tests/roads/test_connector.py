@@ -17,12 +17,13 @@ import pytest
 from isams_pipeline.commands.connector import await_code
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import NotAuthorised, WrongToken, WrongUse
+from isams_pipeline.errors import NotAuthorised, TokensUnreadable, Unavailable, WrongToken, WrongUse
 from isams_pipeline.headless import run_job
 from isams_pipeline.partitions import Night
 from isams_pipeline.roads.advice import advice, steps
 from isams_pipeline.roads.connections import Connections, Finding, Reason, State
 from isams_pipeline.roads.reconciling import CONNECTIONS_JOB
+from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.sandbox.assembly import STEPS
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.tokens import TokenVault
@@ -143,7 +144,8 @@ def test_the_history_keeps_every_move_and_no_look_that_showed_nothing_new(state_
     vault.save({"token": "t"})
     vault.save({"token": "u"})
     assert vault.load() == {"token": "u"}
-    assert TokenVault(state, "a", "xporter", "other", lambda: moment).load() is None
+    with pytest.raises(TokensUnreadable, match="another secret"):
+        TokenVault(state, "a", "xporter", "other", lambda: moment).load()
     vault.forget()
     assert vault.load() is None
     state.close()
@@ -170,6 +172,49 @@ def test_revoked_nothing_is_read_any_more_and_the_data_can_be_purged(road: Cross
     done = connector.purge()
     assert done.lists > 1 and done.tables == 2
     assert not [path for path in road.world.data.rglob("*") if path.is_file() and source in path.parts]
+
+
+def test_a_revocation_that_assembly_did_not_hear_can_be_tried_again(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.world.sandbox.fail(SCHOOL, "assembly_503", times=3, key="school")
+    with pytest.raises(Unavailable):
+        crossing.connector("assembly").revoke()
+    assert crossing.assembly.tokens
+    assert crossing.connector("assembly").revoke().now.state is State.CONNECTED and crossing.assembly.is_revoked
+
+
+def test_a_token_for_another_urn_can_be_seen_and_revoked(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.world.configure(lambda c: c["schools"][SCHOOL]["assembly"].update(urn="149999"))
+    moved = crossing.connector("assembly").look()
+    assert moved.now.state is State.AWAITING_INVITATION and "another URN" in moved.now.said and moved.worse
+    crossing.connector("assembly").revoke()
+    assert crossing.assembly.is_revoked
+
+
+def test_purging_takes_what_an_earlier_road_has_left(crossing: Crossing):
+    for source in ("assembly", "xporter"):
+        crossing.connect(source)
+    world = crossing.world
+    assert world.run(0, partner="schoolbooking").outcome == "delivered"
+    world.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolbooking"].update(source="xporter"))
+    assert world.run(0, partner="schoolbooking", allow_removals=True).outcome == "delivered"
+    world.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolbooking"].update(source="isams"))
+    surname = world.sandbox.road_days.of(SCHOOL, "assembly", differs=True).pupils[1].surname.encode()
+    crossing.connector("xporter").revoke()
+    done = crossing.connector("xporter").purge()
+    assert done.exports > 10 and done.lists and done.tables
+    staged = [path for path in (world.data / "staged").rglob("*") if path.is_file()]
+    assert not [path for path in staged if surname in path.read_bytes()]
+
+
+def test_every_scope_taken_back_is_no_authorisation(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.assembly.shrink(*ROADS["assembly"].scopes)
+    assert crossing.connector("assembly").look().now.state is State.CONNECTED
+    with pytest.raises(NotAuthorised, match="which the app needs"):
+        crossing.read("assembly", 0, "rooms")
+    assert crossing.asked("assembly").count("rooms") == 0
 
 
 # --- the command line -------------------------------------------------------------------------------------
@@ -210,6 +255,9 @@ def test_assembly_at_the_command_line(crossing: Crossing):
     assert code == 1 and "does not accept the code" in out and "made up" not in out
     code, out = at(world, "connector", "revoke", SCHOOL)
     assert code == 2 and "several roads" in out
+    assert at(world, "connector", "sync", SCHOOL)[0] == 0
+    code, out = at(world, "connector", "sync", SCHOOL)
+    assert code == 1 and "under way" in out
     code, out = at(world, "connector", "status", SCHOOL, "--road", "train")
     assert code == 2 and "no road" in out
 

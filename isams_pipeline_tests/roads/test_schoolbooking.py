@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -190,6 +191,45 @@ def test_the_rules_look_at_the_bytes(crossing: Crossing):
     assert broken == {"references"}
     files["students.csv"] = b"student_id\n1\n"
     assert "schema" in {check.name for check in check_export(Export(files)) if not check.passed}
+
+
+def test_what_refers_to_nobody_is_noted_and_left_out(crossing: Crossing):
+    crossing.connect("assembly")
+    tables = {name: table.frame for name, table in crossing.read("assembly").items() if table.frame is not None}
+    gone = set(tables["contacts"]["entry_id"].head(5))
+    tables["contacts"] = tables["contacts"][~tables["contacts"]["entry_id"].isin(gone)]
+    teacher = int(tables["dated_lessons"]["staff_ids"].iloc[0].split()[0])
+    tables["staff"] = tables["staff"][tables["staff"]["staff_id"] != teacher]
+    built = build(tables, FIRST)
+    assert all(check.passed for check in check_export(built.export)), "every id that is left stands somewhere"
+    links = tables["contact_pupils"]
+    lost = int(links["entry_id"].isin(gone).sum())
+    noted = built.exclusions
+    assert len(noted[noted["entity"] == "student_contact"]) == lost
+    assert len(built.export.rows("student_contacts.csv")) == len(links) - lost
+    assert not [row for row in built.export.rows("timetable.csv") if str(teacher) in row["staff_ids"].split()]
+    assert (noted["reason"] == "a teacher is not in the export; left out").any()
+
+
+def test_a_lesson_that_names_an_unknown_teacher_stays_at_the_gate(crossing: Crossing):
+    crossing.connect("assembly")
+    tables = {name: table.frame for name, table in crossing.read("assembly").items() if table.frame is not None}
+    files = dict(build(tables, FIRST).export.files)
+    files["timetable.csv"] = re.sub(rb"6\d{4}\n", b"1\n", files["timetable.csv"], count=1)
+    (broken,) = [check for check in check_export(Export(files)) if not check.passed]
+    assert broken.name == "references" and "staff_ids" in broken.problems[0]
+
+
+def test_what_one_road_has_for_nobody_is_told_and_who_is_in_no_set_differs(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.assembly.differs = False
+    tables = {name: table.frame for name, table in crossing.read("assembly").items() if table.frame is not None}
+    less = dict(tables)
+    less["pupils"] = tables["pupils"].assign(email=pd.Series(dtype="str"))
+    less["set_members"] = tables["set_members"].head(0)
+    compared = {one.entity: one for one in reconcile(tables, less)}
+    assert compared["pupils"].untold == ["email"] and not compared["pupils"].differences
+    assert compared["sets"].fields == {"members": len(tables["sets"][tables["sets"]["set_id"].isin(tables["set_members"]["set_id"])])}  # fmt: skip
 
 
 def test_sync_and_backfill_at_the_command_line(crossing: Crossing):

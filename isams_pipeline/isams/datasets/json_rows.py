@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,20 +20,32 @@ _BATCH = 2_000
 _REMEDY = "Correct the record in iSAMS; if iSAMS shows it well, report this as a bug."
 
 
+Rows = Sequence[Mapping[str, Any]]
+Read = Callable[[Rows], list[Any]]
+"""Rows → what each has for a column."""
+
+
 def frame_of(declaration: DatasetDeclaration, rows: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> pd.DataFrame:
     """The rows as declared, by each column's path (a field's name).
 
     Blank texts are null, 0 and 1 are booleans where one is declared; moments with an offset become the school's wall
     time in `zone`. Raises WrongType with the field and the number of the row.
     """
-    fields = [c.path or c.name for c in declaration.columns]
-    return frame_of_values(declaration, ([row.get(f) for f in fields] for row in rows), zone, fields)
+    columns = {c.name: (c.path or c.name, _field(c.path or c.name)) for c in declaration.columns}
+    return frame_by(declaration, rows, zone, columns)
 
 
-def frame_of_values(
-    declaration: DatasetDeclaration, rows: Iterable[Sequence[Any]], zone: ZoneInfo, fields: Sequence[str]
+def _field(name: str) -> Read:
+    return lambda rows: [row.get(name) for row in rows]
+
+
+def frame_by(
+    declaration: DatasetDeclaration,
+    rows: Iterable[Mapping[str, Any]],
+    zone: ZoneInfo,
+    columns: Mapping[str, tuple[str, Read]],
 ) -> pd.DataFrame:
-    """The same, of rows whose values stand in the order of the columns; `fields` names them in an error.
+    """The same, each column by the place that an error names, and by what reads it; one that is not there is null.
 
     A few thousand rows are Python objects at a time, however many there are.
     """
@@ -40,8 +53,15 @@ def frame_of_values(
     types = [declaration.arrow_schema.field(c.name).type for c in declaration.columns]
     done, waiting = 0, iter(rows)
     while batch := list(islice(waiting, _BATCH)):
-        for at, (c, values) in enumerate(zip(declaration.columns, zip(*batch, strict=True), strict=True)):
-            arrays[at].append(pa.array(_converted(declaration, c, values, zone, (fields[at], done)), types[at]))
+        for at, c in enumerate(declaration.columns):
+            if c.name in columns:
+                place, read = columns[c.name]
+                values = _converted(declaration, c, read(batch), zone, (place, done))
+                arrays[at].append(pa.array(values, types[at]))
+            elif c.nullable:
+                arrays[at].append(pa.nulls(len(batch), types[at]))
+            else:
+                _converted(declaration, c, [None], zone, ("", done))
         done += len(batch)
     if not done:
         return declaration.empty()
@@ -62,6 +82,13 @@ def _converted(
     declaration: DatasetDeclaration, c: Column, values: Sequence[Any], zone: ZoneInfo, place: tuple[str, int]
 ) -> list[Any]:
     convert = _CONVERTERS[c.kind]
+    plain = _AS_THEY_ARE.get(c.kind)
+    kinds = set(map(type, values))
+    if plain is not None and kinds <= {plain, type(None)} and (c.nullable or kinds == {plain}):
+        # Nothing but such values, as nearly always: no look at each one by one.
+        ready = list(values) if c.kind != "str" else [(v.strip() or None) if v else None for v in values]
+        if (c.kind != "int" or _fit(ready)) and (c.nullable or None not in ready):
+            return ready
     found: list[Any] = []
     for value in values:
         try:
@@ -80,6 +107,15 @@ def _converted(
                 remedy=_REMEDY,
             ) from None
     return found
+
+
+_AS_THEY_ARE: dict[Kind, type] = {"int": int, "str": str, "bool": bool}
+
+
+def _fit(values: Sequence[Any]) -> bool:
+    """Whether all numbers fit into 64 bits."""
+    given = [value for value in values if value is not None]
+    return not given or (min(given) >= -(2**63) and max(given) < 2**63)
 
 
 def _int(value: Any, _: ZoneInfo) -> int:
@@ -103,6 +139,7 @@ def _str(value: Any, _: ZoneInfo) -> str:
     return str(value).strip()
 
 
+@lru_cache(maxsize=65_536)
 def _date(value: Any, _: ZoneInfo) -> datetime:
     # Its midnight, as the column's type is a moment.
     return datetime.combine(date.fromisoformat(value[:10]), time.min)

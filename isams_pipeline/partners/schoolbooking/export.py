@@ -91,7 +91,7 @@ def build(tables: Mapping[str, pd.DataFrame], night: date) -> Built:
         "teaching_group_members.csv": members.rename(columns={"pupil_id": "student_id"}),
         "teaching_group_staff.csv": teachers,
         "rooms.csv": tables["rooms"],
-        "timetable.csv": _timetable(tables, night, out),
+        "timetable.csv": _timetable(tables, staff, night, out),
         "terms.csv": tables["terms"].rename(columns={"start_date": "start", "finish_date": "end"}),
     }
     files = {name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()}
@@ -114,7 +114,9 @@ def _contacts(
     links = out.take("student_contact", linked_to_pupils(tables["contact_pupils"], pupils), pair)
     entries = tables["contacts"]
     of_entries = entries[["entry_id", "person_id", "relationship", "parental_responsibility", "first_person"]]
-    links = links.merge(of_entries, on=["entry_id", "person_id"])
+    links = links.merge(of_entries, on=["entry_id", "person_id"], how="left", indicator=True)
+    known = Split.by(links, links["_merge"] == "both", rule="reference", reason="the contact is not among the contacts")
+    links = out.take("student_contact", known, pair)
     split = with_a_link(entries, links)
     # A person is out only where none of their entries is in.
     gone = ~split.excluded["person_id"].isin(values_of(split.kept, "person_id"))
@@ -137,7 +139,7 @@ def _links_of(
     return links.drop_duplicates(["set_id", key]).rename(columns={"set_id": "teaching_group_id"})
 
 
-def _timetable(tables: Mapping[str, pd.DataFrame], night: date, out: Exclusions) -> pd.DataFrame:
+def _timetable(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, night: date, out: Exclusions) -> pd.DataFrame:
     """The school year's lessons: one row per lesson, date and room."""
     if "dated_lessons" in tables:
         lessons, periods = tables["dated_lessons"], tables["periods"]
@@ -152,6 +154,7 @@ def _timetable(tables: Mapping[str, pd.DataFrame], night: date, out: Exclusions)
     ):
         lessons, dangling = blank_dangling(lessons, column, known, what=what)
         _note_once(Split(lessons, dangling), out)
+    lessons = _with_known_staff(lessons, {str(one) for one in values_of(staff, "staff_id")}, out)
     rooms = lessons["room_ids"].fillna("").str.split()
     rows = lessons.assign(room_id=rooms, period=mapped(lessons["period_id"], lookup(periods, "period_id", "name")))
     rows = rows.explode("room_id", ignore_index=True)
@@ -162,6 +165,15 @@ def _timetable(tables: Mapping[str, pd.DataFrame], night: date, out: Exclusions)
     rows["room_id"] = rows["room_id"].mask(unknown)
     rows = rows.drop_duplicates(["date", "lesson_id", "room_id"])
     return rows.rename(columns={"set_id": "teaching_group_id", "form_id": "registration_group_id"})
+
+
+def _with_known_staff(lessons: pd.DataFrame, known: set[str], out: Exclusions) -> pd.DataFrame:
+    """Lessons without the teachers who are not in the export."""
+    kept = {ids: " ".join(one for one in ids.split() if one in known) for ids in lessons["staff_ids"].dropna().unique()}
+    unknown = lessons["staff_ids"].map({ids: ids != left for ids, left in kept.items()}).fillna(False).astype(bool)  # noqa: FBT003
+    noted = lessons[unknown].assign(rule="reference", reason="a teacher is not in the export; left out")
+    _note_once(Split(lessons, noted), out)
+    return lessons.assign(staff_ids=lessons["staff_ids"].map(kept).astype("str"))
 
 
 def _school_year(night: date) -> tuple[date, date]:
@@ -189,4 +201,15 @@ def check_export(export: Export) -> list[CheckResult]:
     if not results[0].passed:
         unread: Any = ("the files cannot be compared before their columns are right",)
         return [*results, CheckResult("references", unread)]
-    return [*results, check_references(export, REFERENCES)]
+    return [*results, _references(export)]
+
+
+def _references(export: Export) -> CheckResult:
+    """References, the teachers of lessons among them, of whom a cell may name several."""
+    known = {row["staff_id"] for row in export.rows("staff.csv")}
+    problems = [
+        f"timetable.csv row {number}: staff_ids is not in staff.csv"
+        for number, row in enumerate(export.rows("timetable.csv"), start=1)
+        if not known.issuperset(row["staff_ids"].split())
+    ]
+    return CheckResult("references", few([*check_references(export, REFERENCES).problems, *problems]))

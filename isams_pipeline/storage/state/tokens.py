@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.errors import TokensUnreadable
 from isams_pipeline.storage.state.connections import RoadToken
 from isams_pipeline.storage.state.database import StateDatabase
 
@@ -24,7 +25,7 @@ class TokenVault:
         self._fernet = Fernet(base64.urlsafe_b64encode(derived.derive(secret.encode())))
 
     def load(self) -> dict[str, Any] | None:
-        """The tokens; None where there are none, or where the app's secret is another one by now."""
+        """The tokens; None where there are none. Raises TokensUnreadable where the secret is another one by now."""
         with self._state.transaction() as session:
             row = session.get(RoadToken, (self._school, self._source))
             sealed = row.sealed if row else None
@@ -33,7 +34,12 @@ class TokenVault:
         try:
             found: dict[str, Any] = json.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken:
-            return None
+            raise TokensUnreadable(
+                "The kept tokens were sealed under another secret than the one that is set",
+                school=self._school,
+                source=self._source,
+                remedy="Set the earlier secret again; or, if it was changed on purpose, authorise the app again.",
+            ) from None
         return found
 
     def save(self, tokens: dict[str, Any]) -> None:
