@@ -13,7 +13,7 @@ from isams_pipeline.isams.datasets import DATASETS, SOURCE
 from isams_pipeline.isams.fetch import NightFetcher
 from isams_pipeline.isams.night import NightReader
 from isams_pipeline.partitions import Night
-from isams_pipeline.roads.night import Look, RoadReader
+from isams_pipeline.roads.night import ReaderContext, RoadReader
 from isams_pipeline.roads.registry import ROADS
 
 NIGHT = "night"
@@ -77,7 +77,7 @@ class NightSession:
         self.hold(night.school)
         if (source, night) not in self._road_readers:
             environment = self._environment
-            look = Look(
+            reader_context = ReaderContext(
                 road=ROADS[source],
                 school=night.school,
                 settings=environment.settings.school(night.school),
@@ -89,7 +89,7 @@ class NightSession:
                 is_intact=environment.tables.is_intact,
             )
             self._road_readers[source, night] = RoadReader(
-                look,
+                reader_context,
                 night.date,
                 fresh=self._fresh,
                 allow_removals=self.allow_removals,

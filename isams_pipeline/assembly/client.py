@@ -35,7 +35,7 @@ from isams_pipeline.errors import (
 )
 from isams_pipeline.isams.http import Patience
 from isams_pipeline.roads import ASSEMBLY
-from isams_pipeline.roads.client import Reading, Wire
+from isams_pipeline.roads.client import Reading, Seen, Wire
 from isams_pipeline.roads.connections import Connection, Finding, Reason, State
 from isams_pipeline.roads.grants import Grant, Json, ListRequest
 from isams_pipeline.roads.values import as_list, as_object, objects_in
@@ -350,7 +350,7 @@ class AssemblyClient:
         """The rows of all pages, each row once. Rows that move between pages make it fail, to be asked anew."""
         wanted = request.wanted
         page = self._rows(first, wanted.path)
-        seen: set[int] = set()
+        seen = Seen()
         taken = 0
         number, pages, total = 1, page.pages, page.total
         if pages is None or total is None:
@@ -358,14 +358,12 @@ class AssemblyClient:
         while True:
             if page.total != total or page.pages != pages:
                 raise self._moved(wanted.name)
+            if any(row.get("id") is None for row in page.rows):
+                raise self._api.not_data("A row has no id", wanted.path)
+            if any(known is not None for known in seen.take([(hash(wanted.key_of(row)), 0) for row in page.rows])):
+                raise self._moved(wanted.name)
+            taken += len(page.rows)
             for row in page.rows:
-                key = hash(wanted.key_of(row))  # a number: there may be very many rows
-                if row.get("id") is None:
-                    raise self._api.not_data("A row has no id", wanted.path)
-                if key in seen:
-                    raise self._moved(wanted.name)
-                seen.add(key)
-                taken += 1
                 yield from wanted.rows_of(row)
             number += 1
             if number > pages:

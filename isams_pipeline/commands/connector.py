@@ -134,6 +134,10 @@ def authorise(
     connector = Connector(environment, school, source, who=_who())
     if source != ASSEMBLY:
         moved = connector.choose([name.strip() for name in scopes.split(",")] if scopes else None)
+        with environment.xporter_client_for(school) as client:
+            words = client.scopes_in_words()
+        for name in sorted(moved.now.scopes):
+            console.print(Text(f"  {name}  ").append(words.get(name, ""), "dim"))
     else:
         moved = connector.take_code(code or _code_from_browser(environment, school))
     _show(environment, moved.now, school, source)

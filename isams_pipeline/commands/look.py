@@ -33,8 +33,7 @@ from isams_pipeline.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagno
 from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
 from isams_pipeline.partitions import Night
-from isams_pipeline.partners.schoolsbuddy import PARTNER
-from isams_pipeline.partners.schoolsbuddy.explain import explain as explanation
+from isams_pipeline.partners.explaining import explain as explanation
 from isams_pipeline.partners.shared import exclusions_path
 from isams_pipeline.roads.advice import advice as advice_on
 from isams_pipeline.roads.connections import State
@@ -42,6 +41,9 @@ from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.storage.archive import unpacked
 from isams_pipeline.storage.tables import StoredTable
+
+WITH_PEOPLE = ("schoolsbuddy", "schoolbooking")
+"""The partners whose exports hold people."""
 
 
 def explain(
@@ -58,9 +60,9 @@ def explain(
     """Say whether a person is in the export, through which links, or by which rule they are not."""
     environment = environment_from(config, data_dir)
     zone = environment.settings.school(school).timezone
-    if known_partner(partner) != PARTNER:
+    if known_partner(partner) not in WITH_PEOPLE:
         raise WrongUse(f"{partner} has no people to explain", remedy=f"Its exclusions lie in reports/{partner}/.")
-    staged_exports = environment.staged(PARTNER, school)
+    staged_exports = environment.staged(partner, school)
     if date is not None:
         day = a_date(date)
     else:
@@ -85,21 +87,21 @@ def explain(
         for name in ("pupils", "contacts", "staff")
     }
     try:
-        exclusions = list(read_csv(environment.reports.read(exclusions_path(PARTNER, night))))
+        exclusions = list(read_csv(environment.reports.read(exclusions_path(partner, night))))
     except FileNotFoundError:
         exclusions = []
     answers = explanation(who, tables, staged_exports.load(staged.files), exclusions)
     if not answers:
         console.print(
-            f"iSAMS's answer of {day} has nobody by that id, code or address at {school}: no current pupil, contact or "
-            "member of staff. Who has left is not in it any more, even where lists of sets still name them.",
+            f"The school's data of {day} has nobody by that id, code or address at {school}: no current pupil, contact "
+            "or member of staff. Who has left is not in it any more, even where lists of sets still name them.",
             soft_wrap=True,
         )
         return 1
-    receipt = Receipts(environment.state).of_night(Address(PARTNER, school, day))
+    receipt = Receipts(environment.state).of_night(Address(partner, school, day))
     if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
         outcome = receipt.outcome if receipt else "not delivered"
-        console.print(f"[yellow]SchoolsBuddy has not got the export of {day}[/]: it was {outcome}.")
+        console.print(f"[yellow]{partner} has not got the export of {day}[/]: it was {outcome}.")
     for answer in answers:
         verdict = "[green]is in the export[/]" if answer.included else "[yellow]is not in the export[/]"
         console.print(f"{answer.entity} {answer.id} {verdict} of {day}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import httpx
+import numpy as np
 import orjson
 
 from isams_pipeline.errors import NotRestData, PipelineError
@@ -29,6 +30,35 @@ class Reading:
     """What the server wants to be reminded of next time."""
     expected: int | None = None
     """How many rows there will be, where the server says so at once."""
+
+
+class Seen:
+    """Which rows of a list have come: by 16 bytes each, as there may be very many."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, np.int64)
+        self._contents = np.empty(0, np.int64)
+
+    def take(self, rows: Sequence[tuple[int, int]]) -> list[bool | None]:
+        """Note a page's rows, by hashes of key and content. For each: new (None), or as it came before or not."""
+        keys = np.fromiter((key for key, _ in rows), np.int64, len(rows))
+        contents = np.fromiter((content for _, content in rows), np.int64, len(rows))
+        at = np.searchsorted(self._keys, keys)
+        found: list[bool | None] = [None] * len(rows)
+        here: dict[int, int] = {}
+        for n, place in enumerate(at.tolist()):
+            key, content = rows[n]
+            if place < len(self._keys) and self._keys[place] == key:
+                found[n] = bool(self._contents[place] == content)
+            elif key in here:
+                found[n] = here[key] == content
+            here.setdefault(key, content)
+        new = np.array([one is None for one in found], bool)
+        every = np.concatenate([self._keys, keys[new]])
+        order = np.argsort(every, kind="stable")
+        self._keys = every[order]
+        self._contents = np.concatenate([self._contents, contents[new]])[order]
+        return found
 
 
 class RoadClient(Protocol):

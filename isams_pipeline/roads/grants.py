@@ -48,6 +48,8 @@ class RoadList:
     """The server says what has changed. Where it does not, the freshness of its own copy decides."""
     rows_of: Callable[[Json], Iterator[Json]] = as_they_are
     """A row of the answer → rows to be kept."""
+    page_size: int = 10_000
+    """At most so many rows a page; fewer where much comes along with each."""
     key: tuple[str, ...] = ("id",)
     """The fields that tell kept rows apart."""
 

@@ -56,7 +56,7 @@ class RoadTable:
 
 
 @dataclass(frozen=True)
-class Look:
+class ReaderContext:
     """What the reader needs of the world."""
 
     road: Road
@@ -76,7 +76,7 @@ class RoadReader:
 
     def __init__(
         self,
-        look: Look,
+        context: ReaderContext,
         night: date,
         *,
         fresh: bool = False,
@@ -86,10 +86,10 @@ class RoadReader:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`ahead` are the datasets that will be asked for: while one is made, the lists of the next are read."""
-        self._look, self._night = look, night
-        self._source, self._school = look.road.source, look.school
-        self._store = look.lists
-        self._road_settings = look.settings.road(look.road.source)
+        self._context, self._night = context, night
+        self._source, self._school = context.road.source, context.school
+        self._store = context.lists
+        self._road_settings = context.settings.road(context.road.source)
         self._fresh, self._allow_removals, self._tell = fresh, allow_removals, tell
         self._ask_again_after = ask_again_after
         self._held = contextlib.ExitStack()
@@ -105,7 +105,7 @@ class RoadReader:
         self._said: list[str] = []
         self._failed: tuple[PipelineError, float] | None = None
         # Once for all datasets: midnight may pass while they are read.
-        self._today = today_at(look.settings.timezone, look.clock)
+        self._today = today_at(context.settings.timezone, context.clock)
 
     def close(self) -> None:
         """Let go of the connection, and of what was still to be read."""
@@ -120,12 +120,12 @@ class RoadReader:
 
         Raises what the road said, NotAuthorised, ScopesShrunk, WrongType, NoSnapshot or FutureDate.
         """
-        declaration, mapped = ROAD_DATASETS[dataset], self._look.road.mapping.datasets[dataset]
+        declaration, mapped = ROAD_DATASETS[dataset], self._context.road.mapping.datasets[dataset]
         if isinstance(mapped, Absent):
             return RoadTable(declaration.empty(), absent=mapped.reason)
         found = self._lists_for(mapped, must_have=declaration.must_have_rows)
         if mapped.lists[0] not in found:
-            scope = self._look.road.lists[mapped.lists[0]].scope
+            scope = self._context.road.lists[mapped.lists[0]].scope
             return RoadTable(declaration.empty(), absent=f"the school has not authorised {scope}")
         assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
@@ -134,14 +134,14 @@ class RoadReader:
             before is not None
             and before.provenance.get("sha256") == provenance["sha256"]
             and not self._fresh
-            and self._look.is_intact(before)
+            and self._context.is_intact(before)
         ):
             return RoadTable(None, before, provenance=provenance, folds=folds)
         lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings)
         try:
-            frame = mapped.frame(declaration, lists, self._look.settings)
+            frame = mapped.frame(declaration, lists, self._context.settings)
         except WrongType as error:
-            error.remedy = _remedy(error, self._look.road.label, self._source)
+            error.remedy = _remedy(error, self._context.road.label, self._source)
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
         except PipelineError as error:
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
@@ -156,7 +156,7 @@ class RoadReader:
     ) -> dict[str, Any]:
         assert self._of_night is not None
         # All that a table is made from: with the same of it, the table is the same.
-        lines = [f"{VERSION} {self._look.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
+        lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
         lines += [f"{c.name} {c.kind} {mapped.columns.get(c.name)}" for c in declaration.columns]
         lines += [f"{name} {stored.sha256}" for name, stored in sorted(found.items())]
         return {
@@ -181,7 +181,7 @@ class RoadReader:
         if self._night < today:
             return self._kept(mapped)
         grant = self._open()
-        wanted = [self._look.road.lists[name] for name in mapped.lists]
+        wanted = [self._context.road.lists[name] for name in mapped.lists]
         if must_have:
             grant.request(wanted[0], self._night)
         return {one.name: self._list(one.name) for one in wanted if grant.allows(one)}
@@ -191,7 +191,7 @@ class RoadReader:
             self._of_night = self._store.find(self._source, self._school, self._night)
         if self._of_night is None:
             raise NoSnapshot(
-                f"Nothing of that night was kept, and {self._look.road.label} only knows today",
+                f"Nothing of that night was kept, and {self._context.road.label} only knows today",
                 school=self._school,
                 source=self._source,
                 date=self._night,
@@ -201,7 +201,7 @@ class RoadReader:
         missing = [
             name
             for name in mapped.lists
-            if name not in lists and self._look.road.lists[name].scope in self._of_night.scopes
+            if name not in lists and self._context.road.lists[name].scope in self._of_night.scopes
         ]
         if missing:
             raise NoSnapshot(
@@ -230,14 +230,14 @@ class RoadReader:
         return self._grant
 
     def _proven(self) -> Grant:
-        connections = self._look.connections
+        connections = self._context.connections
         if self._client is None:
-            self._client = self._held.enter_context(self._look.client())
+            self._client = self._held.enter_context(self._context.client())
         with self._noticed():
             grant = self._client.grant(connections.current(self._school, self._source))
-        said = f"read by {self._look.road.label}"
+        said = f"read by {self._context.road.label}"
         finding = Finding(State.AUTHORISED, scopes=grant.scopes, said=said)
-        connections.found(self._school, self._source, finding, who=f"run {self._look.run_id}")
+        connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
         self._before = self._store.latest(self._source, self._school, self._night)
         lost = sorted(set(self._before.scopes) - grant.scopes) if self._before else []
         if lost and not self._allow_removals:
@@ -260,11 +260,11 @@ class RoadReader:
         try:
             yield
         except (NotAuthorised, WrongToken):
-            connections = self._look.connections
+            connections = self._context.connections
             with contextlib.suppress(PipelineError):
                 assert self._client is not None
                 finding = self._client.look(connections.current(self._school, self._source))
-                connections.found(self._school, self._source, finding, who=f"run {self._look.run_id}")
+                connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
             raise
 
     def _list(self, name: str) -> StoredList:
@@ -275,6 +275,9 @@ class RoadReader:
             self._reading[name] = self._pool.submit(self._kept_list, name)
         try:
             return self._reading[name].result()
+        except BaseException:
+            del self._reading[name]  # a step that is tried again asks again
+            raise
         finally:
             while self._said:  # from this thread: Dagster's log wants to know whose step it is
                 self._tell(self._said.pop(0))
@@ -283,9 +286,9 @@ class RoadReader:
         assert self._grant is not None
         pool = ThreadPoolExecutor(1, thread_name_prefix=self._source)
         for dataset in self._ahead:
-            mapped = self._look.road.mapping.datasets[dataset]
+            mapped = self._context.road.mapping.datasets[dataset]
             for name in mapped.lists if isinstance(mapped, Mapped) else ():
-                if name not in self._reading and self._grant.allows(self._look.road.lists[name]):
+                if name not in self._reading and self._grant.allows(self._context.road.lists[name]):
                     self._reading[name] = pool.submit(self._kept_list, name)
         return pool
 
@@ -294,7 +297,7 @@ class RoadReader:
         assert self._of_night is not None
         if self._broken is not None:
             raise self._broken
-        request = self._grant.request(self._look.road.lists[name], self._night)
+        request = self._grant.request(self._context.road.lists[name], self._night)
         try:
             with self._noticed():
                 stored = self._read(request)
@@ -317,8 +320,8 @@ class RoadReader:
         due = (self._night - date.fromisoformat(before.full_on)).days >= self._road_settings.full_every
         freshness = self._of_night.freshness
         is_that_copy = freshness is not None and before.token.get("freshness") == freshness
-        if is_that_copy and not due and (self._look.road.freshness_is_sure or not wanted.tells_changes):
-            return replace(before, read_at=self._look.clock().isoformat())
+        if is_that_copy and not due and (self._context.road.freshness_is_sure or not wanted.tells_changes):
+            return replace(before, read_at=self._context.clock().isoformat())
         if not wanted.tells_changes:
             return self._whole(request)
         try:
@@ -346,7 +349,7 @@ class RoadReader:
         assert self._client is not None
         for _ in range(_READINGS):
             reading = self._client.read(request, before.token)
-            now = self._look.clock().isoformat()
+            now = self._context.clock().isoformat()
             if reading is None:
                 if self._has_lost_rows(request, before):
                     return self._whole(request)
@@ -404,7 +407,7 @@ class RoadReader:
                     raise
                 continue
             token = reading.token | self._fresh_token()
-            now = self._look.clock().isoformat()
+            now = self._context.clock().isoformat()
             return StoredList(sha256, rows, now, self._night.isoformat(), request.asked, token)
         raise AssertionError
 
@@ -431,7 +434,7 @@ class RoadReader:
         return {request.wanted.key_of(row): hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in rows}
 
     def _say(self, what: str) -> None:
-        self._said.append(f"{self._look.road.label}: {what}")
+        self._said.append(f"{self._context.road.label}: {what}")
 
 
 def _remedy(error: WrongType, label: str, source: str) -> str:

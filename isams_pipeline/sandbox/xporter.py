@@ -105,6 +105,7 @@ class XporterApi:
             Route("/xporter/api/Manage/SchoolRegister", self._register, methods=["POST"]),
             Route("/xporter/api/v1/RunQuery/", self._query, methods=["GET"]),
             Route("/xporter/api/v1/TokenDetails", self._let_in(self._details), methods=["GET"]),
+            Route("/xporter/api/v1/Scopes", self._let_in(self._scopes), methods=["GET"]),
             Route("/xporter/api/v1/GDPRIDs", self._let_in(self._gdpr), methods=["GET"]),
             Route("/xporter/api/v1/School/{estab}/SchoolInfo/", self._let_in(self._info), methods=["GET"]),
             Route("/xporter/api/v1/School/{estab}/{endpoint}/", self._let_in(self._list), methods=["GET"]),
@@ -244,6 +245,13 @@ class XporterApi:
                 "Scopes": sorted(side.scopes),
             }
         )
+
+    async def _scopes(self, _: Request, _name: str, _school: SandboxSchool, _side: SandboxXporter) -> Response:
+        rows = [
+            {"Name": name, "Category": "Core", "Description": f"Read the school's data of kind {name}"}
+            for name in ("School", "Student", "Staff", "Contact", "Attendance", "Photos")
+        ]
+        return _answer({"Scopes": rows})
 
     async def _gdpr(self, _: Request, _name: str, _school: SandboxSchool, side: SandboxXporter) -> Response:
         one: Json = {

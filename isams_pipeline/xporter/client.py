@@ -35,7 +35,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.isams import messages
 from isams_pipeline.isams.http import Patience
 from isams_pipeline.roads import XPORTER
-from isams_pipeline.roads.client import Reading, Wire
+from isams_pipeline.roads.client import Reading, Seen, Wire
 from isams_pipeline.roads.connections import Connection, Finding, Reason, State
 from isams_pipeline.roads.grants import Grant, Json, ListRequest, People
 from isams_pipeline.roads.values import as_list, as_object, first_object, objects_in
@@ -46,9 +46,10 @@ PAGE_SIZE = 1000
 """As the vendor suggests."""
 THIRD_PARTY = "XporterOnDemand"
 _EARLY = timedelta(minutes=5)
-_GET_TOKEN, _DETAILS, _GDPR, _QUERY, _REGISTER = (
+_GET_TOKEN, _DETAILS, _SCOPES, _GDPR, _QUERY, _REGISTER = (
     "/api/oauth/GetToken",
     "/api/v1/TokenDetails",
+    "/api/v1/Scopes",
     "/api/v1/GDPRIDs",
     "/api/v1/RunQuery/",
     "/api/Manage/SchoolRegister",
@@ -204,6 +205,11 @@ class XporterClient:
             )
         return frozenset(str(name) for name in as_list(found.get("Scopes"))) & SCOPES.keys()
 
+    def scopes_in_words(self) -> dict[str, str]:
+        """Each scope that there is, and what it lets be read, as Xporter describes it."""
+        found = self._json("GET", _SCOPES, self._auth)
+        return {str(row.get("Name")): str(row.get("Description") or "") for row in objects_in(found.get("Scopes"))}
+
     def _people(self) -> People:
         """Who has opted out, or alone opted in.
 
@@ -324,7 +330,7 @@ class XporterClient:
         return None
 
     def _page(self, request: ListRequest, params: Mapping[str, str], number: int) -> Json:
-        asked = {**params, "page": str(number), "pageSize": str(PAGE_SIZE)}
+        asked = {**params, "page": str(number), "pageSize": str(min(PAGE_SIZE, request.wanted.page_size))}
         try:
             return self._json("GET", self._path(request.wanted.path), self._auth, params=asked)
         except IsamsError as error:
@@ -334,18 +340,21 @@ class XporterClient:
         """The rows of all pages, each once, without those of people who are left out."""
         wanted = request.wanted
         pages, expected = self._pagination(page, wanted.path)
-        seen: dict[int, int] = {}  # numbers: there may be very many rows
+        seen = Seen()
         taken, number = 0, 1
         while True:
             for array in wanted.datasets:
-                for row in self._array(page, array, wanted.path):
-                    key, content = hash((array, str(row["Id"]))), hash(row.get("RowHash") or repr(row))
-                    if key in seen:
-                        if array == wanted.datasets[0] or seen[key] != content:
-                            raise self._moved(wanted.name)
-                        continue  # what goes with several rows may come on several pages
-                    seen[key] = content
-                    taken += array == wanted.datasets[0]
+                rows = self._array(page, array, wanted.path)
+                known = seen.take(
+                    [(hash((array, str(row["Id"]))), hash(row.get("RowHash") or repr(row))) for row in rows]
+                )
+                # What goes with several rows may come on several pages, as long as it is the same.
+                if False in known or (array == wanted.datasets[0] and True in known):
+                    raise self._moved(wanted.name)
+                taken += len(rows) if array == wanted.datasets[0] else 0
+                for row, is_known in zip(rows, known, strict=True):
+                    if is_known:
+                        continue
                     kept = _kept(array, row, request.grant.people)
                     if kept is not None:
                         yield kept

@@ -42,6 +42,7 @@ def _list(
         key=(ARRAY, "Id"),
         tells_changes="window" not in more,
         window=more.get("window"),  # pyright: ignore[reportArgumentType]
+        page_size=more.get("page_size", 10_000),  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -81,7 +82,7 @@ LISTS: dict[str, RoadList] = {
             ),
         ),
         _list("student_contacts", "StudentContacts/", "Contact", ("StudentContacts",)),
-        _list("groups", "Groups/", "School", ("Group", "StaffMembers", "StudentMembers")),
+        _list("groups", "Groups/", "School", ("Group", "StaffMembers", "StudentMembers"), page_size=200),
         _list(
             "timetable_structure",
             "TimetableStructure/",

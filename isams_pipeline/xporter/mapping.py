@@ -6,6 +6,7 @@ Which of these fields Xporter fills for a school with iSAMS is unknown; what it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from sys import intern
 from typing import Any
 
 from isams_pipeline.roads import XPORTER
@@ -136,17 +137,17 @@ def _lessons(lists: Lists) -> Iterator[Json]:
             **lesson,
             "Set": None if is_form else lesson.get("ClassId"),
             "Form": lesson.get("ClassId") if is_form else None,
-            "StaffIds": staff.get(number),
-            "RoomIds": rooms.get(number),
+            "StaffIds": staff.get(hash(number)),
+            "RoomIds": rooms.get(hash(number)),
         }
 
 
-def _per_lesson(lists: Lists, array: str, field: str) -> dict[str, str]:
-    """Lesson → ids, separated by spaces."""
-    found: dict[str, str] = {}
+def _per_lesson(lists: Lists, array: str, field: str) -> dict[int, str]:
+    """Lesson, by a hash of its id, → ids separated by spaces. There are many lessons, and few such texts."""
+    found: dict[int, str] = {}
     for row in _rows(lists, "timetable", array):
-        lesson, one = str(row.get("LessonId")), str(row.get(field))
-        found[lesson] = f"{found[lesson]} {one}" if lesson in found else one
+        lesson, one = hash(str(row.get("LessonId"))), str(row.get(field))
+        found[lesson] = intern(f"{found[lesson]} {one}" if lesson in found else one)
     return found
 
 

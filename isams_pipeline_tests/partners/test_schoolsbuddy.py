@@ -8,7 +8,7 @@ import pytest
 from isams_pipeline.config import SchoolsBuddySettings, YearRange
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.isams.datasets import DATASETS
-from isams_pipeline.partners.schoolsbuddy.explain import explain
+from isams_pipeline.partners.explaining import explain
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables

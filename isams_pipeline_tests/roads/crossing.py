@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 
 from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.roads.connector import Connector
-from isams_pipeline.roads.night import Look, RoadReader, RoadTable
+from isams_pipeline.roads.night import ReaderContext, RoadReader, RoadTable
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.sandbox.assembly import SandboxAssembly
 from isams_pipeline.sandbox.xporter import SandboxXporter
@@ -58,10 +59,10 @@ class Crossing:
         self.side(source).requests.clear()
 
     @contextlib.contextmanager
-    def reader(self, source: str, day: int = 0, **options: bool) -> Generator[RoadReader, None, None]:
+    def reader(self, source: str, day: int = 0, **options: Any) -> Generator[RoadReader, None, None]:
         """The reader of a night; the clock stays where it is."""
         environment = self.world.environment
-        look = Look(
+        look = ReaderContext(
             road=ROADS[source],
             school=SCHOOL,
             settings=environment.settings.school(SCHOOL),

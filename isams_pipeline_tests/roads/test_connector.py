@@ -237,7 +237,7 @@ def test_from_finding_to_revoking_at_the_command_line(crossing: Crossing):
     code, out = at(
         world, "connector", "authorise", SCHOOL, "--road", "xporter", "--scopes", "School,Student,Staff,Contact"
     )
-    assert code == 0 and "authorised" in out and "4 scopes" in out
+    assert code == 0 and "4 scopes" in out and "Read the school's data of kind Contact" in out
     code, out = at(world, "connector", "status", SCHOOL, "--road", "xporter")
     assert code == 0 and "an invitation was sent" in out and "the app was authorised" in out
     code, out = at(world, "connector", "revoke", SCHOOL, "--road", "xporter", "--purge")

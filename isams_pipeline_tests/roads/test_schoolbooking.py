@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -93,9 +93,24 @@ def test_a_night_by_isams_own_road_has_the_same_files(crossing: Crossing):
         )
 
 
+def test_the_schedule_takes_the_schools_own_road(crossing: Crossing):
+    repository = build_definitions(crossing.world.environment).get_repository_def()
+    schedule = next(s for s in repository.schedule_defs if s.name == "schoolbooking_nightly_europe_london")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * *", "Europe/London")
+    moment = datetime(FIRST.year, FIRST.month, FIRST.day, 5, tzinfo=UTC)
+    with dg.build_schedule_context(scheduled_execution_time=moment, repository_def=repository) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.partition_key == f"{FIRST}|{SCHOOL}" and request.asset_selection is not None
+    chosen = {key.path[0] for key in request.asset_selection}
+    assert chosen == {"assembly", "schoolbooking"} and len(request.asset_selection) == len(ROAD_DATASETS) + 3
+
+
 def test_only_the_datasets_of_the_chosen_road_are_made(crossing: Crossing):
     crossing.connect("assembly")
     assert night(crossing) is Outcome.DELIVERED
+    student = read(crossing.world, "students.csv")[0]["student_id"]
+    code, out = at(crossing.world, "explain", SCHOOL, student, "--partner", "schoolbooking", "--date", str(FIRST))
+    assert code == 0 and "is in the export" in out and "teaching groups: 3" in out
     tables = crossing.world.data / "tables"
     assert {path.name for path in tables.iterdir()} == {"assembly"}
     assert {path.name for path in (tables / "assembly").iterdir()} == set(ROAD_DATASETS)

@@ -1,4 +1,4 @@
-"""Why is this person (not) in SchoolsBuddy? Pure: an export, its exclusions and iSAMS's tables → answers."""
+"""Why is this person (not) with a partner? Pure: an export, its exclusions and the tables behind it → answers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ _FILES = {
 }
 
 
+_GROUPS = (
+    ("classes", "class_id", "class_students.csv", "class_staff.csv"),
+    ("teaching groups", "teaching_group_id", "teaching_group_members.csv", "teaching_group_staff.csv"),
+)
+"""What a partner calls its groups, their key, and the files of members and teachers."""
+_TUTORS = ("students.csv", "registration_groups.csv")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What became of one person."""
@@ -37,7 +45,7 @@ class Answer:
 def explain(
     who: str, tables: Mapping[str, pd.DataFrame], export: Export, exclusions: list[dict[str, str]]
 ) -> list[Answer]:
-    """Everybody whom an id, a code or an e-mail address means. Empty if iSAMS knows nobody of that."""
+    """Everybody whom an id, a code or an e-mail address means. Empty if the school has nobody of that."""
     return [_answer(entity, identifier, export, exclusions) for entity, identifier in _found(who.strip(), tables)]
 
 
@@ -70,16 +78,19 @@ def _links(entity: str, identifier: str, export: Export) -> Iterator[str]:
     def linked(file: str, mine: str, other: str) -> list[str]:
         return [row[other] for row in export.rows(file) if row[mine] == identifier]
 
+    what, group, members, teachers = next(names for names in _GROUPS if names[2] in export.files)
     if entity == "student":
         contacts = linked("student_contacts.csv", "student_id", "contact_id")
         yield f"contacts: {', '.join(contacts) or 'none'}"
-        yield f"classes: {', '.join(linked('class_students.csv', 'student_id', 'class_id')) or 'none'}"
+        yield f"{what}: {', '.join(linked(members, 'student_id', group)) or 'none'}"
     elif entity == "contact":
         for row in export.rows("student_contacts.csv"):
             if row["contact_id"] == identifier:
-                first = ", first contact" if row["first_contact"] == "true" else ""
+                first = ", first contact" if row.get("first_contact") == "true" else ""
                 yield f"through student {row['student_id']}{first}"
     else:
-        yield f"classes: {', '.join(linked('class_staff.csv', 'staff_id', 'class_id')) or 'none'}"
-        tutees = [row["student_id"] for row in export.rows("students.csv") if row["tutor_staff_id"] == identifier]
-        yield f"tutor of {len(tutees)} students"
+        yield f"{what}: {', '.join(linked(teachers, 'staff_id', group)) or 'none'}"
+        for file in (name for name in _TUTORS if name in export.files):
+            tutored = sum(row.get("tutor_staff_id") == identifier for row in export.rows(file))
+            if tutored:
+                yield f"tutor of {tutored} {file.removesuffix('.csv').replace('_', ' ')}"
