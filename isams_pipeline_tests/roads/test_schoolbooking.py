@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isams_pipeline.definitions import build_definitions
@@ -71,7 +71,6 @@ def test_a_night_by_another_road(road: Crossing, source: str):
     assert Counter(row["period"] for row in lessons)["Period 1"] and all(row["staff_ids"] for row in lessons)
     manifest = json.loads((delivered(world) / "manifest.json").read_text())
     assert {pin["source"] for pin in manifest["datasets"].values()} == {source} and manifest["snapshots"]
-    assert night(road) is Outcome.UNCHANGED
     assert night(road, 1) is Outcome.DELIVERED
     changed = json.loads((delivered(world, 1) / "manifest.json").read_text())["changes"]["files"]["students.csv"]
     assert (changed["added"], changed["removed"]) in {(1, 1), (1, 0), (0, 1)}
@@ -325,6 +324,7 @@ def tables_of(people: list[tuple[str, str, str]], offset: int) -> dict[str, pd.D
     return tables
 
 
+@settings(max_examples=25)
 @given(PEOPLE, PEOPLE)
 def test_every_pupil_is_matched_once_or_only_on_one_side(here: list, there: list):
     compared = reconcile(tables_of(here, 0), tables_of(there, 100))[0]
