@@ -154,13 +154,16 @@ class Environment:
             patience=self.patience,
         )
 
-    def xporter_client_for(self, school: str) -> XporterClient:
-        """A school's client at Xporter on Demand; raises ConfigurationError or MissingSecret."""
+    def xporter_client_for(self, school: str, *, to_manage: bool = False) -> XporterClient:
+        """A school's client at Xporter on Demand; raises ConfigurationError or MissingSecret.
+
+        `to_manage` is for finding and inviting, before the school's own secret has come with its authorisation.
+        """
         settings = self.settings.school(school)
         settings.road(XPORTER)
         xporter = settings.xporter
         assert xporter is not None
-        secret = secret_from(self.variables, xporter.secret, school=school, source=XPORTER)
+        secret = "" if to_manage else secret_from(self.variables, xporter.secret, school=school, source=XPORTER)
         named = xporter.management_secret
         management = secret_from(self.variables, named, school=school, source=XPORTER) if named else None
         vault = TokenVault(self.state, school, XPORTER, secret, self.clock)

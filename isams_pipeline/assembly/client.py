@@ -189,7 +189,7 @@ class AssemblyClient:
         }
 
     def _not_authorised(self, what: str) -> NotAuthorised:
-        remedy = f"`isams-pipeline connector authorise {self._school}` asks the school."
+        remedy = f"`isams-pipeline connector authorise {self._school} --road assembly`."
         error = NotAuthorised(what, remedy=remedy)
         error.at(school=self._school, source=ASSEMBLY)
         return error

@@ -62,7 +62,8 @@ def outcome_table() -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     # A long name of a file is what is cut where the terminal is narrow.
     for name, least in (("school\nnight\npartner", 13), ("outcome\nseconds", 9), ("file", 10)):
-        table.add_column(name, no_wrap=True, vertical="bottom", min_width=least)
+        is_file = name == "file"
+        table.add_column(name, no_wrap=not is_file, overflow="ellipsis", vertical="bottom", min_width=least)
     for name in ("added", "changed", "removed", "excluded"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom", min_width=len(name))
     return table

@@ -56,7 +56,7 @@ def find(
             "No school in schools.yaml names xporter.management_secret, with which schools are found",
             remedy="Add it to one; or look the school up at get-information-schools.service.gov.uk.",
         )
-    with environment.xporter_client_for(name) as client:
+    with environment.xporter_client_for(name, to_manage=True) as client:
         found = client.search(text)
     if not found:
         console.print("No school was found. Try fewer letters of the name, or the postcode.")
@@ -132,6 +132,10 @@ def authorise(
     environment = _writable(config, data_dir)
     source = _one_road(environment, school, road)
     connector = Connector(environment, school, source, who=_who())
+    if scopes and source == ASSEMBLY:
+        raise WrongUse("--scopes is Xporter's", remedy="At Assembly the school chooses them in the browser.")
+    if code and source != ASSEMBLY:
+        raise WrongUse("--code is Assembly's", remedy="Leave it out: what the school has authorised is taken into use.")
     if source != ASSEMBLY:
         moved = connector.choose([name.strip() for name in scopes.split(",")] if scopes else None)
         with environment.xporter_client_for(school) as client:

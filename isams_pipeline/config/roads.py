@@ -37,7 +37,7 @@ class AssemblySettings(RoadSettings):
     """Where schools log in and authorise an app."""
     client_id: Variable
     secret: Variable
-    redirect_uri: str = "http://127.0.0.1:8765/authorised"
+    redirect_uri: str = "http://127.0.0.1:8766/authorised"
     """As registered for the app at Assembly."""
     urn: str = Field(pattern=r"^\d{6}$")
     """The school's Unique Reference Number: a token of another school is refused by it."""

@@ -56,7 +56,7 @@ def advice(school: str, source: str, connection: Connection | None) -> Advice:
             )
         case State.AWAITING_CONNECTION, _:
             return Advice(
-                f"{LABELS[source]} has been invited, and has no access to the school's data yet.",
+                f"{LABELS[source]} has no access to the school's data yet.",
                 "Begin Authorisation, in the mail from Groupcall; it takes less than a minute",
                 _SCHOOL,
             )
@@ -64,7 +64,7 @@ def advice(school: str, source: str, connection: Connection | None) -> Advice:
             return Advice(
                 "The connection works. No data of a person is extracted before an app is authorised.",
                 f"isams-pipeline connector authorise {school} --road {source}",
-                _SCHOOL if source == ASSEMBLY else _YOU,
+                "you, and somebody of the school says yes in a browser" if source == ASSEMBLY else _YOU,
             )
         case State.AUTHORISED, _:
             return Advice(

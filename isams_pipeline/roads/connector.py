@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import NotAuthorised, WrongUse
+from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
 from isams_pipeline.roads import ASSEMBLY, LABELS, REPORTS
-from isams_pipeline.roads.connections import Connection, Finding, Moved, State
+from isams_pipeline.roads.connections import Connection, Finding, Moved, Reason, State
 from isams_pipeline.roads.registry import ROADS
 
 
@@ -60,10 +60,14 @@ class Connector:
                 school=self.school,
                 remedy=f"Write schools.{self.school}.xporter.invite_to into schools.yaml.",
             )
-        with self._environment.xporter_client_for(self.school) as client:
+        with self._environment.xporter_client_for(self.school, to_manage=True) as client:
             client.invite(settings.name)
         self._environment.connections.invited(self.school, self.source, who=self._who)
-        return self.look()
+        try:
+            return self.look()
+        except MissingSecret:
+            said = f"the school's secret comes with its authorisation: put it into {settings.xporter.secret}"
+            return self._found(Finding(State.AWAITING_CONNECTION, Reason.NOT_AUTHORISED, said=said))
 
     def take_code(self, code: str) -> Moved:
         """Assembly: exchange the code that came with the redirect. Raises WrongToken for another school's."""

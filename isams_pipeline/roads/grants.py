@@ -129,7 +129,8 @@ class Grant:
                 school=self.school,
                 source=self.source,
                 list=wanted.name,
-                remedy=f"Nothing was asked for. `isams-pipeline connector authorise {self.school}` asks the school.",
+                remedy="Nothing was asked for. The school is asked by `isams-pipeline connector authorise "
+                f"{self.school} --road {self.source}`.",
             )
         params = dict(wanted.params)
         for extra in wanted.extras:

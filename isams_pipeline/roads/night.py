@@ -244,7 +244,7 @@ class RoadReader:
             raise ScopesShrunk(
                 f"The school has taken back {', '.join(lost)}",
                 remedy="Nothing was read, and the tables stay. If that is right, run once with --allow-removals; else "
-                f"`isams-pipeline connector authorise {self._school}`.",
+                f"`isams-pipeline connector authorise {self._school} --road {self._source}`.",
             )
         freshness = self._client.freshness()
         of_night = ListNight(self._night.isoformat(), tuple(sorted(grant.scopes)), grant.subject, freshness, {})

@@ -260,6 +260,7 @@ def _roads(name: str, school: SandboxSchool, url: str) -> dict[str, Any]:
             "client_id": ASSEMBLY_ID,
             "secret": ASSEMBLY_SECRET,
             "urn": school.assembly.urn,
+            "redirect_uri": "http://127.0.0.1:8766/authorised",
         }
     if school.xporter is not None:
         found["xporter"] = {

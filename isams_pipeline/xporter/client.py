@@ -244,7 +244,8 @@ class XporterClient:
                 "No app is authorised for this school",
                 school=self._school,
                 source=XPORTER,
-                remedy=f"`isams-pipeline connector authorise {self._school}` does that, once the school is connected.",
+                remedy=f"`isams-pipeline connector authorise {self._school} --road xporter` does that, once "
+                "the school is connected.",
             )
         self._status = None
         scopes = self.details() & chosen

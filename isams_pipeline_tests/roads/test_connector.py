@@ -84,6 +84,15 @@ def test_xporter_step_by_step_and_back(crossing: Crossing):
     assert now(crossing, "xporter") == "awaiting connection: not authorised"
 
 
+def test_a_school_is_found_and_invited_before_it_has_a_secret(crossing: Crossing):
+    crossing.world.variables["DEMO_RIVERSIDE_XPORTER_SECRET"] = ""
+    crossing.world.configure(lambda _: None)
+    with crossing.world.environment.xporter_client_for(SCHOOL, to_manage=True) as client:
+        assert [one.estab_code for one in client.search("river")] == ["1199"]
+    now_ = crossing.connector("xporter").invite().now
+    assert now_.words == "awaiting connection: not authorised" and "DEMO_RIVERSIDE_XPORTER_SECRET" in now_.said
+
+
 def test_taking_scopes_back_is_worse_too(crossing: Crossing):
     crossing.connect("xporter")
     crossing.xporter.scopes.discard("Attendance")
@@ -258,6 +267,10 @@ def test_assembly_at_the_command_line(crossing: Crossing):
     assert at(world, "connector", "sync", SCHOOL)[0] == 0
     code, out = at(world, "connector", "sync", SCHOOL)
     assert code == 1 and "under way" in out
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--scopes", "school")
+    assert code == 2 and "Xporter's" in out
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "xporter", "--code", "x")
+    assert code == 2 and "Assembly's" in out
     code, out = at(world, "connector", "status", SCHOOL, "--road", "train")
     assert code == 2 and "no road" in out
 
