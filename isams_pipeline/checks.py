@@ -50,5 +50,5 @@ def verdict(result: CheckResult, asset: Sequence[str]) -> dg.AssetCheckResult:
 
 def not_in_use(names: Iterable[str], asset: Sequence[str]) -> dg.MaterializeResult[Any]:
     """What a dataset of a source that the school has not comes to: nothing is stored, and that is said."""
-    said = f"the school has no source {asset[0]}; nothing was stored"
+    said = f"the school has no source {asset[0]}, or this job's partner uses another; nothing was stored"
     return dg.MaterializeResult(metadata={"not in use": said}, check_results=passed(names, asset))

@@ -18,3 +18,12 @@ def selection_of(settings: SchoolSettings, partner: str, job: dg.JobDefinition) 
     if mine is None or len(sources) < 2:  # noqa: PLR2004
         return None
     return sorted(key for key in keys if key.path[0] not in sources or key.path[0] == mine)
+
+
+def is_wanted(settings: SchoolSettings, source: str, job: str) -> bool:
+    """Whether a school's run of a job takes a source: it has it, and the job's partner uses no other.
+
+    A job that is launched whole by hand has the datasets of all sources.
+    """
+    mine = settings.partners.sources.get(job.removesuffix("_nightly"))
+    return source in settings.sources and mine in {None, source}

@@ -14,6 +14,7 @@ from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.isams.night import NightTable
 from isams_pipeline.partitions import night_of, nights_of
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.selections import is_wanted
 from isams_pipeline.storage.tables import StoredTable
 
 GROUP = SOURCE
@@ -45,7 +46,7 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
         night = night_of(context.partition_key)
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
-            if SOURCE not in environment.settings.school(night.school).sources:
+            if not is_wanted(environment.settings.school(night.school), SOURCE, context.job_name):
                 yield checks.not_in_use(SOUND if is_checked else {}, key)
                 return
             tables = environment.tables

@@ -16,6 +16,7 @@ from isams_pipeline.roads.night import RoadTable
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.roads.road import Road
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.selections import is_wanted
 from isams_pipeline.storage.tables import StoredTable
 
 
@@ -46,7 +47,7 @@ def _asset(environment: Environment, road: Road, declaration: DatasetDeclaration
         night = night_of(context.partition_key)
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
-            if road.source not in environment.settings.school(night.school).sources:
+            if not is_wanted(environment.settings.school(night.school), road.source, context.job_name):
                 yield checks.not_in_use(SOUND if is_checked else {}, key)
                 return
             before = environment.tables.before(road.source, declaration.name, night.school, night.date)

@@ -116,6 +116,14 @@ def test_only_the_datasets_of_the_chosen_road_are_made(crossing: Crossing):
     assert crossing.world.sandbox.schools[SCHOOL].requests == [] and crossing.xporter.requests == []
 
 
+def test_a_job_launched_whole_leaves_the_other_roads_alone(crossing: Crossing):
+    crossing.connect("assembly")
+    run = run_job(crossing.world.environment, crossing.world.instance, "schoolbooking_nightly", NIGHT, {})
+    assert run.failures == () and delivered(crossing.world).exists()
+    assert {path.name for path in (crossing.world.data / "tables").iterdir()} == {"assembly"}
+    assert crossing.xporter.requests == [], "xporter is not even connected"
+
+
 def test_another_road_wants_to_be_allowed_once(crossing: Crossing):
     crossing.connect("assembly")
     crossing.connect("xporter")
