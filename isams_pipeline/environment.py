@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from isams_pipeline.assembly.client import AppCredential, AssemblyClient
+from isams_pipeline.assembly.client import AssemblyClient
 from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
 from isams_pipeline.delivery.staging import StagedExports
@@ -146,7 +146,7 @@ class Environment:
         vault = TokenVault(self.state, school, ASSEMBLY, secret, self.clock)
         return AssemblyClient(
             assembly,
-            AppCredential(client_id, secret),
+            Credential(secret, client_id),
             vault,
             school=school,
             clock=self.clock,

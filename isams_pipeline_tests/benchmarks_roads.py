@@ -75,7 +75,7 @@ def _crossing(source: str, pupils: str) -> Iterator[Any]:
                 import httpx
 
                 with environment.assembly_client_for(SCHOOL) as client:
-                    answer = httpx.get(client.authorise_url("benchmark"))
+                    answer = httpx.get(client.tokens.authorise_url("benchmark"))
                 connector.take_code(str(httpx.URL(answer.headers["location"]).params["code"]))
             else:
                 connector.choose(list(ROADS[source].scopes))
@@ -155,7 +155,7 @@ def _calls(environment: Any, source: str) -> float:
     started = time.perf_counter()
     with httpx.Client(base_url=settings.url, timeout=60) as client, environment.road_client_for(SCHOOL, source) as ours:
         if source == "assembly":
-            bearer = ours._tokens()["access_token"]
+            bearer = ours.tokens.access(None)
             client.headers.update({"Authorization": f"Bearer {bearer}", "Accept": ACCEPT})
             client.get("/school/status").raise_for_status()
         else:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from isams_pipeline.roads.grants import Extra, RoadList, school_year, week_of
+from isams_pipeline.roads.grants import Extra, RoadList
+from isams_pipeline.rules.dates import school_years, week_of
 
 Json = dict[str, Any]
 
@@ -46,7 +47,7 @@ SCOPES: dict[str, bool] = {
 
 
 def _year(night: date) -> Mapping[str, str]:
-    first, last = school_year(night)
+    first, last = school_years(night)
     return {"start_date": first.isoformat(), "end_date": last.isoformat()}
 
 
@@ -63,9 +64,6 @@ def _periods(timetable: Json) -> Iterator[Json]:
             key = f"{timetable.get('id')}:{day.get('id')}:{period.get('id')}"
             yield {**period, "timetable_id": timetable.get("id"), "day": of_day, "key": key}
 
-
-TIMETABLE = "/timetables/{id}"
-"""What the list of timetables fills is unknown, so each is asked for by its id."""
 
 LISTS: dict[str, RoadList] = {
     found.name: found
@@ -102,7 +100,14 @@ LISTS: dict[str, RoadList] = {
         RoadList("academic_years", "/academic_years", "school", tells_changes=False),
         RoadList("calendar_events", "/calendar_events", "calendar"),
         RoadList(
-            "timetables", TIMETABLE, "timetables", window=_year, tells_changes=False, rows_of=_periods, key=("key",)
+            "timetables",
+            "/timetables",
+            "timetables",
+            window=_year,
+            tells_changes=False,
+            is_told_one_by_one=True,
+            rows_of=_periods,
+            key=("key",),
         ),
         RoadList("attendances", "/attendances", "attendances", window=_week),
     )

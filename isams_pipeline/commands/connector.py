@@ -280,7 +280,7 @@ def _code_from_browser(environment: Environment, school: str) -> str:
     assert settings is not None
     state = secrets.token_urlsafe()
     with environment.assembly_client_for(school) as client:
-        address = client.authorise_url(state)
+        address = client.tokens.authorise_url(state)
     console.print("A person of the school opens this address, logs in to Assembly and says yes:")
     console.print(address, soft_wrap=True, markup=False)
     parts = urlsplit(settings.redirect_uri)

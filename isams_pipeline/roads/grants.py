@@ -6,9 +6,9 @@ A client takes a `ListRequest` and nothing else, and only a `Grant` makes one, f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
@@ -46,10 +46,12 @@ class RoadList:
     """The arrays of the answer that hold rows, where an answer has several: each row is marked with its array."""
     tells_changes: bool = True
     """The server says what has changed. Where it does not, the freshness of its own copy decides."""
+    is_told_one_by_one: bool = False
+    """Each row is asked for again by its id: the list itself does not tell what stands in it."""
     rows_of: Callable[[Json], Iterator[Json]] = as_they_are
     """A row of the answer → rows to be kept."""
-    page_size: int = 10_000
-    """At most so many rows a page; fewer where much comes along with each."""
+    page_size: int = 1500
+    """So many rows a page; fewer where much comes along with each."""
     key: tuple[str, ...] = ("id",)
     """The fields that tell kept rows apart."""
 
@@ -142,16 +144,6 @@ class Grant:
         return ListRequest(wanted, params, self, _BY_A_GRANT)
 
 
-_AUGUST = 8
-
-
-def school_year(night: date) -> tuple[date, date]:
-    """First and last day of the school year that a night is in: 1 August to 31 July."""
-    start = night.year if night.month >= _AUGUST else night.year - 1
-    return date(start, _AUGUST, 1), date(start + 1, _AUGUST, 1) - timedelta(days=1)
-
-
-def week_of(night: date) -> tuple[date, date]:
-    """Monday and Sunday of a night's week: the same question all week, so that an unchanged answer is seen as one."""
-    monday = night - timedelta(days=night.weekday())
-    return monday, monday + timedelta(days=6)
+def lacking(asked: Mapping[str, bool], held: Collection[str]) -> list[str]:
+    """The scopes that the app cannot do without, and that are not held. `asked` says of each whether it is such."""
+    return sorted(name for name, must in asked.items() if must and name not in held)

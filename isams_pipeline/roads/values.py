@@ -25,3 +25,8 @@ def objects_in(value: Any) -> list[Json]:
 def first_object(value: Any) -> Json:
     """The first object in a list, else an empty one."""
     return next(iter(objects_in(value)), Json())
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number, which may come as a text; None where it is none."""
+    return int(value) if isinstance(value, int | str) and str(value).isdigit() else None

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from isams_pipeline.roads.grants import RoadList, week_of
+from isams_pipeline.roads.grants import RoadList, Window
+from isams_pipeline.rules.dates import week_of
 
 SCOPES: dict[str, bool] = {"School": True, "Student": True, "Staff": True, "Contact": True, "Attendance": False}
 """What is asked of a school; whether it cannot do without."""
 ARRAY = "_array"
 """The field in which a kept row says from which array of an answer it is."""
+PAGE_SIZE = 1000
+"""As the vendor suggests."""
 _WEEKS_AHEAD = 13
 
 
@@ -29,20 +32,28 @@ def _week(night: date) -> Mapping[str, str]:
 
 
 def _list(
-    name: str, path: str, scope: str, datasets: tuple[str, ...], *, select: tuple[str, ...] = (), **more: object
+    name: str,
+    path: str,
+    scope: str,
+    arrays: tuple[str, ...],
+    *,
+    select: tuple[str, ...] = (),
+    options: str = "",
+    window: Window | None = None,
+    page_size: int = PAGE_SIZE,
 ) -> RoadList:
-    params = {"select": ",".join(select)} if select else {}
-    params |= {key: str(value) for key, value in more.items() if key == "options"}
+    """A list of Xporter's. One of a window of time does not tell its changes: the window moves."""
+    params = {name: value for name, value in (("select", ",".join(select)), ("options", options)) if value}
     return RoadList(
         name,
         path,
         scope,
         params,
-        datasets=datasets,
+        datasets=arrays,
         key=(ARRAY, "Id"),
-        tells_changes="window" not in more,
-        window=more.get("window"),  # pyright: ignore[reportArgumentType]
-        page_size=more.get("page_size", 10_000),  # pyright: ignore[reportArgumentType]
+        tells_changes=window is None,
+        window=window,
+        page_size=page_size,
     )
 
 

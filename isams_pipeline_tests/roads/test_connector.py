@@ -328,7 +328,7 @@ def test_the_sandbox_lets_a_person_play_the_school(crossing: Crossing):
     assert now(crossing, "xporter") == "awaiting connection: paused"
     assert "known are" in move("xporter", "dance").json()["error"]
     with crossing.world.environment.assembly_client_for(SCHOOL) as client:
-        address = client.authorise_url("a state")
+        address = client.tokens.authorise_url("a state")
     answer = httpx.get(address)
     assert answer.status_code == 302 and "state=a+state" in answer.headers["location"]
     code = httpx.URL(answer.headers["location"]).params["code"]

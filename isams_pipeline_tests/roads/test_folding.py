@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isams_pipeline.errors import StorageError
-from isams_pipeline.roads.client import Seen
+from isams_pipeline.roads.wire import Seen
 from isams_pipeline.roads.grants import Grant
 from isams_pipeline.roads.night import _folded  # pyright: ignore[reportPrivateUsage]
 from isams_pipeline.roads.registry import ROADS

@@ -31,7 +31,7 @@ from isams_pipeline.errors import (
 )
 from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.isams.datasets import rules as dataset_rules
-from isams_pipeline.roads.client import Wire
+from isams_pipeline.roads.wire import Wire
 from isams_pipeline.roads.connections import State
 from isams_pipeline.roads.grants import Grant, ListRequest, People
 from isams_pipeline.roads.registry import ROADS

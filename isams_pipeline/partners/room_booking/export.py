@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES,
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
+from isams_pipeline.rules.dates import school_years
 from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions
 from isams_pipeline.rules.timetable import Timetable, dated_timetable
 
@@ -36,7 +37,6 @@ CHECKS: dict[str, str] = {
     "timings": "The periods' timings are those that the school has confirmed in schools.yaml.",
     "one_timetable": "No two published timetables are for the same dates.",
 }
-_AUGUST = 8
 _FEW_DAYS = 10
 
 
@@ -50,15 +50,9 @@ class Read:
     last: date
 
 
-def school_years(night: date) -> tuple[date, date]:
-    """First and last day of the school year that a night is in, and the next."""
-    start = night.year if night.month >= _AUGUST else night.year - 1
-    return date(start, _AUGUST, 1), date(start + 2, _AUGUST, 1) - timedelta(days=1)
-
-
 def read(tables: Mapping[str, pd.DataFrame], night: date) -> Read:
     """Put the timetable of this school year and the next on dates, and lay closures and events over it."""
-    first, last = school_years(night)
+    first, last = school_years(night, count=2)
     timetable = dated_timetable(tables, first=first, last=last)
     out = timetable.exclusions
     closures = closures_in_words(tables["room_closures"], tables["room_closure_reasons"], tables["rooms"], out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.contacts import linked_to_pupils, one_link_per_pupil, one_per_person, with_a_link
 from isams_pipeline.rules.dated import NEEDED as NEEDED_FOR_DATES
 from isams_pipeline.rules.dated import lessons_on_dates, periods_of
+from isams_pipeline.rules.dates import school_years
 from isams_pipeline.rules.email import with_first_valid
 from isams_pipeline.rules.references import blank_dangling, lookup, mapped, resolving, values_of
 from isams_pipeline.rules.split import EXCLUDED, WARNING, Split
@@ -38,7 +39,6 @@ CHECKS: dict[str, str] = {
     "references": "Every id in a file stands in the file that it refers to.",
     "one_timetable": "By iSAMS's own road: no two published timetables are for the same dates.",
 }
-_AUGUST = 8
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _timetable(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, night: d
     if "dated_lessons" in tables:
         lessons, periods = tables["dated_lessons"], tables["periods"]
     else:
-        lessons, timetable = lessons_on_dates(tables, *_school_year(night))
+        lessons, timetable = lessons_on_dates(tables, *school_years(night))
         periods = periods_of(tables)
         out.rows += timetable.exclusions.rows
     known_rooms = {str(room) for room in values_of(tables["rooms"], "room_id")}
@@ -176,16 +176,11 @@ def _with_known_staff(lessons: pd.DataFrame, known: set[str], out: Exclusions) -
     return lessons.assign(staff_ids=lessons["staff_ids"].map(kept).astype("str"))
 
 
-def _school_year(night: date) -> tuple[date, date]:
-    start = date(night.year if night.month >= _AUGUST else night.year - 1, _AUGUST, 1)
-    return start, date(start.year + 1, _AUGUST, 1) - timedelta(days=1)
-
-
 def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> CheckResult:
     """The verdict of the blocking rule on what iSAMS's own road has; the other roads bring the dates themselves."""
     if "dated_lessons" in tables:
         return CheckResult("one_timetable")
-    first, last = _school_year(night)
+    first, last = school_years(night)
     return CheckResult("one_timetable", few(dated_timetable(tables, first=first, last=last).problems))
 
 

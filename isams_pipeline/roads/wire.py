@@ -1,0 +1,176 @@
+"""What the clients of both roads share on the wire: patience, tokens, rows that come twice, data of long ago."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+
+from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleRoad
+from isams_pipeline.isams.http import Patience, patiently, transport_error, trusted
+
+MAX_ANSWER = 256 << 20
+
+
+class Seen:
+    """Which rows of a list have come: by 16 bytes each, as there may be very many."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, np.int64)
+        self._contents = np.empty(0, np.int64)
+
+    def take(self, rows: Sequence[tuple[int, int]]) -> list[bool | None]:
+        """Note a page's rows, by hashes of key and content. For each: new (None), or as it came before or not."""
+        keys = np.fromiter((key for key, _ in rows), np.int64, len(rows))
+        contents = np.fromiter((content for _, content in rows), np.int64, len(rows))
+        at = np.searchsorted(self._keys, keys)
+        found: list[bool | None] = [None] * len(rows)
+        here: dict[int, int] = {}
+        for n, place in enumerate(at.tolist()):
+            key, content = rows[n]
+            if place < len(self._keys) and self._keys[place] == key:
+                found[n] = bool(self._contents[place] == content)
+            elif key in here:
+                found[n] = here[key] == content
+            here.setdefault(key, content)
+        new = np.array([one is None for one in found], bool)
+        every = np.concatenate([self._keys, keys[new]])
+        order = np.argsort(every, kind="stable")
+        self._keys = every[order]
+        self._contents = np.concatenate([self._contents, contents[new]])[order]
+        return found
+
+
+class RenewedToken(httpx.Auth):
+    """A token in the header, and once another one where the server does not take it any more.
+
+    `token(unwanted)` gives the one to use; with `unwanted`, another than that.
+    """
+
+    def __init__(
+        self, scheme: str, token: Callable[[str | None], str], is_refused: Callable[[httpx.Response], bool]
+    ) -> None:
+        self._scheme, self._token, self._is_refused = scheme, token, is_refused
+        self._lock = threading.Lock()
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        with self._lock:
+            used = self._token(None)
+        request.headers["Authorization"] = f"{self._scheme} {used}"
+        response = yield request
+        if self._is_refused(response):
+            with self._lock:
+                used = self._token(used)
+            request.headers["Authorization"] = f"{self._scheme} {used}"
+            yield request
+
+
+def moment_of(value: Any) -> datetime | None:
+    """A moment as both roads write it; None where it is none. One without a zone is taken for UTC (inferred)."""
+    try:
+        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value))  # of seven digits Python reads six
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+class Wire:
+    """JSON over HTTP with patience, and failures of transport as typed errors that name the road."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        server: str,
+        setting: str,
+        patience: Patience,
+        sleep: Callable[[float], None],
+        headers: Mapping[str, str],
+        error_for: Callable[[httpx.Response], PipelineError | None],
+        **where: str,
+    ) -> None:
+        self._server, self._setting = server, setting
+        self._patience, self._sleep = patience, sleep
+        self._error_for = error_for
+        self.where = where
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
+            transport=httpx.HTTPTransport(verify=trusted()),
+            headers={"User-Agent": "isams-pipeline", "Accept": "application/json", **headers},
+            follow_redirects=False,
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: httpx.Auth | None = None,
+        body: object = None,
+        form: Mapping[str, str] | None = None,
+        again: bool = True,
+    ) -> httpx.Response:
+        """An answer that is no error by its status or its words. Transient errors are tried again, if `again`."""
+
+        def once() -> httpx.Response:
+            try:
+                request = self._http.build_request(
+                    method, path, params=params or None, headers=headers or None, json=body, data=form
+                )
+                response = self._http.send(request, auth=auth, stream=True)
+                try:
+                    self._read(response, path)
+                finally:
+                    response.close()
+            except httpx.HTTPError as error:
+                raise transport_error(error, self._server, self._setting).at(**self.where, path=path) from None
+            except PipelineError as error:
+                raise error.at(**self.where, path=path) from None
+            problem = self._error_for(response)
+            if problem is not None:
+                raise problem.at(**self.where, path=path)
+            return response
+
+        return patiently(once, self._patience, self._sleep) if again else once()
+
+    def _read(self, response: httpx.Response, path: str) -> None:
+        if int(response.headers.get("content-length") or 0) > MAX_ANSWER:
+            raise NotRestData(f"The answer is larger than {MAX_ANSWER >> 20} MB", path=path)
+        response.read()
+
+    def json(self, response: httpx.Response, path: str) -> Any:
+        """What an answer holds; raises NotRestData where that is not JSON."""
+        try:
+            return orjson.loads(response.content)
+        except ValueError:
+            raise self.not_data("The answer is not JSON", path) from None
+
+    def not_data(self, what: str, path: str) -> PipelineError:
+        """The error for an answer that is not what the road's documents say."""
+        remedy = f"Check {self._setting}; if it is right, the road has changed: report this as a bug."
+        return NotRestData(what, remedy=remedy).at(**self.where, path=path)
+
+    def moved(self, name: str) -> PipelineError:
+        """The error for a list whose rows do not stay where they are."""
+        what = "Rows moved between pages, or a page came twice"
+        return RowsMoved(what, remedy="It is asked again.").at(**self.where, list=name)
+
+    def check_age(self, value: Any, now: datetime, *, hours: float, remedy: str) -> None:
+        """Raise StaleRoad where the road's own copy is older than that; one that does not say is not old."""
+        moment = moment_of(value)
+        if moment is not None and now - moment > timedelta(hours=hours):
+            age = (now - moment).total_seconds() / 3600
+            raise StaleRoad(f"{self._server}'s data is {age:.0f} hours old", remedy=remedy).at(**self.where)
