@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 Clock = Callable[[], datetime]
@@ -18,6 +18,11 @@ def system_clock() -> datetime:
 def today_at(zone: ZoneInfo, clock: Clock) -> date:
     """The date on a wall clock in that time zone."""
     return clock().astimezone(zone).date()
+
+
+def start_of(day: date, zone: ZoneInfo) -> datetime:
+    """The first moment of a date in that time zone."""
+    return datetime.combine(day, time.min, tzinfo=zone)
 
 
 def in_words(moment: datetime, zone: ZoneInfo) -> str:

@@ -25,7 +25,8 @@ from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, sch
 from isams_pipeline.partners.schoolsbuddy_attendance.assets import attendance_assets
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import attendance_jobs, attendance_schedules
 from isams_pipeline.roads.assets import road_assets
-from isams_pipeline.roads.reconciling import connection_assets, road_jobs, road_sensors
+from isams_pipeline.roads.connection_assets import connection_assets, connection_sensors, connections_job
+from isams_pipeline.roads.reconciliation_assets import reconciliation_asset, reconciliation_job
 from isams_pipeline.runs import NIGHT, night_resource
 
 
@@ -34,12 +35,13 @@ def build_definitions(environment: Environment) -> dg.Definitions:
     schoolsbuddy, room_booking, attendance = schoolsbuddy_job(), room_booking_job(), attendance_jobs()
     writing, confirming = my_school_portal_jobs()
     schoolbooking = schoolbooking_job()
-    connections, reconciliation = road_jobs()
+    connections = connections_job()
     return dg.Definitions(
         assets=[
             *isams_assets(environment),
             *road_assets(environment),
             *connection_assets(environment),
+            reconciliation_asset(environment),
             *schoolsbuddy_assets(environment),
             *attendance_assets(environment),
             *room_booking_assets(environment),
@@ -54,7 +56,7 @@ def build_definitions(environment: Environment) -> dg.Definitions:
             confirming,
             schoolbooking,
             connections,
-            reconciliation,
+            reconciliation_job(),
         ],
         schedules=[
             *schoolsbuddy_schedules(environment, schoolsbuddy),
@@ -63,7 +65,7 @@ def build_definitions(environment: Environment) -> dg.Definitions:
             *my_school_portal_schedules(environment, confirming),
             *schoolbooking_schedules(environment, schoolbooking),
         ],
-        sensors=[*my_school_portal_sensors(environment, writing), *road_sensors(environment, connections)],
+        sensors=[*my_school_portal_sensors(environment, writing), *connection_sensors(environment, connections)],
         resources={NIGHT: night_resource(environment)},
         executor=dg.in_process_executor,
     )

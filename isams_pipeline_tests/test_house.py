@@ -79,7 +79,10 @@ FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
     ),
     *(
         (f"roads/{name}.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery"))
-        for name in sorted({path.stem for path in (PACKAGE / "roads").glob("*.py")} - {"assets", "reconciling"})
+        for name in sorted(
+            {path.stem for path in (PACKAGE / "roads").glob("*.py")}
+            - {"assets", "connection_assets", "reconciliation_assets"}
+        )
     ),
     ("roads/*.py", ("isams_pipeline.partners",)),
     (

@@ -38,7 +38,7 @@ from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
 from isams_pipeline.roads import ASSEMBLY, XPORTER
 from isams_pipeline.roads.connections import Moved
 from isams_pipeline.roads.connector import Connector
-from isams_pipeline.roads.reconciling import RECONCILE_JOB
+from isams_pipeline.roads.reconciliation_assets import RECONCILE_JOB
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.change_requests import sample_files
@@ -242,8 +242,7 @@ def _report(done: _Demo, data_dir: Path) -> int:
     console.print(
         f"{ROAD_SCHOOL} by its three roads, on the last night, and where they differ (the sandbox sees to it):"
     )
-    roads = list(done.environment.settings.school(ROAD_SCHOOL).sources)
-    print_reconciliation(done.environment, Night(ROAD_SCHOOL, done.nights[-1]), roads)
+    print_reconciliation(done.environment, Night(ROAD_SCHOOL, done.nights[-1]))
     places = Table.grid(padding=(0, 2))
     mail = {name: sum(outbox_of(done.environment, name).counts().values()) for name in done.schools}
     sent = ", ".join(f"{count} of {name}" for name, count in mail.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,15 +17,9 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.headless import run_job
 from isams_pipeline.instance import open_instance
 from isams_pipeline.partitions import Night
-from isams_pipeline.roads.reconciling import (
-    RECONCILE_JOB,
-    RECONCILIATION,
-    as_rows,
-    header,
-    reconciliation_of,
-    report_path,
-    roads_meant,
-)
+from isams_pipeline.roads import LABELS
+from isams_pipeline.roads.reconciliation_assets import RECONCILE_JOB, RECONCILIATION
+from isams_pipeline.roads.reconciling import as_rows, header, kept_report, report_path, roads_meant
 from isams_pipeline.rules.reconciliation import NEEDED
 
 
@@ -62,20 +55,20 @@ def reconcile(
         console.print(f"[red]failed[/] {failure}", soft_wrap=True)
     if run.failures:
         return 1
-    return print_reconciliation(environment, night, meant)
+    return print_reconciliation(environment, night)
 
 
-def print_reconciliation(environment: Environment, night: Night, roads: Sequence[str]) -> int:
-    """The reconciliation as a table, and where its report is; gives the exit code."""
-    compared = reconciliation_of(environment, night, roads)
-    for road, entities in compared.items():
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for name in header(roads[0], road):
+def print_reconciliation(environment: Environment, night: Night) -> int:
+    """The night's reconciliation as a table for each road, and where its report is; gives the exit code."""
+    found = kept_report(environment, night)
+    for road, entities in found.roads.items():
+        title = f"{night.school} on {night.date}: {LABELS[found.first]} / {LABELS[road]}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for name in header(found.first, road):
             table.add_column(name, justify="left" if name in {"", "differing in", "not compared"} else "right")
         for row in as_rows(entities):
             table.add_row(*row)
         console.print(table)
-    found = sum(len(one.differences) for entities in compared.values() for one in entities)
     where = environment.reports.location(report_path(night, "json"))
-    console.print(f"{found} differences, by their ids in {where}; a picture beside it.", soft_wrap=True)
-    return 1 if found else 0
+    console.print(f"{found.said.capitalize()}, by their ids in {where}; a picture beside it.", soft_wrap=True)
+    return 1 if found.differences else 0

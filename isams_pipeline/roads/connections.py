@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state import StateDatabase, insert_into
 from isams_pipeline.storage.state.connections import RoadConnection, RoadConnectionStep
 
 
@@ -42,6 +41,11 @@ class Reason(StrEnum):
     NOT_INSTALLED = "not_installed"
     PAUSED = "paused"
     ONBOARDING = "onboarding"
+
+
+def in_words(state: str, reason: str | None) -> str:
+    """State and reason for a person."""
+    return (f"{state}: {reason}" if reason else state).replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,7 @@ class Connection:
     @property
     def words(self) -> str:
         """State and reason for a person."""
-        words = self.state.replace("_", " ")
-        return f"{words}: {self.reason.replace('_', ' ')}" if self.reason else words
+        return in_words(self.state, self.reason)
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,15 @@ class Moved:
     @property
     def worse(self) -> str | None:
         """What has become worse, or None."""
-        before, now = self.before, self.now
-        if before is None:
-            return None
-        if now.state.rank < before.state.rank:
-            return f"it was {before.words}, and is {now.words}"
-        lost = sorted(before.scopes - now.scopes)
-        return f"scopes taken back: {', '.join(lost)}" if lost else None
+        before = self.before
+        return None if before is None else _worse(before.state, before.reason, before.scopes, self.now)
+
+
+def _worse(state: State, reason: str | None, scopes: Iterable[str], now: Connection) -> str | None:
+    if now.state.rank < state.rank:
+        return f"it was {in_words(state, reason)}, and is {now.words}"
+    lost = sorted(set(scopes) - now.scopes)
+    return f"scopes taken back: {', '.join(lost)}" if lost else None
 
 
 class Connections:
@@ -150,17 +155,17 @@ class Connections:
                 setattr(row, name, value)
             _note(session, row, now, who, said)
 
-    def last_worsening(self, school: str, source: str, since: date) -> str | None:
-        """How the connection has become worse since a date, if it has and is not well again.
+    def worse_than_since(self, school: str, source: str, moment: datetime) -> str | None:
+        """How the connection is worse than it was at a moment, or at its best since; None where it is not.
 
-        A look that comes after the one that saw it would find nothing new.
+        What a single look has seen is no news to the next one.
         """
-        moves = [step for step in self.history(school, source) if step.at.date() >= since]
-        now = self.current(school, source)
-        best = max((step for step in moves), key=lambda step: State(step.state).rank, default=None)
-        if now is None or best is None or State(best.state).rank <= now.state.rank:
+        now, history = self.current(school, source), self.history(school, source)
+        if now is None:
             return None
-        return f"it was {best.state.replace('_', ' ')} earlier this day, and is {now.words}"
+        seen = [*[step for step in history if step.at < moment][-1:], *(s for s in history if s.at >= moment)]
+        best = max(seen, key=lambda step: State(step.state).rank)
+        return _worse(State(best.state), best.reason, (name for step in seen for name in step.scopes), now)
 
     def history(self, school: str, source: str) -> list[RoadConnectionStep]:
         """Every move, the oldest first."""
@@ -174,7 +179,6 @@ def _row(session: Session, school: str, source: str, now: datetime) -> tuple[Roa
 
     The sensor and a run may look at the same moment: whoever comes second waits, and finds what the first has noted.
     """
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     blank: dict[str, Any] = {
         "state": State.AWAITING_INVITATION,
         "reason": None,
@@ -182,7 +186,7 @@ def _row(session: Session, school: str, source: str, now: datetime) -> tuple[Roa
         "said": "",
         "invited_at": None,
     }
-    statement: Any = insert(RoadConnection).values(
+    statement = insert_into(session, RoadConnection).values(
         school=school, source=source, since=now, checked_at=now, chosen=None, **blank
     )
     made: Any = session.execute(statement.on_conflict_do_nothing(index_elements=["school", "source"]))

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -19,12 +19,10 @@ import pandas as pd
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.config import SchoolSettings
 from isams_pipeline.errors import (
-    ChangesForgotten,
     FutureDate,
     NoSnapshot,
     NotAuthorised,
     PipelineError,
-    RowsMoved,
     ScopesShrunk,
     WrongToken,
     WrongType,
@@ -32,14 +30,12 @@ from isams_pipeline.errors import (
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
 from isams_pipeline.roads.client import RoadClient
 from isams_pipeline.roads.connections import Connections, Finding, State
-from isams_pipeline.roads.grants import Grant, Json, ListRequest
+from isams_pipeline.roads.grants import Json
+from isams_pipeline.roads.keeping import ListKeeper
 from isams_pipeline.roads.mapping import VERSION, Absent, Lists, Mapped
 from isams_pipeline.roads.road import Road
 from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 from isams_pipeline.storage.tables import StoredTable
-
-_READINGS = 3
-"""How often a list is read anew because its rows moved between pages."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +90,8 @@ class RoadReader:
         self._ask_again_after = ask_again_after
         self._held = contextlib.ExitStack()
         self._client: RoadClient | None = None
-        self._grant: Grant | None = None
         self._of_night: ListNight | None = None
-        self._before: ListNight | None = None
-        self._folds: dict[str, str] = {}
+        self._keeper: ListKeeper | None = None
         self._ahead = [name for name in ahead if name in ROAD_DATASETS]
         self._reading: dict[str, Future[StoredList]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -129,7 +123,8 @@ class RoadReader:
             return RoadTable(declaration.empty(), absent=f"the school has not authorised {scope}")
         assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
-        folds = tuple(self._folds[name] for name in mapped.lists if name in self._folds)
+        folded = self._keeper.folds if self._keeper else {}
+        folds = tuple(folded[name] for name in mapped.lists if name in folded)
         if (
             before is not None
             and before.provenance.get("sha256") == provenance["sha256"]
@@ -180,11 +175,11 @@ class RoadReader:
             )
         if self._night < today:
             return self._kept(mapped)
-        grant = self._open()
+        keeper = self._open()
         wanted = [self._context.road.lists[name] for name in mapped.lists]
         if must_have:
-            grant.request(wanted[0], self._night)
-        return {one.name: self._list(one.name) for one in wanted if grant.allows(one)}
+            keeper.grant.request(wanted[0], self._night)
+        return {one.name: self._list(keeper, one.name) for one in wanted if keeper.grant.allows(one)}
 
     def _kept(self, mapped: Mapped) -> dict[str, StoredList]:
         if self._of_night is None:
@@ -213,23 +208,23 @@ class RoadReader:
             )
         return {name: lists[name] for name in mapped.lists if name in lists}
 
-    def _open(self) -> Grant:
+    def _open(self) -> ListKeeper:
         """Prove the authorisation once, before anything else is asked."""
-        if self._grant is not None:
-            return self._grant
+        if self._keeper is not None:
+            return self._keeper
         if self._failed is not None:
             error, at = self._failed
             if not error.retryable or time.monotonic() - at < self._ask_again_after:
                 raise error
         try:
-            self._grant = self._proven()
+            self._keeper = self._proven()
         except PipelineError as error:
             error.at(school=self._school, source=self._source)
             self._failed = error, time.monotonic()
             raise
-        return self._grant
+        return self._keeper
 
-    def _proven(self) -> Grant:
+    def _proven(self) -> ListKeeper:
         connections = self._context.connections
         if self._client is None:
             self._client = self._held.enter_context(self._context.client())
@@ -238,8 +233,8 @@ class RoadReader:
         said = f"read by {self._context.road.label}"
         finding = Finding(State.AUTHORISED, scopes=grant.scopes, said=said)
         connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
-        self._before = self._store.latest(self._source, self._school, self._night)
-        lost = sorted(set(self._before.scopes) - grant.scopes) if self._before else []
+        before = self._store.latest(self._source, self._school, self._night)
+        lost = sorted(set(before.scopes) - grant.scopes) if before else []
         if lost and not self._allow_removals:
             raise ScopesShrunk(
                 f"The school has taken back {', '.join(lost)}",
@@ -248,11 +243,21 @@ class RoadReader:
             )
         freshness = self._client.freshness()
         of_night = ListNight(self._night.isoformat(), tuple(sorted(grant.scopes)), grant.subject, freshness, {})
-        before = self._before
         if before and (before.date, before.scopes, before.subject) == (of_night.date, of_night.scopes, grant.subject):
             of_night.lists.update(before.lists)  # an earlier run of this very night
         self._of_night = of_night
-        return grant
+        return ListKeeper(
+            self._context.road,
+            self._client,
+            grant,
+            self._store,
+            night=of_night,
+            before=before,
+            settings=self._road_settings,
+            clock=self._context.clock,
+            fresh=self._fresh,
+            say=self._say,
+        )
 
     @contextlib.contextmanager
     def _noticed(self) -> Generator[None, None, None]:
@@ -267,12 +272,12 @@ class RoadReader:
                 connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
             raise
 
-    def _list(self, name: str) -> StoredList:
+    def _list(self, keeper: ListKeeper, name: str) -> StoredList:
         """A list of the night, read once; one request at a time goes to the server, whoever waits for it."""
         if self._pool is None:
-            self._pool = self._start()
+            self._pool = self._start(keeper)
         if name not in self._reading:
-            self._reading[name] = self._pool.submit(self._kept_list, name)
+            self._reading[name] = self._pool.submit(self._kept_list, keeper, name)
         try:
             return self._reading[name].result()
         except BaseException:
@@ -282,25 +287,23 @@ class RoadReader:
             while self._said:  # from this thread: Dagster's log wants to know whose step it is
                 self._tell(self._said.pop(0))
 
-    def _start(self) -> ThreadPoolExecutor:
-        assert self._grant is not None
+    def _start(self, keeper: ListKeeper) -> ThreadPoolExecutor:
         pool = ThreadPoolExecutor(1, thread_name_prefix=self._source)
         for dataset in self._ahead:
             mapped = self._context.road.mapping.datasets[dataset]
             for name in mapped.lists if isinstance(mapped, Mapped) else ():
-                if name not in self._reading and self._grant.allows(self._context.road.lists[name]):
-                    self._reading[name] = pool.submit(self._kept_list, name)
+                if name not in self._reading and keeper.grant.allows(self._context.road.lists[name]):
+                    self._reading[name] = pool.submit(self._kept_list, keeper, name)
         return pool
 
-    def _kept_list(self, name: str) -> StoredList:
-        assert self._grant is not None
+    def _kept_list(self, keeper: ListKeeper, name: str) -> StoredList:
         assert self._of_night is not None
         if self._broken is not None:
             raise self._broken
-        request = self._grant.request(self._context.road.lists[name], self._night)
+        request = keeper.grant.request(self._context.road.lists[name], self._night)
         try:
             with self._noticed():
-                stored = self._read(request)
+                stored = keeper.now(request)
         except (NotAuthorised, WrongToken) as error:
             self._broken = error  # what is refused for one list is not asked for again with the next
             raise error.at(school=self._school, source=self._source, list=name) from None
@@ -309,129 +312,6 @@ class RoadReader:
         self._of_night.lists[name] = stored
         self._store.remember(self._source, self._school, self._of_night)
         return stored
-
-    def _read(self, request: ListRequest) -> StoredList:
-        """The list as it is now: unchanged, folded, or read whole."""
-        before = self._usable(request)
-        if before is None or self._fresh:
-            return self._whole(request)
-        assert self._of_night is not None
-        wanted = request.wanted
-        due = (self._night - date.fromisoformat(before.full_on)).days >= self._road_settings.full_every
-        freshness = self._of_night.freshness
-        is_that_copy = freshness is not None and before.token.get("freshness") == freshness
-        if is_that_copy and not due and (self._context.road.freshness_is_sure or not wanted.tells_changes):
-            return replace(before, read_at=self._context.clock().isoformat())
-        if not wanted.tells_changes:
-            return self._whole(request)
-        try:
-            now = self._changed(request, before)
-        except ChangesForgotten:
-            self._say(f"{wanted.name}: the server no longer knows the last night's state; read anew")
-            return self._whole(request)
-        if not due:
-            return now
-        whole = self._whole(request)
-        return self._proved(request, now, whole)
-
-    def _usable(self, request: ListRequest) -> StoredList | None:
-        """The list as it was last kept, where the same was asked for and it can still be read."""
-        stored = self._before.lists.get(request.wanted.name) if self._before else None
-        if stored is None or stored.asked != request.asked:
-            return None
-        if not self._store.is_intact(self._source, self._school, stored.sha256):
-            self._say(f"{request.wanted.name}: the kept copy is lost or damaged; read anew")
-            return None
-        return stored
-
-    def _changed(self, request: ListRequest, before: StoredList) -> StoredList:
-        """What was kept, with what has changed since."""
-        assert self._client is not None
-        for _ in range(_READINGS):
-            reading = self._client.read(request, before.token)
-            now = self._context.clock().isoformat()
-            if reading is None:
-                if self._has_lost_rows(request, before):
-                    return self._whole(request)
-                return replace(before, read_at=now, token=before.token | self._fresh_token())
-            if not reading.only_changes or (reading.expected or 0) > before.rows // 2:
-                break  # as after a full sync, when everything counts as changed
-            try:
-                changed = {request.wanted.key_of(row): row for row in reading.rows}
-            except RowsMoved:
-                continue
-            gone = set(reading.gone) - changed.keys()
-            token = reading.token | self._fresh_token()
-            if not changed and not gone:
-                if self._has_lost_rows(request, before):
-                    return self._whole(request)
-                return replace(before, read_at=now, token=token)
-            old = self._store.rows(self._source, self._school, before.sha256)
-            sha256, rows = self._store.write(self._source, self._school, _folded(request, old, changed, gone))
-            total = self._client.count(request)
-            if total is not None and total != rows:
-                # A row that was removed is in no list of changes: the number of rows shows it.
-                self._say(f"{request.wanted.name}: {rows} rows after folding in the changes, of {total}; read anew")
-                return self._whole(request)
-            return replace(before, sha256=sha256, rows=rows, read_at=now, token=token)
-        return self._whole(request)
-
-    def _fresh_token(self) -> dict[str, str]:
-        assert self._of_night is not None
-        return {} if self._of_night.freshness is None else {"freshness": self._of_night.freshness}
-
-    def _has_lost_rows(self, request: ListRequest, before: StoredList) -> bool:
-        """Whether an unchanged list has fewer rows by now: a removal alone is told by no list of changes.
-
-        Not asked where the road's own copy is still the one that was read.
-        """
-        assert self._client is not None
-        if before.token.get("freshness") is not None and before.token | self._fresh_token() == before.token:
-            return False
-        total = self._client.count(request)
-        if total is None or total == before.rows:
-            return False
-        self._say(f"{request.wanted.name}: {before.rows} rows were kept, of {total}; read anew")
-        return True
-
-    def _whole(self, request: ListRequest) -> StoredList:
-        assert self._client is not None
-        assert self._of_night is not None
-        for attempt in range(_READINGS):
-            reading = self._client.read(request, None)
-            assert reading is not None
-            try:
-                sha256, rows = self._store.write(self._source, self._school, reading.rows)
-            except RowsMoved:
-                if attempt + 1 == _READINGS:
-                    raise
-                continue
-            token = reading.token | self._fresh_token()
-            now = self._context.clock().isoformat()
-            return StoredList(sha256, rows, now, self._night.isoformat(), request.asked, token)
-        raise AssertionError
-
-    def _proved(self, request: ListRequest, folded: StoredList, whole: StoredList) -> StoredList:
-        """The whole list; said aloud where folding the changes of the nights before had come to something else."""
-        if folded.sha256 == whole.sha256:
-            return whole
-        ours, theirs = (self._digests(request, stored) for stored in (folded, whole))
-        missing, extra = len(theirs.keys() - ours.keys()), len(ours.keys() - theirs.keys())
-        differing = sum(ours[key] != theirs[key] for key in ours.keys() & theirs.keys())
-        if not missing and not extra and not differing:
-            # The same rows in another order: the order that was there keeps the tables as they are.
-            return replace(whole, sha256=folded.sha256)
-        problem = (
-            f"{request.wanted.name}: reading everything anew found {missing} rows that the changes of the nights "
-            f"before had missed, {extra} that were gone and {differing} that differed"
-        )
-        self._folds[request.wanted.name] = problem
-        self._say(problem)
-        return whole
-
-    def _digests(self, request: ListRequest, stored: StoredList) -> dict[tuple[str, ...], bytes]:
-        rows = self._store.rows(self._source, self._school, stored.sha256)
-        return {request.wanted.key_of(row): hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in rows}
 
     def _say(self, what: str) -> None:
         self._said.append(f"{self._context.road.label}: {what}")
@@ -443,19 +323,3 @@ def _remedy(error: WrongType, label: str, source: str) -> str:
     return (
         f"Correct the record in iSAMS; if iSAMS shows it well, {label} fills the field otherwise: report it as a bug."
     )
-
-
-def _folded(
-    request: ListRequest,
-    old: Iterator[Json],
-    changed: Mapping[tuple[str, ...], Json],
-    gone: set[tuple[str, ...]],
-) -> Iterator[Json]:
-    """Old rows in their order, changed ones in their place, new ones at the end; a row that is gone twice is gone."""
-    left = dict(changed)
-    for row in old:
-        key = request.wanted.key_of(row)
-        if key in gone:
-            continue
-        yield left.pop(key, row)
-    yield from left.values()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isams_pipeline.roads import LABELS
+from isams_pipeline.roads.reconciling import Reconciliation
 from isams_pipeline.rules.reconciliation import ONLY_FIRST, ONLY_SECOND, Compared
 
 _INK = "#20303c"
@@ -18,26 +18,26 @@ _PARTS = (
 )
 
 
-def reconciliation_picture(first: str, compared: Mapping[str, Sequence[Compared]]) -> bytes:
+def reconciliation_picture(found: Reconciliation) -> bytes:
     """For each road beside the first, a bar an entity. PNG."""
     # Here, since it takes most of a second to load and only a run wants it; without pyplot, which keeps figures.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    roads = list(compared)
+    first, roads = found.first, list(found.roads)
     figure: Any = Figure(figsize=(5.6 * len(roads) + 0.6, 4.2), dpi=110, layout="constrained")
     for at, road in enumerate(roads):
         axes = figure.add_subplot(1, len(roads), at + 1)
-        names = [one.entity for one in compared[road]]
+        names = [one.entity for one in found.roads[road]]
         left = [0.0] * len(names)
         for part, (label, colour) in enumerate(_PARTS):
-            widths = [_share(one, part) for one in compared[road]]
+            widths = [_share(one, part) for one in found.roads[road]]
             axes.barh(
                 names, widths, left=left, color=colour, label=label.format(first=LABELS[first], second=LABELS[road])
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
-        for row, one in enumerate(compared[road]):
-            found = len(one.differences)
-            text = f"{one.first} / {one.second}" + (f"   {found} difference{'s' if found > 1 else ''}" if found else "")
+        for row, one in enumerate(found.roads[road]):
+            some = len(one.differences)
+            text = f"{one.first} / {one.second}" + (f"   {some} difference{'s' if some > 1 else ''}" if some else "")
             axes.text(0.01, row, text, va="center", fontsize=8.5, color=_INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)

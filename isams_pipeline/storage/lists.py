@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import orjson
@@ -35,14 +35,10 @@ class StoredList:
     full_on: str
     """The night of the last full read: all since were changes only."""
     asked: str
-    """What was asked for, path and query; another question is another list."""
+    """All that the answer hung on, as `ListRequest.asked` says it; another question is another list."""
     token: dict[str, str] = field(default_factory=dict[str, str])
-    """What the server wants to be reminded of: etag and last_modified, or changed_rows."""
-
-    @property
-    def read(self) -> datetime:
-        """When it was read, as an aware time."""
-        return datetime.fromisoformat(self.read_at)
+    """What the server wants to be reminded of, in its own words: etag and last_modified, or changed_rows; and its
+    freshness then."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from isams_pipeline.errors import NotAuthorised, TokensUnreadable, Unavailable, 
 from isams_pipeline.headless import run_job
 from isams_pipeline.partitions import Night
 from isams_pipeline.roads.advice import advice, steps
+from isams_pipeline.roads.connection_assets import CONNECTIONS_JOB
 from isams_pipeline.roads.connections import Connections, Finding, Reason, State
-from isams_pipeline.roads.reconciling import CONNECTIONS_JOB
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.sandbox.assembly import STEPS
 from isams_pipeline.storage.state import StateDatabase
@@ -338,9 +338,9 @@ def test_the_sandbox_lets_a_person_play_the_school(crossing: Crossing):
 # --- Dagster ----------------------------------------------------------------------------------------------
 
 
-def connection_of(crossing: Crossing, source: str) -> tuple[dict[str, Any], dg.AssetCheckEvaluation]:
+def connection_of(crossing: Crossing, source: str, day: int = 0) -> tuple[dict[str, Any], dg.AssetCheckEvaluation]:
     world = crossing.world
-    run = run_job(world.environment, world.instance, CONNECTIONS_JOB, NIGHT, {})
+    run = run_job(world.environment, world.instance, CONNECTIONS_JOB, Night(SCHOOL, FIRST + timedelta(days=day)), {})
     assert run.failures == ()
     logs = world.instance.all_logs(run.run_id)
     key = dg.AssetKey([source, "connection"])
@@ -365,6 +365,28 @@ def test_the_asset_has_the_state_and_warns_where_it_worsens(crossing: Crossing):
     assert not verdict.passed and verdict.severity is dg.AssetCheckSeverity.WARN
     _, again = connection_of(crossing, "assembly")
     assert not again.passed, "a second look on the same day does not make it well"
+    crossing.world.at_night(1)
+    _, later = connection_of(crossing, "assembly", 1)
+    assert later.passed, "it is no news on the next day"
+
+
+def test_the_run_that_the_sensor_starts_warns_of_what_the_sensor_saw(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.world.at_night(3, hour=0)
+    crossing.world.moment[0] += timedelta(minutes=10)
+    crossing.assembly.connector = "paused"
+    assert crossing.connector("assembly").look().worse
+    _, verdict = connection_of(crossing, "assembly", 3)
+    assert not verdict.passed and "it was authorised, and is awaiting connection: paused" in str(verdict.metadata)
+
+
+def test_scopes_that_were_taken_back_are_still_told_of_after_another_look(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.world.at_night(1)
+    crossing.xporter.scopes.discard("Attendance")
+    assert crossing.connector("xporter").look().worse
+    _, verdict = connection_of(crossing, "xporter", 1)
+    assert not verdict.passed and "scopes taken back: Attendance" in str(verdict.metadata)
 
 
 def test_the_sensor_looks_and_starts_a_run_where_something_has_moved(crossing: Crossing):

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isams_pipeline.errors import StorageError
-from isams_pipeline.roads.wire import Seen
 from isams_pipeline.roads.grants import Grant
-from isams_pipeline.roads.night import _folded  # pyright: ignore[reportPrivateUsage]
+from isams_pipeline.roads.keeping import _folded  # pyright: ignore[reportPrivateUsage]
 from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.roads.wire import Seen
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
 from isams_pipeline_tests.world import FIRST, SCHOOL

@@ -31,10 +31,10 @@ from isams_pipeline.errors import (
 )
 from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.isams.datasets import rules as dataset_rules
-from isams_pipeline.roads.wire import Wire
 from isams_pipeline.roads.connections import State
 from isams_pipeline.roads.grants import Grant, ListRequest, People
 from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.roads.wire import Wire
 from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.render_assembly import STUDENT as ASSEMBLY_STUDENT
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isams_pipeline.clock import system_clock, today_at
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.delivery.receipts import Outcome
@@ -23,7 +24,8 @@ from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolbooking.export import build, check_export
 from isams_pipeline.partners.schoolbooking.files import FILES
-from isams_pipeline.roads.reconciling import RECONCILE_JOB, reconciliation_of, report_path
+from isams_pipeline.roads.reconciliation_assets import RECONCILE_JOB
+from isams_pipeline.roads.reconciling import kept_report, reconciled, report_path
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.rules.reconciliation import ONLY_FIRST, ONLY_SECOND, reconcile
 from isams_pipeline_tests.roads.crossing import Crossing
@@ -275,8 +277,9 @@ def test_the_differences_are_exactly_those_that_were_planted(three_roads: Crossi
     world.at_night(0, hour=6)
     run = run_job(world.environment, world.instance, RECONCILE_JOB, NIGHT, {})
     assert run.failures == ()
-    compared = reconciliation_of(world.environment, NIGHT, ["isams", "assembly", "xporter"])
-    for source, entities in compared.items():
+    compared = kept_report(world.environment, NIGHT)
+    assert compared == reconciled(world.environment, NIGHT, ["isams", "assembly", "xporter"])
+    for source, entities in compared.roads.items():
         planted = world.sandbox.road_days.of(SCHOOL, source, differs=True).differences
         kinds = {"missing": ONLY_FIRST, "extra": ONLY_SECOND}
         wanted = {(d.dataset, kinds.get(d.kind, d.kind), d.id) for d in planted}
@@ -288,14 +291,33 @@ def test_the_differences_are_exactly_those_that_were_planted(three_roads: Crossi
     assert not [pupil for pupil in people if pupil.surname in report or pupil.forename in report], "no values"
 
 
-def test_reconcile_at_the_command_line(three_roads: Crossing):
-    three_roads.assembly.differs = False
-    world = three_roads.world
-    world.moment[0] = world.moment[0]
+@pytest.fixture
+def by_the_real_clock(crossing: Crossing) -> Crossing:
+    """All roads connected, at the moment that commands live in."""
+    crossing.world.moment[0] = system_clock()
+    crossing.world.sandbox.clock = system_clock
+    for source in ROADS:
+        crossing.connect(source)
+    return crossing
+
+
+def test_reconcile_at_the_command_line(by_the_real_clock: Crossing):
+    world = by_the_real_clock.world
+    code, out = at(world, "reconcile", SCHOOL)
+    today = today_at(world.environment.settings.school(SCHOOL).timezone, system_clock)
+    found = kept_report(world.environment, Night(SCHOOL, today))
+    assert code == 1 and f"{found.said}, by their ids in" in out
+    assert f"{SCHOOL} on {today}: iSAMS / Assembly" in out and "iSAMS / Xporter on Demand" in out
     code, out = at(world, "reconcile", SCHOOL, "--roads", "isams,train")
     assert code == 2 and "no source train" in out
     code, out = at(world, "reconcile", SCHOOL, "--roads", "assembly")
     assert code == 2 and "nothing to compare" in out
+
+
+def test_reconcile_at_the_command_line_where_the_roads_agree(by_the_real_clock: Crossing):
+    by_the_real_clock.assembly.differs = False
+    code, out = at(by_the_real_clock.world, "reconcile", SCHOOL, "--roads", "isams,assembly")
+    assert code == 0 and "No differences" in out and "Xporter" not in out
 
 
 def test_roads_that_agree(three_roads: Crossing):

@@ -6,14 +6,11 @@ that dagster-postgres cannot use.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import delete, func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.errors import Throttled
-from isams_pipeline.storage.state.database import StateDatabase
+from isams_pipeline.storage.state.database import StateDatabase, insert_into
 from isams_pipeline.storage.state.models import RestSpending
 
 _HOUR = 60
@@ -32,8 +29,7 @@ class HourlyLimit:
         minute = int(now // 60)
         mine = RestSpending.client == self._client
         with self._state.transaction() as session:
-            dialect = session.get_bind().dialect.name
-            if dialect == "postgresql":  # SQLite's transactions are one at a time by themselves
+            if session.get_bind().dialect.name == "postgresql":  # SQLite's transactions are one at a time by themselves
                 session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:client))"), {"client": self._client})
             session.execute(delete(RestSpending).where(mine, RestSpending.minute <= minute - _HOUR))
             oldest, spent = session.execute(
@@ -48,8 +44,7 @@ class HourlyLimit:
                 )
                 problem.taken = False
                 raise problem
-            insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-            statement: Any = insert(RestSpending).values(client=self._client, minute=minute, requests=1)
+            statement = insert_into(session, RestSpending).values(client=self._client, minute=minute, requests=1)
             session.execute(
                 statement.on_conflict_do_update(
                     index_elements=["client", "minute"], set_={"requests": RestSpending.requests + 1}
