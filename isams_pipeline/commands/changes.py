@@ -17,6 +17,7 @@ from rich.text import Text
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
 from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import WrongUse
@@ -25,7 +26,7 @@ from isams_pipeline.instance import open_instance
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.my_school_portal import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
-from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, settings_of, take_in
+from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, take_in
 from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
@@ -270,7 +271,7 @@ def undo(
 def _desk(school: str, config: Path | None, data_dir: Path) -> tuple[Environment, ChangeDesk]:
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
-    settings_of(environment, school)
+    environment.settings.partner(school, MySchoolPortalSettings)
     return environment, ChangeDesk(environment, school)
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
 from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.config import RoomBookingSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
@@ -23,7 +24,7 @@ from isams_pipeline.partners.room_booking.export import PartnerSide
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.matching import CONFIRMED, timings
-from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post, settings_of
+from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import in_words
 
@@ -182,7 +183,7 @@ def mail(
 ) -> int:
     """Send what is in the outbox, and list what is in doubt: it may have arrived, so it goes again only on command."""
     environment = _environment(config, data_dir)
-    settings_of(environment, school)
+    environment.settings.partner(school, RoomBookingSettings)
     outbox = outbox_of(environment, school)
     with environment.locks.hold(f"school {school}", wait=environment.lock_wait):
         for number in send_again or []:
@@ -217,7 +218,7 @@ def _environment(config: Path | None, data_dir: Path) -> Environment:
 
 def _school(environment: Environment, given: str | None) -> str:
     if given is not None:
-        settings_of(environment, given)
+        environment.settings.partner(given, RoomBookingSettings)
         return given
     names = [name for name, school in environment.settings.schools.items() if school.partners.room_booking]
     if len(names) != 1:
@@ -229,7 +230,7 @@ def _school(environment: Environment, given: str | None) -> str:
 
 
 def _latest(environment: Environment, school: str) -> BookingNight:
-    settings_of(environment, school)
+    environment.settings.partner(school, RoomBookingSettings)
     return latest_night(environment, school)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,7 @@ from isams_pipeline.config.partners import (
     SOURCES,
     AttendanceSettings,
     MySchoolPortalSettings,
+    PartnerSettings,
     PartnersSettings,
     RegisterChoice,
     RoomBookingSettings,
@@ -56,6 +57,7 @@ __all__ = [
     "load_settings",
     "secret_from",
 ]
+P = TypeVar("P", bound=PartnerSettings)
 CONFIG_VARIABLE = "ISAMS_CONFIG"
 DEFAULT_CONFIG = "schools.yaml"
 
@@ -151,7 +153,7 @@ class SchoolSettings(StrictSettings):
     def _without(self, source: str) -> ConfigurationError:
         here = ", ".join(self.sources)
         return ConfigurationError(
-            f"{self.name} is not read by {source}",
+            f"{self.name} has no source {source}",
             remedy=f"Its sources in schools.yaml are: {here}. Add {source} there, or use another.",
         )
 
@@ -191,6 +193,17 @@ class Settings(StrictSettings):
             known = ", ".join(self.schools) or "none"
             raise ConfigurationError(f"There is no school {name!r}", file=self.file, remedy=f"Configured are: {known}.")
         return self.schools[name]
+
+    def partner(self, school: str, kind: type[P]) -> P:
+        """What a school has agreed with a partner; raises ConfigurationError where that is nothing."""
+        found = getattr(self.school(school).partners, kind.key)
+        if not isinstance(found, kind):
+            raise ConfigurationError(
+                f"The school does not use {kind.label}",
+                school=school,
+                remedy=f"Add schools.{school}.partners.{kind.key} to schools.yaml.",
+            )
+        return found
 
     def resolve(self, url: str) -> str:
         """A `deliver_to` as a full fsspec URL or path; a relative one is relative to the configuration file."""

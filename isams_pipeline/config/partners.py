@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,8 +59,20 @@ class AttendanceSettings(StrictSettings):
         return self
 
 
-class SchoolsBuddySettings(StrictSettings):
+class PartnerSettings(StrictSettings):
+    """What a school has agreed with a partner."""
+
+    label: ClassVar[str]
+    """The partner's name."""
+    key: ClassVar[str]
+    """Its name under `partners`."""
+
+
+class SchoolsBuddySettings(PartnerSettings):
     """What a school sends to SchoolsBuddy."""
+
+    label: ClassVar[str] = "SchoolsBuddy"
+    key: ClassVar[str] = "schoolsbuddy"
 
     source: SourceName = "isams"
     """The road by which the school's data comes."""
@@ -82,8 +94,11 @@ class SchoolsBuddySettings(StrictSettings):
         return self
 
 
-class RoomBookingSettings(StrictSettings):
+class RoomBookingSettings(PartnerSettings):
     """What a school sends to Room Booking."""
+
+    label: ClassVar[str] = "Room Booking"
+    key: ClassVar[str] = "room_booking"
 
     timeslots: tuple[ATimeslot, ...] = ()
     """The periods' timings as the school has confirmed them; iSAMS must agree."""
@@ -106,8 +121,11 @@ class RoomBookingSettings(StrictSettings):
         return self
 
 
-class MySchoolPortalSettings(StrictSettings):
+class MySchoolPortalSettings(PartnerSettings):
     """How a school lets My School Portal's change requests into iSAMS."""
+
+    label: ClassVar[str] = "My School Portal"
+    key: ClassVar[str] = "my_school_portal"
 
     client: str | None = None
     """Which of `isams.rest`; can be left out where there is one."""
@@ -121,8 +139,11 @@ class MySchoolPortalSettings(StrictSettings):
     """The country, as two letters, of telephone numbers without a country code."""
 
 
-class SchoolBookingSettings(StrictSettings):
+class SchoolBookingSettings(PartnerSettings):
     """What a school sends to SchoolBooking."""
+
+    label: ClassVar[str] = "SchoolBooking"
+    key: ClassVar[str] = "schoolbooking"
 
     source: SourceName = "assembly"
     """The road by which the school's data comes."""
@@ -162,6 +183,10 @@ class PartnersSettings(StrictSettings):
             if (settings := getattr(self, name)) is not None:
                 chosen[name] = getattr(settings, "source", "isams")
         return chosen
+
+    def using(self, source: str) -> tuple[str, ...]:
+        """The partners whose data comes by a road."""
+        return tuple(name for name, mine in self.sources.items() if mine == source)
 
     @property
     def rest_clients(self) -> dict[str, str | None]:

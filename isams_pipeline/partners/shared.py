@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,7 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
+from isams_pipeline.config.partners import PartnerSettings
 from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, to_csv
@@ -50,7 +52,7 @@ def nightly_job(partner: str, datasets: Datasets, description: str) -> "dg.Unres
     """The datasets that a partner needs, and its own assets, in one process.
 
     A run takes those of the one source that the school's partner uses (see `selection_of`). Launched whole by hand,
-    it materialises those of the school's other sources too.
+    it shows those of the other sources too, which store nothing and say so.
     """
     own = dg.AssetSelection.groups(partner)  # pyright: ignore[reportUnknownMemberType]
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
@@ -150,6 +152,57 @@ class Built(Protocol):
 def exclusions_path(partner: str, night: Night) -> str:
     """Where the school finds what is not in an export, below `reports/`."""
     return f"{partner}/{night.school}/{night.date}/{EXCLUSIONS.name}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A night's export before it is staged, the tables that it was made from, and the verdicts on both."""
+
+    pins: Mapping[str, StoredTable]
+    built: Built
+    verdicts: Sequence[CheckResult]
+
+
+def export_asset(
+    environment: Environment,
+    partner: type[PartnerSettings],
+    deps: Sequence[dg.AssetKey],
+    rules: Mapping[str, str],
+    prepare: Callable[[Environment, Night], Prepared],
+) -> dg.AssetsDefinition:
+    """The assets of a partner's staged export and of what is not in it; `rules` are those that block."""
+    partitions = nights_of(environment.settings)
+    key = [partner.key, "export"]
+    common: dict[str, Any] = {
+        "partitions_def": partitions,
+        "group_name": partner.key,
+        "owners": [OWNER],
+        "deps": deps,
+        "kinds": {"csv"},
+    }
+
+    @dg.multi_asset(
+        name=f"{partner.key}_export",
+        specs=[
+            dg.AssetSpec(key, description=f"{partner.label}'s files of a night, staged for the gate.", **common),
+            dg.AssetSpec(
+                [partner.key, "exclusions"],
+                description="Who and what is not in the export, or not as the source has it, and why: ids and reasons.",
+                **common,
+            ),
+        ],
+        check_specs=checks.check_specs(key, partitions, rules),
+        required_resource_keys={NIGHT},
+    )
+    def export(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            made = prepare(environment, night)
+            yield from staged_results(environment, partner.key, night, made.pins, made.built, verdicts=made.verdicts)
+
+    return export
 
 
 def staged_results(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, StorageError, WrongUse
 from isams_pipeline.isams.datasets import SOURCE
@@ -24,7 +25,7 @@ from isams_pipeline.partners.my_school_portal.apply import (
     wanted_by,
 )
 from isams_pipeline.partners.my_school_portal.confirm import confirm
-from isams_pipeline.partners.my_school_portal.intake import settings_of, store_of
+from isams_pipeline.partners.my_school_portal.intake import store_of
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
@@ -75,7 +76,7 @@ class ChangeDesk:
     @property
     def writes(self) -> bool:
         """Whether anything is ever written to this school's iSAMS."""
-        return settings_of(self.environment, self.school).writeback == "enabled"
+        return self.environment.settings.partner(self.school, MySchoolPortalSettings).writeback == "enabled"
 
     @contextlib.contextmanager
     def alone(self, wait: float = 60) -> Generator[None, None, None]:
@@ -85,7 +86,7 @@ class ChangeDesk:
 
     def client(self) -> RestClient:
         """The portal's REST client; raises MissingSecret."""
-        name = settings_of(self.environment, self.school).client
+        name = self.environment.settings.partner(self.school, MySchoolPortalSettings).client
         return self.environment.rest_client_for(self.school, name)
 
     # --- looking --------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ class ChangeDesk:
         An earlier request of the same person goes before one that is named. Where writing is off, it only finds out
         what became of writes that were interrupted.
         """
-        settings = settings_of(self.environment, self.school)
+        settings = self.environment.settings.partner(self.school, MySchoolPortalSettings)
         states = OPEN if self.writes else (State.APPLYING,)
         with self.alone():
             requests = self.store.listed(states)

@@ -20,7 +20,7 @@ from typing import Any, cast
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import ConfigurationError, PipelineError, StorageError, Unforeseen
+from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
@@ -60,18 +60,6 @@ class _Unreadable(Exception):
     """This user may not read the file."""
 
 
-def settings_of(environment: Environment, school: str) -> MySchoolPortalSettings:
-    """The school's settings for My School Portal; raises ConfigurationError."""
-    found = environment.settings.school(school).partners.my_school_portal
-    if found is None:
-        raise ConfigurationError(
-            "The school does not use My School Portal",
-            school=school,
-            remedy=f"Add schools.{school}.partners.my_school_portal to schools.yaml.",
-        )
-    return found
-
-
 def store_of(environment: Environment, school: str) -> ChangeStore:
     """The school's change requests."""
     return ChangeStore(environment.state, school, environment.clock)
@@ -84,7 +72,7 @@ def inbox_of(environment: Environment, school: str) -> Path:
 
 def take_in(environment: Environment, school: str) -> list[Taken]:
     """Take what lies in the inbox; gives how each file ended. One bad file never stops the others."""
-    settings = settings_of(environment, school)
+    settings = environment.settings.partner(school, MySchoolPortalSettings)
     folder = inbox_of(environment, school)
     taken: list[Taken] = []
     with environment.locks.hold(f"inbox {school}", wait=60):

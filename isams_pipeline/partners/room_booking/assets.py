@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
+from isams_pipeline.config import RoomBookingSettings
 from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export
@@ -19,7 +20,7 @@ from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
 from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
-from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, post, settings_of
+from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, post
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.shared import (
@@ -100,7 +101,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             session.hold(night.school)
             pins = pinned(environment, night, NEEDED)
             booked = night_from(environment, night.school, night.date, pins)
-            settings = settings_of(environment, night.school)
+            settings = environment.settings.partner(night.school, RoomBookingSettings)
             source_checks = check_source(booked.tables, booked.read, settings.timeslots)
             yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
             with environment.state.transaction() as database:
@@ -162,7 +163,7 @@ def _bookings_metadata(synced: Synced | None) -> dict[str, Any]:
 
 
 def _deliverer(environment: Environment, night: Night, run_id: str, allow_removals: bool) -> Deliverer:  # noqa: FBT001
-    settings = settings_of(environment, night.school)
+    settings = environment.settings.partner(night.school, RoomBookingSettings)
     return deliverer(
         environment,
         Address(PARTNER, night.school, night.date),
@@ -187,7 +188,7 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
 
 
 def _source_checks(environment: Environment, night: Night, tables: Mapping[str, pd.DataFrame]) -> list[CheckResult]:
-    settings = settings_of(environment, night.school)
+    settings = environment.settings.partner(night.school, RoomBookingSettings)
     return check_source(tables, read(tables, night.date), settings.timeslots)
 
 
@@ -245,8 +246,10 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
                 return
             booked = _night(environment, night)
-            target = Folder(environment.settings.resolve(settings_of(environment, night.school).deliver_to))
-            folder = target.child(f"{PARTNER}/{night.school}/calendars")
+            settings = environment.settings.partner(night.school, RoomBookingSettings)
+            folder = Folder(environment.settings.resolve(settings.deliver_to)).child(
+                f"{PARTNER}/{night.school}/calendars"
+            )
             done = publish(folder, booked.calendars())
             yield dg.MaterializeResult(
                 metadata={

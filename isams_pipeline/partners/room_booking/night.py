@@ -11,7 +11,7 @@ import pandas as pd
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import RoomBookingSettings, secret_from
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import ConfigurationError, NotMaterialised
+from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.isams.datasets import SOURCE
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
@@ -24,18 +24,6 @@ from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
-
-
-def settings_of(environment: Environment, school: str) -> RoomBookingSettings:
-    """What the school sends to Room Booking; raises ConfigurationError where it sends nothing."""
-    settings = environment.settings.school(school).partners.room_booking
-    if settings is None:
-        raise ConfigurationError(
-            "The school does not send data to Room Booking",
-            school=school,
-            remedy=f"Add schools.{school}.partners.{PARTNER} to schools.yaml.",
-        )
-    return settings
 
 
 def is_today(environment: Environment, school: str, day: date) -> bool:
@@ -72,7 +60,7 @@ def night_from(environment: Environment, school: str, night: date, pins: Mapping
 
 def post(environment: Environment, school: str) -> Posted:
     """Send what is in a school's outbox: over SMTP if the school has a server, else into `outbox/`."""
-    settings = settings_of(environment, school)
+    settings = environment.settings.partner(school, RoomBookingSettings)
     outbox = outbox_of(environment, school)
     if settings.smtp_url is None:
         return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
@@ -157,7 +145,7 @@ class BookingNight:
 
     def circumstances(self, *, allow_cancellations: bool) -> Circumstances:
         """When, and within which limits."""
-        settings = settings_of(self.environment, self.school)
+        settings = self.environment.settings.partner(self.school, RoomBookingSettings)
         return Circumstances(
             night=self.date,
             now=self.environment.clock(),

@@ -53,8 +53,8 @@ class SchoolSession:
 
     @property
     def _partner(self) -> SchoolsBuddySettings:
-        found = self.environment.settings.school(self.school).partners.schoolsbuddy
-        if found is None or found.attendance is None:
+        found = self.environment.settings.partner(self.school, SchoolsBuddySettings)
+        if found.attendance is None:
             raise ConfigurationError(
                 "The school sends no attendance to SchoolsBuddy",
                 school=self.school,
