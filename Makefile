@@ -25,10 +25,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
-demo: $(VENV)/.runtime ## Three nights of two made-up schools, delivered to SchoolsBuddy
+demo: $(VENV)/.runtime ## Three nights of two made-up schools, by every road, for every partner
 	$(BIN)/isams-pipeline demo
 
-ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the sandbox iSAMS, after a demo)
+ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the made-up schools, after a demo)
 	$(BIN)/isams-pipeline ui
 
 test: $(VENV)/.dev ## The whole test suite, without the browser

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
 from isams_pipeline.sandbox import registers
-from isams_pipeline.sandbox.demo import secrets_of
 from isams_pipeline_tests.partners.portal import Portal
-from isams_pipeline_tests.test_commands import call_here, today  # noqa: F401  # a fixture
+from isams_pipeline_tests.test_commands import at, call_here, today  # noqa: F401  # a fixture
 from isams_pipeline_tests.world import SCHOOL, World
-
-
-def at(world: World, command: str, *words: str) -> tuple[int, str]:
-    """Run a command in this process: a new one would spend most of its time on imports."""
-    options = ["--config", str(world.config), "--data-dir", str(world.data)]
-    with patch.dict(os.environ, {**secrets_of(world.sandbox), "COLUMNS": "100"}):
-        return call_here(command, *words, *options)
 
 
 @pytest.fixture

@@ -13,6 +13,13 @@ from isams_pipeline.errors import ConfigurationError
 EXAMPLE = Path(__file__).parent.parent / "schools.example.yaml"
 
 
+def test_what_the_docs_begin_another_road_with_is_right(tmp_path: Path):
+    text = (EXAMPLE.parent / "docs/schoolbooking.md").read_text()
+    file = tmp_path / "schools.yaml"
+    file.write_text(text.split("```yaml")[1].split("```")[0])
+    assert load_settings(file).school("st-ada").sources == ("assembly", "xporter")
+
+
 def test_the_example_is_right_and_complete():
     settings = load_settings(EXAMPLE)
     school = settings.school("riverside")

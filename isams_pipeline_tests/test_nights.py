@@ -230,7 +230,7 @@ def good_night_then(world: World) -> dict[str, bytes]:
     ("fault", "key", "said"),
     [
         ("deadlock", None, "database was locked"),
-        ("unavailable", None, "not available"),
+        ("unavailable", "students", "not available"),
         ("cut", None, "broke off"),
         ("short", None, "breaks off"),
         ("empty", "contacts", "is empty"),

@@ -199,8 +199,8 @@ class AssemblyClient:
         if word == "awaiting_invitation":
             return Finding(State.AWAITING_INVITATION, said="the school has signed up")
         if word in {reason.value for reason in Reason}:
-            return Finding(State.AWAITING_CONNECTION, Reason(word), said="Assembly cannot connect to the school's data")
-        return Finding(State.CONNECTED, said="Assembly has the school's data; no app is authorised")
+            return Finding(State.AWAITING_CONNECTION, Reason(word), said="by Assembly's list of schools")
+        return Finding(State.CONNECTED, said="Assembly has the school's data")
 
     # --- lists --------------------------------------------------------------------------------------------
 

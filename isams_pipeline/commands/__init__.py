@@ -12,14 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from isams_pipeline.commands import attendance, changes, connector, demo, look, nights, reconcile, rooms, servers
 from isams_pipeline.commands.common import console
-from isams_pipeline.errors import ConfigurationError, PipelineError, WrongUse
+from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, WrongUse
+from isams_pipeline.sandbox.demo import DEMO_PREFIX
 
 app = typer.Typer(
     name="isams-pipeline",
     help="School data out of iSAMS, every night, into the products that schools use.\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -111,6 +112,8 @@ def main() -> int:
     except PipelineError as error:
         console.print(f"[red]{type(error).__name__}[/]: ", end="")
         console.print(str(error), soft_wrap=True, markup=False)
+        if isinstance(error, MissingSecret) and f" {DEMO_PREFIX}" in error.what:
+            console.print("The school is a made-up one: `isams-pipeline sandbox` serves it, and prints what to export.")
         return 2 if isinstance(error, ConfigurationError | WrongUse) else 1
     except (OSError, SQLAlchemyError) as error:
         # Dagster's own storage, mostly; its text may hold more than a person should see.

@@ -27,7 +27,7 @@ DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="ISAMS_DATA_DIR", help="Archive, tables, state, reports and history lie here."),
 ]
-Partner = Annotated[str, typer.Option("--partner", help="Whose export.")]
+Partner = Annotated[str, typer.Option("--partner", help="Whose export: schoolsbuddy, room_booking or schoolbooking.")]
 DATA_DIR = Path("data")
 PARTNERS = ("schoolsbuddy", "room_booking", "schoolbooking")
 

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import secrets
-import time
-import webbrowser
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
 
 import typer
 from rich import box
@@ -19,24 +14,23 @@ from rich.text import Text
 from isams_pipeline.clock import in_words
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
 from isams_pipeline.commands.made_up import keep_apart
-from isams_pipeline.config import is_loopback
+from isams_pipeline.commands.redirect import code_from_browser
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.roads import ASSEMBLY, LABELS
 from isams_pipeline.roads.advice import advice, steps
 from isams_pipeline.roads.connections import Connection, State
+from isams_pipeline.roads.connections import in_words as in_plain_words
 from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.registry import ROADS
 
 Road = Annotated[
     str | None,
-    typer.Option("--road", help="assembly or xporter. [default: the only one that the school has]", show_default=False),
+    typer.Option("--road", help="assembly or xporter. [default: what the school has]", show_default=False),
 ]
 _COLOURS = {State.AUTHORISED: "green", State.CONNECTED: "cyan"}
 _MOVES = 6
-_WAIT = 300
-"""Seconds that the redirect is waited for."""
 
 
 def find(
@@ -143,9 +137,23 @@ def authorise(
         for name in sorted(moved.now.scopes):
             console.print(Text(f"  {name}  ").append(words.get(name, ""), "dim"))
     else:
-        moved = connector.take_code(code or _code_from_browser(environment, school))
+        if code is None:
+            _warn_before_authorising(connector)
+        moved = connector.take_code(code or code_from_browser(environment, school))
     _show(environment, moved.now, school, source)
     return 0 if moved.now.state is State.AUTHORISED else 1
+
+
+def _warn_before_authorising(connector: Connector) -> None:
+    """Say where the school is not connected as far as Assembly tells; it goes on, as what tells that is inferred."""
+    now = connector.look().now
+    if now.state.rank < State.CONNECTED.rank:
+        console.print(
+            f"[yellow]Assembly says that it is not connected to the school's data[/] ({now.words}), so it may refuse.",
+            soft_wrap=True,
+        )
+    elif now.state is State.AUTHORISED:
+        console.print("The app is authorised already; another yes may change its scopes.", soft_wrap=True)
 
 
 def revoke(
@@ -233,7 +241,7 @@ def _one_road(environment: Environment, school: str, road: str | None) -> str:
 def connection_panel(environment: Environment, connection: Connection | None, school: str, source: str) -> Panel:
     """What the guide's page shows of a connection: its state, the steps ticked off, what is next, by whom."""
     zone = environment.settings.school(school).timezone
-    told = advice(school, source, connection)
+    told = advice(school, source, connection, environment.settings.school(school).partners.using(source))
     lines = Text()
     for step in steps(source, connection):
         mark, colour = ("✔", "green") if step.done else ("✘", "red")
@@ -259,71 +267,19 @@ def _show(environment: Environment, connection: Connection | None, school: str, 
 
 
 def _show_history(environment: Environment, school: str, source: str) -> None:
-    """The last moves: when, who, and what was seen."""
-    moves = environment.connections.history(school, source)[-_MOVES:]
+    """The last moves: when, who, what happened, and the state where that changed it."""
+    moves = environment.connections.history(school, source)
     if not moves:
         return
     zone = environment.settings.school(school).timezone
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("when", "seen by", "state", ""):
+    states = [in_plain_words(move.state, move.reason) for move in moves]
+    left_out = max(len(moves) - _MOVES, 0)
+    title = f"The last {_MOVES} of {len(moves)} moves" if left_out else None
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("when", "seen by", "state", "what was seen or done"):
         table.add_column(column)
-    for move in moves:
+    for at, move in enumerate(moves[left_out:], start=left_out):
         who = f"run {move.who[4:12]}" if move.who.startswith("run ") else move.who
-        state = " ".join(filter(None, (move.state, move.reason))).replace("_", " ")
-        table.add_row(in_words(move.at, zone)[:16], Text(who), state, Text(move.said))
+        is_new = at == 0 or states[at] != states[at - 1]
+        table.add_row(in_words(move.at, zone)[:16], Text(who), states[at] if is_new else "", Text(move.said))
     console.print(table)
-
-
-def _code_from_browser(environment: Environment, school: str) -> str:
-    """Open Assembly's page and wait for the code that it sends the browser back with."""
-    settings = environment.settings.school(school).assembly
-    assert settings is not None
-    state = secrets.token_urlsafe()
-    with environment.assembly_client_for(school) as client:
-        address = client.tokens.authorise_url(state)
-    console.print("A person of the school opens this address, logs in to Assembly and says yes:")
-    console.print(address, soft_wrap=True, markup=False)
-    parts = urlsplit(settings.redirect_uri)
-    if not is_loopback(parts.hostname) or parts.scheme != "http":
-        raise WrongUse(
-            "The answer goes to another machine",
-            school=school,
-            remedy=f"Then: isams-pipeline connector authorise {school} --road assembly --code CODE, with the code in "
-            "the address that the browser ends at.",
-        )
-    webbrowser.open(address)
-    console.print(f"Waiting for the answer at {settings.redirect_uri} (at most {_WAIT // 60} minutes) …")
-    return await_code(parts.hostname or "127.0.0.1", parts.port or 80, state)
-
-
-def await_code(host: str, port: int, state: str, wait: float = _WAIT) -> str:
-    """Listen for the redirect; gives its code. Raises WrongUse where none comes, or one that was not asked for."""
-    given: dict[str, str] = {}
-
-    class Redirect(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-            if "code" in query or "error" in query:
-                given.update(query)
-            well = given.get("state") == state and "code" in given
-            self.send_response(200 if well else 400)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(b"Done. This window can be closed." if well else b"This was not asked for.")
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """The address holds the code: nothing is logged."""
-
-    try:
-        server = HTTPServer((host, port), Redirect)
-    except OSError:
-        raise WrongUse(f"Port {port} is taken", remedy="Free it, or give the code with --code.") from None
-    give_up = time.monotonic() + wait
-    with server:
-        while not given and (left := give_up - time.monotonic()) > 0:  # a browser may ask for an icon first
-            server.timeout = left
-            server.handle_request()
-    if given.get("state") != state or "code" not in given:
-        said = "The school said no" if "error" in given else "No answer came that was asked for"
-        raise WrongUse(said, remedy="Try again, or give the code with --code.")
-    return given["code"]

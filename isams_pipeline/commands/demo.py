@@ -69,7 +69,7 @@ def demo(
     data_dir: DataDir = DATA_DIR,
     scale: Annotated[float, typer.Option(min=0.5, max=50, help="Make the schools larger.")] = 1,
 ) -> int:
-    """Run three nights and a school day of two made-up schools against a sandbox iSAMS, for every partner.
+    """Run three nights and a school day of two made-up schools, by every road and for every partner.
 
     Starts anew each time. Everything lands in the data folder; `isams-pipeline ui` shows its history.
     """

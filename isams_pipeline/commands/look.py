@@ -35,6 +35,7 @@ from isams_pipeline.isams.inspection import inspect as look_into
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.explaining import explain as explanation
 from isams_pipeline.partners.shared import exclusions_path
+from isams_pipeline.roads import LABELS
 from isams_pipeline.roads.advice import advice as advice_on
 from isams_pipeline.roads.connections import State
 from isams_pipeline.roads.connector import Connector
@@ -48,7 +49,12 @@ WITH_PEOPLE = ("schoolsbuddy", "schoolbooking")
 
 def explain(
     school: School,
-    who: Annotated[str, typer.Argument(help="An id, school id, user code or e-mail address.", show_default=False)],
+    who: Annotated[
+        str,
+        typer.Argument(
+            help="An id of the partner's road, a school id, user code or e-mail address.", show_default=False
+        ),
+    ],
     partner: Partner = "schoolsbuddy",
     date: Annotated[
         str | None,
@@ -92,9 +98,11 @@ def explain(
         exclusions = []
     answers = explanation(who, tables, staged_exports.load(staged.files), exclusions)
     if not answers:
+        road = LABELS[staged.datasets["pupils"]["source"]]
         console.print(
-            f"The school's data of {day} has nobody by that id, code or address at {school}: no current pupil, contact "
-            "or member of staff. Who has left is not in it any more, even where lists of sets still name them.",
+            f"The data of {school} on {day} by {road} has nobody with that id, code or address: no current "
+            "pupil, contact or member of staff. Who has left is not in it any more, even where lists of sets still "
+            "name them; and each road has ids of its own.",
             soft_wrap=True,
         )
         return 1
@@ -172,7 +180,8 @@ def _diagnose_road(environment: Environment, name: str, source: str) -> bool:
         return False
     console.print(f"  [bold]{source}[/]: {now.words}", soft_wrap=True)
     if now.state is not State.AUTHORISED:
-        console.print(f"    next: {advice_on(name, source, now).next}", markup=False, soft_wrap=True)
+        partners = environment.settings.school(name).partners.using(source)
+        console.print(f"    next: {advice_on(name, source, now, partners).next}", markup=False, soft_wrap=True)
     return now.state is State.AUTHORISED
 
 

@@ -49,7 +49,10 @@ def sync(
     ] = None,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ask iSAMS even within a key's cache hours.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Ask anew: iSAMS even within a key's cache hours, another road for whole lists."),
+    ] = False,
     allow_removals: AllowRemovals = False,
     allow_cancellations: Annotated[
         bool,

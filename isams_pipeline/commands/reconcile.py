@@ -28,7 +28,9 @@ def reconcile(
     roads: Annotated[
         str | None,
         typer.Option(
-            "--roads", help="Which, by commas; the first is what the others are compared with. [default: all]"
+            "--roads",
+            help="Which of isams, assembly, xporter, by commas; the first is what the others are compared with. "
+            "[default: all that the school has]",
         ),
     ] = None,
     date: Annotated[
@@ -54,6 +56,10 @@ def reconcile(
     for failure in run.failures:
         console.print(f"[red]failed[/] {failure}", soft_wrap=True)
     if run.failures:
+        if date is not None:
+            console.print(
+                "Where only some roads were read that night, name those: --roads isams,assembly", soft_wrap=True
+            )
         return 1
     return print_reconciliation(environment, night)
 

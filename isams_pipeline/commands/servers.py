@@ -49,9 +49,9 @@ def sandbox(
         ),
     ] = None,
 ) -> int:
-    """Serve a stand-in iSAMS with two made-up schools until Ctrl-C.
+    """Serve two made-up schools until Ctrl-C: by a stand-in iSAMS, Assembly and Xporter on Demand.
 
-    `GET /sandbox` lists schools, keys and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
+    `GET /sandbox` lists schools, keys, roads and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
     "deadlock", "times": 2}` orders one for the next requests; with `"key": "students"` for the next of that key.
     `POST /sandbox/roads` with `{"school": "riverside", "road": "assembly", "step": "connected"}` does what the school
     does on the way of connecting another road.

@@ -210,14 +210,18 @@ class Deliverer:
         self, changes: dict[str, Change], content_hash: str, baseline: _Baseline, sources: frozenset[str]
     ) -> CheckResult:
         """Refuse an export that lacks too many rows of the one before, or came by another road than it."""
-        problems = [
+        problems: list[str] = []
+        if sources and baseline.sources and sources != baseline.sources:
+            before, now = (" and ".join(sorted(names)) for names in (baseline.sources, sources))
+            problems.append(
+                f"the data came by {before} before, and comes by {now} now: ids may all be others "
+                f"(`isams-pipeline reconcile {self.address.school}` shows where they differ)"
+            )
+        problems += [
             f"{name} would lose {change.removed} of {change.before} rows"
             for name, change in changes.items()
             if change.removed >= GUARD_ROWS and change.removed >= self.max_removed * change.before
         ]
-        if sources and baseline.sources and sources != baseline.sources:
-            before, now = (" and ".join(sorted(names)) for names in (baseline.sources, sources))
-            problems.append(f"the data came by {before} before, and comes by {now} now: ids may all be others")
         if baseline.lost:
             lost = baseline.lost
             problems.append(f"the export delivered for {lost} can no longer be read, so nothing can be compared")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isams_pipeline.roads import ASSEMBLY, LABELS
@@ -29,8 +30,8 @@ class Step:
 _SCHOOL, _YOU, _NOBODY = "the school", "you", "nobody"
 
 
-def advice(school: str, source: str, connection: Connection | None) -> Advice:
-    """What to tell of a connection; None is one that nobody has looked at yet."""
+def advice(school: str, source: str, connection: Connection | None, partners: Sequence[str]) -> Advice:
+    """What to tell of a connection; None is one that nobody has looked at yet. `partners` use the road."""
     if connection is None:
         return Advice("Nobody has looked yet.", f"isams-pipeline connector test {school} --road {source}", _YOU)
     match connection.state, connection.reason:
@@ -67,11 +68,10 @@ def advice(school: str, source: str, connection: Connection | None) -> Advice:
                 "you, and somebody of the school says yes in a browser" if source == ASSEMBLY else _YOU,
             )
         case State.AUTHORISED, _:
-            return Advice(
-                "The app may read what was authorised, and nothing else.",
-                f"isams-pipeline sync {school} --partner schoolbooking",
-                _NOBODY,
-            )
+            means = "The app may read what was authorised, and nothing else."
+            if not partners:
+                return Advice(means, f"Give a partner the source {source} in schools.yaml: none uses it", _YOU)
+            return Advice(means, f"isams-pipeline sync {school} --partner {partners[0]}", _NOBODY)
 
 
 def _uninvited(school: str, source: str) -> Advice:

@@ -64,8 +64,8 @@ def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
 
 def _connection_metadata(environment: Environment, moved: Moved) -> dict[str, Any]:
     now = moved.now
-    told = advice(now.school, now.source, now)
-    zone = environment.settings.school(now.school).timezone
+    school = environment.settings.school(now.school)
+    told, zone = advice(now.school, now.source, now, school.partners.using(now.source)), school.timezone
     return {
         "state": now.words,
         "since": in_words(now.since, zone),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from starlette.routing import Route
 
 from isams_pipeline.sandbox import render_assembly
 from isams_pipeline.sandbox.roads import RoadDay
+from isams_pipeline.sandbox.sides import SandboxAssembly
 
 if TYPE_CHECKING:
     from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 ACCEPTED = {"application/vnd.assembly+json; version=1.1", "application/vnd.assembly+json; version=1"}
 
-STEPS = ("awaiting_invitation", "not_authorised", "not_installed", "onboarding", "paused", "connected")
-"""The states of a school's connector."""
 ASSEMBLY_FAULTS = {
     "assembly_expired": "the school's token has expired",
     "assembly_revoked": "the school has revoked its tokens",
@@ -44,89 +42,6 @@ ASSEMBLY_FAULTS = {
     "assembly_other_school": "a refreshed token that is another school's",
 }
 """Kinds of faults of Assembly. `key` names the list that meets it, with `:2` for its second page."""
-
-
-@dataclass
-class SandboxAssembly:
-    """A school's side of Assembly."""
-
-    urn: str
-    client_id: str
-    secret: str = field(repr=False)
-    school: str = ""
-    connector: str = "awaiting_invitation"
-    """awaiting_invitation, one of the reasons why it is not connected, or connected."""
-    is_registered: bool = True
-    allowed: set[str] | None = None
-    """The scopes that the school will authorise when asked; None: all that are asked for."""
-    granted: dict[str, set[str]] = field(default_factory=dict[str, set[str]], repr=False)
-    """Refresh token → scopes, of those seen since the sandbox was started."""
-    is_revoked: bool = False
-    """No refresh token of before is good any more."""
-    tokens: dict[str, tuple[set[str], datetime]] = field(
-        default_factory=dict[str, tuple[set[str], datetime]], repr=False
-    )
-    codes: dict[str, set[str]] = field(default_factory=dict[str, set[str]], repr=False)
-    spent: list[datetime] = field(default_factory=list[datetime], repr=False)
-    requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    """Path and query of every request for the school's data, and of those that were refused."""
-    last_sync: datetime | None = None
-    last_changes: datetime | None = None
-    fingerprint: str = ""
-    sync_state: str | None = None
-    """202 is the answer to a sync; "disabled" or "pending" say otherwise."""
-    seconds: float = 0
-    """How long each answer takes."""
-    differs: bool = False
-    versions: dict[str, tuple[datetime, dict[Any, str]]] = field(
-        default_factory=dict[str, tuple[datetime, dict[Any, str]]], repr=False
-    )
-    """Tag of a list's content → when it was first seen, and each row's digest."""
-    limit: int = 600
-    period: int = 300
-
-    def scopes_of(self, token: str) -> set[str] | None:
-        """The scopes of a token that is known."""
-        return self.tokens[token][0] if token in self.tokens else None
-
-    def move(self, step: str) -> None:
-        """What the school does on the Connector page: a state of its connector, or `revoke`."""
-        if step == "revoke":
-            self.revoke()
-        elif step in STEPS:
-            self.connector = step
-        else:
-            raise ValueError(f"there is no step {step!r}; known are {', '.join(STEPS)}, revoke")
-
-    def revoke(self) -> None:
-        """The school takes the app's authorisation back."""
-        self.is_revoked = True
-        self.granted.clear()
-        self.tokens.clear()
-
-    def refresh_token(self, scopes: set[str]) -> str:
-        """A refresh token that says itself what it is for, so that a sandbox started anew still takes it."""
-        self.is_revoked = False
-        said = base64.urlsafe_b64encode(json.dumps([self.school, sorted(scopes), secrets.token_hex(4)]).encode())
-        token = f"{said.decode()}.{self._signed(said)}"
-        self.granted[token] = scopes
-        return token
-
-    def _signed(self, said: bytes) -> str:
-        return hmac.new(self.secret.encode(), said, "sha256").hexdigest()
-
-    def scopes_by(self, refresh_token: str) -> set[str] | None:
-        """The scopes that a refresh token is for; None where it is not this school's, or not any more."""
-        said, _, signature = refresh_token.rpartition(".")
-        if self.is_revoked or not hmac.compare_digest(signature, self._signed(said.encode())):
-            return None
-        school, scopes, _ = json.loads(base64.urlsafe_b64decode(said))
-        return self.granted.setdefault(refresh_token, set(scopes)) if school == self.school else None
-
-    def shrink(self, *scopes: str) -> None:
-        """The school takes scopes back."""
-        for held in [*self.granted.values(), *(entry[0] for entry in self.tokens.values())]:
-            held.difference_update(scopes)
 
 
 class AssemblyError(Exception):

@@ -13,12 +13,12 @@ import yaml
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.isams import feeds
-from isams_pipeline.sandbox.assembly import SandboxAssembly
+from isams_pipeline.sandbox.batch import SandboxKey
 from isams_pipeline.sandbox.registers import DIVISIONS, is_school_day
 from isams_pipeline.sandbox.rest import SandboxClient
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
-from isams_pipeline.sandbox.server import Sandbox, SandboxKey, SandboxSchool
-from isams_pipeline.sandbox.xporter import SandboxXporter
+from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
+from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
 
 KEYS: dict[str, list[str]] = {
     "students": ["pupils", "siblings"],
@@ -39,9 +39,11 @@ CLIENTS: dict[str, dict[str, str]] = {
 """SchoolsBuddy's REST client and My School Portal's, each with no more than it needs."""
 
 
-ASSEMBLY_ID, ASSEMBLY_SECRET = "DEMO_ASSEMBLY_ID", "DEMO_ASSEMBLY_SECRET"
+DEMO_PREFIX = "DEMO_"
+"""With it begin the variables that hold the secrets of made-up schools."""
+ASSEMBLY_ID, ASSEMBLY_SECRET = f"{DEMO_PREFIX}ASSEMBLY_ID", f"{DEMO_PREFIX}ASSEMBLY_SECRET"
 """The environment variables of the demo's app at Assembly."""
-MANAGEMENT = "DEMO_XPORTER_MANAGEMENT_SECRET"
+MANAGEMENT = f"{DEMO_PREFIX}XPORTER_MANAGEMENT_SECRET"
 
 
 @dataclass(frozen=True)
@@ -149,17 +151,17 @@ def _xporter(school: str, at: int, *, connected: bool) -> SandboxXporter:
 
 def xporter_variable(school: str) -> str:
     """The environment variable of a demo school's secret at Xporter."""
-    return f"DEMO_{school}_XPORTER_SECRET".upper()
+    return f"{DEMO_PREFIX}{school}_XPORTER_SECRET".upper()
 
 
 def variable(school: str, key: str) -> str:
     """The environment variable of a demo key's secret."""
-    return f"DEMO_{school}_{key}_KEY".upper()
+    return f"{DEMO_PREFIX}{school}_{key}_KEY".upper()
 
 
 def client_variables(school: str, client: str) -> tuple[str, str]:
     """The environment variables of a demo client's id and secret."""
-    return f"DEMO_{school}_{client}_ID".upper(), f"DEMO_{school}_{client}_SECRET".upper()
+    return f"{DEMO_PREFIX}{school}_{client}_ID".upper(), f"{DEMO_PREFIX}{school}_{client}_SECRET".upper()
 
 
 def secrets_of(sandbox: Sandbox) -> dict[str, str]:

@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.roads import RoadDay
+from isams_pipeline.sandbox.sides import SandboxXporter
 
 if TYPE_CHECKING:
     from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
@@ -42,47 +42,6 @@ XPORTER_FAULTS = {
     "xporter_other_school": "details of another school's token",
 }
 """Kinds of faults of Xporter. `key` names the endpoint that meets it, with `:2` for its second page."""
-
-
-@dataclass
-class SandboxXporter:
-    """A school's side of Xporter."""
-
-    estab: str
-    relying_party: str
-    secret: str = field(repr=False)
-    management_secret: str = field(repr=False)
-    is_authorised: bool = False
-    is_paused: bool = False
-    status: str = "Onboarding"
-    """OK, or why there is no data yet."""
-    scopes: set[str] = field(default_factory=lambda: {"School", "Student", "Staff", "Contact", "Attendance"})
-    invitations: int = 0
-    opted_out: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """StudentIds, StaffIds, ContactIds."""
-    is_opt_in: bool = False
-    tokens: dict[str, datetime] = field(default_factory=dict[str, datetime], repr=False)
-    requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    """Path and query of every request that came."""
-    snapshots: dict[str, dict[tuple[str, str], str]] = field(
-        default_factory=dict[str, dict[tuple[str, str], str]], repr=False
-    )
-    """Token of changed rows → each row's hash."""
-    seconds: float = 0
-    differs: bool = False
-
-    def move(self, step: str) -> None:
-        """What the school or Groupcall does."""
-        match step:
-            case "authorise" | "withdraw":
-                self.is_authorised = step == "authorise"
-            case "pause" | "resume":
-                self.is_paused = step == "pause"
-            case "NotInstalled" | "Onboarding" | "OK":
-                self.status = step
-            case _:
-                known = "authorise, withdraw, pause, resume, NotInstalled, Onboarding, OK"
-                raise ValueError(f"there is no step {step!r}; known are {known}")
 
 
 class _Told(Exception):  # it is told under 200

@@ -10,7 +10,7 @@ from isams_pipeline.errors import DocumentError, NotBatchData, PipelineError, Tr
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets import DATASETS
 from isams_pipeline.isams.parse import parse
-from isams_pipeline.sandbox.server import error_document
+from isams_pipeline.sandbox.batch import error_document
 
 TABLES = [d for d in DATASETS.values() if not d.free_form]
 

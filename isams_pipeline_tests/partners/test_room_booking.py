@@ -18,7 +18,7 @@ from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.sandbox.demo import secrets_of
-from isams_pipeline_tests.test_commands import ROOT, call
+from isams_pipeline_tests.test_commands import ROOT, call_here
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
 MARK = "Zqxcanary"
@@ -150,7 +150,7 @@ def test_changed_period_counts_ask_for_a_match_before_anything_is_cancelled(
     run = world.rooms(1, allow_cancellations=True)
     assert run.outcome is Outcome.REFUSED and "rooms match riverside" in run.reason
     given = ("--config", str(world.config), "--data-dir", str(world.data))
-    assert call("rooms", "match", SCHOOL, "--accept", "32=R32", *given)[0] == 0
+    assert call_here("rooms", "match", SCHOOL, "--accept", "32=R32", *given)[0] == 0
     assert world.rooms(1).outcome is Outcome.DELIVERED
     assert any(row["booking_id"] == "X1" for row in files(world, 1)["cancelled_bookings.csv"])
 
@@ -227,32 +227,32 @@ def test_the_commands_of_room_booking(world: World, tmp_path: Path):
     from isams_pipeline.sandbox.school import SchoolDay
 
     given = ("--config", str(world.config), "--data-dir", str(world.data))
-    code, out = call("rooms", "match", SCHOOL, *given)
+    code, out = call_here("rooms", "match", SCHOOL, *given)
     assert code == 1 and "No night of Room Booking was run yet" in out
     for kind, text in partner_files(SchoolDay(world.schools[SCHOOL].plan, FIRST)).items():
         file = tmp_path / f"{kind}.csv"
         file.write_text(text)
-        code, out = call("rooms", "import", kind, str(file), *given)
+        code, out = call_here("rooms", "import", kind, str(file), *given)
         assert code == 0 and f"{kind} of riverside are in the store" in out
     file.write_text("booking_id\nB1\n")
-    code, out = call("rooms", "import", "bookings", str(file), *given)
+    code, out = call_here("rooms", "import", "bookings", str(file), *given)
     assert code == 1 and "no column resource_id" in out and "bookings.csv" in out
     world.rooms(0)
-    code, out = call("rooms", "match", SCHOOL, "--json", *given)
+    code, out = call_here("rooms", "match", SCHOOL, "--json", *given)
     found = json.loads(out)
     assert code == 0 and [room["room_id"] for room in found["unmatched"]] == [32, 33, 38]
     assert found["unmatched"][0]["suggestions"][0]["resource_id"] == "R32"
-    code, out = call("rooms", "match", SCHOOL, "--accept", "32=R32", *given)
+    code, out = call_here("rooms", "match", SCHOOL, "--accept", "32=R32", *given)
     assert code == 0 and "1 confirmed; 2 rooms without" in out
-    code, out = call("rooms", "match", SCHOOL, "--accept", "33=R32", *given)
+    code, out = call_here("rooms", "match", SCHOOL, "--accept", "33=R32", *given)
     assert code == 2 and "Resource R32 is room 32 already" in out
-    code, out = call("rooms", "categorise", "38", "Study", *given)
+    code, out = call_here("rooms", "categorise", "38", "Study", *given)
     assert code == 0 and "Room 38 (resource isams-room-38) is in Study" in out
-    code, out = call("rooms", "mail", SCHOOL, *given)
+    code, out = call_here("rooms", "mail", SCHOOL, *given)
     assert code == 0 and "Empty." in out
     world.rooms(0, allow_cancellations=True)
     assert {row["category"] for row in files(world)["rooms.csv"]} == {"Rooms", "Study", "Unassigned"}
-    code, out = call("rooms", "preview", SCHOOL, *given)
+    code, out = call_here("rooms", "preview", SCHOOL, *given)
     assert code == 0 and "0 entries to insert" in out
 
 
@@ -317,9 +317,9 @@ def test_killed_while_a_message_goes_it_is_in_doubt_and_goes_only_on_command(wor
     world.rooms(0)
     assert len(letters(world)) == cancelled - 1
     given = ("--config", str(world.config), "--data-dir", str(world.data))
-    code, out = call("rooms", "mail", SCHOOL, *given)
+    code, out = call_here("rooms", "mail", SCHOOL, *given)
     assert code == 1 and "message 1" in out and "in doubt" in out and len(letters(world)) == cancelled - 1
-    code, out = call("rooms", "mail", SCHOOL, "--send-again", "1", *given)
+    code, out = call_here("rooms", "mail", SCHOOL, "--send-again", "1", *given)
     assert code == 0 and len(letters(world)) == cancelled
 
 

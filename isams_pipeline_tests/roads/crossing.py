@@ -14,8 +14,7 @@ from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.night import ReaderContext, RoadReader, RoadTable
 from isams_pipeline.roads.registry import ROADS
-from isams_pipeline.sandbox.assembly import SandboxAssembly
-from isams_pipeline.sandbox.xporter import SandboxXporter
+from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
 from isams_pipeline_tests.world import FIRST, SCHOOL, World
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import webbrowser
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
+import yaml
 
-from isams_pipeline.commands.connector import await_code
+from isams_pipeline.commands.redirect import await_code
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotAuthorised, TokensUnreadable, Unavailable, WrongToken, WrongUse
@@ -24,11 +26,11 @@ from isams_pipeline.roads.advice import advice, steps
 from isams_pipeline.roads.connection_assets import CONNECTIONS_JOB
 from isams_pipeline.roads.connections import Connections, Finding, Reason, State
 from isams_pipeline.roads.registry import ROADS
-from isams_pipeline.sandbox.assembly import STEPS
+from isams_pipeline.sandbox.sides import CONNECTOR_STATES
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline_tests.roads.crossing import Crossing
-from isams_pipeline_tests.test_commands_rest import at
+from isams_pipeline_tests.test_commands import at, call_here
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
 
 NIGHT = Night(SCHOOL, FIRST)
@@ -46,7 +48,7 @@ def test_assembly_step_by_step_and_back(crossing: Crossing):
     assert now(crossing, "assembly") == "awaiting invitation"
     crossing.assembly.is_registered = True
     seen = []
-    for crossing.assembly.connector in STEPS:
+    for crossing.assembly.connector in CONNECTOR_STATES:
         seen.append(now(crossing, "assembly"))
     assert seen == [
         "awaiting invitation",
@@ -124,13 +126,20 @@ def test_each_state_says_what_it_means_what_is_next_and_by_whom(crossing: Crossi
         for reason in Reason if state is State.AWAITING_CONNECTION else (None,):
             for source in ("assembly", "xporter"):
                 found = connections.found(SCHOOL, source, Finding(state, reason), who="a test").now
-                one = advice(SCHOOL, source, found)
+                one = advice(SCHOOL, source, found, ["schoolbooking"])
                 assert one.means.endswith(".") and one.next and one.by
                 told.add((source, one.means))
                 ticked = [step.done for step in steps(source, found)]
                 assert ticked == sorted(ticked, reverse=True), "no step before the one before"
                 assert sum(ticked) == {0: 0, 1: ticked.count(True), 2: 3, 3: 4}[state.rank]
     assert len(told) >= 13
+
+
+def test_what_is_next_once_authorised_goes_by_the_partners_that_use_the_road(crossing: Crossing):
+    found = crossing.world.environment.connections.found(SCHOOL, "xporter", Finding(State.AUTHORISED), who="a test").now
+    assert advice(SCHOOL, "xporter", found, ["schoolsbuddy"]).next.endswith("--partner schoolsbuddy")
+    nobody = advice(SCHOOL, "xporter", found, [])
+    assert nobody.by == "you" and "the source xporter in schools.yaml" in nobody.next
 
 
 def test_the_history_keeps_every_move_and_no_look_that_showed_nothing_new(state_url: str | None, tmp_path: Path):
@@ -275,10 +284,63 @@ def test_assembly_at_the_command_line(crossing: Crossing):
     assert code == 2 and "no road" in out
 
 
+def test_a_person_says_yes_in_a_browser(crossing: Crossing, monkeypatch: pytest.MonkeyPatch):
+    world, port = crossing.world, _free_port()
+    config = yaml.safe_load(world.config.read_text())
+    config["schools"][SCHOOL]["assembly"]["redirect_uri"] = f"http://127.0.0.1:{port}/authorised"
+    world.config.write_text(yaml.safe_dump(config))
+    browsers: list[threading.Thread] = []
+
+    def browse(address: str) -> bool:
+        browsers.append(threading.Thread(target=_once_it_listens, args=(address,)))
+        browsers[-1].start()
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    crossing.assembly.connector = "paused"
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
+    assert code == 1 and "not connected to the school's data" in out and "awaiting connection: paused" in out
+    crossing.assembly.connector = "connected"
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
+    assert code == 0 and "not connected" not in out and "30 scopes" in out
+    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
+    assert code == 0 and "authorised already" in out
+    for browser in browsers:
+        browser.join()
+
+
+def test_the_history_is_cut_aloud_and_shows_a_state_where_it_changed(crossing: Crossing):
+    world = crossing.world
+    for crossing.assembly.connector in (*CONNECTOR_STATES, *CONNECTOR_STATES):
+        now(crossing, "assembly")
+    world.environment.connections.invited(SCHOOL, "assembly", who="a test")
+    code, out = at(world, "connector", "status", SCHOOL, "--road", "assembly")
+    moves = out[out.index("The last 6 of 13 moves") :]
+    assert code == 0 and moves.count("by Assembly's list of schools") == 4
+    last = moves.strip().splitlines()[-1]
+    assert "an invitation was sent" in last and "connected" not in last, "the state is as it was before"
+
+
+def test_a_made_up_schools_secret_that_is_missing_says_where_it_is(crossing: Crossing):
+    options = ["--config", str(crossing.world.config), "--data-dir", str(crossing.world.data)]
+    code, out = call_here("connector", "test", SCHOOL, "--road", "xporter", *options)
+    assert code == 2 and "DEMO_" in out and "isams-pipeline sandbox" in out
+
+
 def test_doctor_says_how_far_the_roads_are(crossing: Crossing):
     crossing.connect("assembly")
     code, out = at(crossing.world, "doctor", SCHOOL)
     assert code == 1 and "assembly: authorised" in out and "xporter: awaiting invitation" in out
+
+
+def _once_it_listens(address: str) -> int:
+    """What a browser gets at an address, as soon as anything listens there."""
+    for _ in range(250):
+        try:
+            return httpx.get(address, follow_redirects=True).status_code
+        except httpx.ConnectError:
+            time.sleep(0.02)
+    raise AssertionError(f"nothing listens at {address}")
 
 
 def test_the_browser_comes_back_with_the_code():
@@ -286,12 +348,7 @@ def test_the_browser_comes_back_with_the_code():
 
     def browser(port: int) -> None:
         for query in ("favicon.ico", "authorised?code=right&state=expected"):
-            for _ in range(50):
-                try:
-                    answers.append(httpx.get(f"http://127.0.0.1:{port}/{query}").status_code)
-                    break
-                except httpx.ConnectError:
-                    time.sleep(0.02)
+            answers.append(_once_it_listens(f"http://127.0.0.1:{port}/{query}"))
 
     port = _free_port()
     thread = threading.Thread(target=browser, args=(port,))
@@ -304,8 +361,17 @@ def test_the_browser_comes_back_with_the_code():
 def test_a_redirect_that_was_not_asked_for_is_refused():
     port = _free_port()
     threading.Timer(0.2, lambda: httpx.get(f"http://127.0.0.1:{port}/?code=evil&state=other")).start()
-    with pytest.raises(WrongUse, match="No answer came"):
+    with pytest.raises(NotAuthorised, match="not to what was asked"):
         await_code("127.0.0.1", port, "expected", wait=10)
+
+
+def test_a_school_that_says_no_and_one_that_says_nothing():
+    port = _free_port()
+    threading.Timer(0.2, lambda: httpx.get(f"http://127.0.0.1:{port}/?error=access_denied&state=expected")).start()
+    with pytest.raises(NotAuthorised, match="The school said no"):
+        await_code("127.0.0.1", port, "expected", wait=10)
+    with pytest.raises(NotAuthorised, match="No answer came from the browser"):
+        await_code("127.0.0.1", _free_port(), "expected", wait=0.1)
 
 
 def _free_port() -> int:
@@ -326,7 +392,12 @@ def test_the_sandbox_lets_a_person_play_the_school(crossing: Crossing):
     for step in ("authorise", "OK", "pause"):
         assert move("xporter", step).is_success
     assert now(crossing, "xporter") == "awaiting connection: paused"
-    assert "known are" in move("xporter", "dance").json()["error"]
+    told = httpx.get(f"{base}/sandbox").json()["schools"][SCHOOL]["roads"]
+    assert told["assembly"]["connector"] == "connected" and told["xporter"]["authorised"] == "paused"
+    for road, step, known in (("xporter", "dance", "resume"), ("train", "connected", "assembly, xporter")):
+        answer = move(road, step)
+        assert answer.status_code == 422 and known in answer.json()["error"]
+    assert "with school, road, step" in httpx.post(f"{base}/sandbox/roads", content="?").json()["error"]
     with crossing.world.environment.assembly_client_for(SCHOOL) as client:
         address = client.tokens.authorise_url("a state")
     answer = httpx.get(address)

@@ -29,7 +29,7 @@ from isams_pipeline.roads.reconciling import kept_report, reconciled, report_pat
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.rules.reconciliation import ONLY_FIRST, ONLY_SECOND, reconcile
 from isams_pipeline_tests.roads.crossing import Crossing
-from isams_pipeline_tests.test_commands_rest import at
+from isams_pipeline_tests.test_commands import at
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows
 
 NIGHT = Night(SCHOOL, FIRST)
