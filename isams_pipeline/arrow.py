@@ -6,9 +6,11 @@ from typing import Any
 
 import pyarrow  # noqa: ICN001 # pyright: ignore[reportMissingTypeStubs]
 import pyarrow.compute  # pyright: ignore[reportMissingTypeStubs]
+import pyarrow.parquet  # pyright: ignore[reportMissingTypeStubs]
 
 pa: Any = pyarrow
 pc: Any = pyarrow.compute
+pq: Any = pyarrow.parquet
 
 Array = Any
 DataType = Any

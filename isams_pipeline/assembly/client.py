@@ -248,6 +248,7 @@ class AssemblyClient:
         """The rows of all pages, each row once. Rows that move between pages make it fail, to be asked anew."""
         wanted = request.wanted
         page = self._rows(first, wanted.path)
+        del first
         pages, total = page.pages, page.total
         if pages is None or total is None:
             raise self._api.not_data("The first page does not say how many rows and pages there are", wanted.path)
@@ -258,12 +259,14 @@ class AssemblyClient:
                 if response.status_code == 304:  # noqa: PLR2004  # what had changed has been fetched meanwhile
                     raise self._api.moved(wanted.name)
                 page = self._rows(response, wanted.path)
+                del response
             known = seen.take([(hash(wanted.key_of(row)), 0) for row in page.rows])
             if (page.pages, page.total) != (pages, total) or any(one is not None for one in known):
                 raise self._api.moved(wanted.name)
             taken += len(page.rows)
             for row in page.rows:
                 yield from wanted.rows_of(row)
+            page.rows.clear()  # so that one page is in memory, not two
         if taken != total:
             raise self._api.moved(wanted.name)
 

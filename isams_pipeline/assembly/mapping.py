@@ -138,7 +138,7 @@ def _terms(lists: Lists) -> Iterator[Json]:
 
 
 def _lessons(lists: Lists) -> Iterator[Json]:
-    """Each lesson on each of the dates on which its day occurs while it lasts."""
+    """Each lesson, with all dates on which its day occurs while it lasts."""
     for period in lists["timetables"]:
         start, end = (clock_time(period.get(name)) for name in ("start_time", "end_time"))
         dates = [str(day) for day in members(as_object(period.get("day")), "occurs_on")]
@@ -157,9 +157,8 @@ def _lessons(lists: Lists) -> Iterator[Json]:
                 "supervisors": _ids(lesson, "supervisors", "staff_member_id"),
             }
             first, last = _day(lesson.get("start_date")), _day(lesson.get("end_date"))
-            for text in dates:
-                if (first is None or first <= text) and (last is None or text <= last):
-                    yield {**row, "date": text}
+            lasts = [d for d in dates if (first is None or first <= d) and (last is None or d <= last)]
+            yield {**row, "occurs_on": lasts}
 
 
 def _ids(lesson: Json, name: str, field: str) -> str:
@@ -343,7 +342,7 @@ MAPPING = MappingTable(
         "dated_lessons": Mapped(
             ("timetables",),
             {
-                "date": at("date"),
+                "date": at("occurs_on"),
                 "lesson_id": at("lesson"),
                 "start": at("start"),
                 "end": at("end"),
@@ -355,6 +354,7 @@ MAPPING = MappingTable(
                 "staff_ids": at("supervisors"),
             },
             _lessons,
+            each="date",
         ),
         "attendance": Mapped(
             ("attendances",),

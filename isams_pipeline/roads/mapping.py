@@ -84,12 +84,14 @@ class Mapped:
     columns: Mapping[str, Field]
     rows: Callable[[Lists], Iterable[Json]] | None = None
     """How the rows come out of the lists, where they are not just the rows of the first."""
+    each: str | None = None
+    """A column of which a row has a list: it comes out once for every entry."""
 
     def frame(self, declaration: DatasetDeclaration, lists: Lists, school: SchoolSettings) -> pd.DataFrame:
         """The dataset as declared. Raises WrongType with the field and the number of the row."""
         rows: Iterable[Json] = self.rows(lists) if self.rows else lists[self.lists[0]]
         columns = {name: (str(field), field.read) for name, field in self.columns.items()}
-        return frame_by(declaration, rows, school.timezone, columns)
+        return frame_by(declaration, rows, school.timezone, columns, each=self.each)
 
 
 @dataclass(frozen=True)

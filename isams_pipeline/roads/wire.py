@@ -39,11 +39,10 @@ class Seen:
             elif key in here:
                 found[n] = here[key] == content
             here.setdefault(key, content)
-        new = np.array([one is None for one in found], bool)
-        every = np.concatenate([self._keys, keys[new]])
-        order = np.argsort(every, kind="stable")
-        self._keys = every[order]
-        self._contents = np.concatenate([self._contents, contents[new]])[order]
+        new = np.flatnonzero([one is None for one in found])
+        new = new[np.argsort(keys[new], kind="stable")]
+        self._keys = np.insert(self._keys, at[new], keys[new])
+        self._contents = np.insert(self._contents, at[new], contents[new])
         return found
 
 
@@ -135,6 +134,8 @@ class Wire:
                     self._read(response, path)
                 finally:
                     response.close()
+                    # It holds the response, which holds it: pages would pile up until Python looks for such circles.
+                    response.stream = httpx.ByteStream(b"")
             except httpx.HTTPError as error:
                 raise transport_error(error, self._server, self._setting).at(**self.where, path=path) from None
             except PipelineError as error:

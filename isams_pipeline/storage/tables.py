@@ -17,8 +17,12 @@ from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.arrow import pa, pq
 from isams_pipeline.errors import NotMaterialised, StorageError
-from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.folder import Folder, Incoming
+
+_ROWS = 16_384
+"""Of a table, in a row group."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,38 @@ class StoredTable:
         return f"{self.source}/{self.dataset}/{self.school}/objects/{self.sha256}.parquet"
 
 
+class _Hashed(io.RawIOBase):
+    """A file on its way in, and the hash of what was written so far."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        super().__init__()
+        self._incoming, self._hash, self._length = incoming, hashlib.sha256(), 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was written."""
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._length
+
+    def write(self, data: Any, /) -> int:
+        self._hash.update(data)
+        self._length += len(data)
+        return self._incoming.write(data)
+
+
+def _write(frame: pd.DataFrame, file: _Hashed) -> None:
+    """The rows as Parquet, some thousand at a time: whole, a table would be held twice more while it is written."""
+    schema = pa.Schema.from_pandas(frame, preserve_index=False)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for at in range(0, len(frame), _ROWS):
+            writer.write_table(pa.Table.from_pandas(frame.iloc[at : at + _ROWS], schema, preserve_index=False))
+
+
 class TableStore:
     """Tables under a folder."""
 
@@ -62,20 +98,20 @@ class TableStore:
         provenance: Mapping[str, Any],
     ) -> StoredTable:
         """Store a night's table. The same rows give the same hash."""
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
-        data = buffer.getvalue()
-        table = StoredTable(
-            source=source,
-            dataset=dataset,
-            school=school,
-            date=night.isoformat(),
-            sha256=hashlib.sha256(data).hexdigest(),
-            rows=len(frame),
-            provenance=dict(provenance),
-        )
-        # Written anew even if it is there: that is how a damaged one is repaired.
-        self._folder.write(table.path, data)
+        with self._folder.incoming(f"{source}/{dataset}/{school}/objects/incoming") as incoming:
+            hashed = _Hashed(incoming)
+            _write(frame, hashed)
+            table = StoredTable(
+                source=source,
+                dataset=dataset,
+                school=school,
+                date=night.isoformat(),
+                sha256=hashed.digest,
+                rows=len(frame),
+                provenance=dict(provenance),
+            )
+            # Written anew even if it is there: that is how a damaged one is repaired.
+            incoming.publish(table.path)
         pointer = {"sha256": table.sha256, "rows": table.rows, "provenance": table.provenance}
         self._folder.write_json(f"{source}/{dataset}/{school}/{night}.json", pointer)
         return table

@@ -322,6 +322,8 @@ class XporterClient:
                     else:
                         reading.gone.append((array, str(row["Id"])))
                 reading.gone += [(array, str(row.get("Id"))) for row in objects_in(page.get(f"{array}_deleted"))]
+                rows.clear()
+            page.clear()  # so that one page is in memory, not two
         if taken != expected:
             raise self._api.moved(wanted.name)
 

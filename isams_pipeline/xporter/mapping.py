@@ -5,9 +5,13 @@ Which of these fields Xporter fills for a school with iSAMS is unknown; what it 
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from sys import intern
 from typing import Any
+
+import numpy as np
 
 from isams_pipeline.roads import XPORTER
 from isams_pipeline.roads.mapping import Absent, Lists, Mapped, MappingTable, at, clock_time, year_number
@@ -129,7 +133,10 @@ def _array(name: str, array: str, **more: Any) -> Callable[[Lists], Iterator[Jso
 
 def _lessons(lists: Lists) -> Iterator[Json]:
     kinds = {str(group.get("Id")): group.get("Type") for group in _rows(lists, "groups", "Group")}
-    staff, rooms = (_per_lesson(lists, *what) for what in (("LessonStaff", "StaffId"), ("LessonRooms", "RoomId")))
+    staff, rooms = (
+        _PerLesson(_rows(lists, "timetable", name), field)
+        for name, field in (("LessonStaff", "StaffId"), ("LessonRooms", "RoomId"))
+    )
     for lesson in _rows(lists, "timetable", "Lessons"):
         number, group = str(lesson.get("Id")), str(lesson.get("ClassId"))
         is_form = kinds.get(group) == "RegGrp"
@@ -137,18 +144,31 @@ def _lessons(lists: Lists) -> Iterator[Json]:
             **lesson,
             "Set": None if is_form else lesson.get("ClassId"),
             "Form": lesson.get("ClassId") if is_form else None,
-            "StaffIds": staff.get(hash(number)),
-            "RoomIds": rooms.get(hash(number)),
+            "StaffIds": staff.of(number),
+            "RoomIds": rooms.of(number),
         }
 
 
-def _per_lesson(lists: Lists, array: str, field: str) -> dict[int, str]:
-    """Lesson, by a hash of its id, → ids separated by spaces. There are many lessons, and few such texts."""
-    found: dict[int, str] = {}
-    for row in _rows(lists, "timetable", array):
-        lesson, one = hash(str(row.get("LessonId"))), str(row.get(field))
-        found[lesson] = intern(f"{found[lesson]} {one}" if lesson in found else one)
-    return found
+class _PerLesson:
+    """Who teaches a lesson, or where it is. By hashes of the lessons' ids, sorted: a dict takes several times that."""
+
+    def __init__(self, rows: Iterator[Json], field: str) -> None:
+        lessons: array[int] = array("q")
+        ids: list[str] = []
+        for row in rows:
+            lessons.append(hash(str(row.get("LessonId"))))
+            ids.append(intern(str(row.get(field))))
+        order: list[int] = np.argsort(lessons, kind="stable").tolist()
+        self._lessons = array("q", (lessons[n] for n in order))
+        self._ids = [ids[n] for n in order]
+
+    def of(self, lesson: str) -> str | None:
+        """The ids of a lesson, separated by spaces; None where there are none."""
+        key = hash(lesson)
+        first = last = bisect_left(self._lessons, key)
+        while last < len(self._lessons) and self._lessons[last] == key:
+            last += 1
+        return " ".join(self._ids[first:last]) or None
 
 
 def _marks(lists: Lists) -> Iterator[Json]:

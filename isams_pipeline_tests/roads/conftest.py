@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from isams_pipeline.assembly import client as assembly_client
+from isams_pipeline.roads.wire import Wire
+from isams_pipeline.xporter import client as xporter_client
 from isams_pipeline_tests.roads.crossing import Crossing
 from isams_pipeline_tests.world import SCHOOL, World, small_school
 
@@ -29,3 +33,26 @@ def road(crossing: Crossing, source: str) -> Crossing:
     """The same, connected by the road in question."""
     crossing.connect(source)
     return crossing
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten rows a page."""
+    monkeypatch.setattr(assembly_client, "PER_PAGE", 10)
+    monkeypatch.setattr(xporter_client, "PAGE_SIZE", 10)
+
+
+@pytest.fixture
+def distort(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], Any]], None]:
+    """Changes what a path answers."""
+
+    def change(end: str, how: Callable[[Any], Any]) -> None:
+        plain = Wire.json
+
+        def other(self: Wire, response: Any, path: str) -> Any:
+            found = plain(self, response, path)
+            return how(found) if path.rstrip("/").endswith(end) else found
+
+        monkeypatch.setattr(Wire, "json", other)
+
+    return change

@@ -14,8 +14,17 @@ from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.night import ReaderContext, RoadReader, RoadTable
 from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.sandbox.render_assembly import STUDENT as ASSEMBLY_STUDENT
+from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
 from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
 from isams_pipeline_tests.world import FIRST, SCHOOL, World
+
+PERSONAL = {
+    "assembly": {"students", "staff_members", "contacts", "attendances"},
+    "xporter": {"Students", "Staff", "Contacts", "StudentContacts", "Groups", "AttendanceForDateRange"},
+}
+STUDENTS = {"assembly": "students", "xporter": "Students"}
+OFFSET = {"assembly": ASSEMBLY_STUDENT, "xporter": XPORTER_STUDENT}
 
 
 @dataclass

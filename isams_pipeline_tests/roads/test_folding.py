@@ -17,6 +17,7 @@ from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.roads.wire import Seen
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
+from isams_pipeline.xporter.mapping import _PerLesson  # pyright: ignore[reportPrivateUsage]
 from isams_pipeline_tests.world import FIRST, SCHOOL
 
 ROOMS = Grant(SCHOOL, "assembly", frozenset(ROADS["assembly"].scopes)).request(ROADS["assembly"].lists["rooms"], FIRST)
@@ -88,3 +89,10 @@ def test_rows_that_come_twice_are_seen_on_whatever_page(pages: list[list[tuple[i
             expected.append(known[key] == content if key in known else None)
             known.setdefault(key, content)
         assert seen.take(page) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc")), max_size=20))
+def test_who_teaches_a_lesson_is_found_in_the_order_in_which_it_was_told(links: list[tuple[int, str]]):
+    found = _PerLesson(({"LessonId": lesson, "StaffId": one} for lesson, one in links), "StaffId")
+    for lesson in range(8):
+        assert found.of(str(lesson)) == (" ".join(one for at, one in links if at == lesson) or None)

@@ -143,6 +143,24 @@ def test_tables_keep_rows_and_types_and_the_last_good_night(folder: Folder):
         tables.load(found)
 
 
+@pytest.mark.parametrize("rows", [0, 16_384, 40_000])
+def test_tables_of_any_length_are_written_in_pieces(folder: Folder, rows: int):
+    tables = TableStore(folder)
+    frame = pd.DataFrame(
+        {
+            "id": pd.array(range(rows), dtype="Int64"),
+            "name": pd.array([None] * (rows - 1) + ["last"] if rows else [], dtype="str"),
+            "at": pd.date_range("2026-01-01", periods=rows, freq="min").astype("datetime64[ms]"),
+        }
+    )
+    first, again = (
+        tables.save(frame, source="isams", dataset="d", school=name, night=NIGHT, provenance={}) for name in "st"
+    )
+    assert first.sha256 == again.sha256 and first.rows == rows and tables.is_intact(first)
+    pd.testing.assert_frame_equal(tables.load(first), frame)
+    assert folder.names("isams/d/s/objects") == [f"{first.sha256}.parquet"]
+
+
 def test_state_database_matches_its_models_and_migrates_twice(tmp_path: Path, state_url: str | None):
     for _ in range(2):
         state = StateDatabase.open(tmp_path, state_url)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 
 from isams_pipeline.arrow import Array, pa
@@ -44,24 +46,19 @@ def frame_by(
     rows: Iterable[Mapping[str, Any]],
     zone: ZoneInfo,
     columns: Mapping[str, tuple[str, Read]],
+    *,
+    each: str | None = None,
 ) -> pd.DataFrame:
     """The same, each column by the place that an error names, and by what reads it; one that is not there is null.
 
-    A few thousand rows are Python objects at a time, however many there are.
+    Of the column `each` a row has a list, and comes out once for every entry. A few thousand rows are Python objects at
+    a time, however many there are.
     """
     arrays: list[list[Array]] = [[] for _ in declaration.columns]
-    types = [declaration.arrow_schema.field(c.name).type for c in declaration.columns]
     done, waiting = 0, iter(rows)
     while batch := list(islice(waiting, _BATCH)):
-        for at, c in enumerate(declaration.columns):
-            if c.name in columns:
-                place, read = columns[c.name]
-                values = _converted(declaration, c, read(batch), zone, (place, done))
-                arrays[at].append(pa.array(values, types[at]))
-            elif c.nullable:
-                arrays[at].append(pa.nulls(len(batch), types[at]))
-            else:
-                _converted(declaration, c, [None], zone, ("", done))
+        for column, array in zip(arrays, _Batch(declaration, zone, batch, done).arrays(columns, each), strict=True):
+            column.append(array)
         done += len(batch)
     if not done:
         return declaration.empty()
@@ -78,35 +75,60 @@ def frame_by(
 _A = {"int": "a whole number", "str": "a text", "bool": "true or false", "date": "a date", "datetime": "a moment"}
 
 
-def _converted(
-    declaration: DatasetDeclaration, c: Column, values: Sequence[Any], zone: ZoneInfo, place: tuple[str, int]
-) -> list[Any]:
-    convert = _CONVERTERS[c.kind]
-    plain = _AS_THEY_ARE.get(c.kind)
-    kinds = set(map(type, values))
-    if plain is not None and kinds <= {plain, type(None)} and (c.nullable or kinds == {plain}):
-        # Nothing but such values, as nearly always: no look at each one by one.
-        ready = list(values) if c.kind != "str" else [(v.strip() or None) if v else None for v in values]
-        if (c.kind != "int" or _fit(ready)) and (c.nullable or None not in ready):
-            return ready
-    found: list[Any] = []
-    for value in values:
-        try:
-            if value is None or (isinstance(value, str) and not value.strip()):
-                if not c.nullable:
-                    raise ValueError("empty")  # noqa: TRY301
-                found.append(None)
+@dataclass(frozen=True)
+class _Batch:
+    """Some rows, and how many came before them."""
+
+    declaration: DatasetDeclaration
+    zone: ZoneInfo
+    rows: Rows
+    done: int
+
+    def arrays(self, columns: Mapping[str, tuple[str, Read]], each: str | None) -> Iterator[Array]:
+        """The columns as they are declared."""
+        several: list[list[Any]] = columns[each][1](self.rows) if each is not None else []
+        # Which row each that comes out is of: they multiply in Arrow, not as so many Python objects.
+        of_rows = pa.array(np.repeat(np.arange(len(several)), [len(one) for one in several])) if several else None
+        for c in self.declaration.columns:
+            kind = self.declaration.arrow_schema.field(c.name).type
+            place, read = columns.get(c.name, ("", None))
+            if c.name == each:
+                values = [self._converted(c, entries, place, row) for row, entries in enumerate(several)]
+                yield pa.array(list(chain.from_iterable(values)), kind)
+                continue
+            if read is None and c.nullable:
+                array = pa.nulls(len(self.rows), kind)
             else:
-                found.append(convert(value, zone))
-        except (ValueError, TypeError, OverflowError):
-            field, done = place
-            raise WrongType(
-                f"A field of {declaration.name} does not hold {_A[c.kind]}",
-                field=field,
-                row=done + len(found) + 1,
-                remedy=_REMEDY,
-            ) from None
-    return found
+                array = pa.array(self._converted(c, read(self.rows) if read else [None], place), kind)
+            yield array if of_rows is None else array.take(of_rows)
+
+    def _converted(self, c: Column, values: Sequence[Any], place: str, row: int | None = None) -> list[Any]:
+        """Values of a column, one a row, or all of one `row`."""
+        convert = _CONVERTERS[c.kind]
+        plain = _AS_THEY_ARE.get(c.kind)
+        kinds = set(map(type, values))
+        if plain is not None and kinds <= {plain, type(None)} and (c.nullable or kinds == {plain}):
+            # Nothing but such values, as nearly always: no look at each one by one.
+            ready = list(values) if c.kind != "str" else [(v.strip() or None) if v else None for v in values]
+            if (c.kind != "int" or _fit(ready)) and (c.nullable or None not in ready):
+                return ready
+        found: list[Any] = []
+        for value in values:
+            try:
+                if value is None or (isinstance(value, str) and not value.strip()):
+                    if not c.nullable:
+                        raise ValueError("empty")  # noqa: TRY301
+                    found.append(None)
+                else:
+                    found.append(convert(value, self.zone))
+            except (ValueError, TypeError, OverflowError):
+                raise WrongType(
+                    f"A field of {self.declaration.name} does not hold {_A[c.kind]}",
+                    field=place,
+                    row=self.done + (len(found) if row is None else row) + 1,
+                    remedy=_REMEDY,
+                ) from None
+        return found
 
 
 _AS_THEY_ARE: dict[Kind, type] = {"int": int, "str": str, "bool": bool}
