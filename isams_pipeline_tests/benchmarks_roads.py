@@ -124,7 +124,7 @@ def road_ours(source: str, pupils: str, nights: str = "1", pages: str = "1") -> 
     assembly.PER_PAGE //= int(pages)
     xporter.PAGE_SIZE //= int(pages)
     with _crossing(source, pupils) as (environment, now):
-        _calls(environment, source)
+        _warm_up(environment, source)
         took = 0.0
         for at in range(int(nights)):
             day = DAY + timedelta(days=at)
@@ -174,9 +174,9 @@ def _calls(environment: Any, source: str) -> float:
         for request in requests:
             if source == "assembly":
                 path = request.wanted.path
-                if "{id}" in path:
-                    client.get("/timetables").raise_for_status()
-                    client.get("/timetables/20", params=dict(request.params)).raise_for_status()
+                if request.wanted.is_told_one_by_one:
+                    client.get(path).raise_for_status()
+                    client.get(f"{path}/20", params=dict(request.params)).raise_for_status()
                     continue
                 number, pages = 1, 1
                 while number <= pages:

@@ -181,7 +181,7 @@ class AssemblyClient:
         if (waiting := self._waiting()) is not None:
             return Finding(waiting.state, waiting.reason, scopes, waiting.said)
         if needed := lacking(SCOPES, scopes):
-            return Finding(State.CONNECTED, said=f"the school has not authorised {', '.join(needed)}")
+            return Finding(State.CONNECTED, scopes=scopes, said=f"the school has not authorised {', '.join(needed)}")
         how = "Assembly's last fetch failed; it has data" if self._has_failed() else "Assembly has data"
         return Finding(State.AUTHORISED, scopes=scopes, said=f"{how} of {self._school_status().get('last_sync_at')}")
 

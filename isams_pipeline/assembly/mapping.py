@@ -158,7 +158,8 @@ def _lessons(lists: Lists) -> Iterator[Json]:
             }
             first, last = _day(lesson.get("start_date")), _day(lesson.get("end_date"))
             lasts = [d for d in dates if (first is None or first <= d) and (last is None or d <= last)]
-            yield {**row, "occurs_on": lasts}
+            if lasts:  # one that never takes place need not be right
+                yield {**row, "occurs_on": lasts}
 
 
 def _ids(lesson: Json, name: str, field: str) -> str:

@@ -17,7 +17,7 @@ from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.redirect import code_from_browser
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import WrongUse
+from isams_pipeline.errors import PipelineError, WrongUse
 from isams_pipeline.roads import ASSEMBLY, LABELS
 from isams_pipeline.roads.advice import advice, steps
 from isams_pipeline.roads.connections import Connection, State
@@ -27,7 +27,7 @@ from isams_pipeline.roads.registry import ROADS
 
 Road = Annotated[
     str | None,
-    typer.Option("--road", help="assembly or xporter. [default: what the school has]", show_default=False),
+    typer.Option("--road", help="assembly or xporter. [default: the only one; to look, each]", show_default=False),
 ]
 _COLOURS = {State.AUTHORISED: "green", State.CONNECTED: "cyan"}
 _MOVES = 6
@@ -146,7 +146,12 @@ def authorise(
 
 def _warn_before_authorising(connector: Connector) -> None:
     """Say where the school is not connected as far as Assembly tells; it goes on, as what tells that is inferred."""
-    now = connector.look().now
+    try:
+        now = connector.look().now
+    except PipelineError as error:
+        console.print("[yellow]How far the connection is could not be asked[/]: ", end="")
+        console.print(error.what, markup=False, soft_wrap=True)
+        return
     if now.state.rank < State.CONNECTED.rank:
         console.print(
             f"[yellow]Assembly says that it is not connected to the school's data[/] ({now.words}), so it may refuse.",

@@ -56,10 +56,8 @@ def reconcile(
     for failure in run.failures:
         console.print(f"[red]failed[/] {failure}", soft_wrap=True)
     if run.failures:
-        if date is not None:
-            console.print(
-                "Where only some roads were read that night, name those: --roads isams,assembly", soft_wrap=True
-            )
+        if night.date < today and len(meant) > 2:  # noqa: PLR2004
+            console.print(f"Where only some of {', '.join(meant)} were read that night, name those by --roads.")
         return 1
     return print_reconciliation(environment, night)
 

@@ -50,6 +50,8 @@ def await_code(host: str, port: int, state: str, wait: float = _WAIT) -> str:
     given: dict[str, str] = {}
 
     class Redirect(BaseHTTPRequestHandler):
+        timeout = 5  # a browser may open a connection beforehand, and say nothing on it
+
         def do_GET(self) -> None:
             query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
             if "code" in query or "error" in query:

@@ -215,7 +215,7 @@ class Deliverer:
             before, now = (" and ".join(sorted(names)) for names in (baseline.sources, sources))
             problems.append(
                 f"the data came by {before} before, and comes by {now} now: ids may all be others "
-                f"(`isams-pipeline reconcile {self.address.school}` shows where they differ)"
+                f"(with both in schools.yaml, `isams-pipeline reconcile {self.address.school}` shows where they differ)"
             )
         problems += [
             f"{name} would lose {change.removed} of {change.before} rows"

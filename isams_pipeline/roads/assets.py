@@ -1,4 +1,4 @@
-"""The datasets of the other roads as Dagster assets, and the state of each school's connection."""
+"""The datasets of the other roads as Dagster assets."""
 
 from collections.abc import Generator
 from typing import Any

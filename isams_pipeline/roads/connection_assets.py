@@ -9,11 +9,11 @@ from isams_pipeline import checks
 from isams_pipeline.clock import in_words, start_of, today_at
 from isams_pipeline.dataset_assets import OWNER
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import PipelineError
+from isams_pipeline.errors import MissingSecret, PipelineError
 from isams_pipeline.partitions import Night, key_of, night_of, nights_of
 from isams_pipeline.roads import LABELS
 from isams_pipeline.roads.advice import advice
-from isams_pipeline.roads.connections import Moved
+from isams_pipeline.roads.connections import Moved, State
 from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.runs import told_to_dagster
@@ -113,6 +113,9 @@ def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefi
             try:
                 moved = Connector(environment, school, source, who="sensor").look()
             except PipelineError as error:
+                if isinstance(error, MissingSecret) and not _was_connected(environment, school, source):
+                    context.log.info("%s by %s: %s", school, LABELS[source], error)
+                    continue  # the school's secret comes with its authorisation
                 context.log.warning("%s by %s: %s", school, LABELS[source], error)
                 problems.append(f"{school} by {LABELS[source]}: {error}")  # the others are looked at all the same
                 continue
@@ -132,3 +135,8 @@ def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefi
             yield dg.SkipReason("No connection has moved")
 
     return [connections_current]
+
+
+def _was_connected(environment: Environment, school: str, source: str) -> bool:
+    now = environment.connections.current(school, source)
+    return now is not None and now.state.rank >= State.CONNECTED.rank

@@ -1,4 +1,4 @@
-"""A school by its roads, compared; and the report of it, as JSON and back, and as rows of a table. Knows no Dagster."""
+"""A school by its roads, compared; and the report of it, as JSON and back, and as rows of a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import ConfigurationError, NotMaterialised
+from isams_pipeline.errors import ConfigurationError, NotMaterialised, StorageError
 from isams_pipeline.partitions import Night
 from isams_pipeline.roads import LABELS, REPORTS
 from isams_pipeline.rules.reconciliation import NEEDED, ONLY_FIRST, ONLY_SECOND, Compared, Difference, reconcile
@@ -86,15 +86,20 @@ def report_path(night: Night, end: str) -> str:
 
 
 def kept_report(environment: Environment, night: Night) -> Reconciliation:
-    """The night's reconciliation as it was reported. Raises NotMaterialised where there is none."""
+    """The night's reconciliation as it was reported. Raises NotMaterialised where there is none, and StorageError."""
+    path = report_path(night, "json")
+    remedy = f"isams-pipeline reconcile {night.school} --date {night.date}."
     try:
-        return Reconciliation.of_json(night, environment.reports.read_json(report_path(night, "json")))
+        return Reconciliation.of_json(night, environment.reports.read_json(path))
+    except (KeyError, TypeError, AttributeError):
+        where = environment.reports.location(path)
+        raise StorageError("The report of the roads is damaged", file=where, remedy=remedy) from None
     except FileNotFoundError:
         raise NotMaterialised(
             "The roads were not compared on that night",
             school=night.school,
             date=night.date,
-            remedy=f"isams-pipeline reconcile {night.school} --date {night.date}.",
+            remedy=remedy,
         ) from None
 
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from isams_pipeline.assembly.client import AssemblyClient
 from isams_pipeline.commands.redirect import await_code
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.environment import Environment
@@ -26,6 +27,7 @@ from isams_pipeline.roads.advice import advice, steps
 from isams_pipeline.roads.connection_assets import CONNECTIONS_JOB
 from isams_pipeline.roads.connections import Connections, Finding, Reason, State
 from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.sandbox.demo import xporter_variable
 from isams_pipeline.sandbox.sides import CONNECTOR_STATES
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.tokens import TokenVault
@@ -301,8 +303,13 @@ def test_a_person_says_yes_in_a_browser(crossing: Crossing, monkeypatch: pytest.
     code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
     assert code == 1 and "not connected to the school's data" in out and "awaiting connection: paused" in out
     crossing.assembly.connector = "connected"
+    with crossing.world.environment.assembly_client_for(SCHOOL) as client:
+        client.forget()
+    monkeypatch.setattr(AssemblyClient, "look", _gone)
     code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
-    assert code == 0 and "not connected" not in out and "30 scopes" in out
+    assert code == 0 and "could not be asked: Not there" in out and "30 scopes" in out
+    monkeypatch.undo()
+    monkeypatch.setattr(webbrowser, "open", browse)
     code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
     assert code == 0 and "authorised already" in out
     for browser in browsers:
@@ -331,6 +338,10 @@ def test_doctor_says_how_far_the_roads_are(crossing: Crossing):
     crossing.connect("assembly")
     code, out = at(crossing.world, "doctor", SCHOOL)
     assert code == 1 and "assembly: authorised" in out and "xporter: awaiting invitation" in out
+
+
+def _gone(*_: object) -> None:
+    raise Unavailable("Not there")
 
 
 def _once_it_listens(address: str) -> int:
@@ -458,6 +469,24 @@ def test_scopes_that_were_taken_back_are_still_told_of_after_another_look(crossi
     assert crossing.connector("xporter").look().worse
     _, verdict = connection_of(crossing, "xporter", 1)
     assert not verdict.passed and "scopes taken back: Attendance" in str(verdict.metadata)
+
+
+def test_scopes_that_a_person_does_without_are_not_taken_back(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.world.at_night(1)
+    crossing.connector("xporter").choose(["School", "Student", "Staff", "Contact"])
+    _, verdict = connection_of(crossing, "xporter", 1)
+    assert verdict.passed
+
+
+def test_a_road_that_still_waits_for_the_schools_secret_does_not_fail_the_sensor(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.world.variables[xporter_variable(SCHOOL)] = ""
+    crossing.world.configure(lambda _: None)
+    repository = build_definitions(crossing.world.environment).get_repository_def()
+    with dg.build_sensor_context(crossing.world.instance, repository_def=repository) as context:
+        found = repository.get_sensor_def("connections_current").evaluate_tick(context)
+    assert found.skip_message == "No connection has moved"
 
 
 def test_the_sensor_looks_and_starts_a_run_where_something_has_moved(crossing: Crossing):

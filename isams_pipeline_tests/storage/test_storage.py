@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +160,8 @@ def test_tables_of_any_length_are_written_in_pieces(folder: Folder, rows: int):
     assert first.sha256 == again.sha256 and first.rows == rows and tables.is_intact(first)
     pd.testing.assert_frame_equal(tables.load(first), frame)
     assert folder.names("isams/d/s/objects") == [f"{first.sha256}.parquet"]
+    with folder.open(first.path) as file:
+        assert pq.ParquetFile(file).num_row_groups == -(-rows // 16_384)
 
 
 def test_state_database_matches_its_models_and_migrates_twice(tmp_path: Path, state_url: str | None):

@@ -51,8 +51,8 @@ def frame_by(
 ) -> pd.DataFrame:
     """The same, each column by the place that an error names, and by what reads it; one that is not there is null.
 
-    Of the column `each` a row has a list, and comes out once for every entry. A few thousand rows are Python objects at
-    a time, however many there are.
+    Of the column `each` a row has a list, and comes out once for every entry. A few thousand rows with their entries
+    are Python objects at a time, however many there are.
     """
     arrays: list[list[Array]] = [[] for _ in declaration.columns]
     done, waiting = 0, iter(rows)
