@@ -56,6 +56,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
+    process.stdout.close()
 
 
 def _spoil(folder: Path, run: list[str], env: dict[str, str]) -> None:
