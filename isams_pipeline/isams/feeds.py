@@ -169,12 +169,6 @@ def expand(names: Iterable[str]) -> list[str]:
     return feeds
 
 
-def feed_of(method: str) -> Feed | None:
-    """The feed that a method brings, compared without case as iSAMS does."""
-    wanted = method.casefold()
-    return next((f for f in FEEDS.values() if wanted in {m.casefold() for m in (*f.methods, *f.also)}), None)
-
-
 def methods_of(feeds: Collection[str]) -> list[str]:
     """The preferred method of each feed, and what is asked along."""
     return [method for name in feeds for method in (FEEDS[name].method, *FEEDS[name].also)]

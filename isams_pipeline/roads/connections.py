@@ -19,9 +19,6 @@ from isams_pipeline.clock import Clock
 from isams_pipeline.storage.state import StateDatabase, insert_into
 from isams_pipeline.storage.state.connections import RoadConnection, RoadConnectionStep
 
-_CHOSEN = "the app was authorised"
-"""What the history says where a person has chosen scopes."""
-
 
 class State(StrEnum):
     """How far a connection has come, in this order."""
@@ -105,9 +102,11 @@ class Moved:
 
 
 def _worse(state: State, reason: str | None, scopes: Iterable[str], now: Connection) -> str | None:
+    """What is worse now. Scopes that a person has chosen to do without are not taken back."""
     if now.state.rank < state.rank:
         return f"it was {in_words(state, reason)}, and is {now.words}"
-    lost = sorted(set(scopes) - now.scopes)
+    wanted = set(scopes) if now.chosen is None else now.chosen.intersection(scopes)
+    lost = sorted(wanted - now.scopes)
     return f"scopes taken back: {', '.join(lost)}" if lost else None
 
 
@@ -147,7 +146,7 @@ class Connections:
     def choose(self, school: str, source: str, scopes: Iterable[str] | None, *, who: str) -> None:
         """Note which scopes a person has chosen to use; None takes the choice back."""
         wanted = None if scopes is None else sorted(scopes)
-        said = _CHOSEN if wanted is not None else "the app's authorisation was taken back"
+        said = "the app was authorised" if wanted is not None else "the app's authorisation was taken back"
         self._set(school, source, who, said, chosen=wanted)
 
     def _set(self, school: str, source: str, who: str, said: str, **values: object) -> None:
@@ -161,15 +160,12 @@ class Connections:
     def worse_than_since(self, school: str, source: str, moment: datetime) -> str | None:
         """How the connection is worse than it was at a moment, or at its best since; None where it is not.
 
-        What a single look has seen is no news to the next one. Scopes that a person has chosen to do without are not
-        taken back.
+        What a single look has seen is no news to the next one.
         """
         now, history = self.current(school, source), self.history(school, source)
         if now is None:
             return None
         seen = [*[step for step in history if step.at < moment][-1:], *(s for s in history if s.at >= moment)]
-        chosen = max((at for at, step in enumerate(seen, start=1) if step.said == _CHOSEN), default=0)
-        seen = seen[chosen:] or seen
         best = max(seen, key=lambda step: State(step.state).rank)
         return _worse(State(best.state), best.reason, (name for step in seen for name in step.scopes), now)
 

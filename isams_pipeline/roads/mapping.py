@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -111,12 +110,6 @@ class MappingTable:
     def __post_init__(self) -> None:
         if self.datasets.keys() != ROAD_DATASETS.keys():
             raise ValueError(f"the mapping of {self.source} has other datasets: {self.datasets.keys()}")
-
-    @cached_property
-    def lists(self) -> tuple[str, ...]:
-        """All lists that some dataset is made from."""
-        found = {name: None for one in self.datasets.values() if isinstance(one, Mapped) for name in one.lists}
-        return tuple(found)
 
 
 # --- what several mappings need ---------------------------------------------------------------------------

@@ -62,10 +62,6 @@ class SandboxAssembly:
     limit: int = 600
     period: int = 300
 
-    def scopes_of(self, token: str) -> set[str] | None:
-        """The scopes of a token that is known."""
-        return self.tokens[token][0] if token in self.tokens else None
-
     def move(self, step: str) -> None:
         """What the school does on the Connector page; raises ValueError for no step."""
         _refuse_unknown(step, self.steps)
