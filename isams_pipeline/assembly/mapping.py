@@ -16,7 +16,7 @@ from isams_pipeline.roads.mapping import (
     at,
     clock_time,
     members,
-    year_number,
+    YearNumbers,
 )
 from isams_pipeline.roads.values import as_list, as_object, objects_in
 from isams_pipeline.rules.numbers import number_of
@@ -64,15 +64,17 @@ def _whose(lists: Lists, name: str) -> dict[Any, Json]:
 def _students(lists: Lists) -> Iterator[Json]:
     forms, houses = _whose(lists, "registration_groups"), _whose(lists, "house_groups")
     nothing: Json = {}
+    years = YearNumbers(lists.settings)
     for student in lists["students"]:
         legal, known = student.get("legal_first_name"), student.get("first_name")
         yield {
             **student,
-            "year": year_number(student.get("year_code"), lists.settings),
+            "year": years.of(student.get("year_code")),
             "known_as": known if legal and known != legal else None,
             "registration_group": forms.get(student.get("id"), nothing),
             "house": houses.get(student.get("id"), nothing),
         }
+    years.refuse_unknown()
 
 
 def _links(contact: Json) -> Iterator[tuple[str | None, bool | None, Any]]:
@@ -105,8 +107,10 @@ def _entry_students(lists: Lists) -> Iterator[Json]:
 
 
 def _years(lists: Lists) -> Iterator[Json]:
+    years = YearNumbers(lists.settings)
     for group in lists["year_groups"]:
-        yield {**group, "year": year_number(group.get("code"), lists.settings)}
+        yield {**group, "year": years.of(group.get("code"))}
+    years.refuse_unknown()
 
 
 def _each(name: str, field: str) -> Callable[[Lists], Iterator[Json]]:

@@ -30,6 +30,7 @@ from isams_pipeline.config.partners import (
 from isams_pipeline.config.roads import AssemblySettings, RoadSettings, XporterSettings
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError, MissingSecret
+from isams_pipeline.rules.compare import label
 
 __all__ = [
     "GUIDE_FEEDS",
@@ -77,6 +78,14 @@ class SchoolSettings(StrictSettings):
     @classmethod
     def _apart(cls, campuses: dict[str, YearRange]) -> dict[str, YearRange]:
         items = list(campuses.items())
+        called: dict[str, str] = {}
+        for name in campuses:
+            folded = label(name)
+            if not folded:
+                raise ValueError("a campus has an empty name; give it one, or remove it")
+            if folded in called:
+                raise ValueError(f"{called[folded]!r} and {name!r} are one name but for case and blanks; rename one")
+            called[folded] = name
         for at, (name, years) in enumerate(items):
             for other, other_years in items[at + 1 :]:
                 if years.overlaps(other_years):

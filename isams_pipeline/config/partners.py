@@ -6,7 +6,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from isams_pipeline.config.values import AllOrYears, ATimeslot, Share, SmtpUrl, StrictSettings, TimeOfDay, Variable
+from isams_pipeline.config.values import (
+    AllOrTexts,
+    AllOrYears,
+    ATimeslot,
+    Share,
+    SmtpUrl,
+    StrictSettings,
+    TimeOfDay,
+    Variable,
+)
+from isams_pipeline.rules.contacts import ParentalResponsibility
+from isams_pipeline.rules.timetable import UnallocatedWeeks
 
 REQUIRED_FEEDS: dict[str, tuple[str, ...]] = {
     "schoolsbuddy": ("pupils", "contacts", "staff", "years"),
@@ -68,27 +79,54 @@ class PartnerSettings(StrictSettings):
     """Its name under `partners`."""
 
 
-class SchoolsBuddySettings(PartnerSettings):
+MailMerge = Literal["all", "correspondence"]
+
+
+class ContactSettings(PartnerSettings):
+    """Which contacts a school sends."""
+
+    source: SourceName
+    """The road by which the school's data comes."""
+    contact_types: AllOrTexts = None
+    """Relationships, compared without case; None is all."""
+    mail_merge: tuple[MailMerge, ...] = ()
+    """A contact needs one of these; with an empty list mail merge does not matter."""
+    contact_years: AllOrYears = None
+    """Contacts of students in these years; None is all."""
+    parental_responsibility: ParentalResponsibility = "any"
+    contact_only: Literal["leave_out", "send"] = "leave_out"
+    """What becomes of contacts that iSAMS marks Contact Only: not for any communication."""
+
+    @property
+    def sends_contact_only(self) -> bool:
+        """The school has written down that they are to be sent."""
+        return self.contact_only == "send"
+
+    @model_validator(mode="after")
+    def _what_the_source_has(self) -> ContactSettings:
+        if self.source != "isams" and self.mail_merge:
+            raise ValueError(f"only iSAMS's own road knows mail merge; with source: {self.source} write mail_merge: []")
+        if self.source != "isams" and self.contact_only != "leave_out":
+            raise ValueError(f"only iSAMS's own road knows Contact Only; remove it with source: {self.source}")
+        return self
+
+
+class SchoolsBuddySettings(ContactSettings):
     """What a school sends to SchoolsBuddy."""
 
     label: ClassVar[str] = "SchoolsBuddy"
     key: ClassVar[str] = "schoolsbuddy"
 
     source: SourceName = "isams"
-    """The road by which the school's data comes."""
-    contact_types: tuple[str, ...] = Field(default=("Mother", "Father"), min_length=1)
-    mail_merge: tuple[Literal["all", "correspondence"], ...] = ("all", "correspondence")
-    """A contact needs one of these; with an empty list mail merge does not matter."""
-    contact_years: AllOrYears = None
+    contact_types: AllOrTexts = ("Mother", "Father")
+    mail_merge: tuple[MailMerge, ...] = ("all", "correspondence")
     max_removed: Share = 0.2
     deliver_to: str = "data/exports"
     medical_fields: tuple[str, ...] = ()
     attendance: AttendanceSettings | None = None
 
     @model_validator(mode="after")
-    def _what_the_road_has(self) -> SchoolsBuddySettings:
-        if self.source != "isams" and self.mail_merge:
-            raise ValueError(f"only iSAMS's own road knows mail merge; with source: {self.source} write mail_merge: []")
+    def _medical_source(self) -> SchoolsBuddySettings:
         if self.source != "isams" and self.medical_fields:
             raise ValueError(f"only iSAMS's own road brings medical fields; remove them with source: {self.source}")
         return self
@@ -102,6 +140,8 @@ class RoomBookingSettings(PartnerSettings):
 
     timeslots: tuple[ATimeslot, ...] = ()
     """The periods' timings as the school has confirmed them; iSAMS must agree."""
+    unallocated_weeks: UnallocatedWeeks = "ignore"
+    """What becomes of timetable weeks that no week of the year is allocated to."""
     max_cancelled: int = Field(default=20, ge=0)
     """More cancellations than this in one night wait for a person."""
     max_removed: Share = 0.2
@@ -139,14 +179,15 @@ class MySchoolPortalSettings(PartnerSettings):
     """The country, as two letters, of telephone numbers without a country code."""
 
 
-class SchoolBookingSettings(PartnerSettings):
+class SchoolBookingSettings(ContactSettings):
     """What a school sends to SchoolBooking."""
 
     label: ClassVar[str] = "SchoolBooking"
     key: ClassVar[str] = "schoolbooking"
 
     source: SourceName = "assembly"
-    """The road by which the school's data comes."""
+    unallocated_weeks: UnallocatedWeeks = "ignore"
+    """What becomes of iSAMS's timetable weeks that no week of the year is allocated to."""
     max_removed: Share = 0.2
     deliver_to: str = "data/exports"
 

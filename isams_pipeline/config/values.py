@@ -74,6 +74,16 @@ def _all_or_years(value: object) -> object:
     return None if value in (None, "all") else _year_range(value)
 
 
+def _all_or_texts(value: object) -> object:
+    if value in (None, "all"):
+        return None
+    if isinstance(value, str):
+        raise ValueError(f"not a list; write [{value}]")
+    if not value:
+        raise ValueError("an empty list sends nobody; name some, or write all")
+    return value
+
+
 def _share(value: object) -> object:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
         share = float(match[1]) / 100
@@ -145,6 +155,7 @@ Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Years = Annotated[YearRange, BeforeValidator(_year_range)]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
 AllOrYears = Annotated[YearRange | None, BeforeValidator(_all_or_years)]
+AllOrTexts = Annotated[tuple[str, ...] | None, BeforeValidator(_all_or_texts)]
 Share = Annotated[float, BeforeValidator(_share)]
 ATimeslot = Annotated[Timeslot, BeforeValidator(_timeslot)]
 TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.delivery.export import MANIFEST, Change, CheckResult, Export, ExportFile, compare
+from isams_pipeline.delivery.export import MANIFEST, Change, CheckResult, Export, ExportFile, compare, few
 from isams_pipeline.delivery.receipts import (
     LEASE_SECONDS,
     Address,
@@ -49,6 +49,33 @@ def _sources(datasets: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(pin["source"]) for pin in datasets.values() if "source" in pin)
 
 
+MOVING_ON = {"lesson_suspensions", "room_closures", "calendar_events"}
+"""Datasets of what is over one day: a few rows that are gone are no wonder."""
+
+
+def emptied(before: Mapping[str, Any], now: Mapping[str, Any], night: str) -> list[str]:
+    """Datasets of which rows had arrived with an earlier delivery, and none does now: a feed that is gone, empty, in
+    another shape, or another school's. What the settings do not ask for any more says nothing.
+    """
+    problems: list[str] = []
+    for name, facts in before.items():
+        had, has = facts.get("delivered", facts.get("rows", 0)), now.get(name)
+        if has is None or has.get("delivered", has.get("rows")) != 0:
+            continue
+        if had >= (GUARD_ROWS if name in MOVING_ON else 1):
+            rows = has.get("rows", 0)
+            what = "has no rows" if not rows else f"has {rows} rows, none of which could be delivered"
+            problems.append(f"{name} now {what}; of that of {night} {had} were delivered")
+    return problems
+
+
+def accounted_for(staged: Staged) -> CheckResult:
+    """The verdict of the rule that every row is somewhere, as it was found for these very bytes and tables."""
+    if staged.unaccounted is None:
+        return CheckResult("accounted_for", ("nobody has counted the rows; materialise the export again",))
+    return CheckResult("accounted_for", few(staged.unaccounted))
+
+
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -63,6 +90,8 @@ class _Baseline:
     """The date of an export that was delivered but can no longer be read."""
     sources: frozenset[str] = frozenset()
     """By which roads its data came."""
+    datasets: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What it was made from: dataset → rows, and delivered: how many of them arrived."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +147,19 @@ class Deliverer:
                 self._record(result, {})
             return result
 
-    def refusal(self, export: Export, checks: Sequence[CheckResult], excluded: Mapping[str, int]) -> Delivered | None:
+    def refusal(
+        self,
+        export: Export,
+        checks: Sequence[CheckResult],
+        excluded: Mapping[str, int],
+        datasets: Mapping[str, Any],
+    ) -> Delivered | None:
         """What would refuse this export, with a receipt; None if nothing would. For what must not happen before."""
-        judged = self._judge(export, checks, excluded)
+        judged = self._judge(export, checks, excluded, datasets)
         return self._refused(export, judged) if judged.problems else None
 
     def _deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease) -> Delivered:
-        judged = self._judge(export, checks, staged.excluded, _sources(staged.datasets))
+        judged = self._judge(export, [*checks, accounted_for(staged)], staged.excluded, staged.datasets)
         if judged.problems:
             return self._refused(export, judged)
         manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
@@ -141,7 +176,7 @@ class Deliverer:
         export: Export,
         checks: Sequence[CheckResult],
         excluded: Mapping[str, int],
-        sources: frozenset[str] = frozenset(),
+        datasets: Mapping[str, Any],
     ) -> _Judgement:
         found = self._baseline()
         baseline = found.export
@@ -160,7 +195,7 @@ class Deliverer:
             for name, change in compared.items()
         }
         guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
-        guard = self._removal_guard(guarded, export.content_hash, found, sources)
+        guard = self._removal_guard(guarded, export.content_hash, found, datasets)
         return _Judgement(changes, (*checks, guard), baseline, found.night)
 
     def _refused(self, export: Export, judged: _Judgement) -> Delivered:
@@ -183,16 +218,17 @@ class Deliverer:
 
     def _bytes_of(self, manifest: Mapping[str, Any], night: date) -> _Baseline:
         hashes = {name: str(facts["sha256"]) for name, facts in manifest["files"].items()}
-        sources = _sources(manifest.get("datasets") or {})
+        datasets: Mapping[str, Any] = manifest.get("datasets") or {}
+        sources = _sources(datasets)
         with contextlib.suppress(StorageError):
-            return _Baseline(self.staged.load(hashes), night.isoformat(), None, sources)
+            return _Baseline(self.staged.load(hashes), night.isoformat(), None, sources, datasets)
         folder = self.target.child(self.address.on(night))
         try:
             export = Export({name: folder.read(name) for name in hashes})
         except FileNotFoundError:
             export = Export({})
         if export.hashes == dict(sorted(hashes.items())):
-            return _Baseline(export, night.isoformat(), None, sources)
+            return _Baseline(export, night.isoformat(), None, sources, datasets)
         return _Baseline(lost=night.isoformat())
 
     def _newest_manifest(self) -> tuple[date, dict[str, Any]] | None:
@@ -207,10 +243,11 @@ class Deliverer:
         return None
 
     def _removal_guard(
-        self, changes: dict[str, Change], content_hash: str, baseline: _Baseline, sources: frozenset[str]
+        self, changes: dict[str, Change], content_hash: str, baseline: _Baseline, datasets: Mapping[str, Any]
     ) -> CheckResult:
-        """Refuse an export that lacks too many rows of the one before, or came by another road than it."""
-        problems: list[str] = []
+        """Refuse an export that lacks too many rows of the one before, or a dataset of it, or has another source."""
+        problems = emptied(baseline.datasets, datasets, str(baseline.night))
+        sources = _sources(datasets)
         if sources and baseline.sources and sources != baseline.sources:
             before, now = (" and ".join(sorted(names)) for names in (baseline.sources, sources))
             problems.append(

@@ -57,6 +57,10 @@ class Export:
     def _read(self) -> dict[str, list[dict[str, str]]]:
         return {}
 
+    def row_count(self, name: str) -> int:
+        """How many rows a file has."""
+        return len(self.rows(name))
+
     def rows(self, name: str) -> list[dict[str, str]]:
         """The rows of a file, read back from its bytes (once)."""
         if name not in self._read:

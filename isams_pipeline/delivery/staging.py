@@ -9,7 +9,7 @@ What was delivered once stays here, so later nights can be compared with it even
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -33,6 +33,10 @@ class Staged:
     """File → how many things are not in it."""
     about: dict[str, Any] = field(default_factory=dict[str, Any])
     """What else the manifest says of it."""
+    unaccounted: list[str] | None = None
+    """Rows of the datasets that are in no place, or in two; None where nobody has counted."""
+    places: str | None = None
+    """SHA-256 of the table of where each row is."""
 
 
 class StagedExports:
@@ -52,13 +56,25 @@ class StagedExports:
         snapshots: list[dict[str, Any]],
         excluded: Mapping[str, int],
         about: Mapping[str, Any] | None = None,
+        unaccounted: Sequence[str] | None = None,
+        places: bytes | None = None,
     ) -> Staged:
         """Keep an export's bytes, and note what they were made from."""
         for name, digest in export.hashes.items():
             # Written anew even if it is there: that is how a damaged one is repaired.
             self._folder.write(f"objects/{digest}", export.files[name])
+        digest = None if places is None else hashlib.sha256(places).hexdigest()
+        if places is not None:
+            self._folder.write(f"objects/{digest}", places)
         staged = Staged(
-            export.hashes, export.content_hash, dict(datasets), snapshots, dict(excluded), dict(about or {})
+            export.hashes,
+            export.content_hash,
+            dict(datasets),
+            snapshots,
+            dict(excluded),
+            dict(about or {}),
+            None if unaccounted is None else list(unaccounted),
+            digest,
         )
         self._folder.write_json(f"{night}{self._end}", asdict(staged))
         return staged
@@ -92,7 +108,7 @@ class StagedExports:
                 self._folder.remove(name)
                 gone += 1
             else:
-                kept |= set(staged.files.values())
+                kept |= {*staged.files.values(), staged.places or ""}
         if not gone:
             return 0
         objects = [name for name in self._folder.names("objects") if name not in kept]
@@ -102,16 +118,18 @@ class StagedExports:
 
     def load(self, files: Mapping[str, str]) -> Export:
         """The bytes of files by their hashes; raises StorageError where one is lost or damaged."""
-        found: dict[str, bytes] = {}
-        for name, digest in files.items():
-            try:
-                found[name] = self._folder.read(f"objects/{digest}")
-            except FileNotFoundError:
-                found[name] = b""
-            if hashlib.sha256(found[name]).hexdigest() != digest:
-                raise StorageError(
-                    "A staged file is lost or damaged",
-                    file=self._folder.location(f"objects/{digest}"),
-                    remedy="Materialise the export again.",
-                )
-        return Export(found)
+        return Export({name: self.read(digest) for name, digest in files.items()})
+
+    def read(self, digest: str) -> bytes:
+        """What was staged under a hash; raises StorageError where it is lost or damaged."""
+        try:
+            data = self._folder.read(f"objects/{digest}")
+        except FileNotFoundError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StorageError(
+                "A staged file is lost or damaged",
+                file=self._folder.location(f"objects/{digest}"),
+                remedy="Materialise the export again.",
+            )
+        return data

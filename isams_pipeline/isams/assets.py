@@ -13,6 +13,7 @@ from isams_pipeline.isams.datasets import DATASETS, SOURCE, DatasetDeclaration
 from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.isams.night import NightTable
 from isams_pipeline.partitions import night_of, nights_of
+from isams_pipeline.rules.notes import as_json
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.selections import is_wanted
 from isams_pipeline.storage.tables import StoredTable
@@ -96,7 +97,7 @@ def _provenance(table: NightTable) -> dict[str, Any]:
         "fetched_at": snapshot.fetched_at,
         "cache_hours": snapshot.cache_hours,
         "identical_to_night_before": snapshot.identical_to_night_before,
-    }
+    } | ({"notes": as_json(table.parsed.notes)} if table.parsed.notes else {})
 
 
 def _metadata(declaration: DatasetDeclaration, table: NightTable) -> dict[str, Any]:
@@ -107,6 +108,8 @@ def _metadata(declaration: DatasetDeclaration, table: NightTable) -> dict[str, A
         metadata["container"] = f"the answer has no {declaration.container}"
     if table.parsed.repeated_rows:
         metadata["merged_rows"] = table.parsed.repeated_rows
+    if table.parsed.notes:
+        metadata["fields mended"] = len(table.parsed.notes)
     return metadata | {
         "snapshot": table.snapshot.sha256,
         "key": table.snapshot.key,

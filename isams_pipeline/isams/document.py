@@ -107,13 +107,87 @@ def read_message(data: bytes) -> Message | None:
     return Message(text("MessageId") or text("MessageName"), text("Title"), text("Description"))
 
 
+TAKEN_OUT = "\ufdd0"
+"""Stands in a text where a character was that XML forbids: a code point that is none of any script's."""
+_MARK = TAKEN_OUT.encode()
+_FORBIDDEN = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]|&#(?:x([0-9a-fA-F]{1,8})|([0-9]{1,10}));"
+)
+_CONTROLS = bytes(byte for byte in range(0x20) if byte not in {0x09, 0x0A, 0x0D})
+_LONGEST_REFERENCE = 16
+
+
+class _Allowed:
+    """A document's bytes without what no XML may hold, so that one record's control character is not all records' end.
+
+    .NET writes such a character as a reference (`&#x1F;`) that no parser takes. In its place comes TAKEN_OUT.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._is_wide = False
+        self.found = 0
+        """How many characters were taken out so far."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, about as many; empty at the end."""
+        chunk = self._stream.read(size)
+        if self._is_wide or (not self._kept and not self.found and _is_wide(chunk)):
+            self._is_wide = True
+            return chunk
+        data = self._kept + chunk
+        self._kept = b""
+        # A reference, or a character of three bytes, may be cut in two.
+        if (
+            chunk
+            and (cut := max(data.rfind(b"&", -_LONGEST_REFERENCE), data.rfind(b"\xef", -2), data.rfind(b"\xed", -2)))
+            > 0
+        ):
+            data, self._kept = data[:cut], data[cut:]
+        if (
+            b"&#" not in data
+            and b"\xef\xbf" not in data
+            and b"\xed" not in data
+            and len(data.translate(None, _CONTROLS)) == len(data)
+        ):
+            return data
+        return _FORBIDDEN.sub(self._allowed, data)
+
+    def _allowed(self, match: re.Match[bytes]) -> bytes:
+        digits, base = (match[1], 16) if match[1] else (match[2], 10)
+        if digits is not None:
+            point = int(digits, base)
+            if (
+                point in {9, 10, 13}
+                or 0x20 <= point <= 0xD7FF
+                or 0xE000 <= point <= 0xFFFD
+                or 0x10000 <= point <= 0x10FFFF
+            ):  # noqa: PLR2004
+                return match[0]
+        self.found += 1
+        return _MARK
+
+
+def _is_wide(head: bytes) -> bool:
+    """Whether characters have two bytes or more each, so that a byte of nought says nothing."""
+    return head.startswith(_UTF16_MARKS) or b"\x00" in head[:8]
+
+
 class BatchDocument:
     """A Batch answer: `<iSAMS>`, modules, containers, rows. One row at a time is in memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+        self._stream = _Allowed(stream)
         self.containers: Counter[str] = Counter()
         """How often each container, such as `PupilManager/Contacts`, occurred so far."""
+        self._rows_of: Counter[str] = Counter()
+        self._last = ""
+
+    @property
+    def has_taken_out(self) -> bool:
+        """Whether some text so far holds TAKEN_OUT."""
+        return self._stream.found > 0
 
     def rows(self) -> Iterator[tuple[str, Element]]:
         """Each container's path with each of its rows, in the order of the document.
@@ -143,8 +217,12 @@ class BatchDocument:
             builder.end("")
             parser.close()
         except ParseError as error:
-            raise _syntax(error.code, *error.position) from None
+            raise _syntax(error.code, *error.position).at(**self._where()) from None
         yield from self._complete(around, finished=True)
+
+    def _where(self) -> dict[str, object]:
+        """How far it was read: the container, and how many of its rows were whole."""
+        return {"container": self._last or None, "rows_so_far": self._rows_of[self._last] if self._last else None}
 
     def _complete(self, around: Element, *, finished: bool) -> Iterator[tuple[str, Element]]:
         """Rows that have ended, each taken out of the tree. The last of its siblings may still grow."""
@@ -161,11 +239,13 @@ class BatchDocument:
                 if container.get(_SEEN) is None:
                     container.set(_SEEN, "")
                     self.containers[path] += 1
+                    self._last = path
                 ended = len(container) if container_ended else len(container) - 1
                 if ended > 0:
                     rows = container[:ended]
                     del container[:ended]
                     for row in rows:
+                        self._rows_of[path] += 1
                         yield path, row
                 if not container_ended:
                     return

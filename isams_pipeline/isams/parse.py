@@ -15,6 +15,7 @@ from isams_pipeline.arrow import Array, pa, pc
 from isams_pipeline.errors import UnsafeDocument, WrongType
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets.declare import CONTAINER, Column, DatasetDeclaration, Kind
+from isams_pipeline.rules.notes import CONTROL
 
 _BATCH = 2_000
 """Rows that wait as Python objects before they become Arrow arrays."""
@@ -32,6 +33,8 @@ class ParsedTable:
     """How often the element around the rows occurred; 0 means that the document does not have it."""
     repeated_rows: int = 0
     """Rows of a repeated container that said again what an earlier container had said, merged into it."""
+    notes: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
+    """Fields that are not as the document has them: place in the frame (from 1), column, and what was done."""
 
 
 def parse(stream: IO[bytes], declarations: Collection[DatasetDeclaration]) -> dict[str, ParsedTable]:
@@ -40,8 +43,8 @@ def parse(stream: IO[bytes], declarations: Collection[DatasetDeclaration]) -> di
     Raises DocumentError for a document that is no Batch answer, and WrongType for a field that does not hold
     what its declaration says, naming element, path and row.
     """
-    outputs = {d.name: _Rows(d) for d in declarations}
     batch = document.BatchDocument(stream)
+    outputs = {d.name: _Rows(d, batch) for d in declarations}
     free_form = next((d for d in declarations if d.free_form), None)
     if free_form is not None:
         _parse_free_form(batch, outputs[free_form.name])
@@ -202,8 +205,10 @@ def _plans(declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _
 class _Rows:
     """The rows of a dataset as they come, turned into Arrow arrays a few thousand at a time."""
 
-    def __init__(self, declaration: DatasetDeclaration) -> None:
+    def __init__(self, declaration: DatasetDeclaration, batch: document.BatchDocument) -> None:
         self.declaration = declaration
+        self._batch = batch
+        self._notes: list[tuple[int, str, str]] = []
         self._pick: Callable[[list[str | None]], Sequence[str | None]] | None = None
         self._repeats_from: int | None = None
         # Row after row in one list: a list each would keep the garbage collector busy.
@@ -226,9 +231,19 @@ class _Rows:
     def _convert(self) -> None:
         width = len(self._arrays)
         for at, col in enumerate(self.declaration.columns):
-            self._arrays[at].append(_converted(self.declaration, col, self._waiting[at::width], self._done))
+            values = self._waiting[at::width]
+            if self._batch.has_taken_out:
+                values = [self._without(text, self._done + n, col.name) for n, text in enumerate(values, start=1)]
+            self._arrays[at].append(_converted(self.declaration, col, values, self._done))
         self._done += len(self._waiting) // width
         self._waiting.clear()
+
+    def _without(self, text: str | None, row: int, column: str) -> str | None:
+        """A text without what stands in it for a character that XML forbids; the field is noted."""
+        if text is None or document.TAKEN_OUT not in text:
+            return text
+        self._notes.append((row, column, CONTROL))
+        return text.replace(document.TAKEN_OUT, "")
 
     def finish(self, containers: Mapping[str, int]) -> ParsedTable:
         self._convert()
@@ -241,6 +256,9 @@ class _Rows:
         parsed = ParsedTable(self.declaration, frame, found)
         if self._repeats_from is not None:
             _merge_repeats(parsed, self._repeats_from)
+        places = {int(row): at for at, row in enumerate(parsed.frame.index, start=1)} if self._notes else {}
+        # A row that was merged into an earlier one is noted there.
+        parsed.notes = [(places[row], column, what) for row, column, what in self._notes if row in places]
         return parsed
 
     def _series(self, at: int) -> Any:

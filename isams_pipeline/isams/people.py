@@ -6,6 +6,7 @@ are writable is from the vendor's OpenAPI (students) and from a client in use (c
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
@@ -171,11 +172,12 @@ def write(client: People, record: Record, changes: Mapping[str, Any]) -> int:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same to a person: null is empty, outer and double spaces do not count."""
+    """Whether two values are the same to a person: null is empty, blanks and how an accent is composed do not count."""
     return _plain(one) == _plain(other)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return "\n".join(" ".join(line.split()) for line in value.strip().splitlines())
+        composed = unicodedata.normalize("NFC", value.strip())
+        return "\n".join(" ".join(line.split()) for line in composed.splitlines())
     return "" if value is None else value

@@ -18,6 +18,7 @@ from isams_pipeline.errors import ConfigurationError, NotRestData
 from isams_pipeline.isams.datasets import ATTENDANCE
 from isams_pipeline.isams.datasets.json_rows import frame_of
 from isams_pipeline.isams.rest import Json, RestClient, address
+from isams_pipeline.rules.compare import label
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Division:
 
     def is_called(self, name: str) -> bool:
         """Whether a person means this one."""
-        return name.strip().casefold() in {self.name.casefold(), self.code.casefold()}
+        return label(name) in {label(self.name), label(self.code)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Register:
 
     def is_called(self, name: str) -> bool:
         """Whether a person means this one, by its type or its friendly name."""
-        return name.strip().casefold() in {self.name.casefold(), self.kind.casefold()}
+        return label(name) in {label(self.name), label(self.kind)}
 
     def is_open(self, now: datetime) -> bool:
         """Whether it may still be filled in."""
@@ -145,6 +146,7 @@ def marks_of(client: RestClient, registers: Collection[Register], zone: ZoneInfo
                 absence = absences.get(record.get("absenceCodeId"), {})
                 present = presences.get(record.get("presentCodeId"), {})
                 yield record | {
+                    "isRegistered": _is_registered(record.get("isRegistered")),
                     "registrationPeriodId": register.id,
                     "position": position,
                     "presentCode": present.get("code"),
@@ -154,6 +156,11 @@ def marks_of(client: RestClient, registers: Collection[Register], zone: ZoneInfo
                 }
 
     return frame_of(ATTENDANCE, rows(), zone)
+
+
+def _is_registered(value: Any) -> Any:
+    """Whether somebody has taken the register: a number, of which a client in use asks whether it is above nought."""
+    return value > 0 if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _read(read: Callable[[Json], T], row: Json, what: str) -> T:

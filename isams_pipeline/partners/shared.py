@@ -21,6 +21,9 @@ from isams_pipeline.errors import DatasetError
 from isams_pipeline.isams.datasets import SOURCE, declaration_of
 from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
+from isams_pipeline.partners.built import ACCOUNTING, Built
+from isams_pipeline.rules.account import PLACES
+from isams_pipeline.rules.notes import Note, from_json
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.selections import selection_of
@@ -120,11 +123,19 @@ def pinned(
     return {name: environment.tables.need(source, name, night.school, night.date) for name in names}
 
 
-def as_pins(tables: Mapping[str, StoredTable]) -> dict[str, dict[str, Any]]:
-    """What an export was made from, as its manifest says it."""
+def as_pins(tables: Mapping[str, StoredTable], built: Built) -> dict[str, dict[str, Any]]:
+    """What an export was made from, as its manifest says it; `delivered`: how many of the rows arrive."""
+    delivered = built.account.delivered()
     return {
-        name: {"source": table.source, "sha256": table.sha256, "rows": table.rows} for name, table in tables.items()
+        name: {"source": table.source, "sha256": table.sha256, "rows": table.rows}
+        | ({"delivered": delivered[name]} if name in delivered else {})
+        for name, table in tables.items()
     }
+
+
+def notes_of(tables: Mapping[str, StoredTable]) -> list[Note]:
+    """What was done to single fields of the tables when they were read."""
+    return [note for name, table in tables.items() for note in from_json(name, table.provenance.get("notes"))]
 
 
 def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
@@ -137,16 +148,9 @@ def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda facts: (str(facts["key"]), str(facts["sha256"])))
 
 
-class Built(Protocol):
-    """What a partner's export is built into."""
-
-    @property
-    def export(self) -> Export: ...
-
-    @property
-    def exclusions(self) -> pd.DataFrame: ...
-
-    def excluded_per_file(self) -> dict[str, int]: ...
+def accounting_path(partner: str, night: Night) -> str:
+    """Where the account of an export's rows lies, below `reports/`."""
+    return f"{partner}/{night.school}/{night.date}/{ACCOUNTING.name}"
 
 
 def exclusions_path(partner: str, night: Night) -> str:
@@ -218,16 +222,24 @@ def staged_results(
     staged = environment.staged(partner, night.school).stage(
         night.date,
         built.export,
-        datasets=as_pins(pins),
+        datasets=as_pins(pins, built),
         snapshots=snapshots_of(pins),
         excluded=built.excluded_per_file(),
+        unaccounted=built.unaccounted,
+        places=built.places,
     )
-    path = exclusions_path(partner, night)
+    path, account = exclusions_path(partner, night), accounting_path(partner, night)
+    places = built.account.frame()
     environment.reports.write(path, to_csv(built.exclusions, EXCLUSIONS))
+    environment.reports.write(account, to_csv(places, ACCOUNTING))
     key = [partner, "export"]
     yield dg.MaterializeResult(
         asset_key=key,
-        metadata=export_metadata(built.export, staged),
+        metadata=export_metadata(built.export, staged)
+        | {
+            "account": dg.MetadataValue.md(account_table(places)),
+            "account file": environment.reports.location(account),
+        },
         check_results=[checks.verdict(result, key) for result in verdicts],
     )
     yield dg.MaterializeResult(
@@ -377,6 +389,19 @@ def export_metadata(export: Export, staged: Staged) -> dict[str, Any]:
         "files": dg.MetadataValue.md(markdown_table(("file", "rows", "excluded"), counts)),
         **{f"rows {name}": count for name, count in rows.items()},
     }
+
+
+def account_table(places: pd.DataFrame) -> str:
+    """An account: dataset x delivered, left out by rule, merged, not asked for."""
+    rows: list[tuple[Any, ...]] = []
+    for dataset, of in places.groupby("dataset", sort=False):
+        cells = [dataset, int(of["rows"].sum())]
+        for place in PLACES:
+            here = of[of["place"] == place]
+            by = zip(here["by"], here["rows"], strict=True)
+            cells.append(", ".join(f"{n} {what}" for what, n in by))
+        rows.append(tuple(cells))
+    return markdown_table(("dataset", "rows", *PLACES), rows)
 
 
 def by_rule(exclusions: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ A table is declared once; reading, the data dictionary and the comparison of roa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.config import RoadSettings, SchoolSettings
+from isams_pipeline.errors import WrongType
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
 from isams_pipeline.isams.datasets.json_rows import frame_by
 from isams_pipeline.roads.values import as_object
+from isams_pipeline.rules.compare import code as folded_code
 
 Json = dict[str, Any]
 Convert = Callable[[Any], Any]
@@ -54,7 +57,8 @@ class Field:
         values = _at(rows, self.path)
         if self.also is not None:
             values = [
-                one if one is not None else other for one, other in zip(values, _at(rows, self.also), strict=True)
+                other if one is None or one == "" else one
+                for one, other in zip(values, _at(rows, self.also), strict=True)
             ]
         if self.convert is None:
             return values
@@ -120,10 +124,38 @@ def members(row: Json, name: str) -> Iterator[Any]:
     yield from row.get(name) or ()
 
 
-def year_number(code: Any, settings: RoadSettings) -> Any:
-    """A year group's code as a number; a code that nobody knows stays what it is, and is refused as no number."""
-    text = str(code).strip().upper() if isinstance(code, str | int) else code
-    return settings.year_codes.get(text, text)
+_LONGEST_CODE = 12
+
+
+class YearNumbers:
+    """Year groups' codes as numbers. `refuse_unknown` once all rows have been looked at."""
+
+    def __init__(self, settings: RoadSettings) -> None:
+        self._codes = {folded_code(name): number for name, number in settings.year_codes.items()}
+        self._unknown: dict[str, int] = {}
+
+    def of(self, code: Any) -> Any:
+        """The number; None for no code, and for one that nobody knows."""
+        if not isinstance(code, str | int) or not str(code).strip():
+            return None
+        text = str(code).strip()
+        found = self._codes.get(folded_code(text), text)
+        if re.fullmatch(r"-?\d{1,4}", str(found)):
+            return int(found)
+        shown = text if len(text) <= _LONGEST_CODE and text.isprintable() else f"one of {len(text)} characters"
+        self._unknown[shown] = self._unknown.get(shown, 0) + 1
+        return None
+
+    def refuse_unknown(self) -> None:
+        """Raise WrongType with every code that is no number and not in `year_codes`, and how many rows have it."""
+        if self._unknown:
+            listed = ", ".join(f"{name} ({count} rows)" for name, count in sorted(self._unknown.items()))
+            raise WrongType(
+                f"Year groups have codes that are no numbers: {listed}",
+                field="year",
+                remedy="Say the National Curriculum year of each under `year_codes` of this source in schools.yaml, such "
+                "as `year_codes: {FD: -1}`: nursery years are negative.",
+            )
 
 
 def clock_time(value: Any) -> Any:

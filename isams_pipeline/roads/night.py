@@ -319,7 +319,7 @@ class RoadReader:
 
 def _remedy(error: WrongType, label: str, source: str) -> str:
     if str(error.where.get("field", "")).casefold() == "year":
-        return f"If it is a year group named by letters, say its number in {source}.year_codes in schools.yaml."
+        return f"Say the National Curriculum year of each under {source}.year_codes in schools.yaml, such as FD: -1."
     return (
         f"Correct the record in iSAMS; if iSAMS shows it well, {label} fills the field otherwise: report it as a bug."
     )

@@ -10,9 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.rules.account import ROW
+from isams_pipeline.rules.compare import code
+from isams_pipeline.rules.references import Lookup
 from isams_pipeline.rules.split import Split, rows_of
 
 PRESENT, LATE = {"AM": "/", "PM": "\\"}, "L"
+AFTER_CLOSING = "U"
 OFF_SITE, LEFT = "Off site", "Left the site"
 """What an absence is called where the register knows of one and gives no code."""
 
@@ -63,11 +67,19 @@ MARK_COLUMNS = (
 def of_students(records: pd.DataFrame, students: pd.DataFrame) -> Split:
     """Keep the records of known students, and give them their `student_id`.
 
-    `students` has school_id and student_id: those of the last nightly export, as the partner knows no others.
+    `students` has school_id and student_id: those of the last nightly export, as the partner knows no others. A school
+    code that several students have means none of them.
     """
-    joined = records.merge(students, on="school_id", how="left", sort=False)
-    reason = "not in the last nightly export"
-    return Split.by(joined, joined["student_id"].notna(), rule="not_in_export", reason=reason)
+    by_code = Lookup.of(students, "school_id", "student_id", fold=code)
+    matches = {text: by_code.find(text) for text in records["school_id"].dropna().unique()}
+    found = [matches[text].value if text in matches else None for text in records["school_id"].tolist()]
+    joined = records.assign(student_id=pd.Series(found, index=records.index, dtype="str"))
+    split = Split.by(
+        joined, joined["student_id"].notna(), rule="not_in_export", reason="not in the last nightly export"
+    )
+    shared = [text in matches and matches[text].is_ambiguous for text in split.excluded["school_id"].tolist()]
+    split.excluded.loc[shared, "reason"] = "several students have its school code"
+    return split
 
 
 def one_per_student(records: pd.DataFrame) -> Split:
@@ -78,11 +90,12 @@ def one_per_student(records: pd.DataFrame) -> Split:
     """
     rank = [_rank(row) for row in rows_of(records)]
     order = records.assign(_rank=rank).sort_values(["_rank", "register_id", "position"], kind="stable")
-    first = order.drop_duplicates("school_id")["register_id"]
-    keep = records.index.isin(first.index)
-    counts = dict(zip(order.loc[first.index, "school_id"], first, strict=True))
-    reasons = [f"the record of register {counts[school_id]} counts" for school_id in records.loc[~keep, "school_id"]]
-    return Split.by(records, pd.Series(keep, index=records.index), rule="several_records", reason=reasons)
+    # By the student, not the school code: that may be spelt in several ways.
+    counting = order.groupby("student_id", sort=False)[["register_id", ROW]].transform("first").reindex(records.index)
+    keep = ~order.duplicated("student_id").reindex(records.index)
+    reasons = [f"the record of register {register} counts" for register in counting.loc[~keep, "register_id"]]
+    marked = records.assign(into=counting[ROW])
+    return Split.by(marked, keep, rule="several_records", reason=reasons)
 
 
 def marks(records: pd.DataFrame, *, session: str, date: str, now: datetime) -> pd.DataFrame:
@@ -104,15 +117,18 @@ def _mark(row: Any, session: str, now: datetime) -> tuple[str | None, ...]:
     registered = _is(row.registered)
     off_site, planned = _is(row.out_of_school), _is(row.future_absence)
     code, name = _text(row.absence_code), _text(row.absence_name)
-    government = _text(row.government_code) or ""
-    absence = government if government in DFE_MARKS and government not in {*PRESENT.values(), LATE} else None
+    said = {mark for mark in (_dfe(row.government_code), _dfe(row.absence_code)) if mark}
+    government = _dfe(row.government_code)
+    absence = government if government not in {*PRESENT.values(), LATE} else None
     if registered and _is(row.present) and not off_site:
         late = _is(row.late)
         left = not pd.isna(row.left_at) and row.left_at <= now
         minutes = str(int(row.minutes_late)) if late and not pd.isna(row.minutes_late) else None
-        mark = LATE if late else _text(row.present_code)
-        if mark not in DFE_MARKS or mark in PRESENT.values():
+        mark = LATE if late else _dfe(row.present_code)
+        if mark is None or mark in PRESENT.values():
             mark = PRESENT[session]  # a school may use one code for both sessions
+        if AFTER_CLOSING in said:
+            mark = AFTER_CLOSING  # an absence for the session, whatever the flags say of the person
         return (mark, _word(not left), _word(late), minutes, code, LEFT if left else name, _word(registered))
     if off_site or planned or code or registered:
         return (absence, "false", "false", None, code, name or (OFF_SITE if off_site else None), _word(registered))
@@ -128,6 +144,12 @@ def _rank(row: Any) -> int:
 
 def _is(value: Any) -> bool:
     return not pd.isna(value) and bool(value)
+
+
+def _dfe(value: Any) -> str | None:
+    """A code as the DfE's mark, whatever its case and width; None where it is none."""
+    found = code(value).upper()
+    return found if found in DFE_MARKS else None
 
 
 def _text(value: Any) -> str | None:

@@ -1,16 +1,57 @@
-"""Spans of a school's calendar that do not depend on the school. Pure."""
+"""Dates: spans of a school's calendar that do not depend on the school, and dates that stand for nothing. Pure."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.rules.split import WARNING, Exclusions
 
 _AUGUST = 8
+_NOTHING = pd.Timestamp(1900, 1, 1)
+"""Up to here a date is none: .NET's empty date is 0001-01-01, an empty text in SQL Server becomes 1900-01-01."""
+
+
+def is_nothing(moment: Any) -> bool:
+    """Whether there is no date, or one that stands for none."""
+    return bool(pd.isna(moment)) or moment <= _NOTHING
+
+
+def sensible_births(people: pd.DataFrame, night: date, entity: str, key: str, out: Exclusions) -> pd.DataFrame:
+    """People whose `date_of_birth` is null where nobody was born then: a date of nothing, or one that is still to come."""
+    births = people["date_of_birth"]
+    odd = (births.notna() & ((births <= _NOTHING) | (births > pd.Timestamp(night)))).astype(bool)
+    for identifier in people.loc[odd, key]:
+        reason = "nobody was born on the date of birth that it has; left empty"
+        out.add(entity, identifier, "date_of_birth", reason, severity=WARNING)
+    return people.assign(date_of_birth=births.mask(odd)) if bool(odd.any()) else people
 
 
 def school_years(night: date, *, count: int = 1) -> tuple[date, date]:
     """First and last day of the school year that a night is in, from 1 August; with a count, to the end of more."""
     start = night.year if night.month >= _AUGUST else night.year - 1
     return date(start, _AUGUST, 1), date(start + count, _AUGUST, 1) - timedelta(days=1)
+
+
+def year_of(terms: pd.DataFrame, night: date, *, count: int = 1) -> tuple[date, date]:
+    """First and last day of the school year that a night is in; with a count, to the end of more.
+
+    From 1 August, unless the terms say that the school year that the night is in spans the first of August, as it does
+    south of the equator: then it is what its terms are.
+    """
+    first, last = school_years(night, count=count)
+    sound = terms[
+        ~terms["start_date"].map(is_nothing).astype(bool) & ~terms["finish_date"].map(is_nothing).astype(bool)
+    ]
+    spans = sound.dropna(subset=["school_year"]).groupby("school_year").agg({"start_date": "min", "finish_date": "max"})
+    now, (northern, until) = pd.Timestamp(night), school_years(night)
+    for start, finish in spans.itertuples(index=False, name=None):
+        if start <= now <= finish and (start < pd.Timestamp(northern) or finish > pd.Timestamp(until)):
+            later = [f for s, f in spans.itertuples(index=False, name=None) if s > start][: count - 1]
+            return start.date(), max([finish, *later]).date()
+    return first, last
 
 
 def week_of(night: date) -> tuple[date, date]:

@@ -13,6 +13,9 @@ from datetime import date
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
+from isams_pipeline.rules.compare import is_joiner
+
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _SPACES = re.compile(r"[^\S\n]+")
 _UK_POSTCODE = re.compile(r"(GIR ?0AA|[A-Z]{1,2}\d[A-Z\d]?) ?(\d[A-Z]{2})")
 _PHONE = re.compile(r"[0-9+(][0-9 ()./-]{3,}(?:(?:ext\.?|x) ?[0-9]{1,6})?", re.IGNORECASE)
@@ -25,9 +28,9 @@ _OLDEST = 30
 
 
 def line(text: str, *, longest: int) -> str:
-    """A single line: composed characters, no others than printable ones, single spaces."""
+    """A single line: composed characters, no others than printable ones and joiners, single spaces."""
     tidy = _SPACES.sub(" ", unicodedata.normalize("NFC", text)).strip()
-    if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for character in tidy):
+    if any(unicodedata.category(one) in _UNPRINTABLE and not is_joiner(one) for one in tidy):
         raise ValueError("it holds characters that cannot be printed")
     if len(tidy) > longest:
         raise ValueError(f"it is longer than {longest} characters")

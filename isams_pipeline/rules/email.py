@@ -1,62 +1,137 @@
 """E-mail addresses: which one of a field counts, and who keeps one that several have.
 
-SchoolsBuddy is built around every user having an e-mail address of their own.
+SchoolsBuddy is built around every user having an e-mail address of their own. A field counts only where every part
+of it is an address or a known label: a blank typed inside an address must not make a stranger's address of the rest.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 import pandas as pd
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
-from isams_pipeline.rules.split import Split
+from isams_pipeline.rules.compare import mailbox, validated, without_unseen
+from isams_pipeline.rules.split import WARNING, Exclusions, Split
 
-# Reserved domains are as good as any; emptying this list is the library's own way of saying so.
-SPECIAL_USE_DOMAIN_NAMES.clear()
+NO_ADDRESS = "no valid e-mail address"
+MORE_THAN_ADDRESSES = "its e-mail field holds more than addresses, so none of it counts"
+UNSEEN = "characters that cannot be seen were taken out of its e-mail field"
+_LABELS = {
+    *("home", "work", "personal", "private", "business", "main", "primary", "other", "mobile"),
+    *("email", "e-mail", "mail", "h", "w", "p"),
+}
+"""What people write beside an address to say which it is. No words for people: `dad: …` is somebody else's."""
+_PART = re.compile(r"[^\s,;]+")
+_BETWEEN = {"/", "|", "&", "-", "\N{EN DASH}"}
+"""Signs that may stand alone between addresses and labels."""
 
-_SEPARATORS = re.compile(r"[\s,;]+")
+
+def is_valid(address: str) -> bool:
+    """Whether an address is one by its syntax; nothing is looked up."""
+    return validated(address) is not None
+
+
+@dataclass(frozen=True)
+class EmailField:
+    """What a field that may hold several addresses says."""
+
+    addresses: tuple[str, ...]
+    """In their order; none where anything else stands in the field."""
+    problem: str | None = None
+    """Why there is no address."""
+    unseen: bool = False
+    """Characters that cannot be seen were taken out."""
 
 
 @lru_cache(maxsize=65_536)
-def is_valid(address: str) -> bool:
-    """Whether an address is one by its syntax; nothing is looked up."""
-    try:
-        validate_email(address, check_deliverability=False)
-    except EmailNotValidError:
-        return False
-    return True
+def _read(field: str) -> EmailField:
+    text = without_unseen(field)
+    unseen = text != re.sub(r"[ \t\r\n]+", " ", field).strip()
+    found: list[str] = []
+    strangers = 0
+    for match in _PART.finditer(text):
+        part = match[0]
+        address = _address(part)
+        if address is not None:
+            found.append(address)
+        elif part not in _BETWEEN and not _is_label(part, glued=text[: match.start()][-1:] in {",", ";"}):
+            strangers += 1
+    if not strangers and found:
+        return EmailField(tuple(dict.fromkeys(found)), unseen=unseen)
+    return EmailField((), MORE_THAN_ADDRESSES if found else NO_ADDRESS, unseen)
 
 
-def first_valid(field: object) -> str | None:
-    """The first valid address in a field that may hold several, split by spaces, commas and semicolons."""
-    if not isinstance(field, str):
-        return None
-    return next((part for part in _SEPARATORS.split(field) if part and is_valid(part)), None)
+def read_field(field: object) -> EmailField:
+    """The addresses of a field, split by blanks, commas and semicolons, with or without labels beside them."""
+    return _read(field) if isinstance(field, str) and field.strip() else EmailField((), NO_ADDRESS)
+
+
+def _address(part: str) -> str | None:
+    """A part as an address: bare, in angle brackets, or behind a label and a colon (`home:a@example.org`)."""
+    before, colon, after = part.partition(":")
+    if colon and (before.casefold() in _LABELS or before.casefold() == "mailto"):
+        part = after
+    if part[:1] == "<" and part[-1:] == ">":
+        part = part[1:-1]
+    return part if is_valid(part) else None
+
+
+def _is_label(part: str, *, glued: bool) -> bool:
+    """Whether a part is a label. Right behind a comma without a blank it may be the end of a domain: `acme,work`."""
+    word = part.casefold()
+    if word[:1] + word[-1:] in {"()", "[]"}:
+        return word[1:-1] in _LABELS
+    return word.rstrip(":") in _LABELS and not (glued and not word.endswith(":"))
 
 
 def with_first_valid(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with `email` reduced to its first valid address, or null."""
-    found = [first_valid(value) for value in frame["email"]]
-    return frame.assign(email=pd.Series(found, index=frame.index, dtype="str"))
+    """The frame with `email` reduced to its first address or null, `email_problem` (null where there is one) and
+    `email_unseen` (whether characters that cannot be seen were taken out).
+    """
+    fields = [read_field(value) for value in frame["email"]]
+    return frame.assign(
+        email=_texts([field.addresses[0] if field.addresses else None for field in fields], frame),
+        email_problem=_texts([field.problem for field in fields], frame),
+        email_unseen=pd.Series([field.unseen for field in fields], index=frame.index, dtype="bool"),
+    )
+
+
+def _texts(values: list[str | None], frame: pd.DataFrame) -> pd.Series[str]:
+    return pd.Series(values, index=frame.index, dtype="str")
 
 
 def having_email(frame: pd.DataFrame) -> Split:
-    """Keep those who have an address."""
-    return Split.by(frame, frame["email"].notna(), rule="email", reason="no valid e-mail address")
+    """Keep those who have an address; `email_problem` is the reason of the others."""
+    keep = frame["email"].notna()
+    return Split.by(frame, keep, rule="email", reason=frame.loc[~keep, "email_problem"].tolist())
+
+
+def note_emails(frame: pd.DataFrame, entity: str, key: str, out: Exclusions, *, is_left_empty: bool) -> None:
+    """Warn of addresses in which something could not be seen, and, where `is_left_empty`, of who has none."""
+    for identifier in frame.loc[frame["email_unseen"] & frame["email"].notna(), key]:
+        out.add(entity, identifier, "email_unseen", UNSEEN, severity=WARNING)
+    if is_left_empty:
+        without = frame[frame["email"].isna()]
+        for identifier, problem in zip(without[key], without["email_problem"], strict=True):
+            out.add(entity, identifier, "email", f"{problem}; left empty", severity=WARNING)
+
+
+def mailboxes(frame: pd.DataFrame) -> pd.Series[str]:
+    """The mailbox of each row's address, null where there is none."""
+    return _texts([mailbox(email) or None for email in frame["email"]], frame)
 
 
 def unique_emails(frame: pd.DataFrame, key: str, *, entity: str, first_if: str | None = None) -> Split:
-    """Keep the one who keeps a shared address: those with `first_if` before the others, then the lowest `key`.
+    """Keep the one who keeps a shared mailbox: those with `first_if` before the others, then the lowest `key`.
 
-    Addresses are compared without case; those without one are all kept. The reason names whom a row clashes
-    with.
+    Those without an address are all kept. The reason names whom a row clashes with.
     """
     order = frame.sort_values(key)
     if first_if is not None:
         order = order.sort_values(first_if, ascending=False, kind="stable")
-    folded = order["email"].str.casefold()
+    folded = mailboxes(order)
     taken = order[key].groupby(folded, sort=False).transform("first")
     keep = folded.isna() | (order[key] == taken)
     reasons = [f"its e-mail address is that of {entity} {owner}" for owner in taken[~keep]]
@@ -65,7 +140,7 @@ def unique_emails(frame: pd.DataFrame, key: str, *, entity: str, first_if: str |
 
 
 def shared_across(groups: dict[str, pd.DataFrame], keys: dict[str, str]) -> list[tuple[str, int, str]]:
-    """Addresses that people of different groups share: entity, id, and a reason that names the others.
+    """Mailboxes that people of different groups share: entity, id, and a reason that names the others.
 
     Nobody is dropped for it: a teacher may be a parent.
     """
@@ -73,7 +148,7 @@ def shared_across(groups: dict[str, pd.DataFrame], keys: dict[str, str]) -> list
     for entity, frame in groups.items():
         having = frame[frame["email"].notna()]
         for identifier, email in zip(having[keys[entity]], having["email"], strict=True):
-            holders.setdefault(str(email).casefold(), []).append((entity, int(identifier)))
+            holders.setdefault(mailbox(email), []).append((entity, int(identifier)))
     found: list[tuple[str, int, str]] = []
     for people in holders.values():
         for entity, identifier in people:

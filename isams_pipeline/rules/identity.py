@@ -1,10 +1,14 @@
-"""Whether the tables of a night speak of the same school's pupils."""
+"""Which pupil a row means, and whether the tables of a night speak of the same school's pupils. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import pandas as pd
+
+from isams_pipeline.rules.compare import code
+from isams_pipeline.rules.references import Lookup
+from isams_pipeline.rules.split import WARNING, Exclusions, Split
 
 _FEW = 5
 _MOST = 0.5
@@ -26,3 +30,53 @@ def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> 
                 f"{wrong} of {len(both)} rows of {name} name pupils of another school; check the key's secret and url"
             )
     return problems
+
+
+def of_pupils(frame: pd.DataFrame, pupils: pd.DataFrame) -> Split:
+    """Keep the rows that mean a pupil on the roll, and give them that pupil's number as `pupil_id`.
+
+    A row may name its pupil by number, by school code, or by both. The school code counts where the number is missing
+    or is nobody's on the roll (who comes back has a new number, and old lists still name the old one), if just one
+    pupil has the code. A number and a code of two different pupils on the roll mean nobody.
+    """
+    on_roll = set(pupils["pupil_id"])
+    if "school_id" not in frame:
+        keep = frame["pupil_id"].isin(on_roll)
+        named = frame.assign(pupil=frame["pupil_id"].astype("str"))
+        return Split.by(named, keep, rule="reference", reason="the student is not on the current roll")
+    by_code = Lookup.of(pupils, "school_id", "pupil_id", fold=code)
+    ids: list[int | None] = []
+    reasons: dict[int, str] = {}
+    matches = {text: by_code.find(text) for text in frame["school_id"].dropna().unique()}
+    nothing = by_code.find(None)
+    for at, (number, text) in enumerate(zip(frame["pupil_id"].tolist(), frame["school_id"].tolist(), strict=True)):
+        match = matches.get(text, nothing) if isinstance(text, str) else nothing
+        here = number in on_roll
+        if here and match.candidates and number not in match.candidates:
+            ids.append(None)
+            reasons[at] = "its pupil number and its school code are those of two different students"
+        elif here:
+            ids.append(number)
+        elif match.is_ambiguous:
+            ids.append(None)
+            reasons[at] = "several students have its school code"
+        else:
+            ids.append(match.value)
+    found = frame.assign(named_id=frame["pupil_id"], pupil_id=pd.Series(ids, index=frame.index, dtype="Int64"))
+    keep = found["pupil_id"].notna()
+    excluded = found[~keep].copy()
+    excluded["rule"], excluded["pupil_id"] = "reference", excluded["named_id"]
+    texts = [reasons.get(at, "the student is not on the current roll") for at, kept in enumerate(keep) if not kept]
+    excluded["reason"] = pd.Series(texts, index=excluded.index, dtype="str")
+    # Who is named by school code only is named by it in the exclusions, too.
+    excluded["pupil"] = excluded["pupil_id"].astype("str").fillna(excluded["school_id"])
+    return Split(found[keep], excluded)
+
+
+def note_shared_codes(pupils: pd.DataFrame, out: Exclusions) -> None:
+    """Warn of pupils of one school code: one person who is on the roll under two numbers, most likely."""
+    for ids in Lookup.of(pupils, "school_id", "pupil_id", fold=code).shared.values():
+        for one in ids:
+            others = " and ".join(f"student {other}" for other in ids if other != one)
+            reason = f"it has the same school code as {others}: they may be one person, entered twice"
+            out.add("student", one, "shared_code", reason, severity=WARNING)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.rules.email import first_valid
-from isams_pipeline.rules.references import lookup
+from isams_pipeline.rules.compare import code, label, mailbox, person
+from isams_pipeline.rules.email import read_field
+from isams_pipeline.rules.references import Lookup
 
 ONLY_FIRST, ONLY_SECOND = "only in the first", "only in the second"
 NEEDED = (
@@ -146,7 +147,7 @@ def _by_identity(identity: tuple[str, ...], records: Iterable[tuple[str, Record]
 
 
 def _text(value: Any) -> str:
-    return re.sub(r"\s+", " ", str(value)).strip().casefold() if not pd.isna(value) else ""
+    return label(str(value)) if not pd.isna(value) else ""
 
 
 def _digits(value: Any) -> str:
@@ -158,10 +159,13 @@ def _day(value: Any) -> str:
 
 
 def _email(value: Any) -> str:
-    return (first_valid(value) or "").casefold()
+    found = read_field(value).addresses
+    return mailbox(found[0]) if found else ""
 
 
 _KINDS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("forename", "surname", "preferred_name"), person),
+    **dict.fromkeys(("school_id", "user_code", "code", "person_guid"), code),
     "date_of_birth": _day,
     "email": _email,
     "telephone": _digits,
@@ -181,11 +185,11 @@ _CONTACT = ("title", "forename", "surname", "email", "telephone", "mobile", "add
 
 
 def _pupils(tables: Tables) -> dict[str, Record]:
-    forms = lookup(tables["forms"], "form_id", "name")
+    forms = Lookup.of(tables["forms"], "form_id", "name")
     frame = tables["pupils"]
     named = frame.assign(
         preferred_name=frame["preferred_name"].fillna(frame["forename"]),
-        form=[forms.get(form, form) for form in frame["form_id"]],
+        form=[forms.get(form) or form for form in frame["form_id"]],
         year=[_text(year) for year in frame["year_id"]],
         house=frame["academic_house"],
     )
@@ -195,14 +199,14 @@ def _pupils(tables: Tables) -> dict[str, Record]:
 def _contacts(tables: Tables) -> dict[str, Record]:
     """People, each once: of several entries the first that fills a field counts."""
     found: dict[str, Record] = {}
-    for person, record in _rows(tables["contacts"].sort_values(["person_id", "entry_id"]), "person_id", _CONTACT):
-        known = found.setdefault(person, {"pupils": set[str]()})
+    for number, record in _rows(tables["contacts"].sort_values(["person_id", "entry_id"]), "person_id", _CONTACT):
+        known = found.setdefault(number, {"pupils": set[str]()})
         for name, value in record.items():
             known[name] = known.get(name) or value
     links = tables["contact_pupils"]
-    for person, pupil in zip(links["person_id"], links["pupil_id"], strict=True):
-        if str(person) in found:
-            found[str(person)]["pupils"].add(str(pupil))
+    for number, pupil in zip(links["person_id"], links["pupil_id"], strict=True):
+        if str(number) in found:
+            found[str(number)]["pupils"].add(str(pupil))
     return found
 
 
@@ -212,10 +216,9 @@ def _staff(tables: Tables) -> dict[str, Record]:
 
 def _sets(tables: Tables) -> dict[str, Record]:
     found = dict(_rows(tables["sets"], "set_id", ("name", "code")))
-    subjects = lookup(tables["subjects"], "subject_id", "name")
+    subjects = Lookup.of(tables["subjects"], "subject_id", "name")
     for key, subject in zip(tables["sets"]["set_id"], tables["sets"]["subject_id"], strict=True):
-        name = None if pd.isna(subject) else subjects.get(subject)
-        found[str(key)] |= {"subject": _text(name), "members": set[str](), "teachers": set[str]()}
+        found[str(key)] |= {"subject": label(subjects.get(subject)), "members": set[str](), "teachers": set[str]()}
     for dataset, column, name in (("set_members", "pupil_id", "members"), ("set_teachers", "staff_id", "teachers")):
         for key, one in zip(tables[dataset]["set_id"], tables[dataset][column], strict=True):
             if str(key) in found and not pd.isna(one):

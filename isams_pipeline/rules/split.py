@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
+
+from isams_pipeline.rules.account import Account
 
 EXCLUDED = "excluded"
 WARNING = "warning"
@@ -40,22 +42,42 @@ class Exclusions:
     """Everything that is not in an export, or not as the source has it, and why: ids and reasons, no values."""
 
     rows: list[tuple[str, str, str, str, str]] = field(default_factory=list[tuple[str, str, str, str, str]])
+    account: Account = field(default_factory=lambda: Account({}))
+    """Where the rows of the datasets end."""
 
     def add(self, entity: str, identifier: object, rule: str, reason: str, *, severity: str = EXCLUDED) -> None:
         """Note one thing."""
         self.rows.append((entity, str(identifier), rule, severity, reason))
 
-    def take(self, entity: str, split: Split, key: str | Iterable[str], *, severity: str = EXCLUDED) -> pd.DataFrame:
-        """Note what a rule excluded, and give back what it kept. Several key columns are joined by a colon."""
+    def take(
+        self,
+        entity: str,
+        split: Split,
+        key: str | Iterable[str],
+        *,
+        severity: str = EXCLUDED,
+        of: str | None = None,
+    ) -> pd.DataFrame:
+        """Note what a rule excluded, and give back what it kept. Several key columns are joined by a colon.
+
+        `of` is the dataset whose rows they are; the rule is then those rows' place in the account.
+        """
         columns = [key] if isinstance(key, str) else list(key)
         for row in split.excluded[[*columns, "rule", "reason"]].itertuples(index=False, name=None):
             *ids, rule, reason = row
-            self.add(entity, ":".join(map(str, ids)), rule, reason, severity=severity)
+            self.add(entity, ":".join(map(in_an_id, ids)), rule, reason, severity=severity)
+        if of is not None and severity == EXCLUDED:
+            self.account.leave_out_by(of, split.excluded)
         return split.kept
 
     def frame(self) -> pd.DataFrame:
         """One row per exclusion or warning: entity, id, rule, severity, reason (all text), sorted, no repeats."""
         return pd.DataFrame(sorted(set(self.rows), key=_by_number), columns=EXCLUSION_COLUMNS, dtype="str")
+
+
+def in_an_id(part: object) -> str:
+    """A part of a record's id; a dash where the record has none."""
+    return "-" if pd.isna(cast("Any", part)) else str(part)
 
 
 def _by_number(row: tuple[str, ...]) -> tuple[object, ...]:

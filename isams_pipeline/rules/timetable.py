@@ -6,19 +6,42 @@ Sunday to Saturday, and week 1 holds 1 January; a week that spans the new year h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import numpy as np
 import pandas as pd
 
+from isams_pipeline.rules.account import ROW, numbered
 from isams_pipeline.rules.clock_times import after_midnight, minutes_of
+from isams_pipeline.rules.compare import code as folded_code
+from isams_pipeline.rules.dates import is_nothing
+from isams_pipeline.rules.lessons import DATASET_OF, GROUP_COLUMNS, LESSON, entries_of
 from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
 
-LESSON, MEETING, YEAR_SCHEDULE, TUTORIAL = "lesson", "meeting", "year_schedule", "tutorial"
 PUBLISHED, DEVELOPMENT = "PublishedTimetables", "DevelopmentTimetables"
-DATED_COLUMNS = ["date", "start", "end", "period_id", "room_id", "code", "subject", "staff_ids", "kind", "year_id"]
+UnallocatedWeeks = Literal["ignore", "teach"]
+"""What becomes of timetable weeks that no week of the year is allocated to: their lessons take place never, or in
+every week that has no allocation of its own."""
+_FEW_DAYS = 10
+
+
+@dataclass
+class OnDates:
+    """The rows of one of the timetable's datasets x the dates of their weekday: where those have gone so far."""
+
+    total: int = 0
+    left_out: Counter[str] = field(default_factory=Counter[str])
+    """Rule → how many."""
+    merged: int = 0
+    """Those of rows that differ from another in the teacher only."""
+    on_dates: int = 0
+    """Those that are in `dated`."""
+    astray: list[int] = field(default_factory=list[int])
+    """Rows that are not on as many dates as the calendar says."""
 
 
 @dataclass
@@ -26,14 +49,18 @@ class Timetable:
     """A school's timetable on real dates, and what was odd about it."""
 
     dated: pd.DataFrame
-    """One row per date, period, room and group, with DATED_COLUMNS: date (datetime64), start and end (minutes after
-    midnight), ids (Int64), code, subject, staff_ids (separated by spaces) and kind (text). Sorted."""
+    """One row per date and entry, sorted: date (datetime64), start and end (minutes after midnight), period_id, room_id,
+    year_id, set_id and row (Int64), code, subject, staff_ids (separated by spaces), form_id and kind (text)."""
     exclusions: Exclusions
-    """What was left out, or is not as iSAMS has it."""
+    """What was left out, or is not as iSAMS has it, and where the rows of the timetable's datasets ended."""
     problems: list[str] = field(default_factory=list[str])
     """What must be put right before anything is delivered."""
     unallocated: list[date] = field(default_factory=list[date])
     """School days in term that no timetable week is allocated to."""
+    counts: dict[str, OnDates] = field(default_factory=dict[str, OnDates])
+    """Kind → where its rows x dates are."""
+    calendar: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """One row per date and timetable day that is taught then."""
 
 
 def week_numbers(dates: pd.Series[Any]) -> pd.Series[int]:
@@ -42,29 +69,36 @@ def week_numbers(dates: pd.Series[Any]) -> pd.Series[int]:
     return (dates.dt.day_of_year - sunday_first + 12) // 7
 
 
-def dated_timetable(tables: Mapping[str, pd.DataFrame], *, first: date, last: date) -> Timetable:
+def dated_timetable(
+    tables: Mapping[str, pd.DataFrame], *, first: date, last: date, unallocated_weeks: UnallocatedWeeks = "ignore"
+) -> Timetable:
     """The timetable of all term dates from `first` to `last`.
 
     `tables` are iSAMS's, by the names of the datasets. A row whose period is unknown cannot have a date: it is
     excluded. One whose room, teacher or group is unknown stays, without what is unknown, and with a warning.
     """
+    tables = numbered(tables)
     out = Exclusions()
+    out.account.sizes.update({name: len(tables[name]) for name in DATASET_OF.values()})
     made = Timetable(pd.DataFrame(), out)
     days = _term_days(tables["terms"], first, last, out)
     slots = _slots(tables, out)
-    calendar = _calendar(days, tables, slots, made)
-    entries = _entries(tables, slots, out)
-    spans = _reigns(tables, entries, made, first=first, last=last)
-    calendar = _with_timetable(calendar, spans)
+    entries, joined = entries_of(tables, slots, out)
+    spans = _reigns(tables, entries, days, made, last=last)
+    grid = _with_timetable(_grid(days, tables, slots, made, first, last, unallocated_weeks), spans)
+    made.calendar = calendar = grid[grid["place"].isna()]
     slot_columns = slots[["period_id", "day_id", "start", "end"]]
     template = entries.merge(slot_columns, on="period_id").reset_index(drop=True)
     template["entry"] = template.index
-    dated = calendar.merge(
+    dated = calendar[["date", "school_year", "day_id", "status", "timetable_id"]].merge(
         template[["status", "timetable_id", "day_id", "entry"]], on=["status", "timetable_id", "day_id"]
     )
+    taught = np.bincount(dated["entry"], minlength=len(template))
     dated = _less_suspended(dated, template, tables["lesson_suspensions"], out)
+    _note_weeks(tables, template, grid, out, unallocated_weeks)
+    _place_rows(made, template, joined, grid, taught, np.bincount(dated["entry"], minlength=len(template)))
     # By position: a merge of all columns would copy texts a hundred thousand times.
-    columns = template[["start", "end", "period_id", "room_id", "code", "subject", "staff_ids", "kind", "year_id"]]
+    columns = template[["start", "end", "period_id", "room_id", *GROUP_COLUMNS, "staff_ids", "kind", ROW]]
     rank = _rank(template)
     dated = dated.assign(rank=rank[dated["entry"].to_numpy()]).sort_values(["date", "rank"], kind="stable")
     rows = columns.take(dated["entry"].to_numpy()).reset_index(drop=True)
@@ -76,9 +110,56 @@ def dated_timetable(tables: Mapping[str, pd.DataFrame], *, first: date, last: da
 
 def _rank(template: pd.DataFrame) -> Any:
     """The place of each entry within a day."""
-    ordered = template.sort_values(["start", "end", "room_id", "kind", "code", "period_id"], na_position="last")
+    by = ["start", "end", "room_id", "kind", "code", "period_id", "staff_ids", ROW]
+    ordered = template.sort_values(by, na_position="last")
     rank = pd.Series(range(len(ordered)), index=ordered.index)
     return rank.sort_index().to_numpy()
+
+
+def _place_rows(
+    made: Timetable, template: pd.DataFrame, joined: pd.DataFrame, grid: pd.DataFrame, taught: Any, dated: Any
+) -> None:
+    """Where each row of the timetable's datasets is, and each of its dates.
+
+    `joined` are the rows that went into an entry of the template, the entry's own first: kind, row, entry (the entry's
+    row). `taught` and `dated` say, entry by entry, on how many dates it is without and with the suspensions.
+    """
+    account = made.exclusions.account
+    by_day = grid.assign(place=grid["place"].fillna("")).groupby(["day_id", "place"]).size()
+    places: dict[Any, Counter[str]] = {}
+    for key, count in by_day.items():
+        day, place = cast("tuple[Any, str]", key)
+        places.setdefault(day, Counter())[place] = int(count)
+    reigning = grid[grid["place"].isna()].groupby(["day_id", "status", "timetable_id"]).size().to_dict()
+    times = joined.groupby(["kind", "entry"]).size().to_dict()
+    keys = zip(*(template[name].tolist() for name in ("kind", ROW, "day_id", "status", "timetable_id")), strict=True)
+    for at, (kind, row, day, status, timetable) in enumerate(keys):
+        rows = times[kind, row]
+        counts = made.counts.setdefault(kind, OnDates())
+        of_day = places.get(day, Counter[str]())
+        now = int(reigning.get((day, status, timetable), 0))
+        counts.total += rows * of_day.total()
+        for place, count in of_day.items():
+            if place:
+                counts.left_out[place] += rows * count
+        counts.left_out["timetable"] += rows * (of_day[""] - now)
+        counts.left_out["suspended"] += rows * int(taught[at] - dated[at])
+        counts.merged += (rows - 1) * int(dated[at])
+        counts.on_dates += int(dated[at])
+        if now != taught[at]:
+            counts.astray.append(int(row))
+    # A tutorial may have several periods, so that one row has several entries.
+    of_row = pd.DataFrame({"never": dated == 0, "taught": taught > 0}).groupby([template["kind"], template[ROW]])
+    never, lost = of_row["never"].all(), of_row["taught"].any()
+    for kind, of_kind in joined.groupby("kind"):
+        dataset = DATASET_OF[str(kind)]
+        main = of_kind["entry"] == of_kind[ROW]
+        account.merge(dataset, of_kind.loc[~main, ROW], of_kind.loc[~main, "entry"])
+        rows = of_kind.loc[main, ROW].to_numpy()
+        on_none = never.loc[kind].reindex(rows).to_numpy(dtype=bool)
+        suspended = lost.loc[kind].reindex(rows).to_numpy(dtype=bool) & on_none
+        account.leave_out(dataset, rows[on_none & ~suspended], "no_date")
+        account.leave_out(dataset, rows[suspended], "suspended")
 
 
 # --- dates --------------------------------------------------------------------------------------------------
@@ -90,7 +171,7 @@ def _term_days(terms: pd.DataFrame, first: date, last: date, out: Exclusions) ->
     latest: tuple[Any, Any] | None = None
     ordered = terms.sort_values(["start_date", "term_id"])
     for term in rows_of(ordered):
-        if pd.isna(term.start_date) or pd.isna(term.finish_date):
+        if is_nothing(term.start_date) or is_nothing(term.finish_date):
             out.add("term", term.term_id, "term_dates", "it has no first or no last day")
             continue
         if term.finish_date < term.start_date:
@@ -107,7 +188,8 @@ def _term_days(terms: pd.DataFrame, first: date, last: date, out: Exclusions) ->
             found.append(pd.DataFrame({"date": dates, "term_id": term.term_id, "school_year": term.school_year}))
     if not found:
         return pd.DataFrame({"date": pd.DatetimeIndex([], dtype="datetime64[ms]"), "term_id": [], "school_year": []})
-    return pd.concat(found).drop_duplicates("date").sort_values("date", ignore_index=True)
+    days = pd.concat(found)
+    return days[~days.duplicated("date")].sort_values("date", ignore_index=True)
 
 
 def _slots(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
@@ -131,205 +213,166 @@ def _slots(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
     return slots
 
 
-def _calendar(
-    days: pd.DataFrame, tables: Mapping[str, pd.DataFrame], slots: pd.DataFrame, made: Timetable
+NOT_IN_TERM, OTHER_WEEK, NO_ALLOCATION, NO_TIMETABLE = "not_in_term", "other_week", "no_allocation", "no_timetable"
+"""Why a day of a timetable week is not taught on a date of its weekday."""
+
+
+def _grid(
+    days: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    slots: pd.DataFrame,
+    made: Timetable,
+    first: date,
+    last: date,
+    unallocated_weeks: UnallocatedWeeks,
 ) -> pd.DataFrame:
-    """One row per date in term and day of a timetable week that applies to it: date, school_year, day_id."""
+    """One row per date and day of a timetable week of that weekday: date, school_year, day_id, week_id, and `place`:
+    why it is not taught then, or null.
+    """
     allocations = tables["week_allocations"]
     known = set(tables["timetable_weeks"]["week_id"])
     gone = ~allocations["week_id"].isin(known)
     for row in rows_of(allocations[gone]):
         made.exclusions.add("week_allocation", row.allocation_id, "reference", "its timetable week is gone")
-    allocations = allocations[~gone][["year", "week", "week_id"]].drop_duplicates()
-    keyed = days.assign(
-        year=days["date"].dt.year.astype("Int64"),
-        week=week_numbers(days["date"]).astype("Int64"),
-        weekday=((days["date"].dt.day_of_week + 1) % 7 + 1).astype("Int64"),
+    allocations = allocations.loc[~gone, ["year", "week", "week_id"]].dropna()
+    keyed = pd.DataFrame({"date": pd.date_range(first, last, unit="ms")}).merge(days, on="date", how="left")
+    keyed = keyed.assign(
+        year=keyed["date"].dt.year.astype("Int64"),
+        week=week_numbers(keyed["date"]).astype("Int64"),
+        weekday=((keyed["date"].dt.day_of_week + 1) % 7 + 1).astype("Int64"),
     )
-    with_week = keyed.merge(allocations, on=["year", "week"])
+    allocated = set(zip(*(allocations[name].tolist() for name in ("year", "week", "week_id")), strict=True))
+    some = {(year, week) for year, week, _ in allocated}
+    own = {week_id for _, _, week_id in allocated}
+    in_some = pd.Series([pair in some for pair in zip(keyed["year"].tolist(), keyed["week"].tolist(), strict=True)])
+    in_term = keyed["term_id"].notna()
     taught = set(slots["weekday"])
-    missing = keyed[keyed["weekday"].isin(taught) & ~keyed["date"].isin(with_week["date"])]
+    missing = keyed[in_term & keyed["weekday"].isin(taught) & ~in_some.to_numpy()]
     made.unallocated = [day.date() for day in missing["date"]]
-    timetable_days = slots[["day_id", "week_id", "weekday"]].drop_duplicates()
-    found = with_week.merge(timetable_days, on=["week_id", "weekday"])
-    return found[["date", "school_year", "day_id"]]
-
-
-# --- what stands in the timetable ---------------------------------------------------------------------------
-
-
-def _entries(tables: Mapping[str, pd.DataFrame], slots: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    """One row per timetable, period, room, group and kind; rows that differ only in the teacher are one."""
-    lessons = tables["lessons"].assign(kind=LESSON, year_id=None)
-    lessons["is_set"] = lessons["set_flag"].fillna(lessons["set_flag_earlier"]).fillna(1).ne(0)
-    tutorials = _per_period(tables["tutorials"])
-    parts = [
-        lessons.rename(columns={"lesson_id": "id", "teacher_user_code": "teachers"}),
-        tables["staff_meetings"]
-        .assign(kind=MEETING, year_id=None)
-        .rename(columns={"meeting_id": "id", "teacher_user_code": "teachers", "name": "code"}),
-        tables["year_schedules"]
-        .assign(kind=YEAR_SCHEDULE)
-        .rename(columns={"year_schedule_id": "id", "teacher_user_code": "teachers", "name": "code"}),
-        tutorials.assign(kind=TUTORIAL, year_id=None),
-    ]
-    columns = ["status", "timetable_id", "kind", "id", "code", "period_id", "room_id", "teachers", "year_id"]
-    rows = pd.concat(
-        [part[columns].astype({"year_id": "Int64", "room_id": "Int64", "period_id": "Int64"}) for part in parts],
-        ignore_index=True,
+    timetable_days = slots.loc[~slots.duplicated("day_id"), ["day_id", "week_id", "weekday"]]
+    grid = keyed.assign(some=in_some.to_numpy()).merge(timetable_days, on="weekday")
+    triples = zip(*(grid[name].tolist() for name in ("year", "week", "week_id")), strict=True)
+    is_own = np.fromiter((one in allocated for one in triples), dtype=bool, count=len(grid))
+    instead = (
+        ~grid["week_id"].isin(own) & ~grid["some"]
+        if unallocated_weeks == "teach"
+        else pd.Series(data=False, index=grid.index)
     )
-    is_set = dict(zip(lessons["lesson_id"], lessons["is_set"], strict=True))
-    rows = _with_known_periods(rows, slots, out)
-    rows = _with_known_rooms(rows, set(tables["rooms"]["room_id"]), out)
-    rows["staff_ids"] = _staff_ids(rows, tables["staff"], out)
-    rows = _with_groups(rows, is_set, tables, out)
-    keys = ["status", "timetable_id", "kind", "code", "period_id", "room_id"]
-    merged = rows.groupby(keys, dropna=False, sort=False).agg(
-        staff_ids=("staff_ids", _joined),
-        subject=("subject", "first"),
-        year_id=("year_id", "first"),
-        id=("id", "min"),
-    )
-    return merged.reset_index().astype({"staff_ids": "str", "subject": "str", "code": "str", "kind": "str"})
+    place = pd.Series(None, index=grid.index, dtype="object")
+    place[~is_own & ~instead] = np.where(grid.loc[~is_own & ~instead, "some"], OTHER_WEEK, NO_ALLOCATION)
+    place[grid["term_id"].isna()] = NOT_IN_TERM
+    return grid.assign(place=place)[["date", "school_year", "day_id", "week_id", "place"]]
 
 
-def _joined(texts: pd.Series[str]) -> str:
-    if len(texts) == 1:
-        return str(texts.iloc[0])
-    ids = {part for text in texts for part in text.split()}
-    return " ".join(sorted(ids, key=int))
+def _note_weeks(
+    tables: Mapping[str, pd.DataFrame],
+    template: pd.DataFrame,
+    grid: pd.DataFrame,
+    out: Exclusions,
+    unallocated_weeks: UnallocatedWeeks,
+) -> None:
+    """Warn of timetable weeks that no week of the year is allocated to, as far as something stands in them."""
+    week_of = grid[~grid.duplicated("day_id")].set_index("day_id")["week_id"]
+    standing = template["day_id"].map(week_of).value_counts()
+    own = set(tables["week_allocations"]["week_id"].dropna())
+    for week in tables["timetable_weeks"]["week_id"]:
+        if week in own or not (count := int(standing.get(week, 0))):
+            continue
+        reason = (
+            f"no week of the year is allocated to it: what stands in it ({count} entries) is on no date; allocate it "
+            "in iSAMS, or write unallocated_weeks: teach where it is taught in every week without an allocation"
+            if unallocated_weeks == "ignore"
+            else f"no week of the year is allocated to it: what stands in it ({count} entries) is taught in every week "
+            "that has no allocation of its own, as unallocated_weeks says"
+        )
+        out.add("timetable_week", week, NO_ALLOCATION, reason, severity=WARNING)
 
 
-def _per_period(tutorials: pd.DataFrame) -> pd.DataFrame:
-    """Tutorials with a row for each of their periods."""
-    rows = tutorials.assign(
-        id=tutorials["tutorial_id"],
-        code=tutorials["code"].fillna(tutorials["name"]),
-        teachers=tutorials["teacher_user_codes"],
-        period_id=tutorials["period_ids"].fillna("").str.split("; "),
-    ).explode("period_id")
-    return rows.assign(period_id=pd.to_numeric(rows["period_id"], errors="coerce").astype("Int64"))
-
-
-def _with_known_periods(rows: pd.DataFrame, slots: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    known = rows["period_id"].isin(set(slots["period_id"]))
-    for row in rows_of(rows[~known]):
-        reason = "it has no period" if pd.isna(row.period_id) else f"its period {row.period_id} cannot hold it"
-        out.add(str(row.kind), row.id, "period", reason)
-    return rows[known].reset_index(drop=True)
-
-
-def _with_known_rooms(rows: pd.DataFrame, rooms: set[Any], out: Exclusions) -> pd.DataFrame:
-    unknown = rows["room_id"].notna() & ~rows["room_id"].isin(rooms)
-    for row in rows_of(rows[unknown]):
-        out.add(str(row.kind), row.id, "room", f"its room {row.room_id} does not exist; left empty", severity=WARNING)
-    return rows.assign(room_id=rows["room_id"].mask(unknown))
-
-
-def _staff_ids(rows: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> list[str]:
-    """Each row's teachers by their numbers; codes of no member of staff are reported and left out."""
-    known = dict(zip(staff["user_code"].fillna("").str.casefold(), staff["staff_id"], strict=True))
-    found: list[str] = []
-    for kind, identifier, codes in zip(rows["kind"], rows["id"], rows["teachers"], strict=True):
-        wanted = codes.split("; ") if isinstance(codes, str) else []
-        ids = sorted({int(known[code.casefold()]) for code in wanted if code.casefold() in known})
-        if len(ids) < len({code.casefold() for code in wanted}):
-            out.add(str(kind), identifier, "teacher", "a teacher of it is not among the staff", severity=WARNING)
-        found.append(" ".join(map(str, ids)))
-    return found
-
-
-def _with_groups(
-    rows: pd.DataFrame, is_set: Mapping[Any, bool], tables: Mapping[str, pd.DataFrame], out: Exclusions
-) -> pd.DataFrame:
-    """Rows with the subject and the year of the set or teaching form that their code names."""
-    names = tables["subjects"].drop_duplicates("subject_id").set_index("subject_id")["name"].to_dict()
-    sets = tables["sets"].dropna(subset=["code"]).drop_duplicates("code")
-    forms = tables["teaching_forms"].dropna(subset=["timetable_code"]).drop_duplicates("timetable_code")
-    of_form = tables["forms"].set_index("form_id")["year_id"].to_dict()
-    groups: dict[tuple[bool, str], tuple[Any, Any]] = {
-        (True, str(code)): (names.get(subject), year)
-        for code, subject, year in zip(sets["code"], sets["subject_id"], sets["year_id"], strict=True)
-    } | {
-        (False, str(code)): (names.get(subject), of_form.get(form))
-        for code, subject, form in zip(forms["timetable_code"], forms["subject_id"], forms["form_id"], strict=True)
-    }
-    subjects: list[Any] = []
-    years: list[Any] = []
-    for kind, identifier, code, year in zip(rows["kind"], rows["id"], rows["code"], rows["year_id"], strict=True):
-        subject: Any = None
-        if kind == LESSON:
-            group = groups.get((is_set[identifier], str(code))) or groups.get((not is_set[identifier], str(code)))
-            if group is None:
-                reason = "its code names no set and no teaching form"
-                out.add(LESSON, identifier, "group", reason, severity=WARNING)
-            subject, year = group or (None, year)  # noqa: PLW2901
-        subjects.append(subject)
-        years.append(pd.NA if year is None else year)
-    return rows.assign(
-        subject=pd.Series(subjects, index=rows.index, dtype="str"),
-        year_id=pd.Series(years, index=rows.index, dtype="Int64"),
-        code=rows["code"].fillna(""),
-    )
+def note_unallocated_days(made: Timetable) -> None:
+    """Warn of school days that no timetable week is allocated to."""
+    days = made.unallocated
+    if not days:
+        return
+    shown = ", ".join(day.isoformat() for day in days[:_FEW_DAYS])
+    more = f" and {len(days) - _FEW_DAYS} more" if len(days) > _FEW_DAYS else ""
+    reason = f"no timetable week is allocated to {shown}{more}; there are no lessons on those days"
+    made.exclusions.add("term", "-", NO_ALLOCATION, reason, severity=WARNING)
 
 
 # --- which timetable applies when ---------------------------------------------------------------------------
 
 
 def _reigns(
-    tables: Mapping[str, pd.DataFrame], entries: pd.DataFrame, made: Timetable, *, first: date, last: date
-) -> list[tuple[Any, Any, str, int]]:
-    """From, to (dates), status and number of each timetable that applies, later ones taking over from earlier."""
+    tables: Mapping[str, pd.DataFrame], entries: pd.DataFrame, days: pd.DataFrame, made: Timetable, *, last: date
+) -> list[tuple[pd.Series[bool], str, int]]:
+    """Which of the term's days each timetable applies to (by date), its status and number; later ones take over."""
     timetables, terms = tables["timetables"], tables["terms"]
     starts = terms.dropna(subset=["start_date"]).groupby("school_year")["start_date"].min()
-    found: list[tuple[Any, Any, str, int]] = []
+    dates = days.set_index("date")
+    found: list[tuple[pd.Series[bool], str, int]] = []
     for row in rows_of(timetables[timetables["status"] == PUBLISHED]):
-        since, until = _years(row, first, last)
-        for other in found:
-            if since <= other[1] and other[0] <= until:
+        here = _years(row, dates)
+        for there, _, other in found:
+            if bool((here & there).any()):
                 made.problems.append(
-                    f"the published timetables {other[3]} and {row.timetable_id} are for the same dates; withdraw one "
+                    f"the published timetables {other} and {row.timetable_id} are for the same dates; withdraw one "
                     "in iSAMS, as it is unknown which one counts"
                 )
-        found.append((since, until, PUBLISHED, int(row.timetable_id)))
+        found.append((here, PUBLISHED, int(row.timetable_id)))
     for row in rows_of(timetables[timetables["status"] == DEVELOPMENT]):
         since = row.start_date
-        if pd.isna(since) and not pd.isna(row.start_year):
-            since = starts.get(row.start_year, pd.NaT)
+        if is_nothing(since):
+            since = pd.NaT if pd.isna(row.start_year) else starts.get(row.start_year, pd.NaT)
         stands = bool((entries["status"].eq(DEVELOPMENT) & entries["timetable_id"].eq(row.timetable_id)).any())
         if pd.isna(since) or not stands:
             why = "it has no start date and no start year" if pd.isna(since) else "nothing stands in it"
             reason = f"{why}, so it does not take over"
             made.exclusions.add("development_timetable", row.timetable_id, "timetable", reason, severity=WARNING)
             continue
-        found.append((since, pd.Timestamp(last), DEVELOPMENT, int(row.timetable_id)))
-    return found
+        here = pd.Series(dates.index.to_series().between(since, pd.Timestamp(last)), index=dates.index)
+        found.append((here, DEVELOPMENT, int(row.timetable_id)))
+    return sorted(found, key=lambda reign: (reign[1] == DEVELOPMENT, _begins(reign[0])))
 
 
-def _years(row: Any, first: date, last: date) -> tuple[Any, Any]:
-    """The dates of a published timetable, by its school years where it says them."""
-    since, until = pd.Timestamp(first), pd.Timestamp(last)
-    if not pd.isna(row.start_date):
-        since = max(since, row.start_date)
+def _begins(here: pd.Series[bool]) -> Any:
+    return here[here].index.min() if bool(here.any()) else pd.Timestamp.max
+
+
+_AUGUST = 8
+
+
+def _years(row: Any, days: pd.DataFrame) -> pd.Series[bool]:
+    """Which days in term a published timetable is for: those of its school years, where it says some.
+
+    A school year is what its terms say it is, wherever in the world; a term that names none goes by the northern
+    year, from 1 August.
+    """
+    here = pd.Series(data=True, index=days.index)
+    dates = days.index.to_series()
+    northern = (dates.dt.year - (dates.dt.month < _AUGUST)).astype("Int64")
+    year = days["school_year"].astype("Int64").fillna(northern)
+    if not is_nothing(row.start_date):
+        here &= dates >= row.start_date
     elif not pd.isna(row.start_year):
-        since = max(since, pd.Timestamp(int(row.start_year), 8, 1))
+        here &= (year >= int(row.start_year)).astype(bool)
     if not pd.isna(row.end_year):
-        end = int(row.end_year)
-        # Some write the year in which the school year starts into both.
-        if not pd.isna(row.start_year) and end == int(row.start_year):
-            end += 1
-        until = min(until, pd.Timestamp(end, 7, 31))
-    return since, until
+        # The year in which its last school year ends; some write the year in which it starts into both.
+        last = int(row.end_year) - 1
+        if not pd.isna(row.start_year):
+            last = max(last, int(row.start_year))
+        here &= (year <= last).astype(bool)
+    return here
 
 
-def _with_timetable(calendar: pd.DataFrame, reigns: list[tuple[Any, Any, str, int]]) -> pd.DataFrame:
-    """Calendar rows with the timetable that applies; dates of none are left out."""
-    status = pd.Series(pd.NA, index=calendar.index, dtype="object")
-    number = pd.Series(pd.NA, index=calendar.index, dtype="Int64")
-    for since, until, of, timetable in sorted(reigns, key=lambda reign: (reign[2] == DEVELOPMENT, reign[0])):
-        here = calendar["date"].between(since, until)
+def _with_timetable(grid: pd.DataFrame, reigns: list[tuple[pd.Series[bool], str, int]]) -> pd.DataFrame:
+    """The grid with the timetable that applies; a date of none is taught nothing."""
+    status = pd.Series(None, index=grid.index, dtype="object")
+    number = pd.Series(pd.NA, index=grid.index, dtype="Int64")
+    for dates, of, timetable in reigns:
+        here = grid["date"].isin(dates.index[dates.to_numpy()])
         status[here], number[here] = of, timetable
-    return calendar.assign(status=status.astype("str"), timetable_id=number)[number.notna()]
+    place = grid["place"].mask(grid["place"].isna() & number.isna(), NO_TIMETABLE)
+    return grid.assign(status=status.astype("str"), timetable_id=number, place=place)
 
 
 # --- what does not take place -------------------------------------------------------------------------------
@@ -351,9 +394,10 @@ def _less_suspended(
     starts_at, ends_at = after_midnight(template["start"]), after_midnight(template["end"])
     entries = dated["entry"].to_numpy()
     is_lesson = template["kind"].eq(LESSON).to_numpy()[entries]
+    codes = template["code"].map(folded_code)
     starts, ends = whole_days(suspensions["start"], suspensions["end"])
     for row, start, end in zip(rows_of(suspensions), starts, ends, strict=True):
-        if pd.isna(start) or end <= start:
+        if is_nothing(start) or end <= start:
             out.add("lesson_suspension", row.suspension_id, "dates", "it has no dates that make sense; passed over")
             continue
         hit: Any = (dates >= start.normalize()) & (dates < end) & is_lesson
@@ -366,7 +410,9 @@ def _less_suspended(
         for name in ("period_id", "year_id", "code"):
             wanted = getattr(row, name)
             if not pd.isna(wanted):
-                hit &= template[name].eq(wanted).fillna(False).to_numpy(dtype=bool)[entries]  # noqa: FBT003
+                column = codes if name == "code" else template[name]
+                wanted = folded_code(wanted) if name == "code" else wanted
+                hit &= column.eq(wanted).fillna(False).to_numpy(dtype=bool)[entries]  # noqa: FBT003
         keep &= ~hit
         if count := int(hit.sum()):
             out.add(

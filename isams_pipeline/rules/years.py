@@ -2,38 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 
+from isams_pipeline.rules.compare import label
 from isams_pipeline.rules.contacts import YearSet
+from isams_pipeline.rules.split import WARNING, Exclusions
 
 
 def named_with_campus(years: pd.DataFrame, campuses: Mapping[str, YearSet]) -> pd.DataFrame:
     """Year groups with `name` and `campus`: "05" of Campus 1 becomes "05 Campus 1", once.
 
-    A year without a name goes by its code, else its number. Without campuses the names stay.
-    SchoolsBuddy syncs a year's display name, so two years of one name would become one.
+    A year without a name goes by its code, else its number. Without campuses the names stay. A name that carries
+    another campus than the year's own stays, too, and `other_campus` says which. SchoolsBuddy syncs a year's display
+    name, so two years of one name would become one.
     """
     names: list[str] = []
     campus_of: list[str | None] = []
+    others: list[str | None] = []
     for year, name, code in zip(years["year_id"], years["name"], years["code"], strict=True):
-        label = next((str(text) for text in (name, code) if not pd.isna(text)), str(year))
+        text = next((str(text) for text in (name, code) if not pd.isna(text)), str(year))
         campus = next((c for c, range_ in campuses.items() if int(year) in range_), None)
-        if campus is not None and not _has(label, campus):
-            label = f"{label} {campus}"
-        names.append(label)
+        carried = _carried(text, campuses) if campus is not None else None
+        names.append(text if campus is None or carried is not None else f"{text} {campus}")
         campus_of.append(campus)
+        others.append(carried if carried != campus else None)
     return years.assign(
         name=pd.Series(names, index=years.index, dtype="str"),
         campus=pd.Series(campus_of, index=years.index, dtype="str"),
+        other_campus=pd.Series(others, index=years.index, dtype="str"),
     )
 
 
-def _has(label: str, campus: str) -> bool:
-    """Whether a name begins or ends with its campus, as a word of its own."""
-    name, word = label.strip().casefold(), campus.strip().casefold()
-    return name.startswith(f"{word} ") or name.endswith(f" {word}")
+_WORDS_FOR_A_YEAR = {"year", "years", "yr", "y", "form", "class", "grade", "group", "stage"}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", label(text))
+
+
+def _carried(text: str, campuses: Iterable[str]) -> str | None:
+    """The campus that a name begins or ends with, punctuation aside: the longest, if several would fit.
+
+    What is left of the name must still say which year it is: "Year 1" is no year of a campus "1".
+    """
+    name = _words(text)
+    for campus in sorted(campuses, key=lambda campus: -len(_words(campus))):
+        word = _words(campus)
+        for rest in (
+            name[len(word) :] if word and name[: len(word)] == word else [],
+            name[: -len(word)] if word and name[-len(word) :] == word else [],
+        ):
+            if set(rest) - _WORDS_FOR_A_YEAR:
+                return campus
+    return None
+
+
+def note_other_campuses(years: pd.DataFrame, out: Exclusions) -> None:
+    """Warn of year groups whose names carry another campus than their own."""
+    odd = years[years["other_campus"].notna()]
+    for year, campus, other in zip(odd["year_id"], odd["campus"], odd["other_campus"], strict=True):
+        reason = f"it is in {campus} by `campuses`, but its name carries {other}; correct one of the two"
+        out.add("year_group", year, "other_campus", reason, severity=WARNING)
 
 
 def year_problems(
@@ -49,7 +81,7 @@ def year_problems(
     for identifier, name, campus in year_groups:
         if identifier not in wanted:
             continue
-        by_name.setdefault(name.strip().casefold(), []).append(identifier)
+        by_name.setdefault(label(name), []).append(identifier)
         if has_campuses and not campus:
             problems.append(f"year {identifier} has students but no campus; add it to a range under `campuses`")
     if has_campuses:
@@ -58,12 +90,14 @@ def year_problems(
             f"year {identifier} has students, but is no year group and in no campus; add it in iSAMS"
             for identifier in sorted(wanted - known)
         ]
+    campus_of = {identifier: campus for identifier, _, campus in year_groups}
     for identifiers in by_name.values():
         if len(identifiers) > 1:
-            shared = " and ".join(identifiers)
-            problems.append(
-                f"years {shared} have the same name and would become one; give each a campus under `campuses`"
-                if not has_campuses
-                else f"years {shared} of one campus have the same name; rename one in iSAMS"
-            )
+            shared = f"years {' and '.join(identifiers)}"
+            if not has_campuses:
+                problems.append(f"{shared} have the same name and would become one; give each a campus in `campuses`")
+            elif len({campus_of[identifier] for identifier in identifiers}) == 1:
+                problems.append(f"{shared} of one campus have the same name; rename one in iSAMS")
+            else:
+                problems.append(f"{shared} of several campuses have the same name; rename one in iSAMS")
     return problems

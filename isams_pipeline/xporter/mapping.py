@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from isams_pipeline.roads import XPORTER
-from isams_pipeline.roads.mapping import Absent, Lists, Mapped, MappingTable, at, clock_time, year_number
+from isams_pipeline.roads.mapping import Absent, Lists, Mapped, MappingTable, YearNumbers, at, clock_time
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.xporter.lists import ARRAY
 
@@ -40,6 +40,7 @@ def _flag(value: Any) -> Any:
 
 def _students(lists: Lists) -> Iterator[Json]:
     """Pupils on roll: leavers and those to come are in the same list."""
+    years = YearNumbers(lists.settings)
     codes = {str(group.get("Id")): group.get("Code") for group in _groups(lists, "YearGrp")}
     for student in lists["students"]:
         if student.get("StudentStatus") not in {ON_ROLL, None}:
@@ -48,9 +49,10 @@ def _students(lists: Lists) -> Iterator[Json]:
         code = codes.get(str(student.get("YearGroupId")))
         yield {
             **student,
-            "Year": None if code is None else year_number(code, lists.settings),
+            "Year": years.of(code),
             "KnownAs": known if legal and known != legal else None,
         }
+    years.refuse_unknown()
 
 
 def _staff(lists: Lists) -> Iterator[Json]:
@@ -96,8 +98,10 @@ def _entry_students(lists: Lists) -> Iterator[Json]:
 
 
 def _years(lists: Lists) -> Iterator[Json]:
+    years = YearNumbers(lists.settings)
     for group in _groups(lists, "YearGrp"):
-        yield {**group, "Year": year_number(group.get("Code"), lists.settings)}
+        yield {**group, "Year": years.of(group.get("Code"))}
+    years.refuse_unknown()
 
 
 def _of(kind: str) -> Callable[[Lists], Iterator[Json]]:

@@ -55,11 +55,22 @@ class Desk:
         return replace(made, **options)
 
     def deliver(
-        self, export: Export, day: int = 0, checks: list[CheckResult] | None = None, **options: Any
+        self,
+        export: Export,
+        day: int = 0,
+        checks: list[CheckResult] | None = None,
+        datasets: dict[str, Any] | None = None,
+        unaccounted: list[str] | None = [],  # noqa: B006
+        **options: Any,
     ) -> Delivered:
         deliverer = self.deliverer(day, **options)
         staged = self.staged.stage(
-            deliverer.address.date, export, datasets={}, snapshots=[], excluded={"people.csv": 3}
+            deliverer.address.date,
+            export,
+            datasets=datasets or {},
+            snapshots=[],
+            excluded={"people.csv": 3},
+            unaccounted=unaccounted,
         )
         return deliverer.deliver(staged, export, checks or [])
 

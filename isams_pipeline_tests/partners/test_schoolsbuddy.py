@@ -1,5 +1,6 @@
 """SchoolsBuddy's export as a whole: rules in their order, shapes, references."""
 
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -8,12 +9,14 @@ import pytest
 from isams_pipeline.config import SchoolsBuddySettings, YearRange
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.isams.datasets import DATASETS
+from isams_pipeline.partners.built import Built
 from isams_pipeline.partners.explaining import explain
-from isams_pipeline.partners.schoolsbuddy.export import NEEDED, Built, build
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED, build
 from isams_pipeline.partners.schoolsbuddy.files import FILES
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline_tests.rules.test_contacts import frame_of
 
+NIGHT = date(2026, 2, 10)
 MERGED = {"mail_merge_all": True, "relationship": "Mother"}
 
 
@@ -31,7 +34,9 @@ def tables(**rows: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
 
 def built(settings: dict[str, Any] | None = None, campuses: dict[str, YearRange] | None = None, **rows: Any) -> Built:
     chosen = SchoolsBuddySettings(**(settings or {}))
-    return build(tables(**rows), chosen, campuses or {}, has_medical="health" in rows)
+    made = build(tables(**rows), chosen, campuses or {}, night=NIGHT, has_medical="health" in rows)
+    assert made.unaccounted == []
+    return made
 
 
 def ids(result: Built, file: str, column: str) -> list[str]:

@@ -35,7 +35,12 @@ CLEAR: dict[str, Any] = {
 def records(*given: dict[str, Any]) -> pd.DataFrame:
     empty = ATTENDANCE.empty()
     rows = [CLEAR | row for row in given]
-    return pd.DataFrame({name: pd.Series([r[name] for r in rows]).astype(empty[name].dtype) for name in empty.columns})
+    frame = pd.DataFrame({name: pd.Series([r[name] for r in rows]).astype(empty[name].dtype) for name in empty.columns})
+    return frame.assign(row=range(1, len(frame) + 1))
+
+
+def none() -> pd.DataFrame:
+    return ATTENDANCE.empty().assign(row=[])
 
 
 def mark(session: str = "AM", **row: Any) -> dict[str, str | None]:
@@ -54,6 +59,10 @@ ILL = {"absence_code": "ILL", "absence_name": "Unwell", "government_code": "I"}
         (PRESENT, {"mark": "/", "present": "true", "late": "false", "registered": "true"}),
         (PRESENT | {"late": True, "minutes_late": 7}, {"mark": "L", "present": "true", "minutes_late": "7"}),
         (PRESENT | {"late": True}, {"mark": "L", "late": "true", "minutes_late": None}),
+        (PRESENT | {"late": True, "government_code": "u"}, {"mark": "U", "present": "true", "late": "true"}),
+        (PRESENT | {"absence_code": "U"}, {"mark": "U"}),
+        (PRESENT | {"present_code": "l"}, {"mark": "L"}),
+        (ILL | {"government_code": "c1"}, {"mark": "C1", "present": "false"}),
         (PRESENT | {"minutes_late": 3}, {"mark": "/", "late": "false", "minutes_late": None}),
         (PRESENT | {"present_code": None}, {"mark": "/"}),
         (PRESENT | {"present_code": "house"}, {"mark": "/"}),
@@ -98,6 +107,12 @@ def test_who_is_not_in_the_nightly_export_is_told_of():
     assert split.excluded["rule"].tolist() == ["not_in_export"]
 
 
+def test_a_school_code_that_two_students_have_means_neither():
+    students = pd.DataFrame({"school_id": ["100", "100"], "student_id": ["7", "9"]})
+    split = of_students(records({"school_id": "100"}), students)
+    assert split.kept.empty and split.excluded["reason"].tolist() == ["several students have its school code"]
+
+
 @pytest.mark.parametrize(
     ("rows", "counts"),
     [
@@ -112,8 +127,9 @@ def test_who_is_not_in_the_nightly_export_is_told_of():
 )
 def test_of_several_records_one_counts(rows: list[dict[str, Any]], counts: int):
     given = records(*({"position": at, **row} for at, row in enumerate(rows, start=1)))
-    split = one_per_student(given)
+    split = one_per_student(given.assign(student_id="7"))
     assert split.kept["position"].tolist() == [counts] and len(split.excluded) == len(rows) - 1
+    assert set(split.excluded["into"]) == {counts}
     assert split.excluded["reason"].str.contains("of register").all()
 
 
@@ -123,7 +139,7 @@ FLAGS = st.fixed_dictionaries(
         **{name: st.booleans() for name in ("registered", "present", "late", "out_of_school", "future_absence")},
         "minutes_late": st.none() | st.integers(0, 300),
         "absence_code": st.sampled_from([None, "I", "TRIP"]),
-        "government_code": st.sampled_from([None, "I", "V", "-", "??"]),
+        "government_code": st.sampled_from([None, "I", "V", "-", "??", "u"]),
         "left_at": st.none() | st.datetimes(datetime(2026, 2, 10), datetime(2026, 2, 11)),
     }
 )
@@ -131,13 +147,13 @@ FLAGS = st.fixed_dictionaries(
 
 @given(st.lists(FLAGS, max_size=12), st.sampled_from(["AM", "PM"]))
 def test_nobody_is_lost_and_marks_agree_with_themselves(rows: list[dict[str, Any]], session: str):
-    given_records = records(*({"position": at, **row} for at, row in enumerate(rows))) if rows else ATTENDANCE.empty()
-    split = one_per_student(given_records)
+    given_records = records(*({"position": at, **row} for at, row in enumerate(rows))) if rows else none()
+    split = one_per_student(given_records.assign(student_id=given_records["school_id"]))
     assert sorted(split.kept["school_id"]) == sorted(set(given_records["school_id"]))
     assert len(split.kept) + len(split.excluded) == len(rows)
     frame = marks(split.kept.assign(student_id="x"), session=session, date="2026-02-10", now=NOW)
     for row in frame.itertuples():
         assert pd.isna(row.mark) or row.mark in DFE_MARKS
-        assert row.late != "true" or row.mark == "L"
+        assert row.late != "true" or row.mark in {"L", "U"}
         assert pd.isna(row.minutes_late) or row.late == "true"
         assert row.present in {"true", "false"} or (pd.isna(row.mark) and row.registered == "false")

@@ -7,8 +7,8 @@ import pytest
 
 from isams_pipeline.config import YearRange
 from isams_pipeline.isams.datasets import DATASETS
+from isams_pipeline.rules.account import numbered
 from isams_pipeline.rules.contacts import (
-    linked_to_pupils,
     linked_to_years,
     mail_merged,
     one_link_per_pupil,
@@ -23,6 +23,11 @@ def frame_of(dataset: str, *rows: dict[str, Any]) -> pd.DataFrame:
     declaration = DATASETS[dataset]
     empty = declaration.empty()
     return pd.DataFrame(list(rows), columns=declaration.names).astype(empty.dtypes.to_dict())
+
+
+def numbered_of(dataset: str, *rows: dict[str, Any]) -> pd.DataFrame:
+    """The same, each row with its number."""
+    return numbered({dataset: frame_of(dataset, *rows)})[dataset]
 
 
 def entry(entry_id: int, person_id: int, **values: Any) -> dict[str, Any]:
@@ -72,11 +77,6 @@ def test_contact_years_drop_links_and_never_pupils():
     assert len(linked_to_years(links, pupils, None).kept) == 3
 
 
-def test_links_to_pupils_who_left_are_out():
-    links = frame_of("contact_pupils", entry(9, 9, pupil_id=1), entry(9, 9, pupil_id=404))
-    assert list(linked_to_pupils(links, frame_of("pupils", {"pupil_id": 1})).excluded["pupil_id"]) == [404]
-
-
 def test_joint_entries_share_a_number_but_not_their_links():
     contacts = frame_of("contacts", entry(9, 1), entry(9, 2))
     links = frame_of("contact_pupils", entry(9, 1, pupil_id=1))
@@ -109,9 +109,10 @@ def test_an_entry_without_a_valid_address_leaves_it_to_the_next():
 
 
 def test_of_two_links_to_one_pupil_the_first_persons_stays():
-    links = frame_of("contact_pupils", entry(1, 1, pupil_id=7), entry(2, 1, pupil_id=7)).assign(
+    links = numbered_of("contact_pupils", entry(1, 1, pupil_id=7), entry(2, 1, pupil_id=7)).assign(
         first_person=[False, True]
     )
     split = one_link_per_pupil(links)
     assert list(split.kept["entry_id"]) == [2]
     assert list(split.excluded["entry_id"]) == [1]
+    assert list(split.excluded["into"]) == [2]

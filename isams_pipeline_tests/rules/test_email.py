@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.rules.email import first_valid, having_email, shared_across, unique_emails
+from isams_pipeline.rules.email import (
+    MORE_THAN_ADDRESSES,
+    NO_ADDRESS,
+    having_email,
+    read_field,
+    shared_across,
+    unique_emails,
+    with_first_valid,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,8 +22,28 @@ from isams_pipeline.rules.email import first_valid, having_email, shared_across,
         ("a@example.org", "a@example.org"),
         ("a@example.org b@example.org", "a@example.org"),
         ("a@example.org;b@example.org", "a@example.org"),
-        ("n/a, b@example.org", "b@example.org"),
-        ("Robin@, robin at home; r.doe@school.test", "r.doe@school.test"),
+        ("a@example.org, b@example.org / c@example.org", "a@example.org"),
+        ("home: a@example.org; work: b@example.org", "a@example.org"),
+        ("a@example.org (work)", "a@example.org"),
+        ("Home a@example.org", "a@example.org"),
+        ("work:a@example.org", "a@example.org"),
+        ("<a@example.org>", "a@example.org"),
+        ("mailto:a@example.org", "a@example.org"),
+        ("a@example.org work", "a@example.org"),
+        # What a stranger's address would be made of.
+        ("mae quill@example.org", None),
+        ("mae. quill@example.org", None),
+        ("mae,quill@example.org", None),
+        ("mae\tquill@example.org", None),
+        ("mae\u00a0quill@example.org", None),
+        ("a@example.co,uk", None),
+        ("a@example.co ,uk", None),
+        ("a@example.acme,work", None),
+        ("dad: b@example.org", None),
+        ("do not use a@example.org", None),
+        ("a@example.org b@", None),
+        ("n/a, b@example.org", None),
+        ("Robin@, robin at home; r.doe@school.test", None),
         ("  A.Doe@Example.ORG ", "A.Doe@Example.ORG"),
         ("a@host", None),
         ("a@", None),
@@ -29,11 +57,34 @@ from isams_pipeline.rules.email import first_valid, having_email, shared_across,
     ],
 )
 def test_first_valid(field: object, address: str | None):
-    assert first_valid(field) == address
+    found = read_field(field)
+    assert (found.addresses[0] if found.addresses else None) == address
+    assert (found.problem is None) == (address is not None)
+
+
+def test_a_field_that_holds_more_says_so():
+    assert read_field("mae quill@example.org").problem == MORE_THAN_ADDRESSES
+    assert read_field("n/a").problem == read_field(None).problem == NO_ADDRESS
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff", "\u2060", "\u00ad", "\u200e"])
+def test_what_cannot_be_seen_is_taken_out_and_said(unseen: str):
+    found = read_field(f"{unseen}mae.{unseen}quill@example.org")
+    assert found.addresses == ("mae.quill@example.org",) and found.unseen
+    assert read_field("\u00a0a@example.org").unseen and not read_field(" a@example.org  ").unseen
+
+
+@given(st.text(alphabet="ab@., ;-é\u200b\u00a0", max_size=24), st.sampled_from(["", " x", "; n/a"]))
+def test_no_address_comes_out_that_does_not_stand_there_whole(text: str, more: str):
+    field = f"{text} real@example.org{more}"
+    for address in read_field(field).addresses:
+        before, _, after = field.replace("\u200b", "").partition(address)
+        assert not before or before[-1] in " ,;\u00a0"
+        assert not after or after[0] in " ,;\u00a0"
 
 
 def people(*emails: str | None, first: list[bool] | None = None) -> pd.DataFrame:
-    frame = pd.DataFrame({"id": range(1, len(emails) + 1), "email": pd.Series(emails, dtype="str")})
+    frame = with_first_valid(pd.DataFrame({"id": range(1, len(emails) + 1), "email": pd.Series(emails, dtype="str")}))
     return frame if first is None else frame.assign(first=first)
 
 

@@ -493,7 +493,7 @@ def test_events_where_the_timetable_has_something_are_told_of(
     found, out = made(tables), Exclusions()
     event = {"event_id": 1, "start_date": found.dated["date"].iloc[0], "location": place, "all_day": all_day}
     events = table("calendar_events", {**event, "start_time": start, "end_time": end})
-    note_events_in_rooms(found.dated, events, tables["rooms"], out)
+    note_events_in_rooms(found.dated, events, tables["rooms"], tables["buildings"], out)
     assert bool(out.rows) is warned
 
 

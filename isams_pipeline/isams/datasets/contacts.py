@@ -36,6 +36,11 @@ class Contacts(Dataset):
     country: str | None = column("Address/Country", "Country", personal=True)
     mail_merge_all: bool | None = column("MailMergeAll", "Ticked for All Merges")
     mail_merge_correspondence: bool | None = column("CorrespondenceMailMerge", "Ticked for Correspondence")
+    contact_only: bool | None = column(
+        "ContactOnly|@ContactOnly", "Ticked as Contact Only: not for any communication (element name inferred)"
+    )
+    just_contact: bool | None = column("JustContact|@JustContact", "The same by the database's name (inferred)")
+    deceased: bool | None = column("Deceased|@Deceased", "Has died (inferred; REST has it)", personal=True)
     parental_responsibility: str | None = column(
         "ParentalResponsibility",
         "Yes, No, or Default: as its contact type says (element name inferred)",

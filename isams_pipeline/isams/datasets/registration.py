@@ -19,7 +19,9 @@ class Attendance(Dataset):
     register_id: int = column("registrationPeriodId", "The register", key=True)
     position: int = column("", "The record's place in the register, counted from 1", key=True)
     school_id: str = column("schoolId", "The student's school code")
-    registered: bool | None = column("isRegistered", "Somebody has taken the register for this student", personal=True)
+    registered: bool | None = column(
+        "isRegistered", "Somebody has taken the register for this student: a number above 0", personal=True
+    )
     present: bool | None = column("isPresent", "Present", personal=True)
     late: bool | None = column("isLate", "Came after the register's late time", personal=True)
     minutes_late: int | None = column("numberOfMinutesLate", "By how many minutes", personal=True)

@@ -24,6 +24,7 @@ from isams_pipeline.partners.room_booking.night import BookingNight, is_today, n
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.shared import (
+    as_pins,
     deliverer,
     delivery_asset,
     load_pinned,
@@ -108,7 +109,10 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 before = booked.files(BookingStore(database, night.school), with_cancelled=False)
             # Nothing may be cancelled for a timetable that the gate is going to refuse.
             refused = _deliverer(environment, night, context.run.run_id, session.allow_removals).refusal(
-                before.export, [*check_export(before.export), *source_checks], before.excluded_per_file()
+                before.export,
+                [*check_export(before.export), *source_checks, before.accounted_for],
+                before.excluded_per_file(),
+                as_pins(pins, before),
             )
             if refused is not None:
                 for check in refused.checks:
@@ -123,7 +127,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                     synced = booked.sync(store, timetable, allow_cancellations=session.allow_cancellations)
                 built = booked.files(store, with_cancelled=True)
             yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
-            verdicts = [*check_export(built.export), *source_checks]
+            verdicts = [*check_export(built.export), *source_checks, built.accounted_for]
             yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts)
 
     return room_booking_export
@@ -189,7 +193,8 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
 
 def _source_checks(environment: Environment, night: Night, tables: Mapping[str, pd.DataFrame]) -> list[CheckResult]:
     settings = environment.settings.partner(night.school, RoomBookingSettings)
-    return check_source(tables, read(tables, night.date), settings.timeslots)
+    found = read(tables, night.date, unallocated_weeks=settings.unallocated_weeks)
+    return check_source(tables, found, settings.timeslots)
 
 
 def _held_back(environment: Environment, night: Night, run_id: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -12,14 +12,20 @@ import pandas as pd
 
 from isams_pipeline.config import Timeslot
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
+from isams_pipeline.partners.built import ACCOUNTED_FOR, Built
 from isams_pipeline.partners.room_booking import UNASSIGNED
 from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
+from isams_pipeline.rules.account import DELIVERED, INTO_ROW, MERGED, ROW, Account, numbered
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
-from isams_pipeline.rules.dates import school_years
-from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions
-from isams_pipeline.rules.timetable import Timetable, dated_timetable
+from isams_pipeline.rules.dates import is_nothing, year_of
+from isams_pipeline.rules.lessons import DATASET_OF
+from isams_pipeline.rules.notes import Note, note_fields
+from isams_pipeline.rules.references import Lookup, once
+from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.timetable import Timetable, UnallocatedWeeks, dated_timetable, note_unallocated_days
+from isams_pipeline.rules.timetable_places import place_timetable_parts, tally_dates
 
 NEEDED = (
     *("buildings", "rooms", "staff", "terms", "forms", "subjects", "sets", "teaching_forms"),
@@ -36,8 +42,10 @@ CHECKS: dict[str, str] = {
     "references": "Every id in a file stands in the file that it refers to.",
     "timings": "The periods' timings are those that the school has confirmed in schools.yaml.",
     "one_timetable": "No two published timetables are for the same dates.",
+    **ACCOUNTED_FOR,
 }
-_FEW_DAYS = 10
+FILE = "timetable.csv"
+UNUSED = "nothing in the timetable needs it"
 
 
 @dataclass(frozen=True)
@@ -50,20 +58,22 @@ class Read:
     last: date
 
 
-def read(tables: Mapping[str, pd.DataFrame], night: date) -> Read:
+def read(
+    tables: Mapping[str, pd.DataFrame],
+    night: date,
+    *,
+    unallocated_weeks: UnallocatedWeeks = "ignore",
+    notes: Collection[Note] = (),
+) -> Read:
     """Put the timetable of this school year and the next on dates, and lay closures and events over it."""
-    first, last = school_years(night, count=2)
-    timetable = dated_timetable(tables, first=first, last=last)
+    first, last = year_of(tables["terms"], night, count=2)
+    timetable = dated_timetable(tables, first=first, last=last, unallocated_weeks=unallocated_weeks)
     out = timetable.exclusions
+    note_fields(notes, tables, out)
     closures = closures_in_words(tables["room_closures"], tables["room_closure_reasons"], tables["rooms"], out)
     note_lessons_in_closed_rooms(timetable.dated, closures, out)
-    note_events_in_rooms(timetable.dated, tables["calendar_events"], tables["rooms"], out)
-    if timetable.unallocated:
-        days = timetable.unallocated
-        shown = ", ".join(day.isoformat() for day in days[:_FEW_DAYS])
-        more = f" and {len(days) - _FEW_DAYS} more" if len(days) > _FEW_DAYS else ""
-        reason = f"no timetable week is allocated to {shown}{more}; there are no lessons on those days"
-        out.add("term", "-", "no_allocation", reason, severity=WARNING)
+    note_events_in_rooms(timetable.dated, tables["calendar_events"], tables["rooms"], tables["buildings"], out)
+    note_unallocated_days(timetable)
     return Read(timetable, closures, first, last)
 
 
@@ -84,20 +94,6 @@ class PartnerSide:
         return {room.id: matched[room.id][0] if room.id in matched else made_resource(room.id) for room in self.rooms}
 
 
-@dataclass(frozen=True)
-class Built:
-    """The files, and what is not in them or not as iSAMS has it."""
-
-    export: Export
-    exclusions: pd.DataFrame
-
-    def excluded_per_file(self) -> dict[str, int]:
-        """How many things are missing from each file."""
-        out = self.exclusions[self.exclusions["severity"] == EXCLUDED]
-        counts = out["entity"].map(ENTITIES).value_counts()
-        return {str(name): int(count) for name, count in counts.items()}
-
-
 def build(
     tables: Mapping[str, pd.DataFrame],
     found: Read,
@@ -106,7 +102,8 @@ def build(
     cancelled: Sequence[tuple[str, str, str, str, str, str]] | None,
 ) -> Built:
     """Shape the files. Without `cancelled`, the list of cancelled bookings is left out: it is not known yet."""
-    out = Exclusions(list(found.timetable.exclusions.rows))
+    tables = numbered(tables)
+    out = Exclusions(list(found.timetable.exclusions.rows), Account.of({name: tables[name] for name in NEEDED}))
     for room_id in side.matches.suggestions:
         out.add(
             "room", room_id, "unmatched", "it matches no resource; it is in a category of its own", severity=WARNING
@@ -115,30 +112,74 @@ def build(
         for period in periods:
             reason = f"no timeslot is from {in_words(start)} to {in_words(end)}"
             out.add("period", period, "unmatched", reason, severity=WARNING)
+    terms, dated = _terms(tables["terms"], found, out), timetable_split(found.timetable.dated, side)
     frames = {
         "rooms.csv": _rooms(tables, side),
         "timeslots.csv": _timeslots(side.slots),
-        "terms.csv": _terms(tables["terms"], found),
-        "timetable.csv": timetable_rows(found.timetable.dated, side),
+        "terms.csv": terms,
+        FILE: dated.kept,
         "closures.csv": found.closures,
     }
     if cancelled is not None:
         frames["cancelled_bookings.csv"] = pd.DataFrame(
             cancelled, columns=list(BY_NAME["cancelled_bookings.csv"].columns), dtype="str"
         )
-    return Built(Export({name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()}), out.frame())
+    _place(tables, found.timetable, dated, out)
+    export = Export({name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()})
+    return Built(export, out.frame(), ENTITIES, out.account)
+
+
+def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, dated: Split, out: Exclusions) -> None:
+    """Where the rows of all datasets are."""
+    account = out.account
+    both = pd.concat([dated.kept.assign(into=pd.NA), dated.excluded])
+    for kind, dataset in DATASET_OF.items():
+        account.adopt(made.exclusions.account, dataset)
+        of_kind = both[both["kind"] == kind]
+        kept = of_kind[of_kind["into"].isna()]
+        rows = kept[ROW].unique()
+        merged = of_kind[of_kind["into"].notna() & ~of_kind[ROW].isin(rows)]
+        merged = merged[~merged[ROW].duplicated()]
+        account.merge(dataset, merged[ROW], merged["into"])
+        account.deliver(dataset, rows, FILE, file_rows=len(kept))
+        counts = made.counts.get(kind)
+        if counts is not None:
+            placed = {(DELIVERED, FILE): len(kept), (MERGED, INTO_ROW): len(of_kind) - len(kept)}
+            tally_dates(dataset, counts, placed, out)
+    place_timetable_parts(tables, made, dated.kept, FILE, UNUSED, out)
+    account.adopt(made.exclusions.account, "room_closures")
+    account.deliver("rooms", tables["rooms"][ROW], "rooms.csv")
+    rooms, reasons = tables["rooms"], tables["room_closure_reasons"]
+    buildings, events = tables["buildings"], tables["calendar_events"]
+    used = buildings.loc[buildings["building_id"].isin(rooms["building_id"]), ROW]
+    account.look_up("buildings", used, "rooms.csv", "building", unused=UNUSED)
+    used = reasons.loc[reasons["reason_id"].isin(tables["room_closures"]["reason_id"].dropna()), ROW]
+    account.look_up("room_closure_reasons", used, "closures.csv", "reason", unused=UNUSED)
+    account.not_asked("calendar_events", events[ROW], "events are told of, not delivered")
+    staff = {one for ids in dated.kept["staff_ids"].unique() for one in ids.split()}
+    known = tables["staff"]
+    account.look_up(
+        "staff", known.loc[known["staff_id"].astype("str").isin(staff), ROW], FILE, "staff_ids", unused=UNUSED
+    )
+    sets = tables["sets"]
+    account.look_up("sets", sets.loc[sets["set_id"].isin(dated.kept["set_id"]), ROW], FILE, "code", unused=UNUSED)
+    forms, subjects = tables["forms"], tables["subjects"]
+    used = forms.loc[forms["form_id"].isin(set(dated.kept["form_id"].dropna())), ROW]
+    account.look_up("forms", used, FILE, "code", unused=UNUSED)
+    used = subjects.loc[subjects["name"].isin(set(dated.kept["subject"].dropna())), ROW]
+    account.look_up("subjects", used, FILE, "subject", unused=UNUSED)
 
 
 def _rooms(tables: Mapping[str, pd.DataFrame], side: PartnerSide) -> pd.DataFrame:
-    buildings = tables["buildings"].set_index("building_id")["name"].to_dict()
-    building_of = tables["rooms"].set_index("room_id")["building_id"].to_dict()
+    buildings = Lookup.of(tables["buildings"], "building_id", "name")
+    building_of = Lookup.of(tables["rooms"], "room_id", "building_id")
     rooms, resources = side.rooms, side.resources
     return pd.DataFrame(
         {
             "room_id": [room.id for room in rooms],
             "name": [room.name for room in rooms],
             "code": [room.code for room in rooms],
-            "building": [buildings.get(building_of[room.id]) for room in rooms],
+            "building": [buildings.get(building_of.get(room.id)) for room in rooms],
             "resource_id": [resources[room.id] for room in rooms],
             "category": [side.categories.get(resources[room.id], UNASSIGNED) for room in rooms],
         }
@@ -153,15 +194,23 @@ def _timeslots(slots: SlotMatches) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BY_NAME["timeslots.csv"].columns))
 
 
-def _terms(terms: pd.DataFrame, found: Read) -> pd.DataFrame:
+def _terms(terms: pd.DataFrame, found: Read, out: Exclusions) -> pd.DataFrame:
     """Terms of these school years. One whose dates make no sense is in the exclusions."""
-    sound = terms["finish_date"] >= terms["start_date"]
+    nothing = terms["start_date"].map(is_nothing).astype(bool) | terms["finish_date"].map(is_nothing).astype(bool)
+    sound = ~nothing & (terms["finish_date"] >= terms["start_date"])
     here = (terms["finish_date"] >= pd.Timestamp(found.first)) & (terms["start_date"] <= pd.Timestamp(found.last))
+    out.account.leave_out("terms", terms.loc[~sound, ROW], "term_dates")
+    out.account.not_asked("terms", terms.loc[sound & ~here, ROW], "terms of other school years")
+    out.account.deliver("terms", terms.loc[sound & here, ROW], "terms.csv")
     return terms[sound & here].rename(columns={"start_date": "start", "finish_date": "end"})
 
 
-def timetable_rows(dated: pd.DataFrame, side: PartnerSide) -> pd.DataFrame:
-    """The rows of timetable.csv: the dated timetable with the partner's ids, times in words."""
+def timetable_split(dated: pd.DataFrame, side: PartnerSide) -> Split:
+    """The rows of timetable.csv: the dated timetable with the partner's ids, times in words.
+
+    What has the same code and kind in the same room at the same time is one thing there (several week sets may have
+    periods at one time, entries no code): of all of it together, with all of its teachers. Merged rows come as excluded.
+    """
     resources: Any = dated["room_id"].map(side.resources) if len(dated) else dated["room_id"].astype("str")
     timeslots = side.slots.by_timing
     starts, ends = dated["start"].tolist(), dated["end"].tolist()
@@ -172,8 +221,21 @@ def timetable_rows(dated: pd.DataFrame, side: PartnerSide) -> pd.DataFrame:
         timeslot_id=[timeslots.get(pair, "") for pair in zip(starts, ends, strict=True)],
         resource_id=resources,
     )
-    # The same group in the same room at the same time, by periods of several week sets: one thing.
-    return rows.drop_duplicates(list(BY_NAME["timetable.csv"].key), ignore_index=True)
+    key = list(BY_NAME[FILE].key)
+    split = once(rows, key)
+    if split.excluded.empty:
+        return split
+    again = rows.duplicated(key, keep=False)
+    staff = rows[again].groupby(key, dropna=False, sort=False)["staff_ids"].transform(_together)
+    shown = split.kept.index.intersection(staff.index)
+    return Split(
+        split.kept.assign(staff_ids=split.kept["staff_ids"].mask(again, staff)) if len(shown) else split.kept,
+        split.excluded,
+    )
+
+
+def _together(ids: pd.Series[str]) -> str:
+    return " ".join(sorted({one for text in ids for one in text.split()}, key=int))
 
 
 # --- the blocking rules -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rapidfuzz import fuzz, process, utils
 
 from isams_pipeline.config import Timeslot
 from isams_pipeline.rules.clock_times import in_words, minutes_of
-from isams_pipeline.rules.labels import plain
+from isams_pipeline.rules.compare import label
 from isams_pipeline.rules.split import rows_of
 
 BY_NAME, BY_CODE, CONFIRMED, MADE = "name", "code", "confirmed", "made"
@@ -116,7 +116,7 @@ def match_rooms(
 
 
 def _label(thing: Room | Resource, how: str) -> str:
-    return plain(thing.name if how == BY_NAME else thing.code)
+    return label(thing.name if how == BY_NAME else thing.code)
 
 
 def _suggested(room: Room, free: Mapping[str, str]) -> list[Suggestion]:
@@ -206,11 +206,11 @@ def timing_problems(periods: pd.DataFrame, configured: Sequence[Timeslot]) -> li
         pair = int(row.start), int(row.end)
         all_timings.add(pair)
         if not pd.isna(row.name):
-            by_name.setdefault(plain(str(row.name)), set()).add(pair)
+            by_name.setdefault(label(str(row.name)), set()).add(pair)
     problems: list[str] = []
     for slot in configured:
         wanted = slot.start, slot.end
-        has = by_name.get(plain(slot.name))
+        has = by_name.get(label(slot.name))
         if has is None and wanted not in all_timings:
             problems.append(f"schools.yaml has {slot.name}: {_words(wanted)}; iSAMS has no period of that name or time")
         elif has is not None and has != {wanted}:

@@ -13,15 +13,17 @@ from isams_pipeline.config import RoomBookingSettings, secret_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.isams.datasets import SOURCE
+from isams_pipeline.partners.built import Built
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
-from isams_pipeline.partners.room_booking.export import NEEDED, Built, PartnerSide, Read, build, cancelled_rows, read
+from isams_pipeline.partners.room_booking.export import NEEDED, PartnerSide, Read, build, cancelled_rows, read
 from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
 from isams_pipeline.partners.room_booking.pictures import busiest_room, occupancy, teaching_week, term_of, week_of_room
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
+from isams_pipeline.rules.notes import from_json
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
 
@@ -55,7 +57,10 @@ def latest_night(environment: Environment, school: str) -> BookingNight:
 def night_from(environment: Environment, school: str, night: date, pins: Mapping[str, StoredTable]) -> BookingNight:
     """A night from its stored tables."""
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-    return BookingNight(environment, school, night, tables, read(tables, night))
+    settings = environment.settings.partner(school, RoomBookingSettings)
+    notes = [note for name, pin in pins.items() for note in from_json(name, pin.provenance.get("notes"))]
+    found = read(tables, night, unallocated_weeks=settings.unallocated_weeks, notes=notes)
+    return BookingNight(environment, school, night, tables, found)
 
 
 def post(environment: Environment, school: str) -> Posted:

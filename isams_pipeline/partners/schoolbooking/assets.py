@@ -17,6 +17,7 @@ from isams_pipeline.partners.shared import (
     export_asset,
     keys_of,
     load_pinned,
+    notes_of,
     pinned,
 )
 
@@ -31,11 +32,13 @@ def schoolbooking_assets(environment: Environment) -> list[dg.AssetsDefinition]:
 
 
 def _prepare(environment: Environment, night: Night) -> Prepared:
-    source = environment.settings.partner(night.school, SchoolBookingSettings).source
+    settings = environment.settings.partner(night.school, SchoolBookingSettings)
+    source = settings.source
     pins = pinned(environment, night, NEEDED[source], source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-    built = build(tables, night.date)
-    return Prepared(pins, built, [*check_export(built.export), check_source(tables, night.date)])
+    built = build(tables, night.date, settings, notes_of(pins))
+    verdicts = [*check_export(built.export), check_source(tables, night.date), built.accounted_for]
+    return Prepared(pins, built, verdicts)
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isams_pipeline.delivery.export import ExportFile
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
@@ -83,6 +83,7 @@ FILES: tuple[ExportFile, ...] = (
             "registration_group_id",
             "room_id",
             "staff_ids",
+            "kind",
         ),
         key=("date", "lesson_id", "room_id"),
         may_be_empty=("room_id",),

@@ -18,6 +18,7 @@ from isams_pipeline.partners.shared import (
     export_asset,
     keys_of,
     load_pinned,
+    notes_of,
     pinned,
 )
 
@@ -37,8 +38,16 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     campuses = environment.settings.school(night.school).campuses
     pins = pinned(environment, night, NEEDED, settings.source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-    built = build(tables, settings, campuses, has_medical=bool(pins["health"].provenance))
-    verdicts = [*check_export(built.export), *check_tables(built.export, tables, has_campuses=bool(campuses))]
+    built = build(
+        tables,
+        settings,
+        campuses,
+        night=night.date,
+        has_medical=bool(pins["health"].provenance),
+        notes=notes_of(pins),
+    )
+    on_tables = check_tables(built.export, tables, has_campuses=bool(campuses))
+    verdicts = [*check_export(built.export), *on_tables, built.accounted_for]
     return Prepared(pins, built, verdicts)
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from datetime import date
+from typing import Any
 
 import pandas as pd
 
 from isams_pipeline.config import SchoolsBuddySettings, YearRange
 from isams_pipeline.delivery.export import Export, to_csv
+from isams_pipeline.partners.built import Built
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, ENTITIES
 from isams_pipeline.rules import Exclusions
-from isams_pipeline.rules.contacts import (
-    linked_to_pupils,
-    linked_to_years,
-    mail_merged,
-    one_link_per_pupil,
-    one_per_person,
-    wanted_contact_types,
-    with_a_link,
-)
-from isams_pipeline.rules.email import having_email, shared_across, unique_emails, with_first_valid
-from isams_pipeline.rules.references import blank_dangling, lookup, mapped, resolving, values_of
-from isams_pipeline.rules.split import EXCLUDED, WARNING, Split
-from isams_pipeline.rules.years import named_with_campus
+from isams_pipeline.rules.account import ROW, Account, numbered
+from isams_pipeline.rules.compare import code, is_text, label
+from isams_pipeline.rules.dates import sensible_births
+from isams_pipeline.rules.email import having_email, note_emails, shared_across, unique_emails, with_first_valid
+from isams_pipeline.rules.identity import note_shared_codes, of_pupils
+from isams_pipeline.rules.notes import Note, note_fields
+from isams_pipeline.rules.people import Contacts, by_person, note_lost
+from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
+from isams_pipeline.rules.split import WARNING, Split
+from isams_pipeline.rules.years import named_with_campus, note_other_campuses
 
 NEEDED = (
     "pupils",
@@ -41,21 +40,8 @@ NEEDED = (
     "health",
 )
 """The datasets that the export is made from."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """An export, and what is not in it."""
-
-    export: Export
-    exclusions: pd.DataFrame
-    """entity, id, rule, severity, reason."""
-
-    def excluded_per_file(self) -> dict[str, int]:
-        """How many things are missing from each file."""
-        out = self.exclusions[self.exclusions["severity"] == EXCLUDED].drop_duplicates(["entity", "id"])
-        counts = out["entity"].value_counts()
-        return {file: int(counts.get(entity, 0)) for entity, file in ENTITIES.items() if file in self.export.files}
+NO_FILE = "no file of its own"
+"""What SchoolsBuddy takes the names of only, as far as something refers to them."""
 
 
 def build(
@@ -63,39 +49,53 @@ def build(
     settings: SchoolsBuddySettings,
     campuses: Mapping[str, YearRange],
     *,
+    night: date,
     has_medical: bool,
+    notes: Collection[Note] = (),
 ) -> Built:
     """Apply the rules in their order and shape the files."""
-    out = Exclusions()
-    pupils, staff = tables["pupils"], tables["staff"]
+    tables = numbered(tables)
+    out = Exclusions(account=Account.of({name: tables[name] for name in NEEDED}))
+    account = out.account
+    note_fields(notes, tables, out)
+    pupils = sensible_births(tables["pupils"], night, "student", "pupil_id", out)
+    note_shared_codes(pupils, out)
 
-    contacts, links = _contacts(tables, settings, out)
-    contacts = out.take("contact", having_email(contacts), "person_id")
-    staff = out.take("staff", having_email(with_first_valid(staff)), "staff_id")
-    pupils = _pupils_with_email(pupils, out)
+    contacts = Contacts.chosen(tables, settings, out)
+    contacts.take(having_email(contacts.people))
+    note_emails(contacts.people, "contact", "person_id", out, is_left_empty=False)
+    staff = with_first_valid(tables["staff"])
+    staff = out.take("staff", having_email(staff), "staff_id", of="staff")
+    note_emails(staff, "staff", "staff_id", out, is_left_empty=False)
+    pupils = with_first_valid(pupils)
+    note_emails(pupils, "student", "pupil_id", out, is_left_empty=True)
 
     # Uniqueness comes last, among those whom every other rule kept.
-    contacts = out.take(
-        "contact",
-        unique_emails(contacts, "person_id", entity="contact", first_if="first_person"),
-        "person_id",
-    )
-    staff = out.take("staff", unique_emails(staff, "staff_id", entity="staff"), "staff_id")
+    contacts.merge_same_people()
+    contacts.take(unique_emails(contacts.people, "person_id", entity="contact", first_if="first_person"))
+    staff = out.take("staff", unique_emails(staff, "staff_id", entity="staff"), "staff_id", of="staff")
     pupils = _without_shared_emails(pupils, out)
     for entity, identifier, reason in shared_across(
-        {"student": pupils, "contact": contacts, "staff": staff},
+        {"student": pupils, "contact": contacts.people, "staff": staff},
         {"student": "pupil_id", "contact": "person_id", "staff": "staff_id"},
     ):
         out.add(entity, identifier, "email_shared_across", reason, severity=WARNING)
+    links = contacts.settle(set(pupils["pupil_id"]))
 
     years = named_with_campus(tables["years"], campuses)
+    note_other_campuses(years, out)
     houses = _houses(tables, staff, out)
     students = _students(pupils, forms=tables["forms"], years=years, houses=houses, staff=staff, out=out)
     classes = _classes(tables, years, out)
+    account.deliver("pupils", students[ROW], "students.csv")
+    account.deliver("staff", staff[ROW], "staff.csv")
+    account.deliver("years", years[ROW], "year_groups.csv")
     frames: dict[str, pd.DataFrame] = {
         "students.csv": students,
-        "contacts.csv": contacts.rename(columns={"person_id": "contact_id"}),
-        "student_contacts.csv": _links(links, contacts),
+        "contacts.csv": contacts.people.rename(columns={"person_id": "contact_id"}),
+        "student_contacts.csv": links.rename(
+            columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"}
+        ),
         "staff.csv": staff,
         "year_groups.csv": years,
         "classes.csv": classes,
@@ -105,77 +105,14 @@ def build(
     }
     if has_medical and settings.medical_fields:
         frames["medical.csv"] = _medical(tables["health"], pupils, settings.medical_fields, out)
+    else:
+        account.rest_not_asked("health", "medical_fields")
     files = {name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()}
-    return Built(Export(files), _by_person(out.frame(), set(contacts["person_id"])))
-
-
-# --- contacts ---------------------------------------------------------------------------------------------
-
-
-def _contacts(
-    tables: Mapping[str, pd.DataFrame], settings: SchoolsBuddySettings, out: Exclusions
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Contacts, one per person, and their links to students."""
-    entries, links, pupils = tables["contacts"], tables["contact_pupils"], tables["pupils"]
-    pair = ("pupil_id", "person_id")
-    links = out.take("student_contact", linked_to_pupils(links, pupils), pair)
-    of_entry = ("person_id", "entry_id")
-    entries = out.take(_ENTRY, wanted_contact_types(entries, settings.contact_types), of_entry)
-    entries = out.take(_ENTRY, mail_merged(entries, settings.mail_merge), of_entry)
-    of_entries = entries[["entry_id", "person_id", "relationship", "parental_responsibility", "first_person"]]
-    # Links of entries that are out go with them: the exclusions name the entry.
-    links = links.merge(of_entries, on=["entry_id", "person_id"])
-    years = linked_to_years(links, pupils, settings.contact_years)
-    links = out.take("student_contact", years, pair)
-    entries = out.take(_ENTRY, _no_student(with_a_link(entries, links), years), of_entry)
-    links = links.assign(first_person=links["first_person"].fillna(False).astype(bool))  # noqa: FBT003
-    links = one_link_per_pupil(links).kept
-    return one_per_person(entries), links
-
-
-_ENTRY = "contact entry"
-"""An entity that only exists until it is known whether the person is in by another entry."""
-
-
-def _no_student(split: Split, years: Split) -> Split:
-    """The reason of an entry whose students are all in other years is those years."""
-    pairs = set(zip(years.excluded["entry_id"], years.excluded["person_id"], strict=True))
-    excluded = split.excluded.copy()
-    for_years = [pair in pairs for pair in zip(excluded["entry_id"], excluded["person_id"], strict=True)]
-    excluded.loc[for_years, "rule"] = "contact_years"
-    excluded.loc[for_years, "reason"] = "none of its students is in a year group of contact_years"
-    return Split(split.kept, excluded)
-
-
-def _by_person(exclusions: pd.DataFrame, kept: set[int]) -> pd.DataFrame:
-    """Excluded entries as excluded contacts, or as entries where the person is in by another one."""
-    rows: list[tuple[str, str, str, str, str]] = []
-    for entity, identifier, rule, severity, reason in exclusions.itertuples(index=False, name=None):
-        if entity == _ENTRY:
-            person, _, entry = str(identifier).partition(":")
-            if int(person) in kept:
-                rows.append(("contact_entry", entry, rule, severity, f"{reason}; contact {person} is in by another"))
-            else:
-                rows.append(("contact", person, rule, severity, f"entry {entry}: {reason}"))
-        else:
-            rows.append((entity, identifier, rule, severity, reason))
-    return Exclusions(rows).frame()
-
-
-def _links(links: pd.DataFrame, contacts: pd.DataFrame) -> pd.DataFrame:
-    # A link whose contact is out needs no exclusion of its own: the contact has one.
-    kept = links[links["person_id"].isin(contacts["person_id"])]
-    return kept.rename(columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"})
+    exclusions = by_person(out.frame(), set(contacts.people["person_id"]))
+    return Built(Export(files), exclusions, ENTITIES, account)
 
 
 # --- students ---------------------------------------------------------------------------------------------
-
-
-def _pupils_with_email(pupils: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    pupils = with_first_valid(pupils)
-    for identifier in pupils.loc[pupils["email"].isna(), "pupil_id"]:
-        out.add("student", identifier, "email", "no valid e-mail address; left empty", severity=WARNING)
-    return pupils
 
 
 def _without_shared_emails(pupils: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
@@ -201,40 +138,54 @@ def _students(
         return frame
 
     students = noted(blank_dangling(pupils, "year_id", values_of(years, "year_id"), what="the year group"))
-    students["year_group"] = mapped(students["year_id"], lookup(years, "year_id", "name"))
+    students["year_group"] = Lookup.of(years, "year_id", "name").texts(students["year_id"])
     # Forms have no file of their own, so a form that is not in the source's list keeps the pupil's word for it.
-    students["form"] = mapped(students["form_id"], lookup(forms, "form_id", "name")).fillna(students["form_id"])
+    students["form"] = Lookup.of(forms, "form_id", "name").texts(students["form_id"]).fillna(students["form_id"])
+    used = forms.loc[forms["form_id"].isin(students["form_id"]), ROW]
+    out.account.look_up("forms", used, "students.csv", "form", unused=NO_FILE)
     for kind in ("academic", "boarding"):
         of_kind = houses[houses["type"] == kind]
-        by_name = {name.casefold(): name for name in of_kind["name"].dropna()}
         column = f"{kind}_house"
-        by_id = mapped(students[f"{column}_id"], lookup(of_kind, "house_id", "name"))
-        by_spelling = mapped(students[column].str.casefold(), by_name)
+        by_id = Lookup.of(of_kind, "house_id", "name").texts(students[f"{column}_id"])
+        by_spelling = Lookup.of(of_kind, "name", "name", fold=label).texts(students[column])
         given = students[column].fillna(students[f"{column}_id"].astype("str"))
         students[column] = by_id.fillna(by_spelling).fillna(given)
         students = noted(blank_dangling(students, column, values_of(of_kind, "name"), what=f"the {kind} house"))
-    codes = lookup(staff, "user_code", "staff_id")
-    unknown = students["tutor_user_code"].notna() & ~students["tutor_user_code"].isin(list(codes))
-    reason = "the tutor is not in the export; left empty"
-    out.take("student", Split.by(students, ~unknown, rule="reference", reason=reason), "pupil_id", severity=WARNING)
-    students["tutor_staff_id"] = students["tutor_user_code"].map(codes).astype("Int64")
+    students["tutor_staff_id"] = _tutors(students, forms, staff, out)
     return students.rename(columns={"pupil_id": "student_id"})
+
+
+def _tutors(students: pd.DataFrame, forms: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.Series[Any]:
+    """Each student's tutor by number. Where several members of staff have the code, the form's tutor is meant."""
+    codes = Lookup.of(staff, "user_code", "staff_id", fold=code, known={"staff": [{one} for one in staff["staff_id"]]})
+    of_form = Lookup.of(forms, "form_id", "tutor_staff_id")
+    found: list[Any] = []
+    columns = (students[name].tolist() for name in ("pupil_id", "tutor_user_code", "form_id"))
+    for student, wanted, form in zip(*columns, strict=True):
+        match = codes.find(wanted, staff=of_form.get(form))
+        found.append(match.value)
+        if match.value is None and is_text(wanted):
+            reason = "the tutor is not in the export; left empty"
+            if match.is_ambiguous:
+                whose = " and ".join(f"staff {one}" for one in match.candidates)
+                reason = f"its tutor's code is that of {whose}, and nothing tells who is meant; left empty"
+            out.add("student", student, "reference", reason, severity=WARNING)
+    return pd.Series(found, index=students.index, dtype="Int64")
 
 
 # --- houses, classes, medical -----------------------------------------------------------------------------
 
 
 def _houses(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    houses = pd.concat(
-        [
-            tables["academic_houses"].assign(type="academic"),
-            tables["boarding_houses"].assign(type="boarding"),
-        ],
-        ignore_index=True,
-    )
+    kinds = ("academic", "boarding")
+    houses = pd.concat([tables[f"{kind}_houses"].assign(type=kind) for kind in kinds], ignore_index=True)
     houses["type"] = houses["type"].astype("str")
     split = Split.by(houses, houses["name"].notna(), rule="name", reason="it has no name")
     houses = out.take("house", split, "house_id")
+    for kind in kinds:
+        nameless = split.excluded[split.excluded["type"] == kind]
+        out.account.leave_out_by(f"{kind}_houses", nameless)
+        out.account.deliver(f"{kind}_houses", houses.loc[houses["type"] == kind, ROW], "houses.csv")
     houses, dangling = blank_dangling(
         houses, "house_master_staff_id", values_of(staff, "staff_id"), what="the house master"
     )
@@ -242,44 +193,63 @@ def _houses(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, out: Exclus
 
 
 def _classes(tables: Mapping[str, pd.DataFrame], years: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    sets = tables["sets"]
-    subjects = tables["subjects"].drop_duplicates("subject_id")
+    sets, subjects = tables["sets"], tables["subjects"]
     for column, targets, what in (
         ("subject_id", values_of(subjects, "subject_id"), "the subject"),
         ("year_id", values_of(years, "year_id"), "the year group"),
     ):
         sets, dangling = blank_dangling(sets, column, targets, what=what)
         out.take("class", Split(sets, dangling), "set_id", severity=WARNING)
+    names = Lookup.of(subjects, "subject_id", "name")
+    note_shared(names, "subject", "name", out)
+    used = subjects.loc[subjects["subject_id"].isin(sets["subject_id"]), ROW]
+    out.account.look_up("subjects", used, "classes.csv", "subject", unused=NO_FILE)
+    out.account.deliver("sets", sets[ROW], "classes.csv")
     return sets.assign(
-        subject=mapped(sets["subject_id"], lookup(subjects, "subject_id", "name")),
-        year_group=mapped(sets["year_id"], lookup(years, "year_id", "name")),
+        subject=names.texts(sets["subject_id"]),
+        year_group=Lookup.of(years, "year_id", "name").texts(sets["year_id"]),
     ).rename(columns={"set_id": "class_id"})
 
 
 def _class_students(
     members: pd.DataFrame, classes: pd.DataFrame, pupils: pd.DataFrame, out: Exclusions
 ) -> pd.DataFrame:
-    pair = ("set_id", "pupil_id")
-    members = out.take("class_student", resolving(members, "set_id", classes["class_id"], what="the class"), pair)
-    members = out.take("class_student", resolving(members, "pupil_id", pupils["pupil_id"], what="the student"), pair)
-    return members.drop_duplicates(list(pair)).rename(columns={"set_id": "class_id", "pupil_id": "student_id"})
+    dataset, all_members = "set_members", members
+    split = resolving(members, "set_id", classes["class_id"], what="the class")
+    members = out.take("class_student", split, ("set_id", "pupil_id"), of=dataset)
+    members = out.take("class_student", of_pupils(members, pupils), ("set_id", "pupil"), of=dataset)
+    split = once(members, ("set_id", "pupil_id"))
+    out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
+    out.account.deliver(dataset, split.kept[ROW], "class_students.csv")
+    known = all_members[all_members["set_id"].isin(classes["class_id"])]
+    note_lost(known, split.kept, "set_id", "class", "no_students", "students", out)
+    return split.kept.rename(columns={"set_id": "class_id", "pupil_id": "student_id"})
 
 
 def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    pair = ("set_id", "staff_id")
-    teachers = out.take("class_staff", resolving(teachers, "set_id", classes["class_id"], what="the class"), pair)
-    teachers = out.take("class_staff", resolving(teachers, "staff_id", staff["staff_id"], what="the teacher"), pair)
+    pair, dataset, all_teachers = ("set_id", "staff_id"), "set_teachers", teachers
+    split = resolving(teachers, "set_id", classes["class_id"], what="the class")
+    teachers = out.take("class_staff", split, pair, of=dataset)
+    split = resolving(teachers, "staff_id", staff["staff_id"], what="the teacher")
+    teachers = out.take("class_staff", split, pair, of=dataset)
     teachers = teachers.assign(primary=teachers["primary"].fillna(False).astype(bool))  # noqa: FBT003
     # Someone who is linked to a set twice is its main teacher if one of the links says so.
-    teachers = teachers.sort_values("primary", ascending=False, kind="stable").drop_duplicates(list(pair))
-    return teachers.rename(columns={"set_id": "class_id"})
+    split = once(teachers.sort_values("primary", ascending=False, kind="stable"), pair)
+    out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
+    out.account.deliver(dataset, split.kept[ROW], "class_staff.csv")
+    note_lost(all_teachers, split.kept, "set_id", "class", "no_teachers", "teachers", out)
+    return split.kept.rename(columns={"set_id": "class_id"})
 
 
 def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...], out: Exclusions) -> pd.DataFrame:
-    wanted = {name.strip().casefold() for name in fields}
-    chosen = health[health["field"].str.casefold().isin(wanted) & health["value"].notna()]
-    by_school_id = lookup(pupils, "school_id", "pupil_id")
-    chosen = chosen.assign(student_id=chosen["pupil_id"].fillna(chosen["school_id"].map(by_school_id).astype("Int64")))
-    split = resolving(chosen, "student_id", pupils["pupil_id"], what="the student")
-    out.take("medical", split, ["record", "position"])
-    return split.kept.drop_duplicates(["student_id", "field", "value"])
+    wanted = {label(name) for name in fields}
+    asked = health["field"].map(label).isin(wanted)
+    out.account.not_asked("health", health.loc[~asked, ROW], "medical_fields")
+    record = ["record", "position"]
+    filled = Split.by(health[asked], health.loc[asked, "value"].notna(), rule="empty", reason="the field is empty")
+    chosen = out.take("medical", filled, record, of="health")
+    chosen = out.take("medical", of_pupils(chosen, pupils), record, of="health")
+    split = once(chosen.rename(columns={"pupil_id": "student_id"}), ["student_id", "field", "value"])
+    out.account.merge("health", split.excluded[ROW], split.excluded["into"])
+    out.account.deliver("health", split.kept[ROW], "medical.csv")
+    return split.kept

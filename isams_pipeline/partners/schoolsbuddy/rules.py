@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few
+from isams_pipeline.partners.built import ACCOUNTED_FOR
 from isams_pipeline.partners.schoolsbuddy.files import FILES, REFERENCES
+from isams_pipeline.rules.compare import mailbox
 from isams_pipeline.rules.identity import other_pupils
 from isams_pipeline.rules.years import year_problems
 
@@ -18,6 +20,7 @@ CHECKS: dict[str, str] = {
     "references": "Every id and name in a file stands in the file that it refers to.",
     "unique_emails": "Within students, contacts and staff no address occurs twice; contacts and staff have one.",
     "same_school": "Contacts and sets speak of this school's pupils.",
+    **ACCOUNTED_FOR,
     "year_names": "Every year group with students has a name of its own, with its campus where there are several.",
 }
 
@@ -50,7 +53,7 @@ def _emails(export: Export) -> CheckResult:
     for file, must in (("students.csv", False), ("contacts.csv", True), ("staff.csv", True)):
         seen: dict[str, int] = {}
         for number, row in enumerate(export.rows(file), start=1):
-            email = row["email"].casefold()
+            email = mailbox(row["email"])
             if not email:
                 if must:
                     problems.append(f"{file} row {number} has no e-mail address")

@@ -100,7 +100,7 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
             here = SchoolSession(environment, night.school, night.date, session)
             table = here.stored()
             if not table.provenance["registers"]:
-                reason = here.no_session(context.run.run_id)
+                reason = here.no_session(table, context.run.run_id)
                 metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
                 yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
                 return

@@ -9,57 +9,60 @@ from datetime import date, datetime
 import pandas as pd
 
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, check_files, few, to_csv
+from isams_pipeline.partners.built import Built
 from isams_pipeline.rules import Exclusions
+from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student
-from isams_pipeline.rules.split import EXCLUDED, WARNING
+from isams_pipeline.rules.split import WARNING
 
 SCHEMA_VERSION = 1
 ATTENDANCE = ExportFile("attendance.csv", MARK_COLUMNS, key=("student_id",), must_have_rows=True)
 FILES = (ATTENDANCE,)
+ENTITIES = {"student": ATTENDANCE.name}
+RECORDS = "attendance"
+"""The dataset of a session's records, before the session's name."""
 _OURS = 0.2
 """Under a fifth of a register's students being known, it is another school's."""
 _FEW = 5
 
 
 @dataclass(frozen=True)
-class Built:
-    """An export, and what is not in it."""
+class BuiltAttendance(Built):
+    """An export, and how much of it is still to come."""
 
-    export: Export
-    exclusions: pd.DataFrame
-    """entity, id, rule, severity, reason."""
-    without_a_mark: int
+    without_a_mark: int = 0
     """Students whom no register has taken yet."""
-
-    def excluded_per_file(self) -> dict[str, int]:
-        """How many students are missing from the file."""
-        out = self.exclusions[self.exclusions["severity"] == EXCLUDED].drop_duplicates(["entity", "id"])
-        return {ATTENDANCE.name: len(out)}
 
 
 def build(
     records: pd.DataFrame, students: Sequence[Mapping[str, str]], *, session: str, day: date, now: datetime
-) -> Built:
+) -> BuiltAttendance:
     """One row per student who is in the nightly export and in a register.
 
     `students` are the rows of its students.csv. Raises nothing: what cannot be is left to the checks.
     """
-    out = Exclusions()
+    name = f"{RECORDS}_{session.lower()}"
+    tables = numbered({name: records})
+    out = Exclusions(account=Account.of(tables))
     known = pd.DataFrame(
         {
             "school_id": pd.Series([row["school_id"] for row in students], dtype="str"),
             "student_id": pd.Series([row["student_id"] for row in students], dtype="str"),
         }
     )
-    kept = out.take("student", of_students(records, known[known["school_id"] != ""]), "school_id")
-    kept = out.take("student", one_per_student(kept), "school_id", severity=WARNING)
+    kept = out.take("student", of_students(tables[name], known), "school_id", of=name)
+    several = one_per_student(kept)
+    kept = out.take("student", several, "school_id", severity=WARNING)
+    out.account.merge(name, several.excluded[ROW], several.excluded["into"])
+    out.account.deliver(name, kept[ROW], ATTENDANCE.name)
     seen = set(kept["student_id"])
     for row in students:
         if row["student_id"] not in seen:
             out.add("student", row["school_id"], "no_record", "no register of today has a record", severity=WARNING)
     frame = marks(kept, session=session, date=day.isoformat(), now=now)
     waiting = int((frame["registered"] == "false").sum())
-    return Built(Export({ATTENDANCE.name: to_csv(frame, ATTENDANCE)}), out.frame(), waiting)
+    export = Export({ATTENDANCE.name: to_csv(frame, ATTENDANCE)})
+    return BuiltAttendance(export, out.frame(), ENTITIES, out.account, waiting)
 
 
 def check_export(export: Export, records: pd.DataFrame) -> list[CheckResult]:

@@ -74,10 +74,11 @@ def _schedule(
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
         name=f"{job_name(session)}_{in_a_name(zone)}_{at // 60:02d}{at % 60:02d}",
         job=job,
-        cron_schedule=f"{at % 60} {at // 60} * * 1-5",
+        # Every day: which days are school days differs from country to country. One without registers costs a question.
+        cron_schedule=f"{at % 60} {at // 60} * * *",
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"On weekdays in term at {in_words(at)} in {zone}, for {', '.join(schools)}.",
+        description=f"Every day in term at {in_words(at)} in {zone}, for {', '.join(schools)}.",
     )
     def pull(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         away: list[str] = []

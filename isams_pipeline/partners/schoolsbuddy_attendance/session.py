@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
@@ -19,10 +19,21 @@ from isams_pipeline.isams.datasets import ATTENDANCE as RECORDS
 from isams_pipeline.isams.datasets import REST_SOURCE
 from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.isams.registers import Register, choose, marks_of
+from isams_pipeline.partners.built import ACCOUNTING
 from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, Session
-from isams_pipeline.partners.schoolsbuddy_attendance.export import FILES, SCHEMA_VERSION, Built, build, check_export
+from isams_pipeline.partners.schoolsbuddy_attendance.export import (
+    FILES,
+    SCHEMA_VERSION,
+    BuiltAttendance,
+    build,
+    check_export,
+)
 from isams_pipeline.partners.shared import EXCLUSIONS, as_pins, deliverer
 from isams_pipeline.storage.tables import StoredTable
+
+
+_LATELY = 7
+"""Days."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class SchoolSession:
                     registers=", ".join(map(str, other_day)),
                     remedy="Check this machine's clock, iSAMS's, and the school's timezone in schools.yaml.",
                 )
-            if not chosen.registers and chosen.any_today:
+            if not chosen.registers and chosen.any_today and not self._is_another_kind_of_day():
                 raise ConfigurationError(
                     "; ".join(chosen.absent),
                     school=self.school,
@@ -127,15 +138,27 @@ class SchoolSession:
             },
         )
 
+    def _is_another_kind_of_day(self) -> bool:
+        """Whether the chosen registers were there within a week, but never on this day of the week: a Saturday of boarders
+        only has registers of its own. A choice that no register ever was is a mistake; so is one that fits no more."""
+        days = [self.date - timedelta(days=n) for n in range(1, 29)]
+        read = {day for day in days if self._had_registers(day)}
+        lately = any((self.date - day).days <= _LATELY for day in read)
+        return lately and not any(day.weekday() == self.date.weekday() for day in read)
+
+    def _had_registers(self, day: date) -> bool:
+        table = self.environment.tables.find(REST_SOURCE, self.dataset, self.school, day)
+        return table is not None and bool(table.provenance.get("registers"))
+
     # --- delivering ---------------------------------------------------------------------------------------
 
     def stored(self) -> StoredTable:
         """What was read; raises NotMaterialised."""
         return self.environment.tables.need(REST_SOURCE, self.dataset, self.school, self.date)
 
-    def no_session(self, run_id: str) -> str:
+    def no_session(self, table: StoredTable, run_id: str) -> str:
         """Leave a receipt for a day without registers; gives its reason."""
-        reason = "there are no registers today"
+        reason = "; ".join(table.provenance.get("absent") or ["there are no registers today"])
         Receipts(self.environment.state).record(
             self.address,
             Outcome.NO_SESSION,
@@ -150,7 +173,7 @@ class SchoolSession:
         )
         return reason
 
-    def build(self, table: StoredTable) -> tuple[Built, pd.DataFrame, date]:
+    def build(self, table: StoredTable) -> tuple[BuiltAttendance, pd.DataFrame, date]:
         """The export of what was read, the records behind it, and the night whose students it goes by."""
         students, night = self._students()
         records = self.environment.tables.load(table)
@@ -173,17 +196,19 @@ class SchoolSession:
         export = self.environment.staged(NIGHTLY, self.school).load({"students.csv": digest})
         return export.rows("students.csv"), receipt.date
 
-    def deliver(self, table: StoredTable, run_id: str, *, allow_removals: bool) -> tuple[Delivered, Built]:
+    def deliver(self, table: StoredTable, run_id: str, *, allow_removals: bool) -> tuple[Delivered, BuiltAttendance]:
         """Stage the export, report who is not in it, and put it through the gate."""
         built, records, night = self.build(table)
         stage = self.environment.staged(PARTNER, self.school, self.part)
         staged = stage.stage(
             self.date,
             built.export,
-            datasets=as_pins({self.dataset: table}),
+            datasets=as_pins({self.dataset: table}, built),
             # Not among what is compared: the same marks, read again later, are unchanged.
             snapshots=[{"source": REST_SOURCE, "taken_at": self.taken_at(table)}],
             excluded=built.excluded_per_file(),
+            unaccounted=built.unaccounted,
+            places=built.places,
             about={
                 "session": self.session,
                 "registers": table.provenance["registers"],
@@ -191,6 +216,7 @@ class SchoolSession:
             },
         )
         self.environment.reports.write(self.exclusions_path, to_csv(built.exclusions, EXCLUSIONS))
+        self.environment.reports.write(self.accounting_path, to_csv(built.account.frame(), ACCOUNTING))
         result = deliverer(
             self.environment,
             self.address,
@@ -207,6 +233,11 @@ class SchoolSession:
     def exclusions_path(self) -> str:
         """Where the school finds who is not in it, below `reports/`."""
         return f"{self.address.path}/exclusions.csv"
+
+    @property
+    def accounting_path(self) -> str:
+        """Where the account of its records lies, below `reports/`."""
+        return f"{self.address.path}/{ACCOUNTING.name}"
 
     def taken_at(self, table: StoredTable) -> str:
         """When the registers were read, as the school's wall clock says."""

@@ -1,0 +1,73 @@
+"""What was done to single fields when a source's answer was read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.rules.split import WARNING, Exclusions, in_an_id
+
+CONTROL, REPEATED = "control", "repeated"
+REASONS = {
+    CONTROL: "characters that no text may hold were taken out of its {column}",
+    REPEATED: "it has {column} several times, and not the same; left empty",
+}
+"""What was done → how it is said."""
+ENTITIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "pupils": ("student", ("pupil_id",)),
+    "contacts": ("contact", ("person_id",)),
+    "contact_pupils": ("student_contact", ("pupil_id", "person_id")),
+    "staff": ("staff", ("staff_id",)),
+    "years": ("year_group", ("year_id",)),
+    "forms": ("form", ("form_id",)),
+    "subjects": ("subject", ("subject_id",)),
+    "sets": ("class", ("set_id",)),
+    "rooms": ("room", ("room_id",)),
+    "lessons": ("lesson", ("lesson_id",)),
+    "terms": ("term", ("term_id",)),
+    "calendar_events": ("event", ("event_id",)),
+}
+"""Dataset → the entity of its rows in the exclusions, and their id. Others go by dataset and row number."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One field of a stored table that is not as the source's answer had it."""
+
+    dataset: str
+    row: int
+    """Counted from 1 in the stored table."""
+    column: str
+    what: str
+
+
+def as_json(notes: Iterable[tuple[int, str, str]]) -> list[list[Any]]:
+    """Row, column and what was done, for the provenance of a table."""
+    return [list(note) for note in notes]
+
+
+def from_json(dataset: str, found: Any) -> list[Note]:
+    """The notes in a table's provenance."""
+    return [Note(dataset, int(row), str(column), str(what)) for row, column, what in found or ()]
+
+
+def note_fields(notes: Collection[Note], tables: Mapping[str, pd.DataFrame], out: Exclusions) -> None:
+    """Warn of the fields that were changed when they were read."""
+    for note in notes:
+        frame = tables.get(note.dataset)
+        if frame is None or not 0 < note.row <= len(frame):
+            continue
+        entity, key = ENTITIES.get(note.dataset, (note.dataset, ()))
+        row = frame.iloc[note.row - 1]
+        identifier = ":".join(in_an_id(row[name]) for name in key) if key else f"row {note.row}"
+        reason = REASONS[note.what].format(column=note.column)
+        out.add(
+            entity,
+            identifier,
+            f"{note.what}_characters" if note.what == CONTROL else note.what,
+            reason,
+            severity=WARNING,
+        )

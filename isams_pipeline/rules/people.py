@@ -1,0 +1,215 @@
+"""The contacts that a partner gets, with their links to students: the rules in their order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pandas as pd
+
+from isams_pipeline.rules.account import ROW
+from isams_pipeline.rules.contacts import (
+    ParentalResponsibility,
+    YearSet,
+    linked_to_years,
+    living,
+    mail_merged,
+    not_contact_only,
+    one_link_per_pupil,
+    one_per_person,
+    responsible,
+    same_people,
+    wanted_contact_types,
+    with_a_link,
+)
+from isams_pipeline.rules.identity import of_pupils
+from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions, Split
+
+ENTRY = "contact entry"
+"""An entity that only exists until it is known whether the person is in by another entry."""
+_SHOWN = 5
+
+
+class ContactChoice(Protocol):
+    """Which contacts a school sends to a partner."""
+
+    @property
+    def contact_types(self) -> Collection[str] | None: ...
+    @property
+    def mail_merge(self) -> Collection[str]: ...
+    @property
+    def contact_years(self) -> YearSet | None: ...
+    @property
+    def parental_responsibility(self) -> ParentalResponsibility: ...
+    @property
+    def sends_contact_only(self) -> bool: ...
+
+
+@dataclass
+class Contacts:
+    """Contacts on their way to a partner. Rules that leave people out come between `chosen` and `settle`."""
+
+    people: pd.DataFrame
+    """One row per person, with the columns of contacts; see `one_per_person`."""
+    entries: pd.DataFrame
+    """The entries behind them."""
+    links: pd.DataFrame
+    """contact_pupils of those entries, with relationship, parental_responsibility and first_person."""
+    all_links: pd.DataFrame
+    """contact_pupils of all entries and the students who are there."""
+    out: Exclusions
+    stays: dict[int, int] = field(default_factory=dict[int, int])
+    """Person → who they are with the partner."""
+    left: dict[int, str] = field(default_factory=dict[int, str])
+    """Person → the rule that left them out."""
+
+    @classmethod
+    def chosen(cls, tables: Mapping[str, pd.DataFrame], choice: ContactChoice, out: Exclusions) -> Contacts:
+        """The contacts whom a school sends: by what their entries say, and by their students."""
+        entries, pupils = tables["contacts"], tables["pupils"]
+        pair = ("pupil_id", "person_id")
+        # A student who is named by school code only goes by that in the exclusions.
+        split = of_pupils(tables["contact_pupils"], pupils)
+        links = out.take("student_contact", split, ("pupil", "person_id"), of="contact_pupils")
+        of_entry = ("person_id", "entry_id")
+        all_links, all_entries = links, entries
+        rules: tuple[Callable[[pd.DataFrame], Split], ...] = (
+            living,
+            lambda rows: not_contact_only(rows, send=choice.sends_contact_only),
+            lambda rows: wanted_contact_types(rows, choice.contact_types),
+            lambda rows: mail_merged(rows, choice.mail_merge),
+            lambda rows: responsible(rows, choice.parental_responsibility),
+        )
+        gone: list[pd.DataFrame] = []
+        for rule in rules:
+            split = rule(entries)
+            entries = out.take(ENTRY, split, of_entry, of="contacts")
+            gone.append(split.excluded[[*of_entry, "rule"]])
+        links = _of_entries(links, entries, all_entries, pd.concat(gone), out)
+        years = linked_to_years(links, pupils, choice.contact_years)
+        links = out.take("student_contact", years, pair, of="contact_pupils")
+        entries = out.take(ENTRY, _no_student(with_a_link(entries, links), years), of_entry, of="contacts")
+        links = links.assign(first_person=links["first_person"].eq(True).fillna(False).astype(bool))  # noqa: FBT003
+        return cls(one_per_person(entries), entries, links, all_links, out)
+
+    def take(self, split: Split) -> None:
+        """Leave out people by a rule."""
+        self.left.update(zip(split.excluded["person_id"].astype(int), split.excluded["rule"], strict=True))
+        self.people = self.out.take("contact", split, "person_id")
+
+    def merge_same_people(self) -> None:
+        """Make one user of entries of one name, address and mailbox, whose number is another for each child."""
+        self.stays = same_people(self.people)
+        for person, stays in self.stays.items():
+            reason = f"name, address and e-mail are those of contact {stays}, to whom its students are linked"
+            self.out.add("contact", person, "same_person", reason)
+        self.people = self.people[~self.people["person_id"].isin(list(self.stays))]
+
+    def settle(self, students: Collection[int]) -> pd.DataFrame:
+        """The links that are left, one for each student and person; gives all entries and links their places.
+
+        Students without any contact are warned of, with what became of those that the source has.
+        """
+        account = self.out.account
+        main = dict(zip(self.people["person_id"].astype(int), self.people[ROW].astype(int), strict=True))
+        rows = self.entries[["person_id", ROW]]
+        for person, row in zip(rows["person_id"].tolist(), rows[ROW].tolist(), strict=True):
+            if (rule := self.left.get(person)) is not None:
+                account.leave_out("contacts", [row], rule)
+            elif person in self.stays and self.stays[person] in main:
+                account.merge("contacts", [row], [main[self.stays[person]]])
+            elif person in self.stays:
+                account.leave_out("contacts", [row], "same_person")
+            elif row != main[person]:
+                account.merge("contacts", [row], [main[person]])
+        account.deliver("contacts", main.values(), "contacts.csv")
+        links = self.links.assign(person_id=self.links["person_id"].replace(self.stays))
+        out = links["person_id"].isin(list(self.left))
+        account.leave_out_by("contact_pupils", links[out].assign(rule=links.loc[out, "person_id"].map(self.left)))
+        split = one_link_per_pupil(links[~out])
+        account.merge("contact_pupils", split.excluded[ROW], split.excluded["into"])
+        account.deliver("contact_pupils", split.kept[ROW], "student_contacts.csv")
+        self._note_students_without(students, split.kept)
+        return split.kept
+
+    def _note_students_without(self, students: Collection[int], kept: pd.DataFrame) -> None:
+        without = sorted(set(map(int, students)) - set(kept["pupil_id"].astype(int)))
+        if not without:
+            return
+        rules = self._rules_by_person()
+        theirs = self.all_links[self.all_links["pupil_id"].isin(without)]
+        contacts: dict[int, list[int]] = {}
+        for student, person in zip(theirs["pupil_id"].tolist(), theirs["person_id"].tolist(), strict=True):
+            contacts.setdefault(int(student), []).append(int(person))
+        for student in without:
+            people = list(dict.fromkeys(contacts.get(student, [])))
+            told = ", ".join(
+                f"contact {one} ({', '.join(rules.get(one, ['contact_years']))})" for one in people[:_SHOWN]
+            )
+            more = f" and {len(people) - _SHOWN} more" if len(people) > _SHOWN else ""
+            reason = (
+                f"none of its contacts is in the export: {told}{more}" if people else "the source has no contact of it"
+            )
+            self.out.add("student", student, "no_contact", reason, severity=WARNING)
+
+    def _rules_by_person(self) -> dict[int, list[str]]:
+        """Person → the rules that left out the person or entries of theirs."""
+        found: dict[int, list[str]] = {}
+        for entity, identifier, rule, severity, _ in self.out.rows:
+            if severity == EXCLUDED and entity in {ENTRY, "contact"}:
+                of_person = found.setdefault(int(identifier.partition(":")[0]), [])
+                if rule not in of_person:
+                    of_person.append(rule)
+        return found
+
+
+def _of_entries(
+    links: pd.DataFrame, entries: pd.DataFrame, all_entries: pd.DataFrame, gone: pd.DataFrame, out: Exclusions
+) -> pd.DataFrame:
+    """Links with what their entries say. Those of entries that are out go with them: the exclusions name the entry."""
+    keys = ["entry_id", "person_id"]
+    wanted = [*keys, "relationship", "parental_responsibility", "first_person"]
+    there = pd.MultiIndex.from_frame(links[keys]).isin(pd.MultiIndex.from_frame(all_entries[keys]))
+    known = Split.by(
+        links, pd.Series(there, index=links.index), rule="reference", reason="the contact is not among the contacts"
+    )
+    links = out.take("student_contact", known, ("pupil_id", "person_id"), of="contact_pupils")
+    out.account.leave_out_by("contact_pupils", links.merge(gone, on=keys)[[ROW, "rule"]])
+    return links.merge(entries[wanted], on=keys)
+
+
+def _no_student(split: Split, years: Split) -> Split:
+    """The reason of an entry whose students are all in other years is those years."""
+    pairs = set(zip(years.excluded["entry_id"], years.excluded["person_id"], strict=True))
+    excluded = split.excluded.copy()
+    for_years = [pair in pairs for pair in zip(excluded["entry_id"], excluded["person_id"], strict=True)]
+    excluded.loc[for_years, "rule"] = "contact_years"
+    excluded.loc[for_years, "reason"] = "none of its students is in a year group of contact_years"
+    return Split(split.kept, excluded)
+
+
+def by_person(exclusions: pd.DataFrame, kept: set[int]) -> pd.DataFrame:
+    """Excluded entries as excluded contacts, or as entries where the person is in by another one."""
+    rows: list[tuple[str, str, str, str, str]] = []
+    for entity, identifier, rule, severity, reason in exclusions.itertuples(index=False, name=None):
+        if entity == ENTRY:
+            person, _, entry = str(identifier).partition(":")
+            if int(person) in kept:
+                rows.append(("contact_entry", entry, rule, severity, f"{reason}; contact {person} is in by another"))
+            else:
+                rows.append(("contact", person, rule, severity, f"entry {entry}: {reason}"))
+        else:
+            rows.append((entity, identifier, rule, severity, reason))
+    return Exclusions(rows).frame()
+
+
+def note_lost(
+    before: pd.DataFrame, after: pd.DataFrame, key: str, entity: str, rule: str, what: str, out: Exclusions
+) -> None:
+    """Warn of groups (`key`) that had rows and have none any more: a class that lost all of its students."""
+    counts = before[key].value_counts()
+    lost = counts[~counts.index.isin(after[key])]
+    for identifier, count in sorted(lost.items(), key=lambda item: str(item[0])):
+        reason = f"none of its {count} {what} in the source is in the export; each is among the exclusions"
+        out.add(entity, identifier, rule, reason, severity=WARNING)

@@ -1,0 +1,48 @@
+"""Where the rows end from which a timetable gets its dates, and the lessons x dates themselves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.rules.account import INTO_ROW, LEFT_OUT, MERGED, ROW
+from isams_pipeline.rules.split import Exclusions
+from isams_pipeline.rules.timetable import OnDates, Timetable
+
+
+def tally_dates(dataset: str, counts: OnDates, placed: Mapping[tuple[str, str], int], out: Exclusions) -> None:
+    """The account of a dataset's rows x the dates of their weekday: over terms, weeks, timetables and suspensions, and
+    `placed`: what a partner made of those that were left.
+    """
+    places = {(LEFT_OUT, rule): n for rule, n in counts.left_out.items()}
+    places[MERGED, INTO_ROW] = counts.merged
+    for place, n in placed.items():
+        places[place] = places.get(place, 0) + n
+    out.account.tally(f"{dataset} x dates", counts.total, places, counts.astray)
+
+
+def place_timetable_parts(
+    tables: Mapping[str, pd.DataFrame], made: Timetable, rows: pd.DataFrame, file: str, unused: str, out: Exclusions
+) -> None:
+    """Where the weeks, days, periods, allocations and timetables are by which lessons get their dates."""
+    account = out.account
+    days = set(made.calendar["day_id"])
+    weeks = set(made.calendar["week_id"])
+    reigning = set(zip(made.calendar["status"], made.calendar["timetable_id"], strict=True))
+    timetables, forms = tables["timetables"], tables["teaching_forms"]
+    pairs = zip(timetables["status"], timetables["timetable_id"], strict=True)
+    used: dict[str, Any] = {
+        "timetable_weeks": tables["timetable_weeks"]["week_id"].isin(weeks),
+        "timetable_days": tables["timetable_days"]["day_id"].isin(days),
+        "timetable_periods": tables["timetable_periods"]["period_id"].isin(rows["period_id"]),
+        "week_allocations": tables["week_allocations"]["week_id"].isin(weeks),
+        "timetables": pd.Series([pair in reigning for pair in pairs], index=timetables.index),
+        "teaching_forms": forms["form_id"].isin(set(rows["form_id"].dropna())),
+    }
+    for dataset, mask in used.items():
+        numbers = tables[dataset].loc[mask.fillna(False).to_numpy(dtype=bool), ROW]  # noqa: FBT003
+        account.look_up(dataset, numbers, file, "date", unused=unused)
+    suspensions = tables["lesson_suspensions"]
+    account.deliver("lesson_suspensions", suspensions[ROW], f"{file} (date)", file_rows=0)
