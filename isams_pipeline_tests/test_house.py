@@ -221,10 +221,10 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "room_booking_nightly_asia_dubai": ("Asia/Dubai", "0 3 * * *", "RUNNING"),
         "my_school_portal_nightly_europe_london": ("Europe/London", "0 4 * * *", "RUNNING"),
         "my_school_portal_nightly_asia_dubai": ("Asia/Dubai", "0 4 * * *", "RUNNING"),
-        "schoolsbuddy_attendance_am_europe_london_1100": ("Europe/London", "0 11 * * 1-5", "RUNNING"),
-        "schoolsbuddy_attendance_am_asia_dubai_1100": ("Asia/Dubai", "0 11 * * 1-5", "RUNNING"),
-        "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * 1-5", "RUNNING"),
-        "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * 1-5", "RUNNING"),
+        "schoolsbuddy_attendance_am_europe_london_1100": ("Europe/London", "0 11 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_am_asia_dubai_1100": ("Asia/Dubai", "0 11 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * *", "RUNNING"),
     }
 
 

@@ -13,10 +13,10 @@ from isams_pipeline.roads.mapping import (
     Lists,
     Mapped,
     MappingTable,
+    YearNumbers,
     at,
     clock_time,
     members,
-    YearNumbers,
 )
 from isams_pipeline.roads.values import as_list, as_object, objects_in
 from isams_pipeline.rules.numbers import number_of

@@ -33,6 +33,7 @@ from isams_pipeline.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagno
 from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
 from isams_pipeline.partitions import Night
+from isams_pipeline.partners.built import no_places, places_from
 from isams_pipeline.partners.explaining import explain as explanation
 from isams_pipeline.partners.shared import exclusions_path
 from isams_pipeline.roads import LABELS
@@ -96,7 +97,10 @@ def explain(
         exclusions = list(read_csv(environment.reports.read(exclusions_path(partner, night))))
     except FileNotFoundError:
         exclusions = []
-    answers = explanation(who, tables, staged_exports.load(staged.files), exclusions)
+    export, places = staged_exports.load(staged.files), no_places()
+    if staged.places is not None:
+        places = places_from(staged_exports.read(staged.places))
+    answers = explanation(who, tables, export, exclusions, places)
     if not answers:
         road = LABELS[staged.datasets["pupils"]["source"]]
         console.print(

@@ -78,7 +78,7 @@ def _all_or_texts(value: object) -> object:
     if value in (None, "all"):
         return None
     if isinstance(value, str):
-        raise ValueError(f"not a list; write [{value}]")
+        raise ValueError(f"not a list; write [{value}]")  # noqa: TRY004  # pydantic's way of saying that a value is wrong
     if not value:
         raise ValueError("an empty list sends nobody; name some, or write all")
     return value

@@ -54,8 +54,10 @@ MOVING_ON = {"lesson_suspensions", "room_closures", "calendar_events"}
 
 
 def emptied(before: Mapping[str, Any], now: Mapping[str, Any], night: str) -> list[str]:
-    """Datasets of which rows had arrived with an earlier delivery, and none does now: a feed that is gone, empty, in
-    another shape, or another school's. What the settings do not ask for any more says nothing.
+    """Datasets of which rows had arrived with an earlier delivery, and none does now, in words.
+
+    So ends a feed that is gone, empty, in another shape, or another school's. What the settings do not ask for any more
+    says nothing.
     """
     problems: list[str] = []
     for name, facts in before.items():

@@ -115,6 +115,8 @@ _FORBIDDEN = re.compile(
 )
 _CONTROLS = bytes(byte for byte in range(0x20) if byte not in {0x09, 0x0A, 0x0D})
 _LONGEST_REFERENCE = 16
+_XML_CHARACTERS = ((9, 10), (13, 13), (0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFFF))
+"""The production Char of XML 1.0."""
 
 
 class _Allowed:
@@ -158,12 +160,7 @@ class _Allowed:
         digits, base = (match[1], 16) if match[1] else (match[2], 10)
         if digits is not None:
             point = int(digits, base)
-            if (
-                point in {9, 10, 13}
-                or 0x20 <= point <= 0xD7FF
-                or 0xE000 <= point <= 0xFFFD
-                or 0x10000 <= point <= 0x10FFFF
-            ):  # noqa: PLR2004
+            if any(first <= point <= last for first, last in _XML_CHARACTERS):
                 return match[0]
         self.found += 1
         return _MARK

@@ -16,6 +16,16 @@ ACCOUNTED_FOR = {"accounted_for": "Every row of the datasets is delivered, left 
 ACCOUNTING = ExportFile("accounting.csv", ("dataset", "place", "by", "rows"), key=("dataset", "place", "by"))
 
 
+def places_from(data: bytes) -> pd.DataFrame:
+    """Where every row is, as it was staged."""
+    return pd.read_parquet(io.BytesIO(data), engine="pyarrow")
+
+
+def no_places() -> pd.DataFrame:
+    """The same for an export that was staged before anybody counted."""
+    return Account({}).rows()
+
+
 @dataclass(frozen=True)
 class Built:
     """An export, what is not in it or not as the source has it, and where every row of its datasets is."""

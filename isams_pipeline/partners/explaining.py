@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from isams_pipeline.delivery.export import Export
+from isams_pipeline.rules.account import DELIVERED
+from isams_pipeline.rules.compare import code, mailbox
+from isams_pipeline.rules.email import parts
 from isams_pipeline.rules.split import EXCLUDED
 
 _SOURCES = {
@@ -43,26 +47,50 @@ class Answer:
 
 
 def explain(
-    who: str, tables: Mapping[str, pd.DataFrame], export: Export, exclusions: list[dict[str, str]]
+    who: str,
+    tables: Mapping[str, pd.DataFrame],
+    export: Export,
+    exclusions: list[dict[str, str]],
+    places: pd.DataFrame,
 ) -> list[Answer]:
-    """Everybody whom an id, a code or an e-mail address means. Empty if the school has nobody of that."""
-    return [_answer(entity, identifier, export, exclusions) for entity, identifier in _found(who.strip(), tables)]
+    """Everybody whom an id, a code or an e-mail address means. Empty if the school has nobody of that.
+
+    `places` is the account of the rows: dataset, row, place, by, into.
+    """
+    return [
+        _answer(entity, identifier, export, exclusions, list(_places(entity, identifier, tables, places)))
+        for entity, identifier in _found(who.strip(), tables)
+    ]
+
+
+def _places(
+    entity: str, identifier: str, tables: Mapping[str, pd.DataFrame], places: pd.DataFrame
+) -> Iterator[tuple[str, str]]:
+    """Where each row of a person is, and that in words."""
+    dataset, key = _SOURCES[entity]
+    mine = (tables[dataset][key].astype("str") == identifier).to_numpy()
+    rows = places[(places["dataset"] == dataset) & places["row"].isin(np.flatnonzero(mine) + 1)]
+    for row, place, by, into in rows[["row", "place", "by", "into"]].itertuples(index=False, name=None):
+        yield str(place), f"{dataset} row {row}: {place}, {f'row {into}' if into else by}"
 
 
 def _found(who: str, tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
     for entity, (table, key) in _SOURCES.items():
         frame = tables[table]
         if "@" in who:
-            fields = frame["email"].fillna("").str.casefold().str.split(r"[\s,;]+", regex=True)
-            matches = frame[[who.casefold() in field for field in fields]]
+            wanted = mailbox(who)
+            matches = frame[[wanted in map(mailbox, parts(field)) for field in frame["email"]]]
         else:
-            codes = [key, *(name for name in _CODES if name in frame)]
-            matches = frame[(frame[codes].astype("str") == who).any(axis=1)]
-        for identifier in matches[key].drop_duplicates():
+            codes = [name for name in _CODES if name in frame]
+            same_code = [any(code(one) == code(who) for one in row) for row in frame[codes].itertuples(index=False)]
+            matches = frame[(frame[key].astype("str") == who) | np.array(same_code, dtype=bool)]
+        for identifier in matches[key].unique():
             yield entity, str(identifier)
 
 
-def _answer(entity: str, identifier: str, export: Export, exclusions: list[dict[str, str]]) -> Answer:
+def _answer(
+    entity: str, identifier: str, export: Export, exclusions: list[dict[str, str]], places: list[tuple[str, str]]
+) -> Answer:
     file, key = _FILES[entity]
     included = any(row[key] == identifier for row in export.rows(file))
     about = [row for row in exclusions if row["entity"] == entity and row["id"] == identifier]
@@ -71,6 +99,9 @@ def _answer(entity: str, identifier: str, export: Export, exclusions: list[dict[
     if not included:
         reasons = [f"{row['rule']}: {row['reason']}" for row in about if row["severity"] == EXCLUDED]
         lines = [*(reasons or ["no rule says so: the export was made from other tables than these"]), *lines]
+    # One row that is simply delivered needs no word of its own.
+    if [place for place, _ in places] != [DELIVERED]:
+        lines += [line for _, line in places]
     return Answer(entity, identifier, included, tuple(lines))
 
 

@@ -153,8 +153,8 @@ class YearNumbers:
             raise WrongType(
                 f"Year groups have codes that are no numbers: {listed}",
                 field="year",
-                remedy="Say the National Curriculum year of each under `year_codes` of this source in schools.yaml, such "
-                "as `year_codes: {FD: -1}`: nursery years are negative.",
+                remedy="Say the National Curriculum year of each under `year_codes` of this source in schools.yaml, "
+                "such as `year_codes: {FD: -1}`: nursery years are negative.",
             )
 
 

@@ -161,8 +161,9 @@ class Account:
         return pd.DataFrame(found, columns=["dataset", "place", "by", "rows"])
 
     def rows(self) -> pd.DataFrame:
-        """One row per row of the datasets: dataset, row, place, by, and `into`, the row that it was merged into (0 for
-        none). Sorted.
+        """One row per row of the datasets, sorted: dataset, row, place, by, into.
+
+        `into` is the row that it was merged into, 0 for none.
         """
         parts: list[pd.DataFrame] = []
         for dataset, claims in self._claims.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
@@ -144,6 +144,7 @@ def same_people(people: pd.DataFrame) -> dict[int, int]:
     order = people.loc[sound, ["person_id", "first_person"]].sort_values(
         ["first_person", "person_id"], ascending=[False, True], kind="stable"
     )
-    staying = order["person_id"].groupby([keys.loc[order.index, name] for name in keys], sort=False).transform("first")
-    pairs = zip(order["person_id"].tolist(), staying.tolist(), strict=True)
+    same = [keys.loc[order.index, str(name)] for name in keys]
+    staying = order["person_id"].groupby(same, sort=False).transform("first")
+    pairs: Any = zip(order["person_id"].tolist(), staying.tolist(), strict=True)
     return {int(person): int(stays) for person, stays in pairs if person != stays}

@@ -1,6 +1,4 @@
-"""iSAMS's timetable as the lessons on dates that the other sources bring; and covers that stand beside their lessons.
-Pure.
-"""
+"""iSAMS's timetable as the lessons on dates that the other sources bring, and covers beside their lessons. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ import pandas as pd
 
 from isams_pipeline.rules.account import ROW
 from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.rules.references import Lookup
 from isams_pipeline.rules.split import WARNING, Exclusions, Split
@@ -37,25 +36,15 @@ KINDS = {
 def lessons_on_dates(
     tables: Mapping[str, pd.DataFrame], first: date, last: date, unallocated_weeks: UnallocatedWeeks = "ignore"
 ) -> tuple[pd.DataFrame, Timetable]:
-    """One row per lesson, date and room, with the columns of dated_lessons and `row`, that of the lesson in iSAMS's
-    table; and the timetable that they are from.
+    """One row per lesson, date and room, with the columns of dated_lessons; and the timetable that they are from.
 
-    A lesson is a period and a group: its rows in several rooms are one, and each has the teachers who are in that
-    room. A row without a code is a lesson of its own.
+    `row` is that of the lesson in iSAMS's table. A lesson is a period and a group: its rows in several rooms are one,
+    and each has the teachers who are in that room. A row without a code is a lesson of its own.
     """
     made = dated_timetable(tables, first=first, last=last, unallocated_weeks=unallocated_weeks)
     rows = made.dated[made.dated["kind"] == LESSON].reset_index(drop=True)
-    several = {(p, c) for p, c, n in _groups_of(rows) if n > 1}
-    columns = zip(*(rows[name].tolist() for name in ("period_id", "code", "set_id", "form_id", ROW)), strict=True)
-    numbers: dict[tuple[Any, ...], int] = {}
-    ids: list[int] = []
-    for period, code, set_id, form, row in columns:
-        # The same number for the same lesson, night by night: so far as can be without the row's own.
-        parts: tuple[Any, ...] = (period, code) if code else (period, "row", row)
-        if code and (period, code) in several:
-            parts = (period, code, set_id, form)
-        key = tuple(None if part is pd.NA else part for part in parts)
-        ids.append(numbers.setdefault(key, number_of(*key)))
+    numbers = _numbers(rows[~rows.duplicated(ROW)])
+    ids = [numbers[row] for row in rows[ROW].tolist()]
     words = {at: in_words(at) for at in {*rows["start"].tolist(), *rows["end"].tolist()}}
     lessons = pd.DataFrame(
         {
@@ -75,11 +64,29 @@ def lessons_on_dates(
     return lessons, made
 
 
+def _numbers(entries: pd.DataFrame) -> dict[int, int]:
+    """Row of an entry → the number of its lesson: the same for the same lesson, night by night.
+
+    As far as that can be without the row's own number: a row without a code has nothing else.
+    """
+    several = {(period, text) for period, text, count in _groups_of(entries) if count > 1}
+    spelt: dict[str, str] = {}
+    found: dict[int, int] = {}
+    columns = (entries[name].tolist() for name in ("period_id", "code", "set_id", "form_id", ROW))
+    for period, text, set_id, form, row in zip(*columns, strict=True):
+        folded = folded_code(text)
+        parts: tuple[Any, ...] = (period, spelt.setdefault(folded, text)) if folded else (period, "row", row)
+        if folded and (period, folded) in several:
+            parts = (*parts, set_id, form)
+        found[row] = number_of(*(None if pd.isna(part) else part for part in parts))
+    return found
+
+
 def _groups_of(rows: pd.DataFrame) -> list[tuple[Any, str, int]]:
     """Period, code, and how many groups have it: two sets may have one code."""
     if rows.empty:
         return []
-    groups = rows[["period_id", "code", "set_id", "form_id"]]
+    groups = rows[["period_id", "code", "set_id", "form_id"]].assign(code=rows["code"].map(folded_code))
     groups = groups[~groups.duplicated() & (groups["code"] != "")]
     return [(*key, int(n)) for key, n in groups.groupby(["period_id", "code"], sort=False).size().items()]  # type: ignore[misc]
 
@@ -116,18 +123,17 @@ def covered(lessons: pd.DataFrame, out: Exclusions) -> Split:
     keys = [tuple(map(str, key)) for key in lessons[["date", "period_id", "set_id", "form_id"]].itertuples(index=False)]
     place = pd.Series(keys, index=lessons.index)
     by_kind = {kind: set(place[is_cover & ~unnamed & (lessons["kind"] == kind)]) for kind in KINDS}
-    covers: set[Any] = set().union(*by_kind.values())
+    covers = {one for places in by_kind.values() for one in places}
     both = by_kind[ROOM_COVER] & by_kind[STAFF_COVER]
     gone = ~is_cover & place.isin(covers)
     lessons, doubled = _both_covers(lessons, place, both, out)
-    split = Split.by(lessons, ~(gone | doubled), rule="covered", reason="a cover takes its place on that date")
-    return split
+    return Split.by(lessons, ~(gone | doubled), rule="covered", reason="a cover takes its place on that date")
 
 
 def _both_covers(
     lessons: pd.DataFrame, place: pd.Series[Any], both: set[Any], out: Exclusions
 ) -> tuple[pd.DataFrame, pd.Series[bool]]:
-    """Room covers with the teachers of the staff covers beside them, and which rows those are that are now in others."""
+    """Room covers with the teachers of the staff covers beside them, and which rows are now in others."""
     doubled = pd.Series(data=False, index=lessons.index)
     if not both:
         return lessons, doubled

@@ -16,11 +16,11 @@ _NOTHING = pd.Timestamp(1900, 1, 1)
 
 def is_nothing(moment: Any) -> bool:
     """Whether there is no date, or one that stands for none."""
-    return bool(pd.isna(moment)) or moment <= _NOTHING
+    return moment is None or moment is pd.NaT or moment is pd.NA or moment <= _NOTHING
 
 
 def sensible_births(people: pd.DataFrame, night: date, entity: str, key: str, out: Exclusions) -> pd.DataFrame:
-    """People whose `date_of_birth` is null where nobody was born then: a date of nothing, or one that is still to come."""
+    """People whose `date_of_birth` is null where nobody was born then: a date of nothing, or one still to come."""
     births = people["date_of_birth"]
     odd = (births.notna() & ((births <= _NOTHING) | (births > pd.Timestamp(night)))).astype(bool)
     for identifier in people.loc[odd, key]:

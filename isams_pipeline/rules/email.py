@@ -48,7 +48,7 @@ class EmailField:
 @lru_cache(maxsize=65_536)
 def _read(field: str) -> EmailField:
     text = without_unseen(field)
-    unseen = text != re.sub(r"[ \t\r\n]+", " ", field).strip()
+    unseen = text != re.sub(r"[ \t\r\n\f\v]+", " ", field).strip(" ")
     found: list[str] = []
     strangers = 0
     for match in _PART.finditer(text):
@@ -66,6 +66,11 @@ def _read(field: str) -> EmailField:
 def read_field(field: object) -> EmailField:
     """The addresses of a field, split by blanks, commas and semicolons, with or without labels beside them."""
     return _read(field) if isinstance(field, str) and field.strip() else EmailField((), NO_ADDRESS)
+
+
+def parts(field: object) -> list[str]:
+    """What stands in a field, address or not."""
+    return [match[0] for match in _PART.finditer(without_unseen(field))] if isinstance(field, str) else []
 
 
 def _address(part: str) -> str | None:
@@ -87,8 +92,9 @@ def _is_label(part: str, *, glued: bool) -> bool:
 
 
 def with_first_valid(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with `email` reduced to its first address or null, `email_problem` (null where there is one) and
-    `email_unseen` (whether characters that cannot be seen were taken out).
+    """The frame with `email` reduced to its first address, or null.
+
+    `email_problem` is null where there is one; `email_unseen` says whether something that cannot be seen was taken out.
     """
     fields = [read_field(value) for value in frame["email"]]
     return frame.assign(

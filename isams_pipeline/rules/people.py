@@ -204,12 +204,14 @@ def by_person(exclusions: pd.DataFrame, kept: set[int]) -> pd.DataFrame:
     return Exclusions(rows).frame()
 
 
-def note_lost(
-    before: pd.DataFrame, after: pd.DataFrame, key: str, entity: str, rule: str, what: str, out: Exclusions
-) -> None:
-    """Warn of groups (`key`) that had rows and have none any more: a class that lost all of its students."""
-    counts = before[key].value_counts()
-    lost = counts[~counts.index.isin(after[key])]
+def note_lost(before: pd.DataFrame, after: pd.DataFrame, entity: str, said: tuple[str, str], out: Exclusions) -> None:
+    """Warn of sets that had rows and have none any more: a class that has lost all of its students.
+
+    `said` are the rule's name and what the rows are.
+    """
+    rule, what = said
+    counts = before["set_id"].value_counts()
+    lost = counts[~counts.index.isin(after["set_id"])]
     for identifier, count in sorted(lost.items(), key=lambda item: str(item[0])):
         reason = f"none of its {count} {what} in the source is in the export; each is among the exclusions"
         out.add(entity, identifier, rule, reason, severity=WARNING)

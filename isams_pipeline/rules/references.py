@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -55,8 +55,9 @@ class Lookup:
         fold: Fold = as_it_is,
         known: Mapping[str, Sequence[Collection[Any]]] | None = None,
     ) -> Lookup:
-        """By two columns; rows without a key or a value are left out. `known` has for each hint, row by row, the
-        things that fit it.
+        """By two columns; rows without a key or a value are left out.
+
+        `known` has for each hint, row by row, the things that fit it.
         """
         hints = dict(known or {})
         found: dict[Hashable, dict[Any, dict[str, frozenset[Any]]]] = {}
@@ -72,8 +73,9 @@ class Lookup:
         return cls({folded: list(values.items()) for folded, values in found.items()}, fold)
 
     def find(self, key: Any, **hints: Any) -> Match:
-        """What a key means. Where several share it, each hint (one thing, or a frozenset of them) that fits some of
-        them narrows them down.
+        """What a key means.
+
+        Where several share it, each hint (one thing, or a frozenset of them) that fits some narrows them down.
         """
         fits = () if _is_null(key) else self.found.get(self.fold(key), ())
         left = list(fits)
@@ -105,7 +107,7 @@ class Lookup:
 
 def _fits(hint: Any, known: frozenset[Any]) -> bool:
     """Whether a hint, or one of several, is among what is known."""
-    return bool(hint & known) if isinstance(hint, frozenset) else hint in known
+    return not known.isdisjoint(cast("frozenset[Any]", hint)) if isinstance(hint, frozenset) else hint in known
 
 
 def _is_null(value: Any) -> bool:

@@ -49,8 +49,8 @@ class Timetable:
     """A school's timetable on real dates, and what was odd about it."""
 
     dated: pd.DataFrame
-    """One row per date and entry, sorted: date (datetime64), start and end (minutes after midnight), period_id, room_id,
-    year_id, set_id and row (Int64), code, subject, staff_ids (separated by spaces), form_id and kind (text)."""
+    """One row per date and entry, sorted: date (datetime64), start and end (minutes after midnight), period_id,
+    room_id, year_id, set_id and row (Int64), code, subject, staff_ids (separated by spaces), form_id, kind (text)."""
     exclusions: Exclusions
     """What was left out, or is not as iSAMS has it, and where the rows of the timetable's datasets ended."""
     problems: list[str] = field(default_factory=list[str])
@@ -85,7 +85,8 @@ def dated_timetable(
     slots = _slots(tables, out)
     entries, joined = entries_of(tables, slots, out)
     spans = _reigns(tables, entries, days, made, last=last)
-    grid = _with_timetable(_grid(days, tables, slots, made, first, last, unallocated_weeks), spans)
+    dates = pd.date_range(first, last, unit="ms")
+    grid = _with_timetable(_grid(dates, days, tables, slots, made, teach=unallocated_weeks == "teach"), spans)
     made.calendar = calendar = grid[grid["place"].isna()]
     slot_columns = slots[["period_id", "day_id", "start", "end"]]
     template = entries.merge(slot_columns, on="period_id").reset_index(drop=True)
@@ -96,7 +97,8 @@ def dated_timetable(
     taught = np.bincount(dated["entry"], minlength=len(template))
     dated = _less_suspended(dated, template, tables["lesson_suspensions"], out)
     _note_weeks(tables, template, grid, out, unallocated_weeks)
-    _place_rows(made, template, joined, grid, taught, np.bincount(dated["entry"], minlength=len(template)))
+    left = np.bincount(dated["entry"], minlength=len(template))
+    _place_rows(made, template, joined, grid, taught=taught, dated=left)
     # By position: a merge of all columns would copy texts a hundred thousand times.
     columns = template[["start", "end", "period_id", "room_id", *GROUP_COLUMNS, "staff_ids", "kind", ROW]]
     rank = _rank(template)
@@ -117,7 +119,7 @@ def _rank(template: pd.DataFrame) -> Any:
 
 
 def _place_rows(
-    made: Timetable, template: pd.DataFrame, joined: pd.DataFrame, grid: pd.DataFrame, taught: Any, dated: Any
+    made: Timetable, template: pd.DataFrame, joined: pd.DataFrame, grid: pd.DataFrame, *, taught: Any, dated: Any
 ) -> None:
     """Where each row of the timetable's datasets is, and each of its dates.
 
@@ -150,7 +152,8 @@ def _place_rows(
             counts.astray.append(int(row))
     # A tutorial may have several periods, so that one row has several entries.
     of_row = pd.DataFrame({"never": dated == 0, "taught": taught > 0}).groupby([template["kind"], template[ROW]])
-    never, lost = of_row["never"].all(), of_row["taught"].any()
+    never: Any = of_row["never"].all()
+    lost: Any = of_row["taught"].any()
     for kind, of_kind in joined.groupby("kind"):
         dataset = DATASET_OF[str(kind)]
         main = of_kind["entry"] == of_kind[ROW]
@@ -218,16 +221,17 @@ NOT_IN_TERM, OTHER_WEEK, NO_ALLOCATION, NO_TIMETABLE = "not_in_term", "other_wee
 
 
 def _grid(
+    dates: pd.DatetimeIndex,
     days: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     slots: pd.DataFrame,
     made: Timetable,
-    first: date,
-    last: date,
-    unallocated_weeks: UnallocatedWeeks,
+    *,
+    teach: bool,
 ) -> pd.DataFrame:
-    """One row per date and day of a timetable week of that weekday: date, school_year, day_id, week_id, and `place`:
-    why it is not taught then, or null.
+    """One row per date and day of a timetable week of that weekday: date, school_year, day_id, week_id, place.
+
+    `place` says why the day is not taught on the date; it is null where it is.
     """
     allocations = tables["week_allocations"]
     known = set(tables["timetable_weeks"]["week_id"])
@@ -235,7 +239,7 @@ def _grid(
     for row in rows_of(allocations[gone]):
         made.exclusions.add("week_allocation", row.allocation_id, "reference", "its timetable week is gone")
     allocations = allocations.loc[~gone, ["year", "week", "week_id"]].dropna()
-    keyed = pd.DataFrame({"date": pd.date_range(first, last, unit="ms")}).merge(days, on="date", how="left")
+    keyed = pd.DataFrame({"date": dates}).merge(days, on="date", how="left")
     keyed = keyed.assign(
         year=keyed["date"].dt.year.astype("Int64"),
         week=week_numbers(keyed["date"]).astype("Int64"),
@@ -253,11 +257,7 @@ def _grid(
     grid = keyed.assign(some=in_some.to_numpy()).merge(timetable_days, on="weekday")
     triples = zip(*(grid[name].tolist() for name in ("year", "week", "week_id")), strict=True)
     is_own = np.fromiter((one in allocated for one in triples), dtype=bool, count=len(grid))
-    instead = (
-        ~grid["week_id"].isin(own) & ~grid["some"]
-        if unallocated_weeks == "teach"
-        else pd.Series(data=False, index=grid.index)
-    )
+    instead = ~grid["week_id"].isin(own) & ~grid["some"] if teach else pd.Series(data=False, index=grid.index)
     place = pd.Series(None, index=grid.index, dtype="object")
     place[~is_own & ~instead] = np.where(grid.loc[~is_own & ~instead, "some"], OTHER_WEEK, NO_ALLOCATION)
     place[grid["term_id"].isna()] = NOT_IN_TERM

@@ -13,8 +13,9 @@ from isams_pipeline.rules.timetable import OnDates, Timetable
 
 
 def tally_dates(dataset: str, counts: OnDates, placed: Mapping[tuple[str, str], int], out: Exclusions) -> None:
-    """The account of a dataset's rows x the dates of their weekday: over terms, weeks, timetables and suspensions, and
-    `placed`: what a partner made of those that were left.
+    """The account of a dataset's rows x the dates of their weekday, over terms, weeks, timetables and suspensions.
+
+    `placed` is what a partner made of those that were left.
     """
     places = {(LEFT_OUT, rule): n for rule, n in counts.left_out.items()}
     places[MERGED, INTO_ROW] = counts.merged
@@ -24,7 +25,7 @@ def tally_dates(dataset: str, counts: OnDates, placed: Mapping[tuple[str, str], 
 
 
 def place_timetable_parts(
-    tables: Mapping[str, pd.DataFrame], made: Timetable, rows: pd.DataFrame, file: str, unused: str, out: Exclusions
+    tables: Mapping[str, pd.DataFrame], made: Timetable, rows: pd.DataFrame, out: Exclusions, *, file: str, unused: str
 ) -> None:
     """Where the weeks, days, periods, allocations and timetables are by which lessons get their dates."""
     account = out.account

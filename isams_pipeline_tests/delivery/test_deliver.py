@@ -241,7 +241,7 @@ def test_full_disk_leaves_the_last_good_export_whole(desk: Desk, monkeypatch: py
 
     deliverer = desk.deliverer()
     export = people(range(5))
-    staged = desk.staged.stage(NIGHT, export, datasets={}, snapshots=[], excluded={})
+    staged = desk.staged.stage(NIGHT, export, datasets={}, snapshots=[], excluded={}, unaccounted=[])
     monkeypatch.setattr(folder_module.Incoming, "write", full)
     result = deliverer.deliver(staged, export, [])
     assert result.outcome is Outcome.FAILED and "The disk is full" in (result.reason or "")

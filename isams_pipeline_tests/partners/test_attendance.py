@@ -318,10 +318,10 @@ def test_a_session_has_a_schedule_for_each_zone_and_time(make: Callable[..., Wor
         if "attendance" in s.name
     }
     assert found == {
-        "schoolsbuddy_attendance_am_europe_london_1100": ("Europe/London", "0 11 * * 1-5", "RUNNING"),
-        "schoolsbuddy_attendance_am_asia_dubai_1030": ("Asia/Dubai", "30 10 * * 1-5", "RUNNING"),
-        "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * 1-5", "RUNNING"),
-        "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * 1-5", "RUNNING"),
+        "schoolsbuddy_attendance_am_europe_london_1100": ("Europe/London", "0 11 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_am_asia_dubai_1030": ("Asia/Dubai", "30 10 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * *", "RUNNING"),
+        "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * *", "RUNNING"),
     }
 
 

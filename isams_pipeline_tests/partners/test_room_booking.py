@@ -71,7 +71,7 @@ def test_a_school_new_to_room_booking(world: World):
     assert shown["room_booking/bookings"]["entries inserted"] == len({tuple(r.items()) for r in lessons})
     assert shown["room_booking/occupancy"]["occupancy"].startswith("![occupancy](data:image/png;base64,")
     reports = world.data / "reports/room_booking" / SCHOOL / str(FIRST)
-    assert {p.name for p in reports.iterdir()} == {"exclusions.csv", "occupancy.png", "week.png"}
+    assert {p.name for p in reports.iterdir()} == {"accounting.csv", "exclusions.csv", "occupancy.png", "week.png"}
 
 
 def test_the_first_cancellations_wait_and_then_owners_are_written_to(world: World):

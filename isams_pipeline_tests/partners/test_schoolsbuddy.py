@@ -264,7 +264,8 @@ def test_the_gate_sees_what_is_wrong_in_the_very_bytes(file: str, change: Any, c
 
 
 def test_the_gate_evaluates_every_declared_check():
-    results = [*check_export(built().export), *check_tables(built().export, tables(), has_campuses=False)]
+    made = built()
+    results = [*check_export(made.export), *check_tables(made.export, tables(), has_campuses=False), made.accounted_for]
     assert {result.name for result in results} == set(CHECKS)
 
 
@@ -300,7 +301,7 @@ def test_a_problem_never_quotes_a_value():
 def test_explain(who: str, expected: list[tuple[str, str, bool]]):
     rows = tables(
         contacts=[
-            {"entry_id": 9, "person_id": 30, "email": "x, mo@c.org", "first_person": True, **MERGED},
+            {"entry_id": 9, "person_id": 30, "email": "home: mo@c.org", "first_person": True, **MERGED},
             {
                 "entry_id": 10,
                 "person_id": 31,
@@ -311,12 +312,15 @@ def test_explain(who: str, expected: list[tuple[str, str, bool]]):
         ],
         staff=[{"staff_id": 5, "email": "mo@c.org"}],
     )
-    result = build(rows, SchoolsBuddySettings(), {}, has_medical=False)
-    answers = explain(who, rows, result.export, result.exclusions.to_dict("records"))
+    result = build(rows, SchoolsBuddySettings(), {}, night=NIGHT, has_medical=False)
+    answers = explain(who, rows, result.export, result.exclusions.to_dict("records"), result.account.rows())
     assert [(a.entity, a.id, a.included) for a in answers] == expected
     assert all(answer.lines for answer in answers)
     if who == "driver@c.org":
-        assert answers[0].lines == ("contact_type: entry 10: its relationship is not one of the wanted types",)
+        assert answers[0].lines == (
+            "contact_type: entry 10: its relationship is not one of the wanted types",
+            "contacts row 2: left out, contact_type",
+        )
     if who == "30":
         assert "through student 1, first contact" in answers[0].lines
 

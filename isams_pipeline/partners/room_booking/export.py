@@ -132,7 +132,7 @@ def build(
 def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, dated: Split, out: Exclusions) -> None:
     """Where the rows of all datasets are."""
     account = out.account
-    both = pd.concat([dated.kept.assign(into=pd.NA), dated.excluded])
+    both = pd.concat([dated.kept.assign(into=None), dated.excluded])
     for kind, dataset in DATASET_OF.items():
         account.adopt(made.exclusions.account, dataset)
         of_kind = both[both["kind"] == kind]
@@ -146,7 +146,7 @@ def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, dated: Split, ou
         if counts is not None:
             placed = {(DELIVERED, FILE): len(kept), (MERGED, INTO_ROW): len(of_kind) - len(kept)}
             tally_dates(dataset, counts, placed, out)
-    place_timetable_parts(tables, made, dated.kept, FILE, UNUSED, out)
+    place_timetable_parts(tables, made, dated.kept, out, file=FILE, unused=UNUSED)
     account.adopt(made.exclusions.account, "room_closures")
     account.deliver("rooms", tables["rooms"][ROW], "rooms.csv")
     rooms, reasons = tables["rooms"], tables["room_closure_reasons"]
@@ -208,8 +208,8 @@ def _terms(terms: pd.DataFrame, found: Read, out: Exclusions) -> pd.DataFrame:
 def timetable_split(dated: pd.DataFrame, side: PartnerSide) -> Split:
     """The rows of timetable.csv: the dated timetable with the partner's ids, times in words.
 
-    What has the same code and kind in the same room at the same time is one thing there (several week sets may have
-    periods at one time, entries no code): of all of it together, with all of its teachers. Merged rows come as excluded.
+    What has the same code and kind in the same room at the same time is one thing there, with all of its teachers:
+    several week sets may have periods at one time, and entries may have no code. Merged rows come as excluded.
     """
     resources: Any = dated["room_id"].map(side.resources) if len(dated) else dated["room_id"].astype("str")
     timeslots = side.slots.by_timing

@@ -99,7 +99,7 @@ def build(
         "teaching_group_members.csv": members.rename(columns={"pupil_id": "student_id"}),
         "teaching_group_staff.csv": teachers,
         "rooms.csv": tables["rooms"],
-        "timetable.csv": timetable_of(tables, sets, staff, night, settings, out),
+        "timetable.csv": timetable_of({**tables, "sets": sets, "staff": staff}, night, settings, out),
         "terms.csv": terms.rename(columns={"start_date": "start", "finish_date": "end"}),
     }
     for dataset, file in (("pupils", "students.csv"), ("staff", "staff.csv"), ("years", "year_groups.csv")):
@@ -146,7 +146,9 @@ def _members(links: pd.DataFrame, sets: pd.DataFrame, pupils: pd.DataFrame, out:
     known = resolving(links, "set_id", sets["set_id"], what="the teaching group")
     kept = out.take(entity, known, ("set_id", "pupil_id"), of=dataset)
     kept = out.take(entity, of_pupils(kept, pupils), ("set_id", "pupil"), of=dataset)
-    return _once(kept, known.kept, "pupil_id", dataset, "teaching_group_members.csv", ("no_students", "students"), out)
+    found = _once(kept, "pupil_id", dataset, "teaching_group_members.csv", out)
+    note_lost(known.kept, found, "teaching_group", ("no_students", "students"), out)
+    return found.rename(columns={"set_id": "teaching_group_id"})
 
 
 def _teachers(links: pd.DataFrame, sets: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
@@ -155,23 +157,16 @@ def _teachers(links: pd.DataFrame, sets: pd.DataFrame, staff: pd.DataFrame, out:
     known = resolving(links, "set_id", sets["set_id"], what="the teaching group")
     kept = out.take(entity, known, pair, of=dataset)
     kept = out.take(entity, resolving(kept, "staff_id", staff["staff_id"], what="the teacher"), pair, of=dataset)
-    return _once(kept, known.kept, "staff_id", dataset, "teaching_group_staff.csv", ("no_teachers", "teachers"), out)
+    found = _once(kept, "staff_id", dataset, "teaching_group_staff.csv", out)
+    note_lost(known.kept, found, "teaching_group", ("no_teachers", "teachers"), out)
+    return found.rename(columns={"set_id": "teaching_group_id"})
 
 
-def _once(
-    kept: pd.DataFrame,
-    before: pd.DataFrame,
-    key: str,
-    dataset: str,
-    file: str,
-    lost: tuple[str, str],
-    out: Exclusions,
-) -> pd.DataFrame:
-    split = once(kept, ("set_id", key))
+def _once(links: pd.DataFrame, key: str, dataset: str, file: str, out: Exclusions) -> pd.DataFrame:
+    split = once(links, ("set_id", key))
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
     out.account.deliver(dataset, split.kept[ROW], file)
-    note_lost(before, split.kept, "set_id", "teaching_group", *lost, out)
-    return split.kept.rename(columns={"set_id": "teaching_group_id"})
+    return split.kept
 
 
 def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> CheckResult:

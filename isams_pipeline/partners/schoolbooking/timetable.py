@@ -23,14 +23,12 @@ _FILE = "timetable.csv"
 
 
 def timetable_of(
-    tables: Mapping[str, pd.DataFrame],
-    sets: pd.DataFrame,
-    staff: pd.DataFrame,
-    night: date,
-    settings: SchoolBookingSettings,
-    out: Exclusions,
+    tables: Mapping[str, pd.DataFrame], night: date, settings: SchoolBookingSettings, out: Exclusions
 ) -> pd.DataFrame:
-    """The school year's lessons: one row per lesson, date and room."""
+    """The school year's lessons: one row per lesson, date and room.
+
+    `tables` have the sets and the staff that are in the export.
+    """
     made: Timetable | None = None
     if "dated_lessons" in tables:
         lessons, periods = tables["dated_lessons"], tables["periods"]
@@ -43,12 +41,12 @@ def timetable_of(
         out.rows += made.exclusions.rows
     known_rooms = {str(room) for room in values_of(tables["rooms"], "room_id")}
     for column, known, what in (
-        ("set_id", values_of(sets, "set_id"), "the teaching group"),
+        ("set_id", values_of(tables["sets"], "set_id"), "the teaching group"),
         ("form_id", values_of(tables["forms"], "form_id"), "the registration group"),
     ):
         lessons, dangling = blank_dangling(lessons, column, known, what=what)
         _note_lessons(dangling, out)
-    lessons = _with_known_staff(lessons, {str(one) for one in values_of(staff, "staff_id")}, out)
+    lessons = _with_known_staff(lessons, {str(one) for one in values_of(tables["staff"], "staff_id")}, out)
     names = Lookup.of(periods, "period_id", "name")
     rows = lessons.assign(
         room_id=lessons["room_ids"].fillna("").str.split(),
@@ -99,7 +97,7 @@ def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, split: Split, ou
             tally_dates(
                 dataset, counts, {(DELIVERED, _FILE): len(split.kept), (MERGED, INTO_ROW): len(split.excluded)}, out
             )
-    place_timetable_parts(tables, made, split.kept, _FILE, UNUSED, out)
+    place_timetable_parts(tables, made, split.kept, out, file=_FILE, unused=UNUSED)
 
 
 def _note_lessons(noted: pd.DataFrame, out: Exclusions) -> None:

@@ -222,7 +222,7 @@ def _class_students(
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
     out.account.deliver(dataset, split.kept[ROW], "class_students.csv")
     known = all_members[all_members["set_id"].isin(classes["class_id"])]
-    note_lost(known, split.kept, "set_id", "class", "no_students", "students", out)
+    note_lost(known, split.kept, "class", ("no_students", "students"), out)
     return split.kept.rename(columns={"set_id": "class_id", "pupil_id": "student_id"})
 
 
@@ -237,7 +237,7 @@ def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFr
     split = once(teachers.sort_values("primary", ascending=False, kind="stable"), pair)
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
     out.account.deliver(dataset, split.kept[ROW], "class_staff.csv")
-    note_lost(all_teachers, split.kept, "set_id", "class", "no_teachers", "teachers", out)
+    note_lost(all_teachers, split.kept, "class", ("no_teachers", "teachers"), out)
     return split.kept.rename(columns={"set_id": "class_id"})
 
 

@@ -31,7 +31,6 @@ from isams_pipeline.partners.schoolsbuddy_attendance.export import (
 from isams_pipeline.partners.shared import EXCLUSIONS, as_pins, deliverer
 from isams_pipeline.storage.tables import StoredTable
 
-
 _LATELY = 7
 """Days."""
 
@@ -139,8 +138,11 @@ class SchoolSession:
         )
 
     def _is_another_kind_of_day(self) -> bool:
-        """Whether the chosen registers were there within a week, but never on this day of the week: a Saturday of boarders
-        only has registers of its own. A choice that no register ever was is a mistake; so is one that fits no more."""
+        """Whether the chosen registers were there within a week, but never on this day of the week.
+
+        A Saturday of boarders only has registers of its own. A choice that no register ever was is a mistake; so is one
+        that fits no more.
+        """
         days = [self.date - timedelta(days=n) for n in range(1, 29)]
         read = {day for day in days if self._had_registers(day)}
         lately = any((self.date - day).days <= _LATELY for day in read)
