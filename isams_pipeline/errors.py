@@ -155,6 +155,10 @@ class SyncPending(TransientIsamsError):
     """The road is fetching the school's data from its MIS just now, or has done so a moment ago."""
 
 
+class MembersMissing(IsamsError):
+    """Groups came without the members that their own counts say they have."""
+
+
 class StaleRoad(IsamsError):
     """The road's own copy of the school's data is too old, or its last fetch has failed."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from isams_pipeline.roads.grants import Extra, RoadList
+from isams_pipeline.roads.grants import Extra, Given, RoadList
 from isams_pipeline.rules.dates import school_years, week_of
 
 Json = dict[str, Any]
@@ -44,11 +44,40 @@ SCOPES: dict[str, bool] = {
     "attendances": False,
 }
 """What the app asks a school for; whether it cannot do without."""
+GIVES: dict[str, tuple[Given, ...]] = {
+    "students.mis_id": (("pupils", "school codes"),),
+    "students.legal_names": (("pupils", "legal names; the forename is the preferred one"),),
+    "students.middle_names": (("pupils", "middle names"),),
+    "students.gender": (("pupils", "genders"),),
+    "students.dob": (("pupils", "dates of birth"),),
+    "students.dates": (("pupils", "dates of entry"),),
+    "students.emails": (("pupils", "e-mail addresses"),),
+    "students.addresses": (("contacts", "addresses"),),
+    "contacts.emails": (("contacts", "e-mail addresses"),),
+    "contacts.telephone_numbers": (("contacts", "telephone numbers"),),
+    "contacts.middle_names": (("contacts", "middle names"),),
+    "contacts.parental_responsibility": (("contacts", "parental responsibility"),),
+    "staff_members.mis_id": (("staff", "user codes"),),
+    "staff_members.legal_names": (("staff", "legal names; the forename is the usual one"),),
+    "staff_members.middle_names": (("staff", "middle names"),),
+    "staff_members.gender": (("staff", "genders"),),
+    "staff_members.dob": (("staff", "dates of birth"),),
+    "staff_members.dates": (("staff", "leaving dates"),),
+    "staff_members.emails": (("staff", "e-mail addresses"),),
+    "groups": (("academic_houses", "houses"), ("pupils", "houses")),
+    "attendances": (("attendance", "marks"),),
+}
+"""Scope → what is missing without it: dataset, and what of it in words."""
 
 
 def _year(night: date) -> Mapping[str, str]:
     first, last = school_years(night)
     return {"start_date": first.isoformat(), "end_date": last.isoformat()}
+
+
+def _on(night: date) -> Mapping[str, str]:
+    """Groups that run on that day, with the members of that day."""
+    return {"date": night.isoformat()}
 
 
 def _week(night: date) -> Mapping[str, str]:
@@ -91,10 +120,10 @@ LISTS: dict[str, RoadList] = {
             extras=(Extra("students.addresses", {"addresses": "true"}),),
             tells_changes=False,
         ),
-        RoadList("year_groups", "/year_groups", "school"),
-        RoadList("registration_groups", "/registration_groups", "registration_groups"),
-        RoadList("house_groups", "/groups", "groups", {"type": "HouseGroup"}),
-        RoadList("teaching_groups", "/teaching_groups", "teaching_groups"),
+        RoadList("year_groups", "/year_groups", "school", window=_on),
+        RoadList("registration_groups", "/registration_groups", "registration_groups", window=_on),
+        RoadList("house_groups", "/groups", "groups", {"type": "HouseGroup"}, window=_on),
+        RoadList("teaching_groups", "/teaching_groups", "teaching_groups", window=_on),
         RoadList("subjects", "/subjects", "teaching_groups", tells_changes=False),
         RoadList("rooms", "/rooms", "timetables"),
         RoadList("academic_years", "/academic_years", "school", tells_changes=False),

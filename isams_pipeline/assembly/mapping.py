@@ -17,6 +17,7 @@ from isams_pipeline.roads.mapping import (
     at,
     clock_time,
     members,
+    running,
 )
 from isams_pipeline.roads.values import as_list, as_object, objects_in
 from isams_pipeline.rules.numbers import number_of
@@ -55,7 +56,7 @@ def _nth(place: int, field: str | None = None) -> Convert:
 def _whose(lists: Lists, name: str) -> dict[Any, Json]:
     """Student → the group of a list that they are in, the first where there are several."""
     found: dict[Any, Json] = {}
-    for group in lists[name]:
+    for group in running(lists, name):
         for student in members(group, "student_ids"):
             found.setdefault(student, group)
     return found
@@ -108,7 +109,7 @@ def _entry_students(lists: Lists) -> Iterator[Json]:
 
 def _years(lists: Lists) -> Iterator[Json]:
     years = YearNumbers(lists.settings)
-    for group in lists["year_groups"]:
+    for group in running(lists, "year_groups"):
         yield {**group, "year": years.of(group.get("code"))}
     years.refuse_unknown()
 
@@ -117,11 +118,15 @@ def _each(name: str, field: str) -> Callable[[Lists], Iterator[Json]]:
     """A row for each entry of a list within the rows of a list of groups, each once."""
 
     def rows(lists: Lists) -> Iterator[Json]:
-        for group in lists[name]:
+        for group in running(lists, name):
             for member in dict.fromkeys(members(group, field)):
                 yield {"id": group.get("id"), "member": member, "link": number_of(group.get("id"), member)}
 
     return rows
+
+
+def _running(name: str) -> Callable[[Lists], Iterator[Json]]:
+    return lambda lists: running(lists, name)
 
 
 def _subjects(lists: Lists) -> Iterator[Json]:
@@ -265,6 +270,7 @@ MAPPING = MappingTable(
                 "tutor_staff_id": at("supervisor_ids", _nth(0)),
                 "assistant_tutor_staff_id": at("supervisor_ids", _nth(1)),
             },
+            _running("registration_groups"),
         ),
         "academic_houses": Mapped(
             ("house_groups",),
@@ -274,6 +280,7 @@ MAPPING = MappingTable(
                 "code": at("code"),
                 "house_master_staff_id": at("supervisors", _nth(0, "staff_member_id")),
             },
+            _running("house_groups"),
         ),
         "boarding_houses": Absent("Assembly tells no boarding houses from others"),
         "subjects": Mapped(
@@ -289,6 +296,7 @@ MAPPING = MappingTable(
         "sets": Mapped(
             ("teaching_groups",),
             {"set_id": at("id"), "code": at("name"), "name": at("name"), "subject_id": at("subject.id")},
+            _running("teaching_groups"),
         ),
         "set_teachers": Mapped(
             ("teaching_groups",),

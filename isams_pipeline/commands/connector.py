@@ -269,6 +269,13 @@ def connection_panel(environment: Environment, connection: Connection | None, sc
 
 def _show(environment: Environment, connection: Connection | None, school: str, source: str) -> None:
     console.print(connection_panel(environment, connection, school, source))
+    if connection is not None and connection.state is State.AUTHORISED:
+        for scope, given in ROADS[source].gives.items():
+            if scope not in connection.scopes:
+                for dataset, what in given:
+                    console.print(
+                        f"[yellow]Not authorised[/]: {scope}, so {dataset} are without {what}", soft_wrap=True
+                    )
 
 
 def _show_history(environment: Environment, school: str, source: str) -> None:

@@ -64,3 +64,10 @@ class XporterSettings(RoadSettings):
     """The application's secret: only to find and to invite schools."""
     invite_to: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
     """Who at the school is invited."""
+    invite_first_name: str | None = None
+    invite_last_name: str | None = None
+    invite_phone: str | None = None
+    partner_name: str | None = None
+    """Who invites, as Groupcall knows it."""
+    partner_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
+    """The address by which the partner is registered at Groupcall."""

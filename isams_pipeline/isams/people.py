@@ -153,6 +153,21 @@ def read(client: People, target: Target) -> Record:
     return Record(target, found)
 
 
+def read_back(client: People, target: Target) -> Record:
+    """The record as it is after a write: a guardian's where it was written, with what only the list of contacts has.
+
+    A client in use reads `tempcontacts/{id}`, which echoes contactType.
+    """
+    record = read(client, target)
+    if target.kind == "student":
+        return record
+    written = client.get(address("students", target.student, "tempcontacts", str(target.contact)))
+    if written.get("id") not in {None, target.contact}:
+        raise NotRestData("iSAMS answered with another contact", remedy="Report this with the time of the run.")
+    there = {name: written[name] for name in WRITABLE_CONTACT if name in written}
+    return Record(target, {**record.fields, **there})
+
+
 def _ask(client: People, target: Target) -> Json | list[Json]:
     if target.kind == "student":
         return client.get(address("students", target.student))

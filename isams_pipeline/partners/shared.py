@@ -23,7 +23,7 @@ from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
 from isams_pipeline.partners.built import ACCOUNTING, Built
 from isams_pipeline.rules.account import PLACES
-from isams_pipeline.rules.notes import Note, from_json
+from isams_pipeline.rules.notes import Lacking, Note, from_json
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.selections import selection_of
@@ -133,9 +133,13 @@ def as_pins(tables: Mapping[str, StoredTable], built: Built) -> dict[str, dict[s
     }
 
 
-def notes_of(tables: Mapping[str, StoredTable]) -> list[Note]:
-    """What was done to single fields of the tables when they were read."""
-    return [note for name, table in tables.items() for note in from_json(name, table.provenance.get("notes"))]
+def notes_of(tables: Mapping[str, StoredTable]) -> list[Note | Lacking]:
+    """What was done to single fields of the tables when they were read, and what the source was not allowed to give."""
+    notes: list[Note | Lacking] = []
+    for name, table in tables.items():
+        notes += from_json(name, table.provenance.get("notes"))
+        notes += [Lacking(name, str(scope), str(what)) for scope, what in table.provenance.get("lacking") or ()]
+    return notes
 
 
 def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
@@ -143,7 +147,7 @@ def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
     found = {
         (table.provenance["key"], table.provenance["sha256"]): dict(table.provenance)
         for table in tables.values()
-        if table.provenance
+        if table.provenance.get("sha256")
     }
     return sorted(found.values(), key=lambda facts: (str(facts["key"]), str(facts["sha256"])))
 

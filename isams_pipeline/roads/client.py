@@ -39,6 +39,10 @@ class RoadClient(Protocol):
         """How fresh the road's own copy is, in its own word; None where it does not say."""
         ...
 
+    def clock_of(self, request: ListRequest) -> str | None:
+        """How fresh one list is, where a road's lists have clocks of their own; None where that is not said."""
+        ...
+
     def read(self, request: ListRequest, since: Mapping[str, str] | None) -> Reading | None:
         """A list, or what has changed in it; None where nothing has. Raises ChangesForgotten before any row."""
         ...

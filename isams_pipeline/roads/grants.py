@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 from isams_pipeline.errors import NotAuthorised
 
 Json = dict[str, Any]
+Given = tuple[str, str]
+"""A dataset, and what of it a scope gives, in words."""
 Window = Callable[[date], Mapping[str, str]]
 """A night → the parameters that say from when to when."""
 

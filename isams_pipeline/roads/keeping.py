@@ -52,10 +52,12 @@ class ListKeeper:
         wanted = request.wanted
         age = date.fromisoformat(self._night.date) - date.fromisoformat(before.full_on)
         due = age.days >= self._settings.full_every
-        freshness = self._night.freshness
-        is_that_copy = freshness is not None and before.token.get("freshness") == freshness
-        if is_that_copy and not due and (self._road.freshness_is_sure or not wanted.tells_changes):
-            return replace(before, read_at=self._clock().isoformat())
+        # Where a list tells its changes and no clock speaks for it, it is asked for them.
+        if not due and (self._road.freshness_is_sure or not wanted.tells_changes):
+            is_sure = self._road.freshness_is_sure
+            freshness = self._night.freshness if is_sure else self._client.clock_of(request)
+            if freshness is not None and before.token.get("freshness") == freshness:
+                return replace(before, read_at=self._clock().isoformat())
         if not wanted.tells_changes:
             return self._whole(request)
         try:
@@ -110,7 +112,9 @@ class ListKeeper:
         return self._whole(request)
 
     def _fresh_token(self) -> dict[str, str]:
-        return {} if self._night.freshness is None else {"freshness": self._night.freshness}
+        """The clock that speaks for all lists; a list with a clock of its own has it from its reading."""
+        is_there = self._road.freshness_is_sure and self._night.freshness is not None
+        return {"freshness": str(self._night.freshness)} if is_there else {}
 
     def _has_lost_rows(self, request: ListRequest, before: StoredList) -> bool:
         """Whether an unchanged list has fewer rows by now: a removal alone is told by no list of changes.

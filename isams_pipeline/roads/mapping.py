@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -21,16 +22,19 @@ from isams_pipeline.rules.compare import code as folded_code
 
 Json = dict[str, Any]
 Convert = Callable[[Any], Any]
-VERSION = 1
+VERSION = 2
 """Counted up when what a mapping makes of the same lists changes, so that kept tables are made anew."""
 
 
 class Lists:
     """A school's lists of one night, by name, each row by row."""
 
-    def __init__(self, read: Callable[[str, bytes], Iterator[Json]], settings: RoadSettings) -> None:
+    def __init__(
+        self, read: Callable[[str, bytes], Iterator[Json]], settings: RoadSettings, night: date | None = None
+    ) -> None:
         self._read = read
         self.settings = settings
+        self.night = night
 
     def __getitem__(self, name: str) -> Iterator[Json]:
         return self._read(name, b"")
@@ -117,6 +121,14 @@ class MappingTable:
 
 
 # --- what several mappings need ---------------------------------------------------------------------------
+
+
+def running(lists: Lists, name: str) -> Iterator[Json]:
+    """The rows of a list of groups that run on the night, by their own first and last day."""
+    for row in lists[name]:
+        first, last = (str(row.get(field) or "")[:10] for field in ("start_date", "end_date"))
+        if lists.night is None or ((not first or first <= str(lists.night)) and (not last or str(lists.night) <= last)):
+            yield row
 
 
 def members(row: Json, name: str) -> Iterator[Any]:

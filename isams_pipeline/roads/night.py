@@ -120,7 +120,9 @@ class RoadReader:
         found = self._lists_for(mapped, must_have=declaration.must_have_rows)
         if mapped.lists[0] not in found:
             scope = self._context.road.lists[mapped.lists[0]].scope
-            return RoadTable(declaration.empty(), absent=f"the school has not authorised {scope}")
+            said = f"the school has not authorised {scope}"
+            lacking = {"lacking": self._lacking(dataset)}
+            return RoadTable(declaration.empty(), absent=said, provenance=lacking)
         assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
         folded = self._keeper.folds if self._keeper else {}
@@ -132,7 +134,7 @@ class RoadReader:
             and self._context.is_intact(before)
         ):
             return RoadTable(None, before, provenance=provenance, folds=folds)
-        lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings)
+        lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings, self._night)
         try:
             frame = mapped.frame(declaration, lists, self._context.settings)
         except WrongType as error:
@@ -150,6 +152,7 @@ class RoadReader:
         self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]
     ) -> dict[str, Any]:
         assert self._of_night is not None
+        lacking = self._lacking(declaration.name)
         # All that a table is made from: with the same of it, the table is the same.
         lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
         lines += [f"{c.name} {c.kind} {mapped.columns.get(c.name)}" for c in declaration.columns]
@@ -160,7 +163,17 @@ class RoadReader:
             "fetched_at": min(stored.read_at for stored in found.values()),
             "freshness": self._of_night.freshness,
             "lists": {name: found[name].sha256 for name in mapped.lists if name in found},
-        }
+        } | ({"lacking": lacking} if lacking else {})
+
+    def _lacking(self, dataset: str) -> list[list[str]]:
+        """The scopes that the school has not authorised, and what of a dataset is missing for want of each."""
+        held = self._of_night.scopes if self._of_night else ()
+        return [
+            [scope, what]
+            for scope, given in self._context.road.gives.items()
+            for of, what in given
+            if of == dataset and scope not in held
+        ]
 
     # --- lists --------------------------------------------------------------------------------------------
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from isams_pipeline.assembly.lists import GIVES as ASSEMBLY_GIVES
 from isams_pipeline.assembly.lists import LISTS as ASSEMBLY_LISTS
 from isams_pipeline.assembly.lists import SCOPES as ASSEMBLY_SCOPES
 from isams_pipeline.assembly.mapping import MAPPING as ASSEMBLY_MAPPING
 from isams_pipeline.roads import ASSEMBLY, LABELS, XPORTER
 from isams_pipeline.roads.road import Road
+from isams_pipeline.xporter.lists import GIVES as XPORTER_GIVES
 from isams_pipeline.xporter.lists import LISTS as XPORTER_LISTS
 from isams_pipeline.xporter.lists import SCOPES as XPORTER_SCOPES
 from isams_pipeline.xporter.mapping import MAPPING as XPORTER_MAPPING
 
-# Assembly tells when anything of the school last changed. Which of Xporter's data its status speaks of is not told.
+# Assembly tells when anything of the school last changed. Each of Xporter's lists has a clock of its own.
 ROADS: dict[str, Road] = {
     ASSEMBLY: Road(
-        ASSEMBLY, LABELS[ASSEMBLY], ASSEMBLY_LISTS, ASSEMBLY_MAPPING, ASSEMBLY_SCOPES, freshness_is_sure=True
+        ASSEMBLY,
+        LABELS[ASSEMBLY],
+        ASSEMBLY_LISTS,
+        ASSEMBLY_MAPPING,
+        ASSEMBLY_SCOPES,
+        ASSEMBLY_GIVES,
+        freshness_is_sure=True,
     ),
-    XPORTER: Road(XPORTER, LABELS[XPORTER], XPORTER_LISTS, XPORTER_MAPPING, XPORTER_SCOPES, freshness_is_sure=False),
+    XPORTER: Road(
+        XPORTER,
+        LABELS[XPORTER],
+        XPORTER_LISTS,
+        XPORTER_MAPPING,
+        XPORTER_SCOPES,
+        XPORTER_GIVES,
+        freshness_is_sure=False,
+    ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isams_pipeline.roads.grants import RoadList
+from isams_pipeline.roads.grants import Given, RoadList
 from isams_pipeline.roads.mapping import MappingTable
 
 
@@ -19,5 +19,7 @@ class Road:
     mapping: MappingTable
     scopes: Mapping[str, bool]
     """What is asked of a school; whether it cannot do without."""
+    gives: Mapping[str, tuple[Given, ...]]
+    """Scope → what is missing without it."""
     freshness_is_sure: bool
     """The freshness is of all lists, so that none has changed where it has not. Else that is asked for list by list."""

@@ -169,9 +169,9 @@ class Wire:
         what = "Rows moved between pages, or a page came twice"
         return RowsMoved(what, remedy="It is asked again.").at(**self.where, list=name)
 
-    def check_age(self, value: Any, now: datetime, *, hours: float, remedy: str) -> None:
+    def check_age(self, value: Any, now: datetime, *, hours: float, remedy: str, **where: object) -> None:
         """Raise StaleRoad where the road's own copy is older than that; one that does not say is not old."""
         moment = moment_of(value)
         if moment is not None and now - moment > timedelta(hours=hours):
             age = (now - moment).total_seconds() / 3600
-            raise StaleRoad(f"{self._server}'s data is {age:.0f} hours old", remedy=remedy).at(**self.where)
+            raise StaleRoad(f"{self._server}'s data is {age:.0f} hours old", remedy=remedy, **where).at(**self.where)

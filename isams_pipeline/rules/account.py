@@ -55,6 +55,8 @@ class Account:
     sizes: dict[str, int]
     _claims: dict[str, list[_Claim]] = field(default_factory=dict[str, list[_Claim]])
     _tallies: dict[str, _Tally] = field(default_factory=dict[str, _Tally])
+    _said: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Dataset, and what of its columns nobody was asked for."""
 
     @classmethod
     def of(cls, tables: Mapping[str, pd.DataFrame]) -> Account:
@@ -100,6 +102,10 @@ class Account:
     ) -> None:
         """Count what has no rows of its own; `astray` are the rows whose counts do not add up."""
         self._tallies[dataset] = _Tally(total, dict(places), tuple(astray))
+
+    def say(self, dataset: str, what: str) -> None:
+        """Note that columns of a dataset were not asked for, or not given: a line without rows."""
+        self._said.append((dataset, what))
 
     def adopt(self, other: Account, dataset: str) -> None:
         """Take over the places that another account has of a dataset."""
@@ -156,6 +162,7 @@ class Account:
             for claim in self._claims.get(dataset, ()):
                 counts[claim.place, claim.by] = counts.get((claim.place, claim.by), 0) + len(claim.rows)
             found += [(dataset, place, by, n) for (place, by), n in sorted(counts.items(), key=_in_order)]
+            found += [(dataset, NOT_ASKED, what, 0) for of, what in self._said if of == dataset]
         for dataset, tally in self._tallies.items():
             found += [(dataset, *key, n) for key, n in sorted(tally.places.items(), key=_in_order) if n]
         return pd.DataFrame(found, columns=["dataset", "place", "by", "rows"])
@@ -165,16 +172,20 @@ class Account:
 
         `into` is the row that it was merged into, 0 for none.
         """
-        parts: list[pd.DataFrame] = []
-        for dataset, claims in self._claims.items():
-            for claim in claims:
-                into = claim.into if claim.into is not None else np.zeros(len(claim.rows), dtype=np.int64)
-                facts = {"dataset": dataset, ROW: claim.rows, "place": claim.place, "by": claim.by, "into": into}
-                parts.append(pd.DataFrame(facts))
-        columns = ["dataset", ROW, "place", "by", "into"]
-        found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-        names = ["dataset", "place", "by"]
-        return found.sort_values(["dataset", ROW], ignore_index=True).astype(dict.fromkeys(names, "category"))
+        claims = [(dataset, claim) for dataset, claims in self._claims.items() for claim in claims]
+        sizes = [len(claim.rows) for _, claim in claims]
+        rows = [claim.rows for _, claim in claims]
+        into = [np.zeros(len(claim.rows), dtype=np.int64) if claim.into is None else claim.into for _, claim in claims]
+        found = pd.DataFrame(
+            {
+                "dataset": _repeated([dataset for dataset, _ in claims], sizes),
+                ROW: np.concatenate(rows) if rows else np.array([], dtype=np.int64),
+                "place": _repeated([claim.place for _, claim in claims], sizes),
+                "by": _repeated([claim.by for _, claim in claims], sizes),
+                "into": np.concatenate(into) if into else np.array([], dtype=np.int64),
+            }
+        )
+        return found.sort_values(["dataset", ROW], ignore_index=True, kind="stable")
 
     def delivered(self) -> dict[str, int]:
         """Dataset → how many of its rows are with the partner, in a row of their own or merged into another's.
@@ -188,6 +199,13 @@ class Account:
             if size == 0 or not_asked < size:
                 found[dataset] = sum(len(claim.rows) for claim in claims if claim.place in {DELIVERED, MERGED})
         return found
+
+
+def _repeated(values: list[str], sizes: list[int]) -> Any:
+    """A column in which each value stands as often as its size says."""
+    names = sorted(set(values))
+    codes = np.repeat(np.array([names.index(value) for value in values], dtype=np.int32), sizes)
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(names))
 
 
 def _array(rows: Iterable[int]) -> Numbers:

@@ -44,6 +44,15 @@ class Note:
     what: str
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """What a dataset lacks, as the school has not authorised a scope."""
+
+    dataset: str
+    scope: str
+    what: str
+
+
 def as_json(notes: Iterable[tuple[int, str, str]]) -> list[list[Any]]:
     """Row, column and what was done, for the provenance of a table."""
     return [list(note) for note in notes]
@@ -54,9 +63,14 @@ def from_json(dataset: str, found: Any) -> list[Note]:
     return [Note(dataset, int(row), str(column), str(what)) for row, column, what in found or ()]
 
 
-def note_fields(notes: Collection[Note], tables: Mapping[str, pd.DataFrame], out: Exclusions) -> None:
-    """Warn of the fields that were changed when they were read."""
+def note_fields(notes: Collection[Note | Lacking], tables: Mapping[str, pd.DataFrame], out: Exclusions) -> None:
+    """Warn of the fields that were changed when they were read, and of what the source was not allowed to give."""
     for note in notes:
+        if isinstance(note, Lacking):
+            reason = f"the school has not authorised {note.scope}: {note.dataset} are without {note.what}"
+            out.add("source", f"{note.dataset}:{note.scope}", "scope", reason, severity=WARNING)
+            out.account.say(note.dataset, f"scope {note.scope}: {note.what}")
+            continue
         frame = tables.get(note.dataset)
         if frame is None or not 0 < note.row <= len(frame):
             continue

@@ -112,19 +112,10 @@ class Contacts:
         Students without any contact are warned of, with what became of those that the source has.
         """
         account = self.out.account
-        main = dict(zip(self.people["person_id"].astype(int), self.people[ROW].astype(int), strict=True))
-        rows = self.entries[["person_id", ROW]]
-        for person, row in zip(rows["person_id"].tolist(), rows[ROW].tolist(), strict=True):
-            if (rule := self.left.get(person)) is not None:
-                account.leave_out("contacts", [row], rule)
-            elif person in self.stays and self.stays[person] in main:
-                account.merge("contacts", [row], [main[self.stays[person]]])
-            elif person in self.stays:
-                account.leave_out("contacts", [row], "same_person")
-            elif row != main[person]:
-                account.merge("contacts", [row], [main[person]])
-        account.deliver("contacts", main.values(), "contacts.csv")
-        links = self.links.assign(person_id=self.links["person_id"].replace(self.stays))
+        self._place_entries()
+        links = self.links
+        if self.stays:
+            links = links.assign(person_id=links["person_id"].replace(self.stays))
         out = links["person_id"].isin(list(self.left))
         account.leave_out_by("contact_pupils", links[out].assign(rule=links.loc[out, "person_id"].map(self.left)))
         split = one_link_per_pupil(links[~out])
@@ -132,6 +123,25 @@ class Contacts:
         account.deliver("contact_pupils", split.kept[ROW], "student_contacts.csv")
         self._note_students_without(students, split.kept)
         return split.kept
+
+    def _place_entries(self) -> None:
+        """Where each entry is: in its person's row, merged into it, or left out with its person."""
+        account = self.out.account
+        main = dict(zip(self.people["person_id"].astype(int), self.people[ROW].astype(int), strict=True))
+        left: dict[str, list[int]] = {}
+        merged: dict[int, int] = {}
+        for person, row in zip(self.entries["person_id"].tolist(), self.entries[ROW].tolist(), strict=True):
+            stays = self.stays.get(person, person)
+            if (rule := self.left.get(person)) is not None:
+                left.setdefault(rule, []).append(row)
+            elif stays not in main:
+                left.setdefault("same_person", []).append(row)
+            elif row != main[stays]:
+                merged[row] = main[stays]
+        for rule, rows in left.items():
+            account.leave_out("contacts", rows, rule)
+        account.merge("contacts", merged, merged.values())
+        account.deliver("contacts", main.values(), "contacts.csv")
 
     def _note_students_without(self, students: Collection[int], kept: pd.DataFrame) -> None:
         without = sorted(set(map(int, students)) - set(kept["pupil_id"].astype(int)))

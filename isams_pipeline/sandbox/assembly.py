@@ -313,7 +313,11 @@ class AssemblyApi:
             scopes = render_assembly.Scoped(call.scopes)
             key = (name, tuple(sorted(params.items())), tuple(sorted(call.scopes)))
             day = self._day(call)
-            rows = day.once(key, lambda: _Rendered(renderer(day, scopes, params), repr(key[:2])))
+            variants = frozenset(call.side.variants)
+            key = (*key, variants)
+            rows = day.once(
+                key, lambda: _Rendered(render_assembly.varied(renderer(day, scopes, params), variants), repr(key[:2]))
+            )
             return self._paged(call, name, rows, conditional=conditional)
 
         return listing
@@ -322,7 +326,10 @@ class AssemblyApi:
         self._need(call, "timetables")
         day = self._day(call)
         key = ("one timetable", tuple(sorted(call.params.items())))
-        content = day.once(key, lambda: json.dumps(render_assembly.one_timetable(day, call.params)))
+        variants = frozenset(call.side.variants)
+        content = day.once(
+            (*key, variants), lambda: json.dumps(render_assembly.one_timetable(day, call.params, variants))
+        )
         return Response(content, media_type="application/json")
 
     async def _attendances(self, call: _Call) -> Response:

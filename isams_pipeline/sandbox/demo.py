@@ -272,5 +272,10 @@ def _roads(name: str, school: SandboxSchool, url: str) -> dict[str, Any]:
             "secret": xporter_variable(name),
             "management_secret": MANAGEMENT,
             "invite_to": f"office@{name}.example.org",
+            "invite_first_name": "Office",
+            "invite_last_name": "Manager",
+            "invite_phone": "01632 960100",
+            "partner_name": "Example Partner",
+            "partner_email": "partner@example.org",
         }
     return found

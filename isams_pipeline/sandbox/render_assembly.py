@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from isams_pipeline.sandbox import timetable
@@ -280,7 +280,39 @@ def timetables(_day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Jso
     ]
 
 
-def one_timetable(day: RoadDay, params: dict[str, str]) -> Json:
+def varied(rows: list[Json], variants: Collection[str]) -> list[Json]:
+    """The rows in the reading that is asked of this sandbox."""
+    if "legal_empty" in variants:
+        rows = [
+            {**row, "legal_first_name": ""}
+            if "legal_first_name" in row and row["legal_first_name"] == row.get("first_name")
+            else row
+            for row in rows
+        ]
+    if "ended_groups" in variants and rows and "start_date" in rows[0] and "student_ids" in rows[0]:
+        first = rows[0]
+        ended = {"start_date": moment(date(2019, 9, 1)), "end_date": moment(date(2020, 7, 31), end=True)}
+        rows = [*rows, {**first, "id": first["id"] + 900_000, "name": f"{first['name']} (ended)", **ended}]
+    return rows
+
+
+def _covered(by_period: dict[int, list[Json]], dates: dict[int, list[date]], variants: Collection[str]) -> None:
+    """One lesson in another room on one date: beside the lesson that it replaces, or in its place."""
+    if {"covers_beside", "covers_instead"}.isdisjoint(variants):
+        return
+    period, lessons = next((p, of) for p, of in sorted(by_period.items()) if dates.get(p // 10) and of[0]["rooms"])
+    on, lesson = dates[period // 10][0], lessons[0]
+    other = {"object": "room", "id": ROOM + 1, "code": "X", "name": "Elsewhere", "description": None}
+    there = {"start_date": moment(on), "end_date": moment(on, end=True)}
+    cover = {**lesson, "id": lesson["id"] + 500_000, "type": "RoomCover", "rooms": [other], **there}
+    if "covers_instead" in variants:
+        before = {**lesson, "end_date": moment(on - timedelta(days=1), end=True)}
+        after = {**lesson, "id": lesson["id"] + 600_000, "start_date": moment(on + timedelta(days=1))}
+        lessons[:1] = [before, after]
+    lessons.append(cover)
+
+
+def one_timetable(day: RoadDay, params: dict[str, str], variants: Collection[str] = ()) -> Json:
     first, last = params.get("start_date", "0000"), params.get("end_date", "9999")
     rooms = {room.id: room for room in timetable.rooms(day.day)}
     by_period: dict[int, list[Json]] = {}
@@ -305,6 +337,7 @@ def one_timetable(day: RoadDay, params: dict[str, str]) -> Json:
                 "rooms": [_room(rooms[lesson.room])] if lesson.room in rooms else [],
             }
         )
+    _covered(by_period, day.dates, variants)
     days: list[Json] = []
     for week in timetable.weeks(day.day)[:2]:
         for number, name in timetable.WEEKDAYS:

@@ -36,6 +36,7 @@ def students(day: RoadDay, _: Json) -> dict[str, list[Json]]:
             IdaasId=f"PL-{STUDENT + pupil.id}",
             Forename=pupil.preferred or pupil.forename,
             LegalForename=pupil.forename,
+            LegalSurname=pupil.surname,
             Surname=pupil.surname,
             MiddleName=pupil.middle.strip(),
             DisplayName=f"{pupil.forename} {pupil.surname}",
@@ -136,7 +137,30 @@ def student_contacts(day: RoadDay, _: Json) -> dict[str, list[Json]]:
     return {"StudentContacts": rows}
 
 
-def groups(day: RoadDay, _: Json) -> dict[str, list[Json]]:
+BY_SCOPE: dict[str, set[str]] = {
+    "Address": {
+        *(
+            "AddressBlock",
+            "HouseNo",
+            "HouseName",
+            "Apartment",
+            "Street",
+            "District",
+            "TownOrCity",
+            "County",
+            "PostCode",
+        ),
+        "Country",
+    },
+    "StudentExtended": {"LegalForename", "LegalSurname", "DateofBirth", "MiddleName", "EntryDate"},
+    "StaffExtended": {"LegalForename", "LegalSurname", "MiddleName", "DateOfBirth"},
+    "StaffEmployment": {"EmploymentEnd"},
+}
+"""Scope → the fields that only it gives; of staff also the gender. What is not given is absent."""
+WITH_SCOPES = {"Students", "Staff", "Contacts"}
+
+
+def groups(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     found: list[Json] = []
     members: list[Json] = []
     teachers: list[Json] = []
@@ -170,7 +194,13 @@ def groups(day: RoadDay, _: Json) -> dict[str, list[Json]]:
     for group, inside in day.sets:
         staff_ids = [member.id for member in group.teachers if member.id in there]
         add(_SET + group.id, ("TeachingGrp", group.code, group.name), None, inside, *staff_ids)
-    return {"Group": found, "StaffMembers": teachers, "StudentMembers": members}
+    # Members come on request only, as recorded: without the options both arrays are empty beside the counts.
+    options = str(params.get("options", ""))
+    return {
+        "Group": found,
+        "StaffMembers": teachers if "includeStaffMembers" in options else [],
+        "StudentMembers": members if "includeStudentMembers" in options else [],
+    }
 
 
 def _dates(day: RoadDay, params: Json) -> list[tuple[int, date]]:
@@ -203,7 +233,17 @@ def timetable_structure(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     ]
     subjects = [_row(Id=str(80 + number), Code=code, Name=name) for number, name, code in day.day.subjects]
     rooms = [_row(Id=str(ROOM + room.id), Code=room.code, Name=room.name) for room in day.rooms]
-    return {"TTPeriods": periods, "TTSubjects": subjects, "TTRooms": rooms, "TTDays": [], "TTSessions": []}
+    days = [
+        _row(
+            Id=_instance(day_id * 10, on),
+            EventId=str(day_id),
+            EventDescription=f"{on:%A}",
+            StartDateTime=_at(on, "00:00"),
+            EndDateTime=_at(on, "23:59"),
+        )
+        for day_id, on in _dates(day, params)
+    ]
+    return {"TTDays": days, "TTSessions": [], "TTPeriods": periods, "TTSubjects": subjects, "TTRooms": rooms}
 
 
 def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
@@ -216,9 +256,10 @@ def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     found: list[Json] = []
     of_staff: list[Json] = []
     of_rooms: list[Json] = []
+    taught: dict[int, RoadLesson] = {}
     for day_id, on in _dates(day, params):
         for lesson in by_day.get(day_id, []):
-            number = str(on.toordinal() * 10_000_000_000 + lesson.id)
+            taught[lesson.id] = lesson
             if isinstance(lesson.group, str):
                 group, name, subject = _form(day, lesson.group), lesson.group, ("", "")
             else:
@@ -227,9 +268,11 @@ def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
             _title, start, end = timetable.PERIODS[lesson.period % 10]
             found.append(
                 _row(
-                    Id=number,
+                    # The lesson of the timetable's cycle: it comes again on every date; PeriodId is the dated one.
+                    Id=str(lesson.id),
                     PeriodId=_instance(lesson.period, on),
                     ClassId=group,
+                    JoinedId=None,
                     ClassName=name,
                     Period=f"{on:%a}:{lesson.period % 10}",
                     StartDateTime=_at(on, start),
@@ -239,13 +282,14 @@ def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
                     SubjectName=subject[1],
                 )
             )
-            of_staff += [
-                _row(Id=f"{number}.{t.id}", LessonId=number, StaffId=str(STAFF + t.id))
-                for t in lesson.teachers
-                if t.id in there
-            ]
-            if lesson.room in rooms:
-                of_rooms.append(_row(Id=f"{number}.r", LessonId=number, RoomId=str(ROOM + lesson.room), Code="R"))
+    for number, lesson in taught.items():
+        of_staff += [
+            _row(Id=f"{number}.{t.id}", LessonId=str(number), StaffId=str(STAFF + t.id))
+            for t in lesson.teachers
+            if t.id in there
+        ]
+        if lesson.room in rooms:
+            of_rooms.append(_row(Id=f"{number}.r", LessonId=str(number), RoomId=str(ROOM + lesson.room), Code="R"))
     return {
         "Lessons": found if "includeLessons" in options else [],
         "LessonStaff": of_staff if "includeLessonStaff" in options else [],

@@ -114,7 +114,7 @@ class RestApi:
             ("GET", "students/{student}", pupils, read, self._student),
             ("PUT", "students/{student}", pupils, write, self._put_student),
             ("GET", "students/{student}/contacts", pupils, read, self._contacts),
-            ("GET", "students/{student}/tempcontacts", pupils, read, self._contacts),
+            ("GET", "students/{student}/tempcontacts", pupils, read, self._temporary_contacts),
             ("GET", "students/{student}/tempcontacts/{contact:int}", pupils, read, self._contact),
             ("PUT", "students/{student}/tempcontacts/{contact:int}", pupils, write, self._put_contact),
             ("GET", "humanresources/employees", "HRMANAGER", read, self._employees),
@@ -235,7 +235,7 @@ class RestApi:
         return self._page(call, "employees", [render_rest.employee(member) for member in call.day.staff])
 
     async def _statuses(self, _: Call) -> Json:
-        return {"systemStatuses": [{"id": 1, "name": "Current"}, {"id": -1, "name": "Former"}]}
+        return {"systemStatuses": [{"id": 1, "description": "Current"}, {"id": -1, "description": "Former"}]}
 
     async def _terms(self, call: Call) -> Json:
         return {"terms": render_rest.terms(call.day, call.zone)}
@@ -269,8 +269,12 @@ class RestApi:
         rows = [render_rest.contact(call.day.by_entry[entry]) for entry in entries]
         return {"contacts": filtered(rows, call.request.query_params.get("$filter", ""))}
 
+    async def _temporary_contacts(self, call: Call) -> Json:
+        entries = call.day.entries_of.get(self._pupil(call).school_id, [])
+        return {"contacts": [render_rest.temporary_contact(call.day.by_entry[entry]) for entry in entries]}
+
     async def _contact(self, call: Call) -> Json:
-        return render_rest.contact(call.day.by_entry[self._entry(call)])
+        return render_rest.temporary_contact(call.day.by_entry[self._entry(call)])
 
     async def _put_contact(self, call: Call) -> None:
         entry = self._entry(call)

@@ -55,6 +55,8 @@ class SandboxAssembly:
     seconds: float = 0
     """How long each answer takes."""
     differs: bool = False
+    variants: set[str] = field(default_factory=set[str])
+    """See ASSEMBLY_VARIANTS."""
     versions: dict[str, tuple[datetime, dict[Any, str]]] = field(
         default_factory=dict[str, tuple[datetime, dict[Any, str]]], repr=False
     )
@@ -106,6 +108,25 @@ class SandboxAssembly:
             held.difference_update(scopes)
 
 
+XPORTER_SCOPES = (
+    *("School", "Student", "Staff", "Contact", "Attendance"),
+    *("Address", "StudentExtended", "StaffExtended", "StaffEmployment"),
+)
+XPORTER_VARIANTS = {
+    "prefixed_members": "ids in StudentMembers carry a prefix (GC-8811, PL-9660), as in the vendor's example",
+    "student_contact": "the array of links is StudentContact, without the s",
+    "no_periods": "TTPeriods is empty, as in primary schools",
+    "changes_in_one": "an answer to changedRows has no __pagination__",
+    "flags_as_texts": "flags are texts, not numbers",
+}
+ASSEMBLY_VARIANTS = {
+    "ended_groups": "a list of groups holds some that have ended, whatever date was asked for",
+    "covers_beside": "a cover stands beside the lesson that it replaces",
+    "covers_instead": "a cover stands in the place of the lesson",
+    "legal_empty": "legal_first_name is empty where it is the first name",
+}
+
+
 @dataclass
 class SandboxXporter:
     """A school's side of Xporter."""
@@ -124,7 +145,9 @@ class SandboxXporter:
     is_paused: bool = False
     status: str = "Onboarding"
     """OK, or why there is no data yet."""
-    scopes: set[str] = field(default_factory=lambda: {"School", "Student", "Staff", "Contact", "Attendance"})
+    scopes: set[str] = field(default_factory=lambda: set(XPORTER_SCOPES))
+    variants: set[str] = field(default_factory=set[str])
+    """Of two readings that documents and recordings leave, the one that is not usual here: see XPORTER_VARIANTS."""
     invitations: int = 0
     opted_out: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """StudentIds, StaffIds, ContactIds."""

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 TOKEN_DAYS = 5
+_INVITATION = (
+    *("LeaCode", "DfesCode", "SchoolName", "SchoolContactFirstName", "SchoolContactLastName", "SchoolContactEmail"),
+    *("SchoolContactPhone", "PartnerApplicationId", "PartnerName", "PartnerRegisteredEmail", "ScopesToAuthorise"),
+    "WeAcceptGroupcallUsagePolicy",
+)
+"""What a client in use marks as required."""
+_CLOCKS = {"Students": "00:14:47.085", "Timetable": "00:28:52.410", "TimetableStructure": "00:28:52.410"}
+"""When each endpoint was last fetched: they differ, as recorded. Others: 00:25:06."""
+_WITH_STATUS = {"Students", "AttendanceForDateRange"}
+"""Of the endpoints here, those that take onlygetDBStatus."""
 REFUSED = "Relying Party not found for estab or secret not correct"
 PAUSED = (
     "Authorisation is currently paused while the school finalises the selection of people they wish to include in the "
@@ -101,6 +111,9 @@ class XporterApi:
             return Response(status_code=401)
         done: list[Json] = []
         for one in (await request.json())["Schools"]:
+            missing = [name for name in _INVITATION if not one.get(name)]
+            if missing:
+                return JSONResponse({"Message": f"{missing[0]} is required"})
             estab = f"{one['LeaCode']}{one['DfesCode']}"
             side = next((side for _, _, side in self._sides() if side.estab == estab), None)
             if side is not None:
@@ -223,16 +236,14 @@ class XporterApi:
         kinds = ("StudentIds", "StaffIds", "ContactIds")
         return _answer({"GDPR": [one | {kind: side.opted_out.get(kind, []) for kind in kinds}]})
 
-    def _meta(self, name: str) -> list[Json]:
+    def _meta(self, name: str, endpoint: str) -> list[Json]:
         day = self._sandbox.day_of(name)
-        return [{"Id": 1, "MIS": "isams", "Version": "4", "DateTime": f"{day.date}T00:14:47.085"}]
+        clock = _CLOCKS.get(endpoint, "00:25:06.233")
+        return [{"Id": 1, "MIS": "isams", "Version": "4", "DateTime": f"{day.date}T{clock}"}]
 
-    async def _info(self, request: Request, name: str, _school: SandboxSchool, side: SandboxXporter) -> Response:
-        if request.query_params.get("onlygetDBStatus") == "true":
-            rows = [{"Id": "1", "Area": "School", "Status": side.status}]
-            return JSONResponse({"DBStatus": rows, "meta": self._meta(name)})
+    async def _info(self, _request: Request, name: str, _school: SandboxSchool, side: SandboxXporter) -> Response:
         row = {"Id": "1", "Name": f"{name.title()} School", "EstabId": side.estab}
-        return JSONResponse({"SchoolInfo": [row], "meta": self._meta(name)})
+        return JSONResponse({"SchoolInfo": [row], "meta": self._meta(name, "SchoolInfo")})
 
     async def _list(self, request: Request, name: str, school: SandboxSchool, side: SandboxXporter) -> Response:
         endpoint = str(request.path_params["endpoint"])
@@ -241,12 +252,16 @@ class XporterApi:
         scope, renderer = render_xporter.LISTS[endpoint]
         if scope not in side.scopes:
             return Response(status_code=403)
+        if request.query_params.get("onlygetDBStatus") == "true" and endpoint in _WITH_STATUS:
+            rows = [{"Id": "1", "Area": scope, "Status": side.status}]
+            return JSONResponse({"DBStatus": rows, "meta": self._meta(name, endpoint)})
         params: Json = {**request.query_params, "now": school.now(self._sandbox.clock)}
         day: RoadDay = self._sandbox.road_days.of(name, "xporter", differs=side.differs)
         asked = {k: v for k, v in params.items() if k not in {"page", "pageSize", "changedRows", "now", "select"}}
         stamp = params["now"] if endpoint == "AttendanceForDateRange" else None
-        arrays = day.once((endpoint, repr(asked), stamp), lambda: renderer(day, params))
-        answer: Json = {**arrays, "meta": self._meta(name)}
+        key = (endpoint, repr(asked), stamp, tuple(sorted(side.scopes)), tuple(sorted(side.variants)))
+        arrays = day.once(key, lambda: _allowed(renderer(day, params), side))
+        answer: Json = {**arrays, "meta": self._meta(name, endpoint)}
         if "changedRows" in params:
             answer = self._changed(school, side, endpoint, str(params["changedRows"]), arrays) | {
                 "meta": answer["meta"]
@@ -255,7 +270,7 @@ class XporterApi:
             wanted = {*str(params["select"]).split(","), "LastUpdated", "RowHash"}
             main = next(iter(arrays))
             answer[main] = [{k: v for k, v in row.items() if k in wanted} for row in answer[main]]
-        if "pageSize" in params:
+        if "pageSize" in params and not ("changedRows" in params and "changes_in_one" in side.variants):
             number, size = int(str(params.get("page", 1))), int(str(params["pageSize"]))
             if number > 1 and self.takes(school, "xporter_repeat", endpoint, str(number)):
                 number -= 1
@@ -282,6 +297,24 @@ class XporterApi:
                 answer[f"{array}_deleted"] = gone * (2 if twice else 1)
         answer["__changedRows__"] = [{"RequestedChangedRows": known, "NextChangedRows": token}]
         return answer
+
+
+def _allowed(arrays: dict[str, list[Json]], side: SandboxXporter) -> dict[str, list[Json]]:
+    """What the school's scopes give of some rows, in the reading that is asked of this sandbox."""
+    hidden = {name for scope, names in render_xporter.BY_SCOPE.items() if scope not in side.scopes for name in names}
+    found: dict[str, list[Json]] = {}
+    for array, rows in arrays.items():
+        without = hidden if array in render_xporter.WITH_SCOPES else set[str]()
+        kept = [{k: v for k, v in row.items() if k not in without} for row in rows]
+        if array == "StudentMembers" and "prefixed_members" in side.variants:
+            kept = [{**r, "GroupId": f"GC-{r['GroupId']}", "StudentId": f"PL-{r['StudentId']}"} for r in kept]
+        if array == "TTPeriods" and "no_periods" in side.variants:
+            kept = []
+        if "flags_as_texts" in side.variants:
+            kept = [{k: str(v) if k in {"ParResp", "IsTeacher"} else v for k, v in row.items()} for row in kept]
+        name = "StudentContact" if array == "StudentContacts" and "student_contact" in side.variants else array
+        found[name] = kept
+    return found
 
 
 def _paged(answer: Json, arrays: list[str], number: int, size: int) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from isams_pipeline.isams import messages
 from isams_pipeline.roads.connections import Reason
 from isams_pipeline.roads.grants import Json, People
 from isams_pipeline.roads.values import as_list, as_object, first_object, objects_in, whole_number
-from isams_pipeline.xporter.lists import ARRAY, BLANKED, NEVER_KEPT, PEOPLE
+from isams_pipeline.xporter.lists import ARRAY, BLANKED, LINKS, NEVER_KEPT, PEOPLE
 
 GET_TOKEN = "/api/oauth/GetToken"  # noqa: S105  # a path
 OK = "OK"
@@ -69,6 +70,30 @@ def pagination(page: Json) -> tuple[int, int] | None:
     return None if pages is None or rows is None else (pages, rows)
 
 
+_PREFIXED = re.compile(r"[A-Z]{1,5}-(\d+)")
+
+
+def plain_id(value: Any) -> Any:
+    """An id without the prefix that the vendor's examples of members have, and others have not: `PL-9660` is 9660."""
+    match = _PREFIXED.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else value
+
+
+def arrays_in(page: Json) -> list[str]:
+    """The names of an answer's arrays, in its own order: RowCount counts the rows of the first."""
+    return [
+        name
+        for name, value in page.items()
+        if isinstance(value, list) and name != "meta" and not name.startswith("__") and not name.endswith("_deleted")
+    ]
+
+
+def clock_of(page: Json) -> str | None:
+    """When this one list was last fetched from the school: no list's clock speaks for another."""
+    found = first_object(page.get("meta")).get("DateTime")
+    return found if isinstance(found, str) else None
+
+
 def changed_rows(page: Json) -> dict[str, str]:
     """What to ask for next time to hear of changes only."""
     found = first_object(page.get("__changedRows__")).get("NextChangedRows")
@@ -97,8 +122,20 @@ def people(answer: Json, estab: str) -> People | None:
     is_sound = len(mine) == 1 and all(isinstance(mine[0].get(name), list) for _, name in kinds)
     if not is_sound or mine[0].get("IsOptIn") not in {True, False}:
         return None
-    ids = frozenset((kind, str(one)) for kind, name in kinds for one in as_list(mine[0][name]))
+    ids = frozenset((kind, str(plain_id(one))) for kind, name in kinds for one in as_list(mine[0][name]))
     return People(ids, only_these=bool(mine[0]["IsOptIn"]))
+
+
+_LONGEST_REASON = 300
+
+
+def reason_of(answer: Json) -> str | None:
+    """Why something was refused, in the vendor's own words, as one line; of calls that tell of no pupil only."""
+    said = answer.get("Message")
+    if not isinstance(said, str) or not said.strip():
+        return None
+    line = " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
 
 
 def _digits(value: Any) -> str:
@@ -107,6 +144,7 @@ def _digits(value: Any) -> str:
 
 def kept(array: str, row: Json, allowed: People) -> Json | None:
     """A row as it may be kept; None where it speaks of somebody who is left out."""
+    row = {name: plain_id(value) if name in LINKS else value for name, value in row.items()}
     for kind, name in PEOPLE.get(array, ()):
         if not allowed.allows(kind, str(row.get(name))):
             return None

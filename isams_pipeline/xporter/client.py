@@ -26,8 +26,8 @@ from isams_pipeline.isams.http import Patience
 from isams_pipeline.roads import XPORTER
 from isams_pipeline.roads.client import Reading
 from isams_pipeline.roads.connections import Connection, Finding, Reason, State
-from isams_pipeline.roads.grants import Grant, Json, ListRequest, People, lacking
-from isams_pipeline.roads.values import as_list, as_object, first_object, objects_in
+from isams_pipeline.roads.grants import Grant, Json, ListRequest, People, RoadList, lacking
+from isams_pipeline.roads.values import as_list, as_object, objects_in
 from isams_pipeline.roads.wire import RenewedToken, Seen, Wire, moment_of
 from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline.xporter.answers import (
@@ -35,15 +35,18 @@ from isams_pipeline.xporter.answers import (
     OK,
     WAITING,
     FoundSchool,
+    arrays_in,
     changed_rows,
+    clock_of,
     error_for,
     kept,
     pagination,
     people,
+    reason_of,
     rows_beside_meta,
     status_word,
 )
-from isams_pipeline.xporter.lists import PAGE_SIZE, SCOPES
+from isams_pipeline.xporter.lists import ALSO_CALLED, ARRAY, PAGE_SIZE, SCOPES
 
 THIRD_PARTY = "XporterOnDemand"
 _EARLY = timedelta(minutes=5)
@@ -155,14 +158,33 @@ class XporterClient:
         return [FoundSchool.of(row) for row in rows_beside_meta(found)]
 
     def invite(self, name: str) -> None:
-        """Send the school an invitation to authorise the data flow."""
-        estab = self._settings.estab
+        """Send the school an invitation to authorise the data flow.
+
+        Raises ConfigurationError where the settings lack what a client in use has to give, and RequestRefused with
+        Xporter's own reason.
+        """
+        settings = self._settings
+        given = {
+            "SchoolContactFirstName": ("invite_first_name", settings.invite_first_name),
+            "SchoolContactLastName": ("invite_last_name", settings.invite_last_name),
+            "SchoolContactEmail": ("invite_to", settings.invite_to),
+            "SchoolContactPhone": ("invite_phone", settings.invite_phone),
+            "PartnerName": ("partner_name", settings.partner_name),
+            "PartnerRegisteredEmail": ("partner_email", settings.partner_email),
+        }
+        missing = [f"xporter.{setting}" for setting, value in given.values() if not value]
+        if missing:
+            raise ConfigurationError(
+                f"An invitation needs {', '.join(missing)}",
+                school=self._school,
+                remedy="Write them into schools.yaml: Groupcall asks who is invited, and by whom.",
+            )
         one = {
-            "LeaCode": estab[:3],
-            "DfesCode": estab[3:],
+            "LeaCode": settings.estab[:3],
+            "DfesCode": settings.estab[3:],
             "SchoolName": name,
-            "SchoolContactEmail": self._settings.invite_to,
-            "PartnerApplicationId": self._settings.relying_party,
+            **{field: value for field, (_, value) in given.items()},
+            "PartnerApplicationId": settings.relying_party,
             "ScopesToAuthorise": ",".join(SCOPES),
             "WeAcceptGroupcallUsagePolicy": True,
         }
@@ -170,10 +192,11 @@ class XporterClient:
         found = self._json("POST", _REGISTER, headers=self._as_application(), body=body)
         rows = objects_in(found.get("Schools"))
         if not rows or str(rows[0].get("Status")).upper() != OK:
+            said = reason_of(rows[0] if rows else found) or reason_of(found)
             raise RequestRefused(
-                "Xporter did not take the invitation",
+                f"Xporter did not take the invitation{f': {said}' if said else ''}",
                 school=self._school,
-                remedy="Check xporter.estab and xporter.invite_to; ask Groupcall's support.",
+                remedy="Check xporter.estab and who is invited; ask Groupcall's support.",
             )
 
     def details(self) -> frozenset[str]:
@@ -200,13 +223,17 @@ class XporterClient:
     def _db_status(self) -> Json:
         """How fresh Xporter's copy is. Asked for once."""
         if self._status is None:
-            path = self._path("SchoolInfo/")
+            # Of the endpoints that are read here, only the students' (and attendance's) take this parameter.
+            path = self._path("Students/")
             self._status = self._json("GET", path, self._auth, params={"onlygetDBStatus": "true"})
         return self._status
 
     def freshness(self) -> str | None:
-        found = first_object(self._db_status().get("meta")).get("DateTime")
-        return found if isinstance(found, str) else None
+        return clock_of(self._db_status())
+
+    def clock_of(self, request: ListRequest) -> str | None:
+        asked = {**request.params, "page": "1", "pageSize": "1"}
+        return clock_of(self._ask(request, asked))
 
     def grant(self, connection: Connection | None) -> Grant:
         chosen = connection.chosen if connection else None
@@ -277,9 +304,15 @@ class XporterClient:
                 raise
             # What a server says that has forgotten a token is unknown: whatever it refuses, all is read anew.
             raise ChangesForgotten(error.what, remedy=error.remedy, **error.where) from None
-        reading = Reading(iter(()), only_changes=known is not None, token=changed_rows(first))
+        clock = clock_of(first)
+        if clock is not None:
+            remedy = "Look in the Groupcall School Portal whether this list's job runs; ask support@groupcall.com."
+            hours = self._settings.stale_after_hours
+            self._api.check_age(clock, self._clock(), hours=hours, remedy=remedy, list=request.wanted.name)
+        token = changed_rows(first) | ({"freshness": clock} if clock is not None else {})
+        reading = Reading(iter(()), only_changes=known is not None, token=token)
         reading.rows = self._rows(request, params, first, reading)
-        reading.expected = self._pagination(first, request.wanted.path)[1]
+        reading.expected = (pagination(first) or (1, None))[1]
         return reading
 
     def count(self, request: ListRequest) -> int | None:  # noqa: ARG002  # what was deleted is told
@@ -287,6 +320,9 @@ class XporterClient:
 
     def _page(self, request: ListRequest, params: Mapping[str, str], number: int) -> Json:
         asked = {**params, "page": str(number), "pageSize": str(min(PAGE_SIZE, request.wanted.page_size))}
+        return self._ask(request, asked)
+
+    def _ask(self, request: ListRequest, asked: Mapping[str, str]) -> Json:
         try:
             return self._json("GET", self._path(request.wanted.path), self._auth, params=asked)
         except IsamsError as error:
@@ -295,40 +331,60 @@ class XporterClient:
     def _rows(self, request: ListRequest, params: Mapping[str, str], page: Json, reading: Reading) -> Iterator[Json]:
         """The rows of all pages, each once, without those of people who are left out."""
         wanted = request.wanted
-        pages, expected = self._pagination(page, wanted.path)
+        said = self._pagination(page, wanted.path)
+        pages, expected = said or (1, None)
+        first_array = self._first_array(page, wanted)
         seen = Seen()
         taken = 0
         for number in range(1, max(pages, 1) + 1):
             if number > 1:
                 page = self._page(request, params, number)
-                if self._pagination(page, wanted.path) != (pages, expected):
+                if self._pagination(page, wanted.path) != said:
                     raise self._api.moved(wanted.name)
+            counted = len(as_list(page.get(first_array))) if first_array else 0
             for array in wanted.datasets:
                 rows = self._array(page, array, wanted.path)
+                keys = [wanted.key_of({ARRAY: array, **row}) for row in rows]
                 known = seen.take(
-                    [(hash((array, str(row["Id"]))), hash(row.get("RowHash") or repr(row))) for row in rows]
+                    [(hash(key), hash(row.get("RowHash") or repr(row))) for key, row in zip(keys, rows, strict=True)]
                 )
-                is_first = array == wanted.datasets[0]
                 # What goes with several rows may come on several pages, as long as it is the same.
-                if False in known or (is_first and True in known):
+                if False in known or (array == first_array and True in known):
                     raise self._api.moved(wanted.name)
-                taken += len(rows) if is_first else 0
-                for row, is_known in zip(rows, known, strict=True):
+                for key, row, is_known in zip(keys, rows, known, strict=True):
                     if is_known:
                         continue
                     found = kept(array, row, request.grant.people)
                     if found is not None:
                         yield found
                     else:
-                        reading.gone.append((array, str(row["Id"])))
-                reading.gone += [(array, str(row.get("Id"))) for row in objects_in(page.get(f"{array}_deleted"))]
+                        reading.gone.append(key)
+                deleted = objects_in(page.get(f"{array}_deleted"))
+                reading.gone += [wanted.key_of({ARRAY: array, **row}) for row in deleted]
+                counted = max(counted, len(rows)) if array == first_array else counted
                 rows.clear()
+            taken += counted
             page.clear()  # so that one page is in memory, not two
-        if taken != expected:
+        if expected is not None and taken != expected:
             raise self._api.moved(wanted.name)
+
+    def _first_array(self, page: Json, wanted: RoadList) -> str | None:
+        """The array whose rows are counted. Raises NotRestData where the answer has none that is known."""
+        there = arrays_in(page)
+        names = {other for array in wanted.datasets for other in (array, *ALSO_CALLED.get(array, ()))}
+        rows = (pagination(page) or (1, None))[1]
+        if names.isdisjoint(there) and (there or rows):
+            what = f"The answer has none of the arrays {', '.join(wanted.datasets)}"
+            raise self._api.not_data(what, wanted.path)
+        found = there[0] if there else None
+        # By the name that the array is read by.
+        return next((array for array in wanted.datasets if found in ALSO_CALLED.get(array, ())), found)
 
     def _array(self, page: Json, array: str, path: str) -> list[Json]:
         """The rows of one array of an answer; it may be left out where it is empty."""
+        also = next((name for name in ALSO_CALLED.get(array, ()) if name in page), None)
+        if also is not None and array not in page:
+            page[array] = page.pop(also)
         listed: Any = page.get(array, [])
         rows = objects_in(listed)
         if not isinstance(listed, list) or len(rows) != len(as_list(listed)):
@@ -337,8 +393,9 @@ class XporterClient:
             raise self._api.not_data(f"A row of {array} has no Id", path)
         return rows
 
-    def _pagination(self, page: Json, path: str) -> tuple[int, int]:
+    def _pagination(self, page: Json, path: str) -> tuple[int, int] | None:
+        """How many pages and rows there are; None where the answer is the only page."""
         found = pagination(page)
-        if found is None:
+        if found is None and page.get("__pagination__"):
             raise self._api.not_data("The answer does not say how many rows and pages there are", path)
         return found

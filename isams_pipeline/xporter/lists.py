@@ -5,11 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from isams_pipeline.roads.grants import RoadList, Window
+from isams_pipeline.roads.grants import Extra, Given, RoadList, Window
 from isams_pipeline.rules.dates import week_of
 
-SCOPES: dict[str, bool] = {"School": True, "Student": True, "Staff": True, "Contact": True, "Attendance": False}
+SCOPES: dict[str, bool] = {
+    "School": True,
+    "Student": True,
+    "Staff": True,
+    "Contact": True,
+    "Address": False,
+    "StudentExtended": False,
+    "StaffExtended": False,
+    "StaffEmployment": False,
+    "Attendance": False,
+}
 """What is asked of a school; whether it cannot do without."""
+GIVES: dict[str, tuple[Given, ...]] = {
+    "Address": (("contacts", "addresses"),),
+    "StudentExtended": (
+        ("pupils", "legal names, middle names, dates of birth and of entry; the forename is the preferred one"),
+    ),
+    "StaffExtended": (
+        ("staff", "legal names, middle names, genders and dates of birth; the forename is the usual one"),
+    ),
+    "StaffEmployment": (("staff", "leaving dates"),),
+    "Attendance": (("attendance", "marks"),),
+}
+"""Scope → what is missing without it: dataset, and what of it in words. It is absent then, and no error."""
 ARRAY = "_array"
 """The field in which a kept row says from which array of an answer it is."""
 PAGE_SIZE = 1000
@@ -27,8 +49,10 @@ def _weeks(night: date) -> Mapping[str, str]:
 
 
 def _week(night: date) -> Mapping[str, str]:
-    monday, sunday = week_of(night)
-    return {"DateFrom": monday.isoformat(), "DateTo": sunday.isoformat()}
+    """Monday to Friday, as the vendor asks for, so that its cache can answer; to the night itself on a weekend."""
+    monday, _ = week_of(night)
+    last = max(monday + timedelta(days=4), night)
+    return {"DateFrom": monday.isoformat(), "DateTo": last.isoformat()}
 
 
 def _list(
@@ -39,8 +63,10 @@ def _list(
     *,
     select: tuple[str, ...] = (),
     options: str = "",
+    extras: tuple[Extra, ...] = (),
     window: Window | None = None,
     page_size: int = PAGE_SIZE,
+    key: tuple[str, ...] = (ARRAY, "Id"),
 ) -> RoadList:
     """A list of Xporter's. One of a window of time does not tell its changes: the window moves."""
     params = {name: value for name, value in (("select", ",".join(select)), ("options", options)) if value}
@@ -49,8 +75,9 @@ def _list(
         path,
         scope,
         params,
+        extras=extras,
         datasets=arrays,
-        key=(ARRAY, "Id"),
+        key=key,
         tells_changes=window is None,
         window=window,
         page_size=page_size,
@@ -66,9 +93,11 @@ LISTS: dict[str, RoadList] = {
             "Student",
             ("Students",),
             select=(
-                *("Id", "ExternalId", "AdmissionNo", "Forename", "LegalForename", "MiddleName", "Surname", "Gender"),
-                *("DateofBirth", "WorkEmail", "RegGroupId", "YearGroupId", "HouseGroupId", "HouseGroup"),
-                *("EntryDate", "StudentStatus"),
+                *("Id", "ExternalId", "AdmissionNo", "Forename", "Surname", "Gender", "WorkEmail", "RegGroupId"),
+                *("YearGroupId", "HouseGroupId", "HouseGroup", "StudentStatus"),
+            ),
+            extras=(
+                Extra("StudentExtended", {"select": "LegalForename,LegalSurname,MiddleName,DateofBirth,EntryDate"}),
             ),
         ),
         _list(
@@ -77,8 +106,12 @@ LISTS: dict[str, RoadList] = {
             "Staff",
             ("Staff",),
             select=(
-                *("Id", "ExternalId", "StaffCode", "StaffStatus", "Title", "Forename", "LegalForename", "MiddleName"),
-                *("Surname", "Gender", "DateOfBirth", "WorkEmail", "IsTeacher", "EmploymentEnd"),
+                *("Id", "ExternalId", "Title", "StaffCode", "StaffStatus", "Forename", "Surname", "WorkEmail"),
+                "IsTeacher",
+            ),
+            extras=(
+                Extra("StaffExtended", {"select": "LegalForename,LegalSurname,MiddleName,Gender,DateOfBirth"}),
+                Extra("StaffEmployment", {"select": "EmploymentEnd"}),
             ),
         ),
         _list(
@@ -86,19 +119,28 @@ LISTS: dict[str, RoadList] = {
             "Contacts/",
             "Contact",
             ("Contacts",),
-            select=(
-                *("Id", "ExternalId", "Title", "Forename", "Surname", "HomeEmail", "WorkEmail", "HomePhone"),
-                *("MobilePhone", "HouseNo", "HouseName", "Apartment", "Street", "District", "TownOrCity", "County"),
-                *("PostCode", "Country"),
+            select=(*("Id", "Title", "Surname", "Forename", "HomeEmail", "WorkEmail", "HomePhone", "MobilePhone"),),
+            extras=(
+                Extra(
+                    "Address",
+                    {"select": "HouseNo,HouseName,Apartment,Street,District,TownOrCity,County,PostCode,Country"},
+                ),
             ),
         ),
         _list("student_contacts", "StudentContacts/", "Contact", ("StudentContacts",)),
-        _list("groups", "Groups/", "School", ("Group", "StaffMembers", "StudentMembers"), page_size=200),
+        _list(
+            "groups",
+            "Groups/",
+            "School",
+            ("Group", "StaffMembers", "StudentMembers"),
+            options="includeStudentMembers,includeStaffMembers,includeSubjects",
+            page_size=200,
+        ),
         _list(
             "timetable_structure",
             "TimetableStructure/",
             "School",
-            ("TTPeriods", "TTSubjects", "TTRooms"),
+            ("TTDays", "TTPeriods", "TTSubjects", "TTRooms"),
             window=_weeks,
         ),
         _list(
@@ -108,11 +150,18 @@ LISTS: dict[str, RoadList] = {
             ("Lessons", "LessonStaff", "LessonRooms"),
             options="includeLessons,includeLessonStaff,includeLessonRooms",
             window=_weeks,
+            # A lesson's Id is that of the timetable's cycle, and comes again on every date; PeriodId is the dated one.
+            key=(ARRAY, "Id", "PeriodId"),
         ),
         _list("calendar", "Calendar/", "School", ("Calendar",), window=_weeks),
         _list("attendance", "AttendanceForDateRange/", "Attendance", ("AttendMarks",), window=_week),
     )
 }
+
+ALSO_CALLED: dict[str, tuple[str, ...]] = {"StudentContacts": ("StudentContact",)}
+"""Array → other names for it: the vendor's documents have both."""
+LINKS = {"StudentId", "StaffId", "ContactId", "GroupId", "ClassId", "LessonId", "PrimaryStaffId"}
+"""Fields that name another row, whose number may come with a prefix (`PL-9660`)."""
 
 PEOPLE: dict[str, tuple[tuple[str, str], ...]] = {
     "Students": (("Student", "Id"),),

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from sys import intern
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from isams_pipeline.errors import MembersMissing
 from isams_pipeline.roads import XPORTER
 from isams_pipeline.roads.mapping import Absent, Lists, Mapped, MappingTable, YearNumbers, at, clock_time
+from isams_pipeline.roads.values import whole_number
+from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.numbers import number_of
+from isams_pipeline.rules.references import Lookup
+from isams_pipeline.xporter.answers import plain_id
 from isams_pipeline.xporter.lists import ARRAY
 
 Json = dict[str, Any]
@@ -109,26 +115,53 @@ def _of(kind: str) -> Callable[[Lists], Iterator[Json]]:
 
 
 def _sets(lists: Lists) -> Iterator[Json]:
-    """Teaching groups, each with the subject that its lessons name: a group itself names none."""
-    subjects = {row.get("Code"): row.get("Id") for row in _rows(lists, "timetable_structure", "TTSubjects")}
+    """Teaching groups, each with its subject: by the group's own code, else by the one that its lessons name.
+
+    A code that several subjects have means none of them.
+    """
+    rows = list(_rows(lists, "timetable_structure", "TTSubjects"))
+    frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in ("Code", "Id")})
+    subjects = Lookup.of(frame, "Code", "Id", fold=folded_code)
     of_group = {str(row.get("ClassId")): row.get("SubjectCode") for row in _rows(lists, "timetable", "Lessons")}
     for group in _groups(lists, "TeachingGrp"):
-        yield {**group, "SubjectId": subjects.get(of_group.get(str(group.get("Id"))))}
+        code = group.get("SubjectCode") or of_group.get(str(group.get("Id")))
+        yield {**group, "SubjectId": subjects.get(code)}
 
 
 def _in_sets(array: str, field: str) -> Callable[[Lists], Iterator[Json]]:
     """Members or teachers of teaching groups, each once."""
 
     def rows(lists: Lists) -> Iterator[Json]:
-        sets = {str(group.get("Id")) for group in _groups(lists, "TeachingGrp")}
+        counts = {
+            str(group.get("Id")): whole_number(group.get("NumStudents")) for group in _groups(lists, "TeachingGrp")
+        }
         done: set[tuple[str, str]] = set()
         for link in _rows(lists, "groups", array):
-            pair = str(link.get("GroupId")), str(link.get(field))
-            if pair[0] in sets and pair not in done:
+            group, one = plain_id(link.get("GroupId")), plain_id(link.get(field))
+            pair = str(group), str(one)
+            if pair[0] in counts and pair not in done:
                 done.add(pair)
-                yield {**link, "Link": number_of(*pair)}
+                yield {**link, "GroupId": group, field: one, "Link": number_of(*pair)}
+        if array == "StudentMembers":
+            _refuse_without_members(counts, {group for group, _ in done})
 
     return rows
+
+
+_MOST = 0.5
+
+
+def _refuse_without_members(counts: Mapping[str, int | None], having: Collection[str]) -> None:
+    """Raise MembersMissing where most groups that have students by their own count came without any."""
+    full = {group for group, count in counts.items() if count}
+    empty = full - set(having)
+    if empty and (len(empty) == len(full) or len(empty) > _MOST * len(full)):
+        raise MembersMissing(
+            f"{len(empty)} of {len(full)} teaching groups that have students by their own count came without any",
+            list="groups",
+            remedy="Nothing of it is stored. Xporter gives members only on request; ask Groupcall's support why it did "
+            "not, with the time of this run.",
+        )
 
 
 def _array(name: str, array: str, **more: Any) -> Callable[[Lists], Iterator[Json]]:
@@ -342,7 +375,6 @@ MAPPING = MappingTable(
                 "period_id": at("PeriodId"),
                 "set_id": at("Set"),
                 "form_id": at("Form"),
-                "kind": at("Period"),
                 "room_ids": at("RoomIds"),
                 "staff_ids": at("StaffIds"),
             },

@@ -24,7 +24,7 @@ class Periods(Dataset):
 
 
 class DatedLessons(Dataset):
-    """Lessons on their dates. One row per lesson and date."""
+    """Lessons on their dates. One row per lesson, date and period."""
 
     feed = ""
     rows = ""
@@ -33,10 +33,12 @@ class DatedLessons(Dataset):
     lesson_id: int = column("", "The lesson", key=True)
     start: str | None = column("", "When it begins, HH:MM")
     end: str | None = column("", "When it ends, HH:MM")
-    period_id: int | None = column("", "Its period")
+    period_id: int | None = column("", "Its period on that day", key=True)
     set_id: int | None = column("", "The set that is taught; null for a form or another group")
     form_id: str | None = column("", "The form that is taught; null for a set")
-    kind: str | None = column("", "What it is, in the road's own word: Scheduled, RoomCover …")
+    kind: str | None = column(
+        "", "What it is, in the source's own word: Scheduled, RoomCover …; null where it has none"
+    )
     room_ids: str | None = column("", "Its rooms, separated by spaces")
     staff_ids: str | None = column("", "Its teachers, separated by spaces")
 

@@ -31,7 +31,7 @@ from isams_pipeline.errors import (
     Unforeseen,
 )
 from isams_pipeline.isams.http import Patience
-from isams_pipeline.isams.people import People, Record, Target, read, same, write
+from isams_pipeline.isams.people import People, Record, Target, read, read_back, same, write
 from isams_pipeline.partners.my_school_portal import OPEN, State
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, Wanted, review
@@ -198,7 +198,7 @@ class Applier:
 
     def _apply(self, request: ChangeRequest) -> Done:
         if request.state == State.APPLYING:
-            return self._find_out(request, read(self.client, target_of(request)))
+            return self._find_out(request, read_back(self.client, target_of(request)))
         if not self.writes:
             return Done(request.id, State.APPROVED.value, "writing is not enabled")
         if request.kind == "guardian" and self.guardian_route is None:
@@ -284,12 +284,12 @@ class Applier:
         `unknown` is what came instead of an answer to the write, if none came.
         """
         try:
-            now = read(self.client, was.target)
+            now = read_back(self.client, was.target)
             for nth in range(1, _READINGS):
                 if _holds(now, request.changes):
                     break
                 self.sleep(self.read_back_wait * nth)
-                now = read(self.client, was.target)
+                now = read_back(self.client, was.target)
         except PipelineError:
             self.store.note(request.id, answered)
             raise

@@ -21,7 +21,7 @@ from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
 from isams_pipeline.rules.dates import is_nothing, year_of
 from isams_pipeline.rules.lessons import DATASET_OF
-from isams_pipeline.rules.notes import Note, note_fields
+from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.references import Lookup, once
 from isams_pipeline.rules.split import WARNING, Exclusions, Split
 from isams_pipeline.rules.timetable import Timetable, UnallocatedWeeks, dated_timetable, note_unallocated_days
@@ -63,7 +63,7 @@ def read(
     night: date,
     *,
     unallocated_weeks: UnallocatedWeeks = "ignore",
-    notes: Collection[Note] = (),
+    notes: Collection[Note | Lacking] = (),
 ) -> Read:
     """Put the timetable of this school year and the next on dates, and lay closures and events over it."""
     first, last = year_of(tables["terms"], night, count=2)

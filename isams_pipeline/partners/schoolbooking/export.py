@@ -19,7 +19,7 @@ from isams_pipeline.rules.dated import NEEDED as NEEDED_FOR_DATES
 from isams_pipeline.rules.dates import is_nothing, sensible_births, year_of
 from isams_pipeline.rules.email import note_emails, with_first_valid
 from isams_pipeline.rules.identity import note_shared_codes, of_pupils
-from isams_pipeline.rules.notes import Note, note_fields
+from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
 from isams_pipeline.rules.split import WARNING, Split
@@ -54,7 +54,7 @@ def build(
     tables: Mapping[str, pd.DataFrame],
     night: date,
     settings: SchoolBookingSettings | None = None,
-    notes: Collection[Note] = (),
+    notes: Collection[Note | Lacking] = (),
 ) -> Built:
     """Shape the files of a night. Tables of iSAMS's own road have the timetable's weeks: they are put on dates."""
     settings = settings or SchoolBookingSettings()

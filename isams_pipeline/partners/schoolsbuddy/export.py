@@ -18,7 +18,7 @@ from isams_pipeline.rules.compare import code, is_text, label
 from isams_pipeline.rules.dates import sensible_births
 from isams_pipeline.rules.email import having_email, note_emails, shared_across, unique_emails, with_first_valid
 from isams_pipeline.rules.identity import note_shared_codes, of_pupils
-from isams_pipeline.rules.notes import Note, note_fields
+from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
 from isams_pipeline.rules.split import WARNING, Split
@@ -51,7 +51,7 @@ def build(
     *,
     night: date,
     has_medical: bool,
-    notes: Collection[Note] = (),
+    notes: Collection[Note | Lacking] = (),
 ) -> Built:
     """Apply the rules in their order and shape the files."""
     tables = numbered(tables)
