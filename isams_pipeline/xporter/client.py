@@ -225,7 +225,10 @@ class XporterClient:
         if self._status is None:
             # Of the endpoints that are read here, only the students' (and attendance's) take this parameter.
             path = self._path("Students/")
-            self._status = self._json("GET", path, self._auth, params={"onlygetDBStatus": "true"})
+            # Should a server not heed it, no more than one number comes, and that is not looked at.
+            asked = {"onlygetDBStatus": "true", "select": "Id", "page": "1", "pageSize": "1"}
+            found = self._json("GET", path, self._auth, params=asked)
+            self._status = {name: value for name, value in found.items() if name != "Students"}
         return self._status
 
     def freshness(self) -> str | None:
@@ -319,8 +322,12 @@ class XporterClient:
         return None
 
     def _page(self, request: ListRequest, params: Mapping[str, str], number: int) -> Json:
-        asked = {**params, "page": str(number), "pageSize": str(min(PAGE_SIZE, request.wanted.page_size))}
+        asked = {**params, "page": str(number), "pageSize": str(self._page_size(request.wanted))}
         return self._ask(request, asked)
+
+    @staticmethod
+    def _page_size(wanted: RoadList) -> int:
+        return min(PAGE_SIZE, wanted.page_size)
 
     def _ask(self, request: ListRequest, asked: Mapping[str, str]) -> Json:
         try:
@@ -331,7 +338,8 @@ class XporterClient:
     def _rows(self, request: ListRequest, params: Mapping[str, str], page: Json, reading: Reading) -> Iterator[Json]:
         """The rows of all pages, each once, without those of people who are left out."""
         wanted = request.wanted
-        said = self._pagination(page, wanted.path)
+        size = self._page_size(wanted)
+        said = self._pagination(page, wanted.path, size)
         pages, expected = said or (1, None)
         first_array = self._first_array(page, wanted)
         seen = Seen()
@@ -339,7 +347,7 @@ class XporterClient:
         for number in range(1, max(pages, 1) + 1):
             if number > 1:
                 page = self._page(request, params, number)
-                if self._pagination(page, wanted.path) != said:
+                if self._pagination(page, wanted.path, size) != said:
                     raise self._api.moved(wanted.name)
             counted = len(as_list(page.get(first_array))) if first_array else 0
             for array in wanted.datasets:
@@ -393,9 +401,11 @@ class XporterClient:
             raise self._api.not_data(f"A row of {array} has no Id", path)
         return rows
 
-    def _pagination(self, page: Json, path: str) -> tuple[int, int] | None:
+    def _pagination(self, page: Json, path: str, size: int) -> tuple[int, int] | None:
         """How many pages and rows there are; None where the answer is the only page."""
         found = pagination(page)
-        if found is None and page.get("__pagination__"):
+        # A page that is full, without a word on how many there are, may be the first of several.
+        is_full = len(as_list(page.get(next(iter(arrays_in(page)), "")))) >= size
+        if found is None and (page.get("__pagination__") or is_full):
             raise self._api.not_data("The answer does not say how many rows and pages there are", path)
         return found

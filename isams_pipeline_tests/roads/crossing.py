@@ -100,6 +100,10 @@ class Crossing:
     def asked(self, source: str) -> list[str]:
         """The paths that were asked for since the last time, without their common beginning."""
         side = self.side(source)
-        found = [path.removeprefix(f"School/{self.xporter.estab}/").rstrip("/") for path, _ in side.requests]
+        found = [
+            path.removeprefix(f"School/{self.xporter.estab}/").rstrip("/")
+            + (" status" if "onlygetDBStatus" in query else "")
+            for path, query in side.requests
+        ]
         side.requests.clear()
         return found

@@ -67,7 +67,8 @@ def test_numbers_of_pages_may_be_texts(crossing: Crossing, distort: Any, small_p
 @pytest.mark.parametrize(
     ("end", "how"),
     [
-        ("Students", lambda page: {k: v for k, v in page.items() if k != "__pagination__"}),
+        ("Students", lambda page: page | {"__pagination__": [{"PageCount": "many"}]}),
+        ("Students", lambda page: {"Pupils": page["Students"], **{k: v for k, v in page.items() if k != "Students"}}),
         ("Students", lambda page: page | {"Students": {"Id": "1"}}),
         ("Students", lambda page: page | {"Students": [None, *page["Students"]]}),
         ("Groups", lambda page: page | {"StudentMembers": [{"GroupId": "1", "StudentId": "2"}]}),

@@ -1,0 +1,224 @@
+"""Assembly and Xporter as documents and recordings have them, and both readings where they leave two."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from isams_pipeline.assembly.mapping import MAPPING as ASSEMBLY
+from isams_pipeline.config import RoadSettings
+from isams_pipeline.errors import ConfigurationError, MembersMissing, NotRestData, RequestRefused, StaleRoad, WrongType
+from isams_pipeline.isams.datasets import ROAD_DATASETS
+from isams_pipeline.partners.schoolbooking.export import build, check_export
+from isams_pipeline.roads.mapping import Lists, Mapped
+from isams_pipeline.rules.notes import Lacking
+from isams_pipeline.sandbox.sides import ASSEMBLY_VARIANTS, XPORTER_VARIANTS
+from isams_pipeline_tests.roads.crossing import Crossing
+from isams_pipeline_tests.test_commands import at
+from isams_pipeline_tests.world import FIRST, SCHOOL
+
+
+def queries(crossing: Crossing, source: str, end: str) -> list[str]:
+    return [query for path, query in crossing.side(source).requests if path.rstrip("/").endswith(end)]
+
+
+def built(crossing: Crossing, source: str, day: int = 0) -> Any:
+    tables = {name: table.frame for name, table in crossing.read(source, day, fresh=True).items()}
+    made = build({name: frame for name, frame in tables.items() if frame is not None}, FIRST + timedelta(days=day))
+    assert made.unaccounted == [] and [c for c in check_export(made.export) if not c.passed] == []
+    return made
+
+
+# --- members and counts -------------------------------------------------------------------------------------
+
+
+def test_members_are_asked_for(crossing: Crossing):
+    crossing.connect("xporter")
+    assert len(crossing.frame("xporter", "set_members")) > 0
+    (query,) = queries(crossing, "xporter", "Groups")
+    assert "includeStudentMembers%2CincludeStaffMembers" in query
+
+
+def test_groups_that_come_without_the_members_they_count_are_refused(crossing: Crossing, distort: Any):
+    crossing.connect("xporter")
+    distort("Groups", lambda page: page | {"StudentMembers": []})
+    with pytest.raises(MembersMissing, match="came without any"):
+        crossing.read("xporter", 0, "set_members")
+
+
+def test_the_rows_of_the_first_array_are_counted_whichever_it_is(crossing: Crossing, small_pages: None):
+    crossing.connect("xporter")
+    rooms = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True).rooms
+    assert len(crossing.frame("xporter", "rooms")) == len(rooms)
+    assert len(queries(crossing, "xporter", "TimetableStructure")) > 1, "days are paged, rooms come along"
+
+
+def test_an_answer_without_pagination_is_the_only_page_unless_it_is_full(
+    crossing: Crossing, distort: Any, monkeypatch: pytest.MonkeyPatch
+):
+    from isams_pipeline.xporter import client
+
+    crossing.connect("xporter")
+    distort("Students", lambda page: {k: v for k, v in page.items() if k != "__pagination__"})
+    assert len(crossing.frame("xporter", "pupils")) == 24
+    monkeypatch.setattr(client, "PAGE_SIZE", 10)
+    with pytest.raises(NotRestData, match="how many rows"):
+        crossing.read("xporter", 0, "pupils", fresh=True)
+
+
+# --- lessons, clocks, status --------------------------------------------------------------------------------
+
+
+def test_a_lesson_of_the_cycle_comes_again_on_every_date(crossing: Crossing):
+    crossing.connect("xporter")
+    lessons = crossing.frame("xporter", "dated_lessons")
+    assert lessons["lesson_id"].nunique() < len(lessons)
+    assert not lessons.duplicated(["date", "lesson_id", "period_id"]).any()
+    assert (lessons["staff_ids"].notna() & lessons["room_ids"].notna()).mean() > 0.8
+    days = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    dates = {day for of in days.dates.values() for day in of}
+    assert {day.date() for day in lessons["date"]} <= dates
+
+
+def test_no_lists_clock_speaks_for_another(crossing: Crossing, distort: Any):
+    crossing.connect("xporter")
+    old = [{"Id": 1, "MIS": "isams", "DateTime": str(FIRST - timedelta(days=9)) + "T02:00:00"}]
+    distort("Timetable", lambda page: page | {"meta": old})
+    assert len(crossing.frame("xporter", "pupils")) == 24
+    with pytest.raises(StaleRoad, match="hours old") as refused:
+        crossing.read("xporter", 0, "dated_lessons")
+    assert refused.value.where["list"] == "timetable"
+
+
+def test_the_status_of_the_database_is_asked_of_an_endpoint_that_has_it(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.read("xporter", 0, "rooms")
+    asked = [path for path, query in crossing.xporter.requests if "onlygetDBStatus" in query]
+    assert asked == [f"School/{crossing.xporter.estab}/Students/"]
+
+
+def test_attendance_is_asked_for_from_monday_to_friday(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.read("xporter", 0, "attendance")
+    (query,) = queries(crossing, "xporter", "AttendanceForDateRange")
+    assert "DateFrom=2026-02-09" in query and "DateTo=2026-02-13" in query
+
+
+# --- both readings ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", XPORTER_VARIANTS)
+def test_xporter_in_either_reading_gives_the_same_tables(crossing: Crossing, variant: str):
+    crossing.connect("xporter")
+    usual = crossing.read("xporter", 0)
+    crossing.xporter.variants.add(variant)
+    other = crossing.read("xporter", 0, fresh=True)
+    for name, table in usual.items():
+        frame = other[name].frame
+        if variant == "no_periods" and name == "periods":
+            assert frame is not None and frame.empty
+            continue
+        assert (table.frame is None) == (frame is None)
+        assert frame is None or table.frame is None or frame.equals(table.frame), name
+    built(crossing, "xporter")
+
+
+@pytest.mark.parametrize("variant", ASSEMBLY_VARIANTS)
+def test_assembly_in_either_reading_delivers(crossing: Crossing, variant: str):
+    crossing.connect("assembly")
+    usual = built(crossing, "assembly").export
+    crossing.assembly.variants.add(variant)
+    other = built(crossing, "assembly").export
+    if variant in {"ended_groups", "legal_empty"}:
+        assert other.files == usual.files
+
+
+def test_a_cover_replaces_its_lesson_on_that_date_in_either_reading(crossing: Crossing):
+    crossing.connect("assembly")
+    found: dict[str, list[dict[str, str]]] = {}
+    for variant in ("covers_beside", "covers_instead"):
+        crossing.assembly.variants = {variant}
+        found[variant] = built(crossing, "assembly").export.rows("timetable.csv")
+    same = [
+        sorted((row["date"], row["period"], row["teaching_group_id"], row["room_id"], row["kind"]) for row in rows)
+        for rows in found.values()
+    ]
+    assert same[0] == same[1]
+    (cover,) = [row for row in found["covers_beside"] if row["kind"] == "room_cover"]
+    there = [
+        row
+        for row in found["covers_beside"]
+        if (row["date"], row["start"]) == (cover["date"], cover["start"])
+        and row["teaching_group_id"] == cover["teaching_group_id"]
+    ]
+    assert there == [cover]
+
+
+def test_groups_are_asked_for_as_of_the_night(crossing: Crossing):
+    crossing.connect("assembly")
+    crossing.read("assembly", 0, "sets", "forms", "years", "academic_houses")
+    for name in ("teaching_groups", "registration_groups", "year_groups", "groups"):
+        assert any("date=2026-02-10" in query for query in queries(crossing, "assembly", name)), name
+
+
+# --- scopes -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_for_want_of_a_scope_is_said(crossing: Crossing):
+    crossing.xporter.scopes -= {"StudentExtended", "Address"}
+    crossing.connect("xporter")
+    tables = crossing.read("xporter", 0)
+    pupils = tables["pupils"].frame
+    assert pupils is not None and pupils["date_of_birth"].isna().all() and pupils["forename"].notna().all()
+    lacking = [
+        Lacking(name, scope, what)
+        for name, table in tables.items()
+        for scope, what in table.provenance.get("lacking", ())
+    ]
+    frames = {name: table.frame for name, table in tables.items() if table.frame is not None}
+    made = build(frames, FIRST, None, lacking)
+    said = made.exclusions[made.exclusions["rule"] == "scope"]
+    assert set(said["id"]) == {"pupils:StudentExtended", "contacts:Address"}
+    assert said["reason"].str.contains("the forename is the preferred one").any()
+    account = made.account.frame()
+    assert account["by"].str.contains("scope StudentExtended").any()
+    crossing.connector("xporter").look()
+    code, out = at(crossing.world, "connector", "status", SCHOOL, "--road", "xporter")
+    assert code == 0 and "StudentExtended" in out and "preferred" in " ".join(out.split())
+
+
+# --- messages -----------------------------------------------------------------------------------------------
+
+
+def test_an_invitation_says_what_it_lacks_and_why_it_was_refused(crossing: Crossing, distort: Any):
+    world = crossing.world
+    world.configure(lambda c: c["schools"][SCHOOL]["xporter"].pop("invite_phone"))
+    with pytest.raises(ConfigurationError, match=r"xporter\.invite_phone"):
+        crossing.connector("xporter").invite()
+    world.configure(lambda c: c["schools"][SCHOOL]["xporter"].update(invite_phone="01632 960100"))
+
+    distort("SchoolRegister", lambda _: {"Message": "The school has been\ninvited already"})
+    with pytest.raises(RequestRefused, match="The school has been invited already"):
+        crossing.connector("xporter").invite()
+
+
+def test_every_unknown_year_code_is_named_with_the_setting_that_helps():
+    students = [
+        {"id": n, "first_name": "A", "year_code": code} for n, code in enumerate(["7", "FD", "fd", None, "PRE"])
+    ]
+    mapped = ASSEMBLY.datasets["pupils"]
+    assert isinstance(mapped, Mapped)
+    rows = {"students": students}
+
+    def frame(**settings: Any) -> Any:
+        lists = Lists(lambda name, _: iter(rows.get(name, [])), RoadSettings(**settings))
+        from types import SimpleNamespace
+        from zoneinfo import ZoneInfo
+
+        return mapped.frame(ROAD_DATASETS["pupils"], lists, SimpleNamespace(timezone=ZoneInfo("Europe/London")))
+
+    with pytest.raises(WrongType, match=r"FD \(1 rows\), PRE \(1 rows\), fd \(1 rows\).*year_codes"):
+        frame()
+    assert frame(year_codes={"FD": -1, "pre": -2})["year_id"].tolist()[:3] == [7, -1, -1]
