@@ -77,20 +77,20 @@ def _roads(dataset: DatasetDeclaration) -> Iterator[str]:
         yield f"**{road.source}/{dataset.name}**, from {lists}: {fields}."
 
 
-def main() -> int:
-    """Write the page, or say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def keep_page(text: str, about: str | None) -> int:
+    """Write a generated page, or with --check say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     parser.add_argument("page", type=Path)
     given = parser.parse_args()
     if not given.check:
-        given.page.write_text(dictionary(), encoding="utf-8")
+        given.page.write_text(text, encoding="utf-8")
         return 0
-    if given.page.exists() and given.page.read_text(encoding="utf-8") == dictionary():
+    if given.page.exists() and given.page.read_text(encoding="utf-8") == text:
         return 0
     sys.stderr.write(f"{given.page} is not up to date; run: make docs\n")
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep_page(dictionary(), __doc__))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isams_pipeline import wire_facts
 from isams_pipeline.config import SOURCES, Settings
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.dictionary import dictionary
@@ -161,6 +163,46 @@ def test_the_root_instance_file_works_as_it_is(tmp_path: Path, monkeypatch: pyte
 
 def test_the_data_dictionary_is_up_to_date():
     assert (ROOT / "docs/data-dictionary.md").read_text() == dictionary()
+
+
+def test_the_page_of_wire_facts_is_the_codes_own_list_and_each_place_is_there():
+    assert (ROOT / "docs/wire-facts.md").read_text() == wire_facts.page()
+    for fact in wire_facts.FACTS:
+        assert wire_facts.found(fact.where) is not None, fact
+    told = {fact.where.partition(":")[0].replace(".", "/") for fact in wire_facts.FACTS}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).with_suffix("").as_posix()
+        says = re.search(r"\binferred\b", path.read_text(), re.IGNORECASE)
+        if says and not name.startswith(("sandbox/", "isams/datasets/", "wire_facts")) and path.name != "__init__.py":
+            assert name in told, f"{name} calls something inferred that is not on the page"
+
+
+LOOKUPS = re.compile(r"\.drop_duplicates\(|dict\(\s*zip\(|\.set_index\([^)]*\)(?:\[[^]]*\])?\.to_dict\(")
+WHOLE_ROWS = {
+    "partners/room_booking/sync.py": "entries that say the same in every column of the store's key",
+    "partners/room_booking/store.py": "column names beside a row's own values",
+    "partners/room_booking/calendars.py": "column names beside an event's own values",
+    "rules/people.py": "persons who are unique by then, with their row",
+    "isams/parse.py": "the declared key of a dataset, within one document",
+}
+"""Where a plain look-up is no look-up by a key that a source may repeat, and why."""
+
+
+def test_what_a_source_may_repeat_is_looked_up_by_the_one_helper():
+    for folder in ("rules", "partners", "roads", "assembly", "xporter", "isams"):
+        for path in (PACKAGE / folder).rglob("*.py"):
+            name = path.relative_to(PACKAGE).as_posix()
+            found = LOOKUPS.findall(path.read_text())
+            assert not found or name in WHOLE_ROWS, f"{name}: use rules.references.Lookup instead of {found}"
+
+
+def test_texts_are_folded_in_one_module_only():
+    allowed = {"rules/compare.py", "rules/email.py", "rules/details.py"}
+    for path in [*(PACKAGE / "rules").glob("*.py"), *(PACKAGE / "partners").rglob("*.py")]:
+        name = path.relative_to(PACKAGE).as_posix()
+        text = path.read_text()
+        if name not in allowed and "casefold()" in text:
+            assert name in {"partners/room_booking/pictures.py", "partners/my_school_portal/review.py"}, name
 
 
 # --- what Dagster loads -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from isams_pipeline.roads.mapping import (
     running,
 )
 from isams_pipeline.roads.values import as_list, as_object, objects_in
+from isams_pipeline.rules.notes import SEVERAL
 from isams_pipeline.rules.numbers import number_of
 
 Json = dict[str, Any]
@@ -53,12 +54,12 @@ def _nth(place: int, field: str | None = None) -> Convert:
     return of
 
 
-def _whose(lists: Lists, name: str) -> dict[Any, Json]:
-    """Student → the group of a list that they are in, the first where there are several."""
-    found: dict[Any, Json] = {}
+def _whose(lists: Lists, name: str) -> dict[Any, Json | None]:
+    """Student → the group of a list that they are in; None where they are in several."""
+    found: dict[Any, Json | None] = {}
     for group in running(lists, name):
         for student in members(group, "student_ids"):
-            found.setdefault(student, group)
+            found[student] = None if student in found else group
     return found
 
 
@@ -66,14 +67,18 @@ def _students(lists: Lists) -> Iterator[Json]:
     forms, houses = _whose(lists, "registration_groups"), _whose(lists, "house_groups")
     nothing: Json = {}
     years = YearNumbers(lists.settings)
-    for student in lists["students"]:
+    for row, student in enumerate(lists["students"], start=1):
+        form, house = (of.get(student.get("id"), nothing) for of in (forms, houses))
+        for column, group in (("form_id", form), ("academic_house_id", house)):
+            if group is None:
+                lists.notes.append((row, column, SEVERAL))
         legal, known = student.get("legal_first_name"), student.get("first_name")
         yield {
             **student,
             "year": years.of(student.get("year_code")),
             "known_as": known if legal and known != legal else None,
-            "registration_group": forms.get(student.get("id"), nothing),
-            "house": houses.get(student.get("id"), nothing),
+            "registration_group": form or nothing,
+            "house": house or nothing,
         }
     years.refuse_unknown()
 

@@ -42,10 +42,16 @@ def import_(
         bool,
         typer.Option("--replace", help="The file has all bookings from today on; withdraw those that are not in it."),
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take all of the file or nothing of it. [default: refuse single rows]")
+    ] = False,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
     """Bring the partner's side in: resources, then timeslots, then bookings. Ids already known are brought up to date.
+
+    A row that means nothing is refused with its number; the others come in. A booking may last until 24:00 or
+    overnight; without start and end it is for the whole day; one without an e-mail address is taken.
 
     resources: resource_id, name [, code, category]. timeslots: timeslot_id, name, start, end. bookings: booking_id,
     resource_id, date, email, start and end or timeslot_id [, title].
@@ -67,10 +73,14 @@ def import_(
         with environment.state.transaction() as session:
             store = BookingStore(session, name)
             store.lock()
-            count = take(store, kind, data, all_since=today if replace else None)
+            taken = take(store, kind, data, all_since=today if replace else None, strict=strict)
     except ImportRefused as error:
         raise error.at(file=file) from None
-    console.print(f"{count} {kind} of {name} are in the store.")
+    for note in taken.notes:
+        console.print(f"[yellow]{file.name}[/] {note}", soft_wrap=True)
+    for refused in taken.refused:
+        console.print(f"[red]Refused[/]: {refused}", soft_wrap=True)
+    console.print(f"{len(taken.rows)} {kind} of {name} are in the store; {len(taken.refused)} rows were refused.")
     return 0
 
 

@@ -35,6 +35,8 @@ class Lists:
         self._read = read
         self.settings = settings
         self.night = night
+        self.notes: list[tuple[int, str, str]] = []
+        """What was done to single fields of the rows that come out: row (from 1), column, what."""
 
     def __getitem__(self, name: str) -> Iterator[Json]:
         return self._read(name, b"")
@@ -98,7 +100,7 @@ class Mapped:
         """The dataset as declared. Raises WrongType with the field and the number of the row."""
         rows: Iterable[Json] = self.rows(lists) if self.rows else lists[self.lists[0]]
         columns = {name: (str(field), field.read) for name, field in self.columns.items()}
-        return frame_by(declaration, rows, school.timezone, columns, each=self.each)
+        return frame_by(declaration, rows, school.timezone, columns, each=self.each, notes=lists.notes)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from isams_pipeline.roads.grants import Json
 from isams_pipeline.roads.keeping import ListKeeper
 from isams_pipeline.roads.mapping import VERSION, Absent, Lists, Mapped
 from isams_pipeline.roads.road import Road
+from isams_pipeline.rules.notes import as_json
 from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 from isams_pipeline.storage.tables import StoredTable
 
@@ -133,7 +134,8 @@ class RoadReader:
             and not self._fresh
             and self._context.is_intact(before)
         ):
-            return RoadTable(None, before, provenance=provenance, folds=folds)
+            notes = before.provenance.get("notes")  # of the same rows
+            return RoadTable(None, before, provenance=provenance | ({"notes": notes} if notes else {}), folds=folds)
         lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings, self._night)
         try:
             frame = mapped.frame(declaration, lists, self._context.settings)
@@ -142,6 +144,8 @@ class RoadReader:
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
         except PipelineError as error:
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
+        if lists.notes:
+            provenance["notes"] = as_json(lists.notes)
         return RoadTable(frame, provenance=provenance, folds=folds)
 
     def _rows(self, found: Mapping[str, StoredList], name: str, begin: bytes) -> Iterator[Json]:

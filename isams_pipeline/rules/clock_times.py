@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+_DAY = 24 * 60
 _TIME = re.compile(r"^(?:\d{4}-\d{2}-\d{2}[T ])?(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?$")
 
 
@@ -32,5 +33,6 @@ def after_midnight(of: pd.Series[Any]) -> Any:
 
 
 def in_words(at: int) -> str:
-    """`HH:MM` of minutes after midnight."""
+    """`HH:MM` of minutes after midnight; the time of the next day beyond 24:00."""
+    at = at if at <= _DAY else at - _DAY
     return f"{at // 60:02d}:{at % 60:02d}"

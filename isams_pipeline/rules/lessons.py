@@ -100,7 +100,7 @@ def _with_known_periods(rows: pd.DataFrame, slots: pd.DataFrame, out: Exclusions
     standing = set(zip(kept["kind"], kept[ROW], strict=True))
     for kind, of_kind in rows[~known].groupby("kind"):
         # A tutorial with another period that can hold it has its place there.
-        numbers = of_kind[ROW].drop_duplicates()
+        numbers = of_kind[ROW].unique()
         out.account.leave_out(DATASET_OF[str(kind)], [n for n in numbers if (kind, n) not in standing], "period")
     return kept.reset_index(drop=True)
 

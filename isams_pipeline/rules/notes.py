@@ -10,12 +10,14 @@ import pandas as pd
 
 from isams_pipeline.rules.split import WARNING, Exclusions, in_an_id
 
-CONTROL, REPEATED = "control", "repeated"
+CONTROL, SEVERAL = "control", "several"
 REASONS = {
     CONTROL: "characters that no text may hold were taken out of its {column}",
-    REPEATED: "it has {column} several times, and not the same; left empty",
+    SEVERAL: "the source has several of it for {column}, and nothing tells which counts; left empty",
 }
 """What was done → how it is said."""
+RULES = {CONTROL: "control_characters", SEVERAL: "several"}
+"""What was done → the rule's name in the exclusions."""
 ENTITIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "pupils": ("student", ("pupil_id",)),
     "contacts": ("contact", ("person_id",)),
@@ -81,7 +83,7 @@ def note_fields(notes: Collection[Note | Lacking], tables: Mapping[str, pd.DataF
         out.add(
             entity,
             identifier,
-            f"{note.what}_characters" if note.what == CONTROL else note.what,
+            RULES[note.what],
             reason,
             severity=WARNING,
         )

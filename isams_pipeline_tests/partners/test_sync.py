@@ -227,3 +227,20 @@ def test_no_booking_is_cancelled_for_a_wrong_reason(
     assert len(desk.notes()) == sum(desk.booking(f"B{at}").status == "cancelled" for at in range(len(booked)))
     assert len(desk.entries()) == len(second)
     desk.state.close()
+
+
+def test_a_booking_that_lasts_overnight_meets_the_next_mornings_lesson(desk: Desk):
+    settled(desk)
+    desk.book(booking("B1", TOMORROW, 22 * 60, 24 * 60 + 600), booking("B2", TOMORROW, 22 * 60, 24 * 60))
+    done = desk.sync([entry(TOMORROW + timedelta(days=1))])
+    assert [clash.booking_id for clash in done.clashes] == ["B1"] and done.clashes[0].date == TOMORROW + timedelta(
+        days=1
+    )
+
+
+def test_an_owner_without_an_address_is_not_written_to_and_that_is_said(desk: Desk):
+    settled(desk)
+    desk.book({**booking("B1", TOMORROW), "email": ""})
+    done = desk.sync([entry(TOMORROW)])
+    assert done.cancelled == 1 and done.unwritten == ["B1"]
+    assert desk.notes() == []

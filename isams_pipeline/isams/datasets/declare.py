@@ -107,6 +107,8 @@ class DatasetDeclaration:
     free_form: bool
     summary: str
     """One line: what it is, and what one row is."""
+    module: str
+    """Where it is declared."""
 
     @cached_property
     def key(self) -> list[str]:
@@ -181,4 +183,5 @@ def declared(dataset: type[Dataset]) -> DatasetDeclaration:
         identity=dataset.identity,
         free_form=dataset.free_form,
         summary=text,
+        module=dataset.__module__,
     )

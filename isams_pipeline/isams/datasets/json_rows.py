@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -16,7 +17,10 @@ import pandas as pd
 from isams_pipeline.arrow import Array, pa
 from isams_pipeline.errors import WrongType
 from isams_pipeline.isams.datasets.declare import Column, DatasetDeclaration, Kind
+from isams_pipeline.rules.notes import CONTROL
 
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+"""What XML forbids, and no person has typed."""
 _BATCH = 2_000
 """Rows that are Python objects at a time."""
 _REMEDY = "Correct the record in iSAMS; if iSAMS shows it well, report this as a bug."
@@ -48,16 +52,19 @@ def frame_by(
     columns: Mapping[str, tuple[str, Read]],
     *,
     each: str | None = None,
+    notes: list[tuple[int, str, str]] | None = None,
 ) -> pd.DataFrame:
     """The same, each column by the place that an error names, and by what reads it; one that is not there is null.
 
-    Of the column `each` a row has a list, and comes out once for every entry. A few thousand rows with their entries
+    Of the column `each` a row has a list, and comes out once for every entry. Characters that no text may hold are
+    taken out, and `notes` says of which row and column (without `each`). A few thousand rows with their entries
     are Python objects at a time, however many there are.
     """
     arrays: list[list[Array]] = [[] for _ in declaration.columns]
     done, waiting = 0, iter(rows)
     while batch := list(islice(waiting, _BATCH)):
-        for column, array in zip(arrays, _Batch(declaration, zone, batch, done).arrays(columns, each), strict=True):
+        made = _Batch(declaration, zone, batch, done, [] if notes is None or each else notes)
+        for column, array in zip(arrays, made.arrays(columns, each), strict=True):
             column.append(array)
         done += len(batch)
     if not done:
@@ -83,6 +90,7 @@ class _Batch:
     zone: ZoneInfo
     rows: Rows
     done: int
+    notes: list[tuple[int, str, str]]
 
     def arrays(self, columns: Mapping[str, tuple[str, Read]], each: str | None) -> Iterator[Array]:
         """The columns as they are declared."""
@@ -104,6 +112,17 @@ class _Batch:
 
     def _converted(self, c: Column, values: Sequence[Any], place: str, row: int | None = None) -> list[Any]:
         """Values of a column, one a row, or all of one `row`."""
+        found = self._typed(c, values, place, row)
+        if c.kind != "str":
+            return found
+        for at, text in enumerate(found):
+            # A cheap look first: nearly all texts can be printed.
+            if text is not None and not text.isprintable() and (clean := _FORBIDDEN.sub("", text)) != text:
+                found[at] = clean.strip() or None
+                self.notes.append((self.done + at + 1, c.name, CONTROL))
+        return found
+
+    def _typed(self, c: Column, values: Sequence[Any], place: str, row: int | None) -> list[Any]:
         convert = _CONVERTERS[c.kind]
         plain = _AS_THEY_ARE.get(c.kind)
         kinds = set(map(type, values))

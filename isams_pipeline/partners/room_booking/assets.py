@@ -155,6 +155,8 @@ def _bookings_metadata(synced: Synced | None) -> dict[str, Any]:
         "bookings that clash": len(synced.clashes),
         "bookings cancelled": synced.cancelled,
     }
+    if synced.unwritten:
+        metadata["cancelled without an owner's address"] = ", ".join(synced.unwritten)
     if synced.held_back:
         metadata["held_back"] = synced.held_back
     if synced.clashes:

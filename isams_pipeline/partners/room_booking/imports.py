@@ -1,15 +1,19 @@
-"""The partner's side as CSV files: resources, timeslots, bookings. All of a file is taken, or nothing of it.
+"""The partner's side as CSV files: resources, timeslots, bookings. A row that means nothing is refused by itself.
 
 resources   resource_id, name; code and category may be left out (category: Rooms)
 timeslots   timeslot_id, name, start, end (HH:MM)
 bookings    booking_id, resource_id, date, email; start and end, or timeslot_id; title may be left out
+
+A booking may last until 24:00, or overnight (it ends no later than it starts); without start and end it is for all of
+the day. One whose owner has no address is taken all the same: nobody can be written to if it is cancelled.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -25,55 +29,79 @@ Row = dict[str, Any]
 _CATEGORY = "Rooms"
 
 
-def take(store: BookingStore, kind: str, data: bytes, *, all_since: date | None = None) -> int:
-    """Put a file of a kind into the store; gives how many rows it had. Raises ImportRefused.
+@dataclass
+class Taken:
+    """What a file holds."""
 
-    With `all_since` the file has all bookings from that date on: active ones that are not in it are withdrawn.
+    rows: list[Row] = field(default_factory=list[Row])
+    """As the store takes them."""
+    refused: list[ImportRefused] = field(default_factory=list[ImportRefused])
+    """Rows that mean nothing, each with its number and field."""
+    refused_ids: set[str] = field(default_factory=set[str])
+    notes: list[str] = field(default_factory=list[str])
+    """Rows that were taken otherwise than they stand there."""
+
+
+Read = Callable[[dict[str, str], int, Taken], Row]
+
+
+def take(store: BookingStore, kind: str, data: bytes, *, all_since: date | None = None, strict: bool = False) -> Taken:
+    """Put a file of a kind into the store. Raises ImportRefused where it is no such file.
+
+    With `strict`, also where one of its rows is refused: nothing of it is taken then. With `all_since` the file has all
+    bookings from that date on: active ones that are not in it are withdrawn, but none whose row was refused.
     """
     store.lock()
     if kind == "resources":
-        return store.put_resources(resources(data))
-    if kind == "timeslots":
-        return store.put_slots(timeslots(data))
-    slots = {slot.id: slot for slot in store.slots()}
-    found = bookings(data, {resource.id for resource in store.resources()}, slots)
+        found = resources(data)
+    elif kind == "timeslots":
+        found = timeslots(data)
+    else:
+        slots = {slot.id: slot for slot in store.slots()}
+        found = bookings(data, {resource.id for resource in store.resources()}, slots)
+    if strict and found.refused:
+        first = found.refused[0]
+        raise ImportRefused(first.what, remedy="Nothing of the file was taken, as --strict asks.", **first.where)
+    put = {"resources": store.put_resources, "timeslots": store.put_slots}.get(kind, store.put_bookings)
     if all_since is not None:
-        store.withdraw_others({row["id"] for row in found}, all_since)
-    return store.put_bookings(found)
+        store.withdraw_others({row["id"] for row in found.rows} | found.refused_ids, all_since)
+    put(found.rows)
+    return found
 
 
-def resources(data: bytes) -> list[Row]:
+def resources(data: bytes) -> Taken:
     """Resources as the store takes them."""
-    rows = _rows(data, needed=("resource_id", "name"), key="resource_id")
-    found: list[Row] = []
-    for number, row in rows:
+
+    def read(row: dict[str, str], number: int, _: Taken) -> Row:
         if row.get("category") == UNASSIGNED:
             raise _refused(f"{UNASSIGNED} is for rooms that matched nothing", number, "category")
-        found.append(
-            {
-                "id": _filled(row, "resource_id", number),
-                "name": _filled(row, "name", number),
-                "code": row.get("code") or None,
-                "category": row.get("category") or _CATEGORY,
-            }
-        )
-    return found
+        return {
+            "id": _filled(row, "resource_id", number),
+            "name": _filled(row, "name", number),
+            "code": row.get("code") or None,
+            "category": row.get("category") or _CATEGORY,
+        }
+
+    return _read(data, read, needed=("resource_id", "name"), key="resource_id")
 
 
-def timeslots(data: bytes) -> list[Row]:
+def timeslots(data: bytes) -> Taken:
     """Timeslots as the store takes them; times as minutes after midnight."""
-    found: list[Row] = []
-    for number, row in _rows(data, needed=("timeslot_id", "name", "start", "end"), key="timeslot_id"):
-        start, end = _span(row, number)
+
+    def read(row: dict[str, str], number: int, _: Taken) -> Row:
+        start, end = _time(row, "start", number), _time(row, "end", number)
+        if end <= start:
+            raise _refused("It ends before it starts", number, "end")
         identifier, name = _filled(row, "timeslot_id", number), _filled(row, "name", number)
-        found.append({"id": identifier, "name": name, "start": start, "end": end})
-    return found
+        return {"id": identifier, "name": name, "start": start, "end": end}
+
+    return _read(data, read, needed=("timeslot_id", "name", "start", "end"), key="timeslot_id")
 
 
-def bookings(data: bytes, resource_ids: Collection[str], slots: Mapping[str, Slot]) -> list[Row]:
-    """Bookings as the store takes them."""
-    found: list[Row] = []
-    for number, row in _rows(data, needed=("booking_id", "resource_id", "date", "email"), key="booking_id"):
+def bookings(data: bytes, resource_ids: Collection[str], slots: Mapping[str, Slot]) -> Taken:
+    """Bookings as the store takes them; an end after 24:00 is the next day's."""
+
+    def read(row: dict[str, str], number: int, found: Taken) -> Row:
         if row.get("timeslot_id"):
             slot = slots.get(row["timeslot_id"])
             if slot is None:
@@ -83,24 +111,45 @@ def bookings(data: bytes, resource_ids: Collection[str], slots: Mapping[str, Slo
             start, end = _span(row, number)
         if row["resource_id"] not in resource_ids:
             raise _refused("There is no such resource; import the resources first", number, "resource_id")
-        if not is_valid(row["email"]) or not row["email"].isascii():
-            raise _refused("Not an e-mail address that every mail server takes", number, "email")
-        found.append(
-            {
-                "id": _filled(row, "booking_id", number),
-                "resource_id": row["resource_id"],
-                "date": _converted(row, "date", number, date.fromisoformat, "a date such as 2026-11-20"),
-                "start": start,
-                "end": end,
-                "title": row.get("title", ""),
-                "email": row["email"],
-            }
-        )
+        email = row["email"]
+        if not is_valid(email) or not email.isascii():
+            what = "no address that every mail server takes" if email else "no address"
+            found.notes.append(f"row {number}: its owner has {what}; nobody is written to if it is cancelled")
+            email = ""
+        return {
+            "id": _filled(row, "booking_id", number),
+            "resource_id": row["resource_id"],
+            "date": _converted(row, "date", number, date.fromisoformat, "a date such as 2026-11-20"),
+            "start": start,
+            "end": end,
+            "title": row.get("title", ""),
+            "email": email,
+        }
+
+    return _read(data, read, needed=("booking_id", "resource_id", "date", "email"), key="booking_id")
+
+
+def _read(data: bytes, read: Read, *, needed: Collection[str], key: str) -> Taken:
+    """Each row by itself: one that is refused does not take the others with it."""
+    found = Taken()
+    seen: dict[str, int] = {}
+    for number, cells in _rows(data, needed=needed):
+        try:
+            if isinstance(cells, ImportRefused):
+                raise cells
+            if cells[key] in seen:
+                raise _refused(f"The same id is in row {seen[cells[key]]} already", number, key)
+            seen[cells[key]] = number
+            found.rows.append(read(cells, number, found))
+        except ImportRefused as refused:
+            found.refused.append(refused)
+            if not isinstance(cells, ImportRefused):
+                found.refused_ids.add(cells[key])
     return found
 
 
-def _rows(data: bytes, *, needed: Collection[str], key: str) -> list[tuple[int, dict[str, str]]]:
-    """Rows with their numbers, counted from 1 below the header."""
+def _rows(data: bytes, *, needed: Collection[str]) -> Iterator[tuple[int, dict[str, str] | ImportRefused]]:
+    """Rows with their numbers, counted from 1 below the header; one of another length is refused."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -115,32 +164,34 @@ def _rows(data: bytes, *, needed: Collection[str], key: str) -> list[tuple[int, 
         raise ImportRefused(
             f"The file has no column {', '.join(missing)}", remedy="The first line names the columns, with commas."
         )
-    found: list[tuple[int, dict[str, str]]] = []
-    seen: dict[str, int] = {}
     for number, line in enumerate(lines[1:], start=1):
         if not any(cell.strip() for cell in line):
             continue
         if len(line) != len(header):
-            raise ImportRefused(f"A row has {len(line)} of {len(header)} cells", row=number, remedy="Mend that row.")
-        row = {name: " ".join(cell.split()) for name, cell in zip(header, line, strict=True)}
-        if row[key] in seen:
-            raise _refused(f"The same id is in row {seen[row[key]]} already", number, key)
-        seen[row[key]] = number
-        found.append((number, row))
+            yield number, ImportRefused(f"A row has {len(line)} of {len(header)} cells", row=number, remedy=_MEND)
+        else:
+            yield number, {name: " ".join(cell.split()) for name, cell in zip(header, line, strict=True)}
+
+
+_DAY = 24 * 60
+_MEND = "Mend that row, and import the file again."
+
+
+def _time(row: Mapping[str, str], name: str, number: int) -> int:
+    found = _DAY if row.get(name) in {"24:00", "24:00:00"} else minutes(row.get(name))
+    if found is None:
+        raise _refused("Not a time such as 09:55", number, name)
     return found
 
 
 def _span(row: Mapping[str, str], number: int) -> tuple[int, int]:
-    def at(name: str) -> int:
-        found = minutes(row.get(name))
-        if found is None:
-            raise _refused("Not a time such as 09:55", number, name)
-        return found
-
-    start, end = at("start"), at("end")
-    if end <= start:
-        raise _refused("It ends before it starts", number, "end")
-    return start, end
+    """Start and end: the whole day without either, until the next day where it ends no later than it starts."""
+    if not row.get("start") and not row.get("end"):
+        return 0, _DAY
+    start, end = _time(row, "start", number), _time(row, "end", number)
+    if start >= _DAY:
+        raise _refused("Nothing starts at the end of the day", number, "start")
+    return start, end if end > start else end + _DAY
 
 
 def _filled(row: Mapping[str, str], name: str, number: int) -> str:
@@ -157,4 +208,4 @@ def _converted(row: Mapping[str, str], name: str, number: int, convert: Callable
 
 
 def _refused(what: str, row: int, field: str) -> ImportRefused:
-    return ImportRefused(what, row=row, field=field, remedy="Nothing of the file was taken; mend that row.")
+    return ImportRefused(what, row=row, field=field, remedy=_MEND)

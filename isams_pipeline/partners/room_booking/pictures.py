@@ -92,7 +92,7 @@ def occupancy(dated: pd.DataFrame, names: Mapping[int, str], term: str, first: d
     used = here[here["room_id"].notna()]
     weekday = used["date"].dt.day_of_week
     counts = used.groupby(["room_id", weekday, "start"])["date"].nunique()
-    dates: Any = here["date"].drop_duplicates()
+    dates: Any = here.loc[~here["date"].duplicated(), "date"]
     days: dict[int, int] = dates.dt.day_of_week.value_counts().to_dict()
     weekdays = sorted(days)
     starts = sorted({int(at) for at in used["start"]})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -80,6 +80,8 @@ class Synced:
     clashes: list[Clash] = field(default_factory=list[Clash])
     held_back: str | None = None
     """Why the clashes were not acted on; None if they were."""
+    unwritten: list[str] = field(default_factory=list[str])
+    """Cancelled bookings whose owner has no address, so that nobody was written to."""
 
     @property
     def cancelled(self) -> int:
@@ -113,7 +115,10 @@ def sync(store: BookingStore, wanted: Wanted, when: Circumstances) -> Synced:
         school.reviewed_at = when.now
     for clash in done.clashes:
         booking = store.cancel(clash.booking_id, reason=clash.reason, night=when.night)
-        store.notify(_message(store, booking, when))
+        if booking.email:
+            store.notify(_message(store, booking, when))
+        else:
+            done.unwritten.append(booking.id)
     return done
 
 
@@ -146,15 +151,29 @@ def clashes(entries: pd.DataFrame, bookings: pd.DataFrame, when: Circumstances) 
     local = when.now.astimezone(when.timezone)
     minute = local.hour * 60 + local.minute
     ahead = bookings[[(day, start) > (local.date(), minute) for day, start in _pairs(bookings)]]
+    ahead = _with_next_days(ahead)
     places = set(_places(ahead))
     near = entries[[place in places for place in _places(entries)]]
     both = ahead.merge(near[ENTRY_KEY], on=["resource_id", "date"], suffixes=("", "_entry"))
     overlapping = both[(both["start"] < both["end_entry"]) & (both["start_entry"] < both["end"])]
-    first = overlapping.sort_values(["booking_id", "start_entry", "kind", "code"]).drop_duplicates("booking_id")
+    ordered = overlapping.sort_values(["booking_id", "date", "start_entry", "kind", "code"])
+    first = ordered[~ordered.duplicated("booking_id")]
     return [
         Clash(str(row.booking_id), str(row.resource_id), row.date, int(row.start), int(row.end), row.code, row.kind)
         for row in rows_of(first)
     ]
+
+
+_DAY = 24 * 60
+
+
+def _with_next_days(bookings: pd.DataFrame) -> pd.DataFrame:
+    """Bookings with a row more for the part that is on the next day, where one lasts beyond midnight."""
+    over = bookings[bookings["end"] > _DAY]
+    if over.empty:
+        return bookings
+    days = [day + timedelta(days=1) for day in over["date"]]
+    return pd.concat([bookings, over.assign(date=days, start=0, end=over["end"] - _DAY)], ignore_index=True)
 
 
 def _pairs(bookings: pd.DataFrame) -> list[tuple[Any, Any]]:

@@ -124,7 +124,8 @@ def _note_unroomed(rows: pd.DataFrame, unknown: pd.Series[bool], out: Exclusions
 def _with_known_staff(lessons: pd.DataFrame, known: set[str], out: Exclusions) -> pd.DataFrame:
     """Lessons without the teachers who are not in the export."""
     kept = {ids: " ".join(one for one in ids.split() if one in known) for ids in lessons["staff_ids"].dropna().unique()}
-    unknown = lessons["staff_ids"].map({ids: ids != left for ids, left in kept.items()}).fillna(False).astype(bool)  # noqa: FBT003
+    lost = [isinstance(ids, str) and kept[ids] != ids for ids in lessons["staff_ids"]]
+    unknown = pd.Series(lost, index=lessons.index, dtype="bool")
     _note_lessons(lessons[unknown].assign(rule="reference", reason="a teacher is not in the export; left out"), out)
     found = lessons.assign(staff_ids=lessons["staff_ids"].map(kept).astype("str"))
     for lesson in found.loc[unknown & (found["staff_ids"] == ""), "lesson_id"].unique():
