@@ -96,6 +96,11 @@ def broken(tmp_path: Path, change: str) -> str:
         ("del s['isams']['keys']['contacts']", "schools.riverside", "schoolsbuddy needs the feeds contacts"),
         ("del s['isams']['keys']['medical']", "schools.riverside", "medical_fields"),
         ("s['campuses']['Campus 2'] = '10-12'", "schools.riverside.campuses", "give each year to one campus"),
+        ("s['campuses'][' campus  2'] = '40-42'", "schools.riverside.campuses", "one name but for case"),
+        ("s['campuses'][' '] = '40-42'", "schools.riverside.campuses", "an empty name"),
+        ("s['partners']['schoolsbuddy']['contact_types'] = 'Mother'", "schoolsbuddy.contact_types", "write [Mother]"),
+        ("s['partners']['schoolbooking']['mail_merge'] = ['all']", "schoolbooking", "only iSAMS's own road knows"),
+        ("s['partners']['schoolbooking']['contact_only'] = 'send'", "schoolbooking", "knows Contact Only"),
         (
             "s['partners']['schoolsbuddy']['contact_years'] = 'seven'",
             "partners.schoolsbuddy.contact_years",

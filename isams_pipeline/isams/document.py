@@ -133,8 +133,8 @@ class _Allowed:
         """How many characters were taken out so far."""
 
     def read(self, size: int) -> bytes:
-        """The next bytes, about as many; empty at the end."""
-        chunk = self._stream.read(size)
+        """The next bytes, about as many; empty at the end only."""
+        chunk = _full(self._stream, size)
         if self._is_wide or (not self._kept and not self.found and _is_wide(chunk)):
             self._is_wide = True
             return chunk
@@ -164,6 +164,15 @@ class _Allowed:
                 return match[0]
         self.found += 1
         return _MARK
+
+
+def _full(stream: IO[bytes], size: int) -> bytes:
+    """As many bytes as asked for, or all that are left: a stream may give less at a time."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _is_wide(head: bytes) -> bool:
@@ -214,6 +223,9 @@ class BatchDocument:
             builder.end("")
             parser.close()
         except ParseError as error:
+            # What came before the error counts: where it is, is said by the rows before it.
+            for _ in self._complete(around, finished=False):
+                pass
             raise _syntax(error.code, *error.position).at(**self._where()) from None
         yield from self._complete(around, finished=True)
 

@@ -309,3 +309,41 @@ def test_compare_counts_by_key():
         Export({"people.csv": b"id,name\n1,a\n2,x\n3,c\n"}),
     )
     assert (change.added, change.changed, change.removed, change.before) == (1, 1, 1, 3)
+
+
+def made_of(**delivered: int | None) -> dict[str, Any]:
+    return {
+        name: {"source": "isams", "sha256": "x", "rows": 9} | ({} if count is None else {"delivered": count})
+        for name, count in delivered.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "refused"),
+    [
+        ({"set_members": 3}, {"set_members": 0}, True),
+        ({"set_members": 3}, {"set_members": 1}, False),
+        ({"set_members": 0}, {"set_members": 0}, False),
+        ({"health": 3}, {"health": None}, False),  # the settings do not ask for it any more
+        ({"sets": None}, {"sets": 0}, True),  # delivered by a version that did not count: it had rows
+        ({"room_closures": 2}, {"room_closures": 0}, False),  # over one day
+        ({"room_closures": 12}, {"room_closures": 0}, True),
+    ],
+)
+def test_a_feed_that_arrived_last_time_and_is_empty_now_is_refused(
+    desk: Desk, before: dict[str, Any], now: dict[str, Any], refused: bool
+):
+    desk.deliver(people(range(3)), datasets=made_of(**before))
+    result = desk.deliver(people(range(3)), day=1, datasets=made_of(**now))
+    assert (result.outcome is Outcome.REFUSED) is refused, result.reason
+    if refused:
+        assert next(iter(before)) in (result.reason or "") and "--allow-removals" in (result.reason or "")
+        again = desk.deliver(people(range(3)), day=1, datasets=made_of(**now), allow_removals=True)
+        assert again.outcome is Outcome.DELIVERED
+
+
+def test_rows_that_do_not_add_up_are_refused_whoever_allows_what(desk: Desk):
+    said = ["pupils: row 2 is in no place"]
+    result = desk.deliver(people(range(3)), unaccounted=said, allow_removals=True)
+    assert result.outcome is Outcome.REFUSED and "accounted_for: pupils: row 2" in (result.reason or "")
+    assert "nobody has counted" in (desk.deliver(people(range(3)), unaccounted=None).reason or "")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from isams_pipeline.errors import DocumentError, NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets import DATASETS
-from isams_pipeline.isams.parse import parse
+from isams_pipeline.isams.document import HEAD
+from isams_pipeline.isams.parse import ParsedTable, parse
 from isams_pipeline.sandbox.batch import error_document
 
 TABLES = [d for d in DATASETS.values() if not d.free_form]
@@ -116,3 +117,65 @@ def test_a_cut_never_passes_as_whole(at: int):
     cut = whole[: at % len(whole)]
     with pytest.raises(PipelineError):
         read(cut)
+
+
+# --- characters that XML forbids --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"&#x1F;",
+        b"&#31;",
+        b"&#x0;",
+        b"&#xFFFF;",
+        b"&#xD800;",
+        b"&#x110000;",
+        b"\x1f",
+        b"\x00",
+        b"\xef\xbf\xbf",
+        b"\xed\xa0\x80",
+    ],
+)
+def test_a_forbidden_character_is_taken_out_and_its_record_noted(bad: bytes):
+    data = pupil("<Forename>A@da</Forename>").replace(b"@", bad)
+    found = parse(io.BytesIO(data), TABLES)["pupils"]
+    assert found.frame["forename"].tolist()[0] == "Ada"
+    assert found.notes == [(1, "forename", "control")]
+
+
+@given(
+    st.integers(-12, 12),
+    st.sampled_from([b"&#x1F;", b"&#0000031;", b"\x1f", b"\xef\xbf\xbe", b"\xed\xa0\x80"]),
+    st.integers(1, 7),
+)
+def test_a_forbidden_character_is_found_wherever_the_document_is_cut(place: int, bad: bytes, at_once: int):
+    text = "a&amp;\u00e9&#x20;&#233;".encode()
+    before, after = pupil("<Forename>@</Forename>").split(b"@")
+    # Around the end of the first read, with characters beside it that must stay.
+    filling = b"<!--" + b"x" * (HEAD + place - len(before) - len(text) - 7) + b"-->"
+    head, root, rest = before.partition(b"<iSAMS>")
+
+    class Slowly(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(at_once if self.tell() > HEAD - 100 else min(size or 0, HEAD - 50))
+
+    def of(middle: bytes) -> ParsedTable:
+        return parse(Slowly(head + root + filling + rest + text + middle + text + after), TABLES)["pupils"]
+
+    found, clean = of(bad), of(b"")
+    assert found.frame.equals(clean.frame) and found.notes == [(1, "forename", "control")] and clean.notes == []
+
+
+def test_allowed_references_and_wide_documents_stay_as_they_are():
+    text = pupil("<Forename>&#x41;&#10;&#x1F600;&lt;&amp;#x1F;</Forename>")
+    assert parse(io.BytesIO(text), TABLES)["pupils"].frame["forename"].tolist()[0] == "A\n\U0001f600<&#x1F;"
+    wide = '<?xml version="1.0" encoding="utf-16"?>' + pupil("<Forename>\u0100da</Forename>").decode()
+    assert parse(io.BytesIO(wide.encode("utf-16")), TABLES)["pupils"].frame["forename"].tolist()[0] == "\u0100da"
+
+
+def test_a_document_that_breaks_names_the_container_and_the_rows_before():
+    broken = pupil("<Forename>Ada</Forename>").replace(b'<Pupil Id="2"/>', b'<Pupil Id="2"/><Pupil Id="3"><<')
+    with pytest.raises(DocumentError) as caught:
+        read(broken)
+    assert caught.value.where["container"] == "PupilManager/CurrentPupils" and caught.value.where["rows_so_far"] == 2

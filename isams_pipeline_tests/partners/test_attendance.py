@@ -339,3 +339,50 @@ def test_ticks_in_term_start_a_run_and_in_the_holidays_none(whole: World):
 
 def test_without_known_terms_a_run_finds_out_by_itself(world: World):
     assert tick(world, datetime(2026, 3, 30, 10, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("zone", ["Asia/Qatar", "Europe/London"])
+def test_registers_are_asked_for_on_every_day_of_the_week(make: Callable[..., World], zone: str):
+    world = make({SCHOOL: small_school()})
+    world.configure(lambda c: c["schools"][SCHOOL].update(timezone=zone))
+    schedules = build_definitions(world.environment).get_repository_def().schedule_defs
+    crons = [s.cron_schedule for s in schedules if "attendance" in s.name]
+    assert crons and all(str(cron).endswith("* * *") for cron in crons), "which days are school days, registers say"
+
+
+def only_boarders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on there are registers every day, but none of those that are chosen."""
+
+    def registers_of(day: Any, division: int, zone: Any) -> list[Any]:
+        at = [datetime(day.date.year, day.date.month, day.date.day, hour, tzinfo=zone) for hour in (8, 9, 10)]
+        number = day.date.toordinal() * 100 + division * 10
+        return [sandbox_registers.Register(number, division, "Boarders", "ROLLCALL", *at)]
+
+    monkeypatch.setattr(sandbox_registers, "registers_of", registers_of)
+
+
+def test_a_day_on_which_only_others_have_registers_is_no_session_once_the_choice_has_been_read(
+    ready: World, monkeypatch: pytest.MonkeyPatch
+):
+    assert ready.attendance().outcome is Outcome.DELIVERED  # a Tuesday
+    only_boarders(monkeypatch)
+    run = ready.attendance(day=4)
+    assert run.outcome is Outcome.NO_SESSION and "no register 'AM' today; there are: Boarders" in (run.reason or "")
+    missing = ready.attendance(day=7)  # the Tuesday after
+    assert missing.outcome is Outcome.FAILED and "Boarders" in (missing.reason or "")
+
+
+def test_a_choice_that_no_register_ever_was_is_a_mistake_on_a_saturday_too(
+    ready: World, monkeypatch: pytest.MonkeyPatch
+):
+    only_boarders(monkeypatch)
+    assert ready.attendance(day=4).outcome is Outcome.FAILED
+
+
+def test_reading_of_isregistered_as_a_number():
+    from isams_pipeline.isams.registers import _is_registered
+
+    assert [_is_registered(value) for value in (0, 1, 3, -1, True, False, None)] == [
+        *(False, True, True, False),
+        *(True, False, None),
+    ]

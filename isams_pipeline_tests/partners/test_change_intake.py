@@ -355,3 +355,11 @@ def test_lines_of_a_note_are_compared_as_lines():
 )
 def test_postcodes(given_text: str, expected: str):
     assert details.postcode(given_text) == expected
+
+
+@pytest.mark.parametrize("name", ["\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "\u0915\u094d\u200d\u0937"])
+def test_joiners_are_letters_business(name: str):
+    assert details.line(name, longest=40) == name
+    for unseen in ("\u200b", "\ufeff", "\u202e"):
+        with pytest.raises(ValueError, match="cannot be printed"):
+            details.line(f"A{unseen}da", longest=40)

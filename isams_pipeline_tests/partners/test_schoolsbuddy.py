@@ -328,3 +328,105 @@ def test_explain(who: str, expected: list[tuple[str, str, bool]]):
 def test_declarations_know_which_columns_are_personal():
     personal = {c.name for c in DATASETS["contacts"].columns if c.personal}
     assert {"forename", "email", "telephone", "address_1", "postcode"} <= personal
+
+
+# --- who must not get in, and who must not get lost -------------------------------------------------------
+
+
+def contact(person: int, **more: Any) -> dict[str, Any]:
+    entry = {"entry_id": person, "person_id": person, "email": f"c{person}@c.org", "first_person": True, **MERGED}
+    return entry | more
+
+
+def linked(person: int, pupil: int, **more: Any) -> dict[str, Any]:
+    return {"entry_id": person, "person_id": person, "pupil_id": pupil, **more}
+
+
+@pytest.mark.parametrize("mark", ["contact_only", "just_contact", "deceased"])
+def test_a_contact_whom_the_source_marks_goes_to_no_partner(mark: str):
+    rows = {"contacts": [contact(30), contact(31, **{mark: True})], "contact_pupils": [linked(30, 1), linked(31, 1)]}
+    result = built(**rows)
+    rule = "deceased" if mark == "deceased" else "contact_only"
+    assert ids(result, "contacts.csv", "contact_id") == ["30"] and excluded(result, "contact") == {
+        "31": f"{rule}: excluded"
+    }
+    sent = ids(built({"contact_only": "send"}, **rows), "contacts.csv", "contact_id")
+    assert sent == (["30"] if mark == "deceased" else ["30", "31"])
+
+
+def test_a_parent_entered_for_each_child_is_one_user_with_both():
+    home = {
+        "forename": "Mae",
+        "surname": "Quill",
+        "email": "Mae@c.org",
+        "address_1": "1 High St",
+        "postcode": "ZZ1 1ZZ",
+    }
+    pupils = [{"pupil_id": n, "year_id": 7, "email": f"p{n}@p.org"} for n in (1, 2)]
+    links = [linked(30, 1), linked(31, 2)]
+    same = built(pupils=pupils, contacts=[contact(30, **home), contact(31, **home)], contact_pupils=links)
+    assert [(r["student_id"], r["contact_id"]) for r in same.export.rows("student_contacts.csv")] == [
+        ("1", "30"),
+        ("2", "30"),
+    ]
+    assert excluded(same, "contact") == {"31": "same_person: excluded"} and excluded(same, "student") == {}
+    for other in ({"forename": "Rob"}, {"address_1": "2 High St"}, {"postcode": None, "town": None}):
+        apart = built(pupils=pupils, contacts=[contact(30, **home), contact(31, **home | other)], contact_pupils=links)
+        assert excluded(apart, "contact") == {"31": "unique_email: excluded"}
+        (reason,) = apart.exclusions.loc[apart.exclusions["rule"] == "no_contact", "reason"]
+        assert excluded(apart, "student") == {"2": "no_contact: warning"} and "contact 31 (unique_email)" in reason
+
+
+def test_one_mailbox_however_its_accent_is_composed():
+    contacts = [contact(30, email="jos\u00e9@c.org"), contact(31, email="jose\u0301@c.org")]
+    result = built(contacts=contacts, contact_pupils=[linked(30, 1), linked(31, 1)])
+    assert excluded(result, "contact") == {"31": "unique_email: excluded"}
+
+
+def test_a_mistyped_address_is_nobody_elses():
+    result = built(
+        contacts=[contact(30, email="mae quill@c.org"), contact(31)], contact_pupils=[linked(30, 1), linked(31, 1)]
+    )
+    (reason,) = result.exclusions.loc[result.exclusions["id"] == "30", "reason"]
+    assert ids(result, "contacts.csv", "email") == ["c31@c.org"] and "holds more than addresses" in reason
+
+
+@pytest.mark.parametrize("born", ["0001-01-01", "1900-01-01", "2026-02-11"])
+def test_a_birthday_that_is_none_is_left_empty(born: str):
+    result = built(pupils=[{"pupil_id": 1, "year_id": 7, "email": "a@p.org", "date_of_birth": pd.Timestamp(born)}])
+    assert ids(result, "students.csv", "date_of_birth") == [""]
+    assert excluded(result, "student") == {"1": "date_of_birth: warning"}
+
+
+def test_tutors_by_code_without_case_and_by_the_form_where_two_have_it():
+    pupils = [{"pupil_id": 1, "year_id": 7, "form_id": "7X", "email": "a@p.org", "tutor_user_code": "oak"}]
+    staff = [{"staff_id": n, "user_code": "OAK", "email": f"s{n}@s.org"} for n in (5, 6)]
+    assert ids(built(pupils=pupils, staff=staff[:1]), "students.csv", "tutor_staff_id") == ["5"]
+    unsure = built(pupils=pupils, staff=staff)
+    assert ids(unsure, "students.csv", "tutor_staff_id") == [""] and excluded(unsure, "student") == {
+        "1": "reference: warning"
+    }
+    forms = [{"form_id": "7X", "name": "7X", "tutor_staff_id": 6}]
+    assert ids(built(pupils=pupils, staff=staff, forms=forms), "students.csv", "tutor_staff_id") == ["6"]
+
+
+def test_a_set_list_that_names_a_pupil_by_code_only_and_a_class_that_loses_everybody():
+    sets = [{"set_id": n, "code": f"S{n}", "name": f"S{n}"} for n in (201, 202)]
+    members = [{"member_id": 1, "set_id": 201, "school_id": "100"}, {"member_id": 2, "set_id": 202, "pupil_id": 404}]
+    result = built(sets=sets, set_members=members, set_teachers=[{"set_id": 202, "link_id": 1, "staff_id": 99}])
+    assert ids(result, "class_students.csv", "student_id") == ["1"]
+    assert set(result.exclusions.loc[result.exclusions["entity"] == "class", "rule"]) == {"no_students", "no_teachers"}
+
+
+def test_two_pupils_of_one_school_code_are_reported():
+    pupils = [{"pupil_id": n, "school_id": "100", "year_id": 7, "email": f"p{n}@p.org"} for n in (1, 901)]
+    links = [linked(30, 1), linked(30, 901)]
+    result = built(pupils=pupils, contact_pupils=[{**link, "entry_id": 9} for link in links])
+    assert excluded(result, "student") == {"1": "shared_code: warning", "901": "shared_code: warning"}
+
+
+def test_parental_responsibility_is_a_choice():
+    contacts = [contact(n, parental_responsibility=said) for n, said in ((30, "Yes"), (31, "No"), (32, "Default"))]
+    rows = {"contacts": contacts, "contact_pupils": [linked(n, 1) for n in (30, 31, 32)]}
+    for choice, kept in (("any", ["30", "31", "32"]), ("not_denied", ["30", "32"]), ("confirmed", ["30"])):
+        assert ids(built({"parental_responsibility": choice}, **rows), "contacts.csv", "contact_id") == kept

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isams_pipeline.config import YearRange
-from isams_pipeline.rules.years import named_with_campus, year_problems
+from isams_pipeline.rules.split import Exclusions
+from isams_pipeline.rules.years import named_with_campus, note_other_campuses, year_problems
 
 CAMPUSES = {"Campus 1": YearRange.parse("1-10"), "Campus 2": YearRange.parse("20-30")}
 
@@ -75,3 +76,38 @@ def test_ranges_that_are_none(text: str):
 @given(st.integers(-5, 40), st.integers(0, 20), st.integers(-10, 70))
 def test_a_range_holds_just_what_lies_between(low: int, length: int, year: int):
     assert (year in YearRange.parse(f"{low}..{low + length}")) == (low <= year <= low + length)
+
+
+CAMPUS_NAMES = {"1": YearRange.parse("1-5"), "Campus 2": YearRange.parse("10-12"), "Upper North": YearRange.parse("20")}
+
+
+@pytest.mark.parametrize(
+    ("year", "name", "becomes", "other"),
+    [
+        (1, "Year 1", "Year 1 1", None),  # the 1 is the year's own
+        (2, "Year 2 (1)", "Year 2 (1)", None),
+        (10, "05 (Campus 2)", "05 (Campus 2)", None),
+        (10, "Campus 2: 05", "Campus 2: 05", None),
+        (11, "05", "05 Campus 2", None),
+        (1, "05 Campus 2", "05 Campus 2", "Campus 2"),
+        (12, "05 upper north", "05 upper north", "Upper North"),
+    ],
+)
+def test_a_name_carries_its_campus_or_it_does_not(year: int, name: str, becomes: str, other: str | None):
+    (row,) = named_with_campus(years((year, name, None)), CAMPUS_NAMES).to_dict("records")
+    assert row["name"] == becomes
+    assert (None if pd.isna(row["other_campus"]) else row["other_campus"]) == other
+
+
+def test_a_name_that_carries_another_campus_is_reported():
+    out = Exclusions()
+    note_other_campuses(named_with_campus(years((1, "05 Campus 2", None), (2, "06", None)), CAMPUS_NAMES), out)
+    assert [(entity, identifier, rule) for entity, identifier, rule, *_ in out.rows] == [
+        ("year_group", "1", "other_campus")
+    ]
+
+
+def test_years_of_two_campuses_with_one_name_block():
+    groups = [("1", "05 Campus 2", "1"), ("10", "05 campus 2", "Campus 2")]
+    (problem,) = year_problems(groups, ["1", "10"], has_campuses=True)
+    assert "years 1 and 10 of several campuses have the same name" in problem

@@ -1,0 +1,96 @@
+"""Which pupil a row means: by number, by school code, by both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from isams_pipeline.rules.identity import note_shared_codes, of_pupils
+from isams_pipeline.rules.references import Lookup, Together, note_shared
+from isams_pipeline.rules.split import Exclusions
+from isams_pipeline_tests.rules.test_contacts import frame_of, numbered_of
+
+ROLL = frame_of(
+    "pupils",
+    {"pupil_id": 101, "school_id": "1000000101"},
+    {"pupil_id": 102, "school_id": "1000000102"},
+    {"pupil_id": 103, "school_id": "1000000109"},
+    {"pupil_id": 104, "school_id": "1000000109"},
+    {"pupil_id": 105},
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "means"),
+    [
+        (101, "1000000101", 101),
+        (101, None, 101),
+        (None, "1000000102", 102),
+        (901, "1000000102", 102),  # who came back has a new number
+        (105, "1000000777", 105),  # a code that nobody has says nothing
+        (101, "1000000102", "two different students"),
+        (None, "1000000109", "several students have its school code"),
+        (103, "1000000109", 103),
+        (901, None, "not on the current roll"),
+        (None, None, "not on the current roll"),
+    ],
+)
+def test_a_row_means_a_pupil_or_nobody(number: int | None, text: str | None, means: Any):
+    row = {"member_id": 1, "set_id": 201, "pupil_id": number, "school_id": text}
+    split = of_pupils(numbered_of("set_members", row), ROLL)
+    if isinstance(means, int):
+        assert split.kept["pupil_id"].tolist() == [means] and split.excluded.empty
+    else:
+        assert split.kept.empty and means in split.excluded["reason"].iloc[0]
+
+
+def test_who_is_named_by_code_only_is_named_by_it_in_the_exclusions():
+    out = Exclusions()
+    row = {"member_id": 1, "set_id": 201, "school_id": "1000000777"}
+    out.take("class_student", of_pupils(numbered_of("set_members", row), ROLL), ("set_id", "pupil"))
+    assert [identifier for _, identifier, *_ in out.rows] == ["201:1000000777"]
+
+
+def test_two_pupils_of_one_school_code_are_reported():
+    out = Exclusions()
+    note_shared_codes(ROLL, out)
+    assert [(entity, identifier, rule) for entity, identifier, rule, *_ in out.rows] == [
+        ("student", "103", "shared_code"),
+        ("student", "104", "shared_code"),
+    ]
+    assert "student 104" in out.rows[0][4]
+
+
+# --- the one look-up ------------------------------------------------------------------------------------
+
+
+def test_a_key_that_several_have_is_told_apart_by_what_else_is_known_or_means_nothing():
+    sets = frame_of(
+        "sets", {"set_id": 201, "code": "8Ar"}, {"set_id": 202, "code": "8Ar"}, {"set_id": 203, "code": "9"}
+    )
+    lookup = Lookup.of(sets, "code", "set_id", known={"teacher": [{"u11"}, {"u12"}, {"u11"}]})
+    assert lookup.get("9") == 203 and lookup.get("9", teacher="u99") == 203
+    assert lookup.get("8Ar", teacher="u12") == 202 and lookup.get("8Ar", teacher=frozenset({"u11", "u13"})) == 201
+    assert lookup.find("8Ar").is_ambiguous and lookup.find("8Ar", teacher="u99").candidates == (201, 202)
+    assert lookup.find("none").candidates == () and lookup.find(None).value is None
+    assert lookup.shared == {"8Ar": (201, 202)}
+
+
+def test_the_same_value_twice_is_no_conflict_and_others_are_noted():
+    subjects = frame_of(
+        "subjects",
+        {"department_id": 1, "subject_id": 4, "name": "Art"},
+        {"department_id": 2, "subject_id": 4, "name": "Art"},
+        {"department_id": 1, "subject_id": 5, "name": "Maths"},
+        {"department_id": 2, "subject_id": 5, "name": "Sums"},
+    )
+    lookup, out = Lookup.of(subjects, "subject_id", "name"), Exclusions()
+    assert lookup.get(4) == "Art" and lookup.get(5) is None
+    note_shared(lookup, "subject", "name", out)
+    assert [(entity, identifier) for entity, identifier, *_ in out.rows] == [("subject", "5")]
+
+
+def test_what_belongs_together():
+    links = frame_of("set_teachers", {"set_id": 1, "link_id": 1, "staff_id": 11}, {"set_id": 1, "link_id": 2})
+    assert Together.of(links, "set_id", "staff_id").get(1) == {11}
