@@ -15,14 +15,23 @@ _MOST = 0.5
 
 
 def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Tables that mention pupils by number and school code, where most pairs are not those of `pupils`.
+    """Tables that mention pupils, but not those of `pupils`.
 
+    Where no row's pupil is there, or where most pairs of number and school code are those of others.
     Numbers are small and the same in every school, so another school's answer would fit without a sound; the
     school codes tell. A few mismatches are a school's own mistakes.
     """
-    known = pupils[["pupil_id", "school_id"]].dropna()
     problems: list[str] = []
     for name, table in mentions.items():
+        if len(table) >= _FEW and not _knows(pupils, table).any():
+            problems.append(
+                f"none of the {len(table)} rows of {name} names a pupil of this night's; ask for that list again, and "
+                "check that its ids are written as the pupils' are"
+            )
+            continue
+        if "school_id" not in table or "school_id" not in pupils:
+            continue
+        known = pupils[["pupil_id", "school_id"]].dropna()
         both = table[["pupil_id", "school_id"]].dropna().merge(known, on="pupil_id", suffixes=("", "_known"))
         wrong = int((both["school_id"] != both["school_id_known"]).sum())
         if wrong >= _FEW and wrong > _MOST * len(both):
@@ -30,6 +39,14 @@ def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> 
                 f"{wrong} of {len(both)} rows of {name} name pupils of another school; check the key's secret and url"
             )
     return problems
+
+
+def _knows(pupils: pd.DataFrame, table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows name a pupil by number or by school code."""
+    known = table["pupil_id"].isin(pupils["pupil_id"].dropna())
+    if "school_id" in table and "school_id" in pupils:
+        known |= table["school_id"].isin(pupils["school_id"].dropna())
+    return known
 
 
 def of_pupils(frame: pd.DataFrame, pupils: pd.DataFrame) -> Split:

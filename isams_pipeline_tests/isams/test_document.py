@@ -161,7 +161,8 @@ def test_a_forbidden_character_is_found_wherever_the_document_is_cut(place: int,
             return super().read(at_once if self.tell() > HEAD - 100 else min(size or 0, HEAD - 50))
 
     def of(middle: bytes) -> ParsedTable:
-        return parse(Slowly(head + root + filling + rest + text + middle + text + after), TABLES)["pupils"]
+        data = head + root + filling + rest + text + middle + text + after
+        return parse(Slowly(data), [DATASETS["pupils"]])["pupils"]
 
     found, clean = of(bad), of(b"")
     assert found.frame.equals(clean.frame) and found.notes == [(1, "forename", "control")] and clean.notes == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from isams_pipeline.rules.identity import note_shared_codes, of_pupils
+from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pupils
 from isams_pipeline.rules.references import Lookup, Together, note_shared
 from isams_pipeline.rules.split import Exclusions
 from isams_pipeline_tests.rules.test_contacts import frame_of, numbered_of
@@ -43,6 +43,30 @@ def test_a_row_means_a_pupil_or_nobody(number: int | None, text: str | None, mea
         assert split.kept["pupil_id"].tolist() == [means] and split.excluded.empty
     else:
         assert split.kept.empty and means in split.excluded["reason"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([{"pupil_id": 9001 + number} for number in range(5)], "none of the 5 rows"),
+        ([{"pupil_id": 9001 + number} for number in range(4)], None),  # a few are a school's own mistakes
+        ([{"pupil_id": 9001 + number} for number in range(5)] + [{"pupil_id": 105}], None),
+        ([{"school_id": "1000000101"}] * 5, None),
+        ([{"school_id": "1000000777"}] * 5, "none of the 5 rows"),
+        ([{"pupil_id": 101, "school_id": "1000000777"}] * 5, "5 of 5 rows"),
+    ],
+)
+def test_links_of_which_none_or_few_mean_this_schools_pupils_are_a_fault(rows: list[Any], found: str | None):
+    members = frame_of("set_members", *({"member_id": at, "set_id": 1, **row} for at, row in enumerate(rows, 1)))
+    problems = other_pupils(ROLL, {"set_members": members})
+    assert len(problems) == (found is not None) and (found or "") in "".join(problems)
+
+
+def test_links_by_number_alone_are_held_against_the_pupils_too():
+    members = frame_of("set_members", *({"member_id": at, "set_id": 1, "pupil_id": 9000 + at} for at in range(6)))
+    without = members.drop(columns="school_id")
+    assert other_pupils(ROLL.drop(columns="school_id"), {"set_members": without})[0].startswith("none of the 6 rows")
+    assert other_pupils(ROLL, {"set_members": without.assign(pupil_id=101)}) == []
 
 
 def test_who_is_named_by_code_only_is_named_by_it_in_the_exclusions():

@@ -37,7 +37,7 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     pins = pinned(environment, night, NEEDED[source], source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
     built = build(tables, night.date, settings, notes_of(pins))
-    verdicts = [*check_export(built.export), check_source(tables, night.date), built.accounted_for]
+    verdicts = [*check_export(built.export), *check_source(tables, night.date), built.accounted_for]
     return Prepared(pins, built, verdicts)
 
 
@@ -57,4 +57,4 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
         max_removed=settings.max_removed,
         run_id=run_id,
         allow_removals=allow_removals,
-    ).deliver(staged, export, [*check_export(export), check_source(tables, night.date), sound])
+    ).deliver(staged, export, [*check_export(export), *check_source(tables, night.date), sound])

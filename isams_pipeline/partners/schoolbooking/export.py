@@ -18,7 +18,7 @@ from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.dated import NEEDED as NEEDED_FOR_DATES
 from isams_pipeline.rules.dates import is_nothing, sensible_births, year_of
 from isams_pipeline.rules.email import note_emails, with_first_valid
-from isams_pipeline.rules.identity import note_shared_codes, of_pupils
+from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pupils
 from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
@@ -41,6 +41,7 @@ CHECKS: dict[str, str] = {
     "unique_keys": "No two rows of a file have the same key.",
     "not_empty": "There are students, staff, contacts and year groups.",
     "references": "Every id in a file stands in the file that it refers to.",
+    "same_school": "Contacts and teaching groups speak of this school's pupils.",
     **ACCOUNTED_FOR,
     "one_timetable": "By iSAMS's own road: no two published timetables are for the same dates.",
 }
@@ -169,12 +170,18 @@ def _once(links: pd.DataFrame, key: str, dataset: str, file: str, out: Exclusion
     return split.kept
 
 
-def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> CheckResult:
-    """The verdict of the blocking rule on what iSAMS's own road has; the other roads bring the dates themselves."""
+def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> list[CheckResult]:
+    """The verdicts of the blocking rules on the tables behind the export.
+
+    One timetable is a rule on what iSAMS's own road has; the other roads bring the dates themselves.
+    """
+    mentions = {name: tables[name] for name in ("contact_pupils", "set_members")}
+    same_school = CheckResult("same_school", few(other_pupils(tables["pupils"], mentions)))
     if "dated_lessons" in tables:
-        return CheckResult("one_timetable")
+        return [same_school, CheckResult("one_timetable")]
     first, last = year_of(tables["terms"], night)
-    return CheckResult("one_timetable", few(dated_timetable(tables, first=first, last=last).problems))
+    made = dated_timetable(tables, first=first, last=last)
+    return [same_school, CheckResult("one_timetable", few(made.problems))]
 
 
 def check_export(export: Export) -> list[CheckResult]:
