@@ -99,7 +99,7 @@ def expand(years: str) -> float:
 
 def write_csv(years: str) -> float:
     """What pandas needs to write the timetable.csv that comes of it."""
-    from isams_pipeline.partners.room_booking.export import PartnerSide, timetable_rows
+    from isams_pipeline.partners.room_booking.export import PartnerSide, timetable_split
     from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of
     from isams_pipeline.rules.timetable import dated_timetable
 
@@ -107,7 +107,7 @@ def write_csv(years: str) -> float:
     dated = dated_timetable(given, first=date(FIRST_YEAR, 8, 1), last=date(FIRST_YEAR + int(years), 7, 31)).dated
     rooms = rooms_of(given["rooms"])
     side = PartnerSide(rooms, match_rooms(rooms, [], {}), match_periods(given["timetable_periods"], []), {})
-    frame = timetable_rows(dated, side)
+    frame = timetable_split(dated, side).kept
     started = time.perf_counter()
     frame.to_csv(io.StringIO(), index=False)
     return time.perf_counter() - started

@@ -273,9 +273,8 @@ def _show(environment: Environment, connection: Connection | None, school: str, 
         for scope, given in ROADS[source].gives.items():
             if scope not in connection.scopes:
                 for dataset, what in given:
-                    console.print(
-                        f"[yellow]Not authorised[/]: {scope}, so {dataset} are without {what}", soft_wrap=True
-                    )
+                    lacking = f"{scope}, so {dataset} are without {what}"
+                    console.print(f"[yellow]Not authorised, or not taken into use[/]: {lacking}", soft_wrap=True)
 
 
 def _show_history(environment: Environment, school: str, source: str) -> None:

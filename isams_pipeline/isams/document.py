@@ -6,6 +6,7 @@ object for every element that is looked at. Measured, that is the half of the ti
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -83,6 +84,8 @@ def root_of(head: bytes) -> str:
     parser.StartElementHandler = lambda name, _: names.append(name)
     try:
         parser.Parse(head, False)  # noqa: FBT003
+    except ValueError:
+        raise NotBatchData("The document is in an encoding that cannot be read") from None
     except expat.ExpatError as error:
         if not names:
             raise _syntax(error.code, error.lineno, error.offset) from None
@@ -123,21 +126,26 @@ class _Allowed:
     """A document's bytes without what no XML may hold, so that one record's control character is not all records' end.
 
     .NET writes such a character as a reference (`&#x1F;`) that no parser takes. In its place comes TAKEN_OUT.
+    What comes out is UTF-8, whatever the document's own encoding.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._kept = b""
-        self._is_wide = False
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._is_begun = False
+        self.is_transcoded = False
         self.found = 0
         """How many characters were taken out so far."""
 
     def read(self, size: int) -> bytes:
         """The next bytes, about as many; empty at the end only."""
         chunk = _full(self._stream, size)
-        if self._is_wide or (not self._kept and not self.found and _is_wide(chunk)):
-            self._is_wide = True
-            return chunk
+        if not self._is_begun:
+            self._is_begun, self._decoder = True, _decoder_of(chunk)
+            self.is_transcoded = self._decoder is not None
+        if self._decoder is not None:
+            chunk = _in_utf8(self._decoder, chunk)
         data = self._kept + chunk
         self._kept = b""
         # A reference, or a character of three bytes, may be cut in two.
@@ -175,9 +183,40 @@ def _full(stream: IO[bytes], size: int) -> bytes:
     return b"".join(parts)
 
 
-def _is_wide(head: bytes) -> bool:
-    """Whether characters have two bytes or more each, so that a byte of nought says nothing."""
-    return head.startswith(_UTF16_MARKS) or b"\x00" in head[:8]
+def _in_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bytes:
+    try:
+        return decoder.decode(chunk, not chunk).encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        if not chunk:
+            raise TruncatedAnswer("The document breaks off") from None
+        raise NotBatchData("The document is not in the encoding that it says") from None
+
+
+_DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
+
+
+def _decoder_of(head: bytes) -> codecs.IncrementalDecoder | None:
+    """What makes text of a document that is not in UTF-8; None for one that is.
+
+    An encoding that nobody knows is left to the parser, which refuses it.
+    """
+    name = None
+    if head.startswith(_UTF16_MARKS):
+        name = "utf-16"
+    elif b"\x00" in head[:2]:
+        name = "utf-16-be" if head[:1] == b"\x00" else "utf-16-le"
+    elif (declared := _DECLARED.match(head.lstrip())) and not _UTF16_DECLARED.match(head.lstrip()):
+        name = declared[1].decode("ascii")
+    if name is None:
+        return None
+    try:
+        _ = "".encode(name)  # the registry has codecs of other things than texts, too
+        found = codecs.lookup(name)
+    except LookupError:
+        return None
+    if found.name in {"utf-8", "ascii"}:
+        return None
+    return found.incrementaldecoder("surrogatepass" if found.name.startswith("utf-16") else "strict")
 
 
 class BatchDocument:
@@ -207,7 +246,8 @@ class BatchDocument:
         builder = TreeBuilder()
         around = builder.start("", {})
         # A DTD can only stand before the root element, and root_of has seen that there is none.
-        parser = XMLParser(target=builder, encoding=_real_encoding(chunk))  # noqa: S314
+        encoding = "utf-8" if self._stream.is_transcoded else _real_encoding(chunk)
+        parser = XMLParser(target=builder, encoding=encoding)  # noqa: S314
         size = since_row = 0
         try:
             while chunk:

@@ -62,6 +62,8 @@ class RoadList:
         return tuple(str(row.get(name)) for name in self.key)
 
 
+READING = "r2 "
+"""Counted up when what is kept of the same answer changes, or who is left out of it: lists are then read anew."""
 _BY_A_GRANT = object()
 
 
@@ -86,7 +88,7 @@ class ListRequest:
         """
         scopes = hashlib.sha256(" ".join(sorted(self.grant.scopes)).encode()).hexdigest()[:12]
         query = urlencode(sorted(self.params.items()))
-        return f"{self.grant.subject} {scopes} {self.wanted.path}?{query}{self.grant.people.digest}"
+        return f"{READING}{self.grant.subject} {scopes} {self.wanted.path}?{query}{self.grant.people.digest}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class People:
     """Kind (Student, Staff, Contact) and id."""
     only_these: bool = False
 
+    @property
+    def is_everybody(self) -> bool:
+        """Whether nobody is left out."""
+        return not self.ids and not self.only_these
+
     def allows(self, kind: str, identifier: str) -> bool:
         """Whether a person may be read of."""
         return ((kind, identifier) in self.ids) == self.only_these
@@ -104,7 +111,7 @@ class People:
     @property
     def digest(self) -> str:
         """A word that changes when it is about other people; empty where it is about nobody."""
-        if not self.ids and not self.only_these:
+        if self.is_everybody:
             return ""
         return "#" + hashlib.sha256(repr((self.only_these, sorted(self.ids))).encode()).hexdigest()[:12]
 
@@ -120,6 +127,8 @@ class Grant:
     """The school's number on the road, proven by a call: another number is another school."""
     people: People = People()
     """Who may be read of at all."""
+    unused: frozenset[str] = frozenset()
+    """Scopes that the school has authorised, and that are not taken into use."""
 
     def allows(self, wanted: RoadList) -> bool:
         """Whether the list may be asked for at all."""

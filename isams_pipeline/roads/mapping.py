@@ -17,12 +17,12 @@ from isams_pipeline.config import RoadSettings, SchoolSettings
 from isams_pipeline.errors import WrongType
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
 from isams_pipeline.isams.datasets.json_rows import frame_by
-from isams_pipeline.roads.values import as_object
+from isams_pipeline.roads.values import as_list, as_object
 from isams_pipeline.rules.compare import code as folded_code
 
 Json = dict[str, Any]
 Convert = Callable[[Any], Any]
-VERSION = 2
+VERSION = 3
 """Counted up when what a mapping makes of the same lists changes, so that kept tables are made anew."""
 
 
@@ -37,6 +37,12 @@ class Lists:
         self.night = night
         self.notes: list[tuple[int, str, str]] = []
         """What was done to single fields of the rows that come out: row (from 1), column, what."""
+
+        self.leaves_people_out = False
+        """Whether people who have opted out are missing in the lists."""
+        self.last_day: str | None = None
+        self.next_first_day: str | None = None
+        """When the groups that run on the night will be others: after the one day, or from the other on."""
 
     def __getitem__(self, name: str) -> Iterator[Json]:
         return self._read(name, b"")
@@ -68,7 +74,10 @@ class Field:
             ]
         if self.convert is None:
             return values
-        return [None if value is None else self.convert(value) for value in values]
+        try:
+            return [None if value is None else self.convert(value) for value in values]
+        except (TypeError, ValueError, AttributeError, KeyError):
+            raise WrongType("A field has another shape than expected", field=self.path) from None
 
 
 def _at(rows: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
@@ -99,8 +108,23 @@ class Mapped:
     def frame(self, declaration: DatasetDeclaration, lists: Lists, school: SchoolSettings) -> pd.DataFrame:
         """The dataset as declared. Raises WrongType with the field and the number of the row."""
         rows: Iterable[Json] = self.rows(lists) if self.rows else lists[self.lists[0]]
+        rows = _shaped(rows, declaration.name)
         columns = {name: (str(field), field.read) for name, field in self.columns.items()}
         return frame_by(declaration, rows, school.timezone, columns, each=self.each, notes=lists.notes)
+
+
+def _shaped(rows: Iterable[Json], dataset: str) -> Iterator[Json]:
+    """The rows; what a source sends in another shape than it ever has is a typed error with the row's number."""
+    done, waiting = 0, iter(rows)
+    while True:
+        try:
+            row = next(waiting)
+        except StopIteration:
+            return
+        except (TypeError, ValueError, AttributeError, KeyError):
+            raise WrongType(f"What {dataset} is made from has another shape than expected", row=done + 1) from None
+        done += 1
+        yield row
 
 
 @dataclass(frozen=True)
@@ -129,13 +153,21 @@ def running(lists: Lists, name: str) -> Iterator[Json]:
     """The rows of a list of groups that run on the night, by their own first and last day."""
     for row in lists[name]:
         first, last = (str(row.get(field) or "")[:10] for field in ("start_date", "end_date"))
+        night = str(lists.night)
+        if last and last >= night:
+            lists.last_day = min(last, lists.last_day or last)
+        if first and first > night:
+            lists.next_first_day = min(first, lists.next_first_day or first)
         if lists.night is None or ((not first or first <= str(lists.night)) and (not last or str(lists.night) <= last)):
             yield row
 
 
 def members(row: Json, name: str) -> Iterator[Any]:
-    """The entries of a list within a row, none where it has no such list."""
-    yield from row.get(name) or ()
+    """The entries of a list within a row, none where it has no such list. Raises TypeError for anything else."""
+    listed = row.get(name)
+    if listed is not None and not isinstance(listed, list):
+        raise TypeError
+    yield from as_list(listed)
 
 
 _LONGEST_CODE = 12

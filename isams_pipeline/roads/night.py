@@ -30,7 +30,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.isams.datasets import ROAD_DATASETS, DatasetDeclaration
 from isams_pipeline.roads.client import RoadClient
 from isams_pipeline.roads.connections import Connections, Finding, State
-from isams_pipeline.roads.grants import Json
+from isams_pipeline.roads.grants import READING, Grant, Json
 from isams_pipeline.roads.keeping import ListKeeper
 from isams_pipeline.roads.mapping import VERSION, Absent, Lists, Mapped
 from isams_pipeline.roads.road import Road
@@ -132,11 +132,13 @@ class RoadReader:
             before is not None
             and before.provenance.get("sha256") == provenance["sha256"]
             and not self._fresh
+            and self._holds(before)
             and self._context.is_intact(before)
         ):
-            notes = before.provenance.get("notes")  # of the same rows
-            return RoadTable(None, before, provenance=provenance | ({"notes": notes} if notes else {}), folds=folds)
+            of_rows = {name: before.provenance[name] for name in ("notes", "holds") if name in before.provenance}
+            return RoadTable(None, before, provenance=provenance | of_rows, folds=folds)
         lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings, self._night)
+        lists.leaves_people_out = any(stored.leaves_people_out for stored in found.values())
         try:
             frame = mapped.frame(declaration, lists, self._context.settings)
         except WrongType as error:
@@ -146,7 +148,15 @@ class RoadReader:
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
         if lists.notes:
             provenance["notes"] = as_json(lists.notes)
+        if lists.last_day or lists.next_first_day:
+            provenance["holds"] = [lists.last_day, lists.next_first_day]
         return RoadTable(frame, provenance=provenance, folds=folds)
+
+    def _holds(self, before: StoredTable) -> bool:
+        """Whether the groups that a table is made from run, or do not, on this night as they did on its own."""
+        last_day, next_first_day = before.provenance.get("holds") or (None, None)
+        night = self._night.isoformat()
+        return (last_day is None or night <= last_day) and (next_first_day is None or night < next_first_day)
 
     def _rows(self, found: Mapping[str, StoredList], name: str, begin: bytes) -> Iterator[Json]:
         if name in found:
@@ -161,11 +171,13 @@ class RoadReader:
         lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
         lines += [f"{c.name} {c.kind} {mapped.columns.get(c.name)}" for c in declaration.columns]
         lines += [f"{name} {stored.sha256}" for name, stored in sorted(found.items())]
+        clocks = [stored.token["freshness"] for stored in found.values() if "freshness" in stored.token]
         return {
             "key": self._source,
             "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
             "fetched_at": min(stored.read_at for stored in found.values()),
-            "freshness": self._of_night.freshness,
+            # Where lists have clocks of their own, the table is as old as the oldest.
+            "freshness": min(clocks) if clocks else self._of_night.freshness,
             "lists": {name: found[name].sha256 for name in mapped.lists if name in found},
         } | ({"lacking": lacking} if lacking else {})
 
@@ -258,6 +270,7 @@ class RoadReader:
                 remedy="Nothing was read, and the tables stay. If that is right, run once with --allow-removals; else "
                 f"`isams-pipeline connector authorise {self._school} --road {self._source}`.",
             )
+        self._refuse_unused(grant, before)
         freshness = self._client.freshness()
         of_night = ListNight(self._night.isoformat(), tuple(sorted(grant.scopes)), grant.subject, freshness, {})
         if before and (before.date, before.scopes, before.subject) == (of_night.date, of_night.scopes, grant.subject):
@@ -275,6 +288,17 @@ class RoadReader:
             fresh=self._fresh,
             say=self._say,
         )
+
+    def _refuse_unused(self, grant: Grant, before: ListNight | None) -> None:
+        """Raise ScopesShrunk where fields came before that now need a scope which nobody has taken into use."""
+        is_first = before is not None and not any(stored.asked.startswith(READING) for stored in before.lists.values())
+        if is_first and grant.unused and not self._allow_removals:
+            raise ScopesShrunk(
+                f"The school has authorised {', '.join(sorted(grant.unused))}, which is not taken into use, and "
+                "fields that were read before need it",
+                remedy=f"Take it into use: `isams-pipeline connector authorise {self._school} --road {self._source}`; "
+                "or run once with --allow-removals, and do without.",
+            )
 
     @contextlib.contextmanager
     def _noticed(self) -> Generator[None, None, None]:

@@ -61,8 +61,11 @@ def not_contact_only(contacts: pd.DataFrame, *, send: bool) -> Split:
 
 
 def living(contacts: pd.DataFrame) -> Split:
-    """Keep contacts whom the source does not mark as deceased."""
-    return Split.by(contacts, ~_ticked(contacts, "deceased"), rule="deceased", reason="it is marked as deceased")
+    """Keep contacts whom the source does not mark as deceased, in whichever entry of theirs."""
+    dead = contacts["person_id"].isin(contacts.loc[_ticked(contacts, "deceased"), "person_id"].dropna())
+    dead |= _ticked(contacts, "deceased")
+    reason = "it, or another entry of the person, is marked as deceased"
+    return Split.by(contacts, ~dead, rule="deceased", reason=reason)
 
 
 def responsible(contacts: pd.DataFrame, which: ParentalResponsibility) -> Split:
@@ -71,6 +74,14 @@ def responsible(contacts: pd.DataFrame, which: ParentalResponsibility) -> Split:
     keep = {"any": said.notna(), "not_denied": said != "no", "confirmed": said == "yes"}[which]
     reason = "its parental responsibility is not as parental_responsibility asks"
     return Split.by(contacts, keep, rule="parental_responsibility", reason=reason)
+
+
+def not_contact_only_for(links: pd.DataFrame, only: pd.DataFrame) -> Split:
+    """Keep links but those of a student and a person who are linked as Contact Only by another entry too."""
+    marked = set(zip(only["pupil_id"], only["person_id"], strict=True))
+    keep = [pair not in marked for pair in zip(links["pupil_id"], links["person_id"], strict=True)]
+    reason = "another entry of the person for this student is marked Contact Only: not for any communication"
+    return Split.by(links, pd.Series(keep, index=links.index, dtype="bool"), rule="contact_only", reason=reason)
 
 
 def linked_to_years(links: pd.DataFrame, pupils: pd.DataFrame, years: YearSet | None) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -109,42 +109,65 @@ def periods_of(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def covered(lessons: pd.DataFrame, out: Exclusions) -> Split:
     """Keep what takes place where a cover stands beside the lesson that it replaces: the cover, on that date.
 
-    A cover replaces the scheduled lesson of its date, period and group (inferred: no document says how a source shows
-    both). Of a room cover and a staff cover for one lesson, the rooms are the former's, the teachers the latter's. A
-    cover that names no group may replace anything: it stays beside, with a warning.
+    A cover replaces the one scheduled lesson of its date, group, and period or hours (inferred: no document says how a
+    source shows both); what it leaves empty, room or teachers, is that lesson's. Of a room cover and a staff cover for
+    one lesson, the rooms are the former's, the teachers the latter's. A cover that names no group, or for whose group
+    there are several lessons then, may replace anything: it stays beside, with a warning.
     """
     is_cover = lessons["kind"].isin([kind for kind in KINDS if kind not in {LESSON, SCHEDULED}])
     if not bool(is_cover.any()):
         return Split.by(lessons, ~is_cover | True, rule="covered", reason="")
-    unnamed = is_cover & lessons["set_id"].isna() & lessons["form_id"].isna()
-    for lesson in lessons.loc[unnamed, "lesson_id"].unique():
-        reason = "it is a cover that names no group: whether it replaces a lesson is not known; it stands beside"
-        out.add("lesson", lesson, "cover", reason, severity=WARNING)
-    keys = [tuple(map(str, key)) for key in lessons[["date", "period_id", "set_id", "form_id"]].itertuples(index=False)]
-    place = pd.Series(keys, index=lessons.index)
-    by_kind = {kind: set(place[is_cover & ~unnamed & (lessons["kind"] == kind)]) for kind in KINDS}
-    covers = {one for places in by_kind.values() for one in places}
-    both = by_kind[ROOM_COVER] & by_kind[STAFF_COVER]
-    gone = ~is_cover & place.isin(covers)
-    lessons, doubled = _both_covers(lessons, place, both, out)
-    return Split.by(lessons, ~(gone | doubled), rule="covered", reason="a cover takes its place on that date")
+    lessons = lessons.reset_index(drop=True)
+    is_cover = is_cover.reset_index(drop=True)
+    place = _places(lessons)
+    scheduled: dict[Any, list[int]] = {}
+    for at, key in place[~is_cover].items():
+        scheduled.setdefault(key, []).append(cast("int", at))
+    unnamed = lessons["set_id"].isna() & lessons["form_id"].isna()
+    gone: set[int] = set()
+    warned: set[tuple[Any, str]] = set()
+    columns = {name: lessons[name].fillna("").tolist() for name in ("room_ids", "staff_ids")}
+    covers: dict[Any, dict[str, int]] = {}
+    numbers, kinds = lessons["lesson_id"].tolist(), lessons["kind"].tolist()
+    for at in lessons.index[is_cover].tolist():
+        key, kind, number = place[at], kinds[at], numbers[at]
+        beside = scheduled.get(key, [])
+        if unnamed[at]:
+            warned.add((number, "it is a cover that names no group: whether it replaces a lesson is not known"))
+            continue
+        if len(beside) > 1:
+            warned.add((number, f"it is a cover, and its group has {len(beside)} lessons then: which is not known"))
+            continue
+        for replaced in beside:
+            gone.add(replaced)
+            for texts in columns.values():
+                texts[at] = texts[at] or texts[replaced]
+        covers.setdefault(key, {})[kind] = at
+    for of_kind in covers.values():
+        if {ROOM_COVER, STAFF_COVER} <= of_kind.keys():
+            room, staff = of_kind[ROOM_COVER], of_kind[STAFF_COVER]
+            columns["staff_ids"][room] = columns["staff_ids"][staff] or columns["staff_ids"][room]
+            gone.add(staff)
+            reason = (
+                "a room cover and a staff cover are for one lesson: it is in the room of the one with the teacher of "
+            )
+            warned.add((numbers[staff], f"{reason}the other"))
+    for number, reason in sorted(warned, key=repr):
+        out.add("lesson", number, "cover", reason, severity=WARNING)
+    filled = {name: pd.Series(texts, index=lessons.index, dtype="str") for name, texts in columns.items()}
+    keep = ~lessons.index.isin(list(gone))
+    reason = "a cover takes its place on that date"
+    return Split.by(lessons.assign(**filled), pd.Series(keep, index=lessons.index), rule="covered", reason=reason)
 
 
-def _both_covers(
-    lessons: pd.DataFrame, place: pd.Series[Any], both: set[Any], out: Exclusions
-) -> tuple[pd.DataFrame, pd.Series[bool]]:
-    """Room covers with the teachers of the staff covers beside them, and which rows are now in others."""
-    doubled = pd.Series(data=False, index=lessons.index)
-    if not both:
-        return lessons, doubled
-    staff = place.isin(both) & (lessons["kind"] == STAFF_COVER)
-    room = place.isin(both) & (lessons["kind"] == ROOM_COVER)
-    teachers = lessons.loc[staff, "staff_ids"].fillna("").groupby(place[staff]).agg(" ".join)
-    merged = lessons.copy()
-    merged.loc[room, "staff_ids"] = place[room].map(teachers)
-    for lesson in lessons.loc[staff, "lesson_id"].unique():
-        reason = (
-            "a room cover and a staff cover are for one lesson: it is in the former's room with the latter's teacher"
-        )
-        out.add("lesson", lesson, "cover", reason, severity=WARNING)
-    return merged, staff
+def _places(lessons: pd.DataFrame) -> pd.Series[Any]:
+    """Where each lesson is: date, period (where that is not said, its hours), and group."""
+    columns = (lessons[name].tolist() for name in ("date", "period_id", "start", "end", "set_id", "form_id"))
+    return pd.Series(
+        [
+            (day, (str(start), str(end)) if pd.isna(period) else period, str(set_id), str(form_id))
+            for day, period, start, end, set_id, form_id in zip(*columns, strict=True)
+        ],
+        index=lessons.index,
+        dtype=object,
+    )

@@ -20,12 +20,16 @@ MORE_THAN_ADDRESSES = "its e-mail field holds more than addresses, so none of it
 UNSEEN = "characters that cannot be seen were taken out of its e-mail field"
 _LABELS = {
     *("home", "work", "personal", "private", "business", "main", "primary", "other", "mobile"),
-    *("email", "e-mail", "mail", "h", "w", "p"),
+    *("email", "e-mail", "mail"),
 }
 """What people write beside an address to say which it is. No words for people: `dad: …` is somebody else's."""
+_BEFORE = {"home", "work", "personal", "email", "e-mail"}
+"""Those that may stand bare before an address, with a blank. Of others the address may be the rest: `mail box@…`."""
+_LETTERS = {"h", "w", "p", "m", "e"}
+"""The same in short, before a colon or in brackets only."""
 _PART = re.compile(r"[^\s,;]+")
 _BETWEEN = {"/", "|", "&", "-", "\N{EN DASH}"}
-"""Signs that may stand alone between addresses and labels."""
+"""Signs that may stand alone, behind an address."""
 
 
 def is_valid(address: str) -> bool:
@@ -51,13 +55,26 @@ def _read(field: str) -> EmailField:
     unseen = text != re.sub(r"[ \t\r\n\f\v]+", " ", field).strip(" ")
     found: list[str] = []
     strangers = 0
-    for match in _PART.finditer(text):
-        part = match[0]
-        address = _address(part)
+    matches = list(_PART.finditer(text))
+    addresses = [_address(match[0]) for match in matches]
+    # What stands before a bare word: an address and perhaps a sign, or something else.
+    is_behind = False
+    for at, (match, address) in enumerate(zip(matches, addresses, strict=True)):
+        gap = text[matches[at - 1].end() : match.start()] if at else ""
+        is_behind = is_behind and not any(sign in gap for sign in ",;")
         if address is not None:
             found.append(address)
-        elif part not in _BETWEEN and not _is_label(part, glued=text[: match.start()][-1:] in {",", ";"}):
-            strangers += 1
+            is_behind = True
+        elif match[0] in _BETWEEN:
+            strangers += not is_behind
+        elif _is_marked_label(match[0]):
+            is_behind = False
+        else:
+            word, after = match[0].casefold(), text[match.end() :]
+            is_before = after[:1] == " " and at + 1 < len(matches) and addresses[at + 1] is not None
+            is_before = is_before and not set(",;") & set(text[match.end() : matches[at + 1].start()])
+            strangers += word not in (_BEFORE if is_before else _LABELS if is_behind else ())
+            is_behind = False
     if not strangers and found:
         return EmailField(tuple(dict.fromkeys(found)), unseen=unseen)
     return EmailField((), MORE_THAN_ADDRESSES if found else NO_ADDRESS, unseen)
@@ -76,19 +93,19 @@ def parts(field: object) -> list[str]:
 def _address(part: str) -> str | None:
     """A part as an address: bare, in angle brackets, or behind a label and a colon (`home:a@example.org`)."""
     before, colon, after = part.partition(":")
-    if colon and (before.casefold() in _LABELS or before.casefold() == "mailto"):
+    if colon and (before.casefold() in _LABELS | _LETTERS or before.casefold() == "mailto"):
         part = after
     if part[:1] == "<" and part[-1:] == ">":
         part = part[1:-1]
     return part if is_valid(part) else None
 
 
-def _is_label(part: str, *, glued: bool) -> bool:
-    """Whether a part is a label. Right behind a comma without a blank it may be the end of a domain: `acme,work`."""
+def _is_marked_label(part: str) -> bool:
+    """Whether a part is a label by its colon or its brackets, wherever it stands."""
     word = part.casefold()
     if word[:1] + word[-1:] in {"()", "[]"}:
-        return word[1:-1] in _LABELS
-    return word.rstrip(":") in _LABELS and not (glued and not word.endswith(":"))
+        return word[1:-1] in _LABELS | _LETTERS
+    return word[-1:] == ":" and word[:-1] in _LABELS | _LETTERS
 
 
 def with_first_valid(frame: pd.DataFrame) -> pd.DataFrame:

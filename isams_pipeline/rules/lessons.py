@@ -115,6 +115,10 @@ def _with_known_rooms(rows: pd.DataFrame, rooms: set[Any], out: Exclusions) -> p
 # --- whom it is for -----------------------------------------------------------------------------------------
 
 
+_BESIDE = ("status", "timetable_id", "join", "period_id", "room_id")
+"""What two rows of one lesson have in common."""
+
+
 class _Groups:
     """What a lesson's code names: a set, or a form that is taught as a class."""
 
@@ -124,7 +128,7 @@ class _Groups:
         links = tables.get("set_teachers")
         teachers = Together.of(links, "set_id", "staff_id") if links is not None else Together()
         known = [
-            {folded_code(main)} | {folded_code(codes.get(one)) for one in teachers.get(identifier)}
+            ({folded_code(main)} | {folded_code(codes.get(one)) for one in teachers.get(identifier)}) - {""}
             for identifier, main in zip(sets["set_id"].tolist(), sets["teacher_user_code"].tolist(), strict=True)
         ]
         self._set = {
@@ -141,7 +145,7 @@ class _Groups:
 
     def of(self, rows: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
         """Rows with GROUP_COLUMNS; codes that name nothing, or several things that nothing tells apart, are noted."""
-        columns = ("kind", "id", "code", "year_id", "teachers", "is_set", "join", "period_id", "room_id")
+        columns = ("kind", "id", "code", "year_id", "teachers", "is_set", *_BESIDE)
         found: list[tuple[Any, Any, Any, Any]] = []
         unsure: dict[int, Match] = {}
         beside: dict[tuple[Any, ...], set[Any]] = {}
@@ -160,17 +164,26 @@ class _Groups:
                 reason = "its code names no set and no teaching form"
                 out.add(LESSON, identifier, "group", reason, severity=WARNING)
             found.append(group or (None, year, None, None))
-            if group and group[2] is not None:
+            if group and group[2] is not None and not pd.isna(where[-1]):
                 beside.setdefault(tuple(where), set()).add(group[2])
         for at, match in unsure.items():
             row = rows.iloc[at]
-            here = beside.get((row["join"], row["period_id"], row["room_id"]), set())
+            # Without a room, what is in the same period may be beside anything.
+            here: set[Any] = (
+                set() if pd.isna(row["room_id"]) else beside.get(tuple(row[name] for name in _BESIDE), set())
+            )
             if len(here) == 1:  # the lesson's other teacher has told which set it is
                 found[at] = self._of_set(next(iter(here)))
                 continue
             sets = " and ".join(f"set {one}" for one in match.candidates)
             reason = f"its code is that of {sets}, and nothing tells which is meant; it is without a group"
             out.add(LESSON, row["id"], "shared_code", reason, severity=WARNING)
+        # Of several sets with one code, in rooms that are not known, nothing tells what is one lesson.
+        alone = [at for at in unsure if found[at][2] is None and pd.isna(rows["room_id"].iloc[at])]
+        joins = rows["join"].tolist()
+        for at in alone:
+            joins[at] = ""
+        rows = rows.assign(join=pd.Series(joins, index=rows.index, dtype="str"))
         subjects, years, sets_, forms = zip(*found, strict=True) if found else ((), (), (), ())
         return rows.assign(
             subject=pd.Series([self._subjects.get(one) for one in subjects], index=rows.index, dtype="str"),
@@ -187,7 +200,7 @@ class _Groups:
         """Subject, year, set and form; a Match where several sets may be meant, None where nothing is."""
         if not is_text(code):
             return None
-        of_set = self._set["set_id"].find(code, teacher=folded_code(teachers))
+        of_set = self._set["set_id"].find(code, teacher=folded_code(teachers) or None)
         form = self._form["form_id"].find(code)
         for is_first in (is_set, not is_set):
             if is_first and of_set.candidates:

@@ -10,13 +10,14 @@ import pandas as pd
 
 from isams_pipeline.rules.split import WARNING, Exclusions, in_an_id
 
-CONTROL, SEVERAL = "control", "several"
+CONTROL, SEVERAL, WITHOUT_MEMBERS = "control", "several", "without_members"
 REASONS = {
     CONTROL: "characters that no text may hold were taken out of its {column}",
     SEVERAL: "the source has several of it for {column}, and nothing tells which counts; left empty",
+    WITHOUT_MEMBERS: "the source counts students in it, and sent none, or none who may be read of",
 }
 """What was done → how it is said."""
-RULES = {CONTROL: "control_characters", SEVERAL: "several"}
+RULES = {CONTROL: "control_characters", SEVERAL: "several", WITHOUT_MEMBERS: "without_members"}
 """What was done → the rule's name in the exclusions."""
 ENTITIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "pupils": ("student", ("pupil_id",)),

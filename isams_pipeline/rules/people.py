@@ -16,6 +16,7 @@ from isams_pipeline.rules.contacts import (
     living,
     mail_merged,
     not_contact_only,
+    not_contact_only_for,
     one_link_per_pupil,
     one_per_person,
     responsible,
@@ -87,6 +88,8 @@ class Contacts:
             entries = out.take(ENTRY, split, of_entry, of="contacts")
             gone.append(split.excluded[[*of_entry, "rule"]])
         links = _of_entries(links, entries, all_entries, pd.concat(gone), out)
+        only = _of_rule(all_links, pd.concat(gone), "contact_only")
+        links = out.take("student_contact", not_contact_only_for(links, only), pair, of="contact_pupils")
         years = linked_to_years(links, pupils, choice.contact_years)
         links = out.take("student_contact", years, pair, of="contact_pupils")
         entries = out.take(ENTRY, _no_student(with_a_link(entries, links), years), of_entry, of="contacts")
@@ -187,6 +190,12 @@ def _of_entries(
     links = out.take("student_contact", known, ("pupil_id", "person_id"), of="contact_pupils")
     out.account.leave_out_by("contact_pupils", links.merge(gone, on=keys)[[ROW, "rule"]])
     return links.merge(entries[wanted], on=keys)
+
+
+def _of_rule(links: pd.DataFrame, gone: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """The links of the entries that a rule has left out."""
+    keys = ["entry_id", "person_id"]
+    return links.merge(gone.loc[gone["rule"] == rule, keys], on=keys)
 
 
 def _no_student(split: Split, years: Split) -> Split:

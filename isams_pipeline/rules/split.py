@@ -82,5 +82,5 @@ def in_an_id(part: object) -> str:
 
 def _by_number(row: tuple[str, ...]) -> tuple[object, ...]:
     entity, identifier, *rest = row
-    numbers = tuple(int(part) if part.lstrip("-").isdigit() else 0 for part in identifier.split(":"))
+    numbers = tuple(int(part) if part.lstrip("-").isdecimal() else 0 for part in identifier.split(":"))
     return (entity, numbers, identifier, *rest)

@@ -57,6 +57,8 @@ class Timetable:
     """What must be put right before anything is delivered."""
     unallocated: list[date] = field(default_factory=list[date])
     """School days in term that no timetable week is allocated to."""
+    teaches_unallocated: bool = False
+    """Timetable weeks that no week is allocated to are taught on such days."""
     counts: dict[str, OnDates] = field(default_factory=dict[str, OnDates])
     """Kind → where its rows x dates are."""
     calendar: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -80,7 +82,7 @@ def dated_timetable(
     tables = numbered(tables)
     out = Exclusions()
     out.account.sizes.update({name: len(tables[name]) for name in DATASET_OF.values()})
-    made = Timetable(pd.DataFrame(), out)
+    made = Timetable(pd.DataFrame(), out, teaches_unallocated=unallocated_weeks == "teach")
     days = _term_days(tables["terms"], first, last, out)
     slots = _slots(tables, out)
     entries, joined = entries_of(tables, slots, out)
@@ -296,6 +298,8 @@ def note_unallocated_days(made: Timetable) -> None:
     shown = ", ".join(day.isoformat() for day in days[:_FEW_DAYS])
     more = f" and {len(days) - _FEW_DAYS} more" if len(days) > _FEW_DAYS else ""
     reason = f"no timetable week is allocated to {shown}{more}; there are no lessons on those days"
+    if made.teaches_unallocated:
+        reason = f"no timetable week is allocated to {shown}{more}; weeks without an allocation of their own are taught"
     made.exclusions.add("term", "-", NO_ALLOCATION, reason, severity=WARNING)
 
 
@@ -319,6 +323,13 @@ def _reigns(
                     "in iSAMS, as it is unknown which one counts"
                 )
         found.append((here, PUBLISHED, int(row.timetable_id)))
+        standing = int((entries["status"].eq(PUBLISHED) & entries["timetable_id"].eq(row.timetable_id)).sum())
+        if standing and not bool(here.any()):
+            reason = (
+                f"it is for no day of the terms that are looked at, so none of its {standing} entries is on a date; "
+                "check its years, and the school years of the terms"
+            )
+            made.exclusions.add("timetable", row.timetable_id, "timetable", reason, severity=WARNING)
     for row in rows_of(timetables[timetables["status"] == DEVELOPMENT]):
         since = row.start_date
         if is_nothing(since):
@@ -380,6 +391,9 @@ def _with_timetable(grid: pd.DataFrame, reigns: list[tuple[pd.Series[bool], str,
 
 def whole_days(start: pd.Series[Any], end: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
     """Spans in which midnight to midnight means whole days, the last one included; no end is the start's day."""
+    # A year further and a moment is none any more.
+    latest = pd.Timestamp(9999, 1, 1)
+    start, end = start.mask(start > latest, latest), end.mask(end > latest, latest)
     whole = end.isna() | ((start == start.dt.normalize()) & (end == end.dt.normalize()))
     last = end.fillna(start).dt.normalize()
     return start, end.mask(whole, last + pd.Timedelta(days=1))

@@ -137,27 +137,19 @@ def student_contacts(day: RoadDay, _: Json) -> dict[str, list[Json]]:
     return {"StudentContacts": rows}
 
 
-BY_SCOPE: dict[str, set[str]] = {
-    "Address": {
-        *(
-            "AddressBlock",
-            "HouseNo",
-            "HouseName",
-            "Apartment",
-            "Street",
-            "District",
-            "TownOrCity",
-            "County",
-            "PostCode",
-        ),
-        "Country",
-    },
-    "StudentExtended": {"LegalForename", "LegalSurname", "DateofBirth", "MiddleName", "EntryDate"},
-    "StaffExtended": {"LegalForename", "LegalSurname", "MiddleName", "DateOfBirth"},
-    "StaffEmployment": {"EmploymentEnd"},
+BY_SCOPE: dict[str, tuple[str, set[str]]] = {
+    "Address": (
+        "Contacts",
+        {
+            *("AddressBlock", "HouseNo", "HouseName", "Apartment", "Street", "District", "TownOrCity", "County"),
+            *("PostCode", "Country"),
+        },
+    ),
+    "StudentExtended": ("Students", {"LegalForename", "LegalSurname", "DateofBirth", "MiddleName", "EntryDate"}),
+    "StaffExtended": ("Staff", {"LegalForename", "LegalSurname", "MiddleName", "DateOfBirth", "Gender"}),
+    "StaffEmployment": ("Staff", {"EmploymentEnd"}),
 }
-"""Scope → the fields that only it gives; of staff also the gender. What is not given is absent."""
-WITH_SCOPES = {"Students", "Staff", "Contacts"}
+"""Scope → the array and the fields that only it gives. What is not given is absent."""
 
 
 def groups(day: RoadDay, params: Json) -> dict[str, list[Json]]:

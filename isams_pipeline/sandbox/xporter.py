@@ -301,10 +301,13 @@ class XporterApi:
 
 def _allowed(arrays: dict[str, list[Json]], side: SandboxXporter) -> dict[str, list[Json]]:
     """What the school's scopes give of some rows, in the reading that is asked of this sandbox."""
-    hidden = {name for scope, names in render_xporter.BY_SCOPE.items() if scope not in side.scopes for name in names}
+    hidden: dict[str, set[str]] = {}
+    for scope, (array, names) in render_xporter.BY_SCOPE.items():
+        if scope not in side.scopes:
+            hidden[array] = hidden.get(array, set()) | names
     found: dict[str, list[Json]] = {}
     for array, rows in arrays.items():
-        without = hidden if array in render_xporter.WITH_SCOPES else set[str]()
+        without = hidden.get(array, set())
         kept = [{k: v for k, v in row.items() if k not in without} for row in rows]
         if array == "StudentMembers" and "prefixed_members" in side.variants:
             kept = [{**r, "GroupId": f"GC-{r['GroupId']}", "StudentId": f"PL-{r['StudentId']}"} for r in kept]

@@ -40,6 +40,11 @@ class StoredList:
     """What the server wants to be reminded of, in its own words: etag and last_modified, or changed_rows; and its
     freshness then."""
 
+    @property
+    def leaves_people_out(self) -> bool:
+        """Whether somebody has opted out of it: what was asked ends in a word for whom, after a #."""
+        return "#" in self.asked
+
 
 @dataclass(frozen=True)
 class ListNight:

@@ -24,7 +24,7 @@ from isams_pipeline.isams import messages
 from isams_pipeline.roads.connections import Reason
 from isams_pipeline.roads.grants import Json, People
 from isams_pipeline.roads.values import as_list, as_object, first_object, objects_in, whole_number
-from isams_pipeline.xporter.lists import ARRAY, BLANKED, LINKS, NEVER_KEPT, PEOPLE
+from isams_pipeline.xporter.lists import ARRAY, BLANKED, LINKS, NAMED_BY_OTHERS, NEVER_KEPT, PEOPLE
 
 GET_TOKEN = "/api/oauth/GetToken"  # noqa: S105  # a path
 OK = "OK"
@@ -79,6 +79,12 @@ def plain_id(value: Any) -> Any:
     return match[1] if match else value
 
 
+def with_plain_ids(array: str, rows: list[Json]) -> list[Json]:
+    """The rows with plain ids in what names another row, and in their own where others name them by it."""
+    names = LINKS | {"Id"} if array in NAMED_BY_OTHERS else LINKS
+    return [{name: plain_id(value) if name in names else value for name, value in row.items()} for row in rows]
+
+
 def arrays_in(page: Json) -> list[str]:
     """The names of an answer's arrays, in its own order: RowCount counts the rows of the first."""
     return [
@@ -120,7 +126,7 @@ def people(answer: Json, estab: str) -> People | None:
     mine = [row for row in objects_in(answer.get("GDPR")) if _digits(row.get("Estab")) == estab]
     kinds = (("Student", "StudentIds"), ("Staff", "StaffIds"), ("Contact", "ContactIds"))
     is_sound = len(mine) == 1 and all(isinstance(mine[0].get(name), list) for _, name in kinds)
-    if not is_sound or mine[0].get("IsOptIn") not in {True, False}:
+    if not is_sound or mine[0].get("IsOptIn") not in (True, False):  # a list is not hashable
         return None
     ids = frozenset((kind, str(plain_id(one))) for kind, name in kinds for one in as_list(mine[0][name]))
     return People(ids, only_these=bool(mine[0]["IsOptIn"]))
@@ -144,9 +150,9 @@ def _digits(value: Any) -> str:
 
 def kept(array: str, row: Json, allowed: People) -> Json | None:
     """A row as it may be kept; None where it speaks of somebody who is left out."""
-    row = {name: plain_id(value) if name in LINKS else value for name, value in row.items()}
     for kind, name in PEOPLE.get(array, ()):
-        if not allowed.allows(kind, str(row.get(name))):
+        # Where some have opted out, a row that does not say whom it is about may be about them.
+        if not allowed.is_everybody and (row.get(name) is None or not allowed.allows(kind, str(plain_id(row[name])))):
             return None
     found = {ARRAY: array, **row}
     for name in NEVER_KEPT.get(array, ()):

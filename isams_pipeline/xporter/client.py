@@ -45,6 +45,7 @@ from isams_pipeline.xporter.answers import (
     reason_of,
     rows_beside_meta,
     status_word,
+    with_plain_ids,
 )
 from isams_pipeline.xporter.lists import ALSO_CALLED, ARRAY, PAGE_SIZE, SCOPES
 
@@ -236,7 +237,16 @@ class XporterClient:
 
     def clock_of(self, request: ListRequest) -> str | None:
         asked = {**request.params, "page": "1", "pageSize": "1"}
-        return clock_of(self._ask(request, asked))
+        found = clock_of(self._ask(request, asked))
+        self._check_age(found, request)
+        return found
+
+    def _check_age(self, clock: str | None, request: ListRequest) -> None:
+        """Raise StaleRoad where a list's own clock says that it is older than the school allows."""
+        if clock is not None:
+            remedy = "Look in the Groupcall School Portal whether this list's job runs; ask support@groupcall.com."
+            hours = self._settings.stale_after_hours
+            self._api.check_age(clock, self._clock(), hours=hours, remedy=remedy, list=request.wanted.name)
 
     def grant(self, connection: Connection | None) -> Grant:
         chosen = connection.chosen if connection else None
@@ -245,7 +255,8 @@ class XporterClient:
             remedy = f"`isams-pipeline connector authorise {self._school} --road xporter`, once it is connected."
             raise self._not_authorised("No app is authorised for this school", remedy)
         self._status = None
-        scopes = self.details() & chosen
+        offered = self.details()
+        scopes = offered & chosen
         if needed := lacking(SCOPES, scopes):
             what = f"The school has not authorised {', '.join(needed)}, which the app needs"
             raise self._not_authorised(what, f"{status} how far it is.")
@@ -253,13 +264,7 @@ class XporterClient:
         if word != OK:
             what = "Xporter has no data of the school yet"
             raise self._not_authorised(what, f"{status} what is to be done.", status=word if word in WAITING else None)
-        self._api.check_age(
-            self.freshness(),
-            self._clock(),
-            hours=self._settings.stale_after_hours,
-            remedy="Look in the Groupcall School Portal whether the nightly jobs run; ask support@groupcall.com.",
-        )
-        return Grant(self._school, XPORTER, scopes, f"estab {self._settings.estab}", self._people())
+        return Grant(self._school, XPORTER, scopes, f"estab {self._settings.estab}", self._people(), offered - scopes)
 
     def _not_authorised(self, what: str, remedy: str, **where: Any) -> PipelineError:
         return NotAuthorised(what, remedy=remedy, **where).at(**self._api.where)
@@ -268,6 +273,9 @@ class XporterClient:
         self._status = None
         try:
             scopes = self.details()
+            if needed := lacking(SCOPES, scopes):
+                # Its database's status is told by a list that needs one of them.
+                return Finding(State.CONNECTED, said=f"the school has not authorised {', '.join(needed)}")
             word = status_word(self._db_status())
         except WrongToken as error:
             return Finding(State.AWAITING_INVITATION, said=error.what)
@@ -288,6 +296,8 @@ class XporterClient:
             return Finding(State.CONNECTED, said=said)
         if needed := lacking(SCOPES, scopes & chosen):
             return Finding(State.CONNECTED, said=f"the school has not authorised {', '.join(needed)}")
+        if unused := sorted(scopes - chosen):
+            said = f"{said}; authorised by the school and not taken into use: {', '.join(unused)}"
         return Finding(State.AUTHORISED, scopes=scopes & chosen, said=said)
 
     # --- lists --------------------------------------------------------------------------------------------
@@ -302,16 +312,14 @@ class XporterClient:
             params["changedRows"] = known or "*"
         try:
             first = self._page(request, params, 1)
+            self._first_array(first, request.wanted)
         except RequestRefused as error:
             if known is None:
                 raise
             # What a server says that has forgotten a token is unknown: whatever it refuses, all is read anew.
             raise ChangesForgotten(error.what, remedy=error.remedy, **error.where) from None
         clock = clock_of(first)
-        if clock is not None:
-            remedy = "Look in the Groupcall School Portal whether this list's job runs; ask support@groupcall.com."
-            hours = self._settings.stale_after_hours
-            self._api.check_age(clock, self._clock(), hours=hours, remedy=remedy, list=request.wanted.name)
+        self._check_age(clock, request)
         token = changed_rows(first) | ({"freshness": clock} if clock is not None else {})
         reading = Reading(iter(()), only_changes=known is not None, token=token)
         reading.rows = self._rows(request, params, first, reading)
@@ -341,13 +349,15 @@ class XporterClient:
         size = self._page_size(wanted)
         said = self._pagination(page, wanted.path, size)
         pages, expected = said or (1, None)
+        clock = clock_of(page)
         first_array = self._first_array(page, wanted)
         seen = Seen()
         taken = 0
         for number in range(1, max(pages, 1) + 1):
             if number > 1:
                 page = self._page(request, params, number)
-                if self._pagination(page, wanted.path, size) != said:
+                # Made anew in between, the list has other pages: who was on a later one may be on an earlier one now.
+                if self._pagination(page, wanted.path, size) != said or clock_of(page) != clock:
                     raise self._api.moved(wanted.name)
             counted = len(as_list(page.get(first_array))) if first_array else 0
             for array in wanted.datasets:
@@ -367,8 +377,9 @@ class XporterClient:
                         yield found
                     else:
                         reading.gone.append(key)
-                deleted = objects_in(page.get(f"{array}_deleted"))
-                reading.gone += [wanted.key_of({ARRAY: array, **row}) for row in deleted]
+                for name in (array, *ALSO_CALLED.get(array, ())):
+                    deleted = with_plain_ids(array, objects_in(page.get(f"{name}_deleted")))
+                    reading.gone += [wanted.key_of({ARRAY: array, **row}) for row in deleted]
                 counted = max(counted, len(rows)) if array == first_array else counted
                 rows.clear()
             taken += counted
@@ -377,13 +388,25 @@ class XporterClient:
             raise self._api.moved(wanted.name)
 
     def _first_array(self, page: Json, wanted: RoadList) -> str | None:
-        """The array whose rows are counted. Raises NotRestData where the answer has none that is known."""
+        """The array whose rows are counted; None where the answer says that it has no rows.
+
+        Raises NotRestData where it has arrays but none that is known, and RequestRefused where it says nothing of rows
+        at all: a message under 200 is no empty list.
+        """
         there = arrays_in(page)
         names = {other for array in wanted.datasets for other in (array, *ALSO_CALLED.get(array, ()))}
         rows = (pagination(page) or (1, None))[1]
         if names.isdisjoint(there) and (there or rows):
             what = f"The answer has none of the arrays {', '.join(wanted.datasets)}"
             raise self._api.not_data(what, wanted.path)
+        is_told = pagination(page) or changed_rows(page) or any(name.endswith("_deleted") for name in page)
+        if not there and not is_told:
+            raise RequestRefused(
+                "Xporter's answer has neither rows nor a word on how many there are",
+                list=wanted.name,
+                remedy="Nothing of it is stored. Look in the Groupcall School Portal whether the school's data flow "
+                "runs; ask support@groupcall.com with the time of this run.",
+            ).at(**self._api.where)
         found = there[0] if there else None
         # By the name that the array is read by.
         return next((array for array in wanted.datasets if found in ALSO_CALLED.get(array, ())), found)
@@ -397,15 +420,15 @@ class XporterClient:
         rows = objects_in(listed)
         if not isinstance(listed, list) or len(rows) != len(as_list(listed)):
             raise self._api.not_data(f"{array} is no list of objects", path)
-        if any(row.get("Id") in {None, ""} for row in rows):
+        if any(not isinstance(row.get("Id"), str | int) or row["Id"] == "" for row in rows):
             raise self._api.not_data(f"A row of {array} has no Id", path)
-        return rows
+        return with_plain_ids(array, rows)
 
     def _pagination(self, page: Json, path: str, size: int) -> tuple[int, int] | None:
         """How many pages and rows there are; None where the answer is the only page."""
         found = pagination(page)
-        # A page that is full, without a word on how many there are, may be the first of several.
-        is_full = len(as_list(page.get(next(iter(arrays_in(page)), "")))) >= size
+        # A page that is just full, without a word on how many there are, may be the first of several.
+        is_full = len(as_list(page.get(next(iter(arrays_in(page)), "")))) == size
         if found is None and (page.get("__pagination__") or is_full):
             raise self._api.not_data("The answer does not say how many rows and pages there are", path)
         return found

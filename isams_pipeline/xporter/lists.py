@@ -162,6 +162,8 @@ ALSO_CALLED: dict[str, tuple[str, ...]] = {"StudentContacts": ("StudentContact",
 """Array → other names for it: the vendor's documents have both."""
 LINKS = {"StudentId", "StaffId", "ContactId", "GroupId", "ClassId", "LessonId", "PrimaryStaffId"}
 """Fields that name another row, whose number may come with a prefix (`PL-9660`)."""
+NAMED_BY_OTHERS = {"Students", "Staff", "Contacts", "Group", "Lessons"}
+"""Arrays whose rows are named by others, by their Id: it has the prefix or not, as those have."""
 
 PEOPLE: dict[str, tuple[tuple[str, str], ...]] = {
     "Students": (("Student", "Id"),),

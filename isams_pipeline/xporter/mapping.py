@@ -19,6 +19,7 @@ from isams_pipeline.roads import XPORTER
 from isams_pipeline.roads.mapping import Absent, Lists, Mapped, MappingTable, YearNumbers, at, clock_time
 from isams_pipeline.roads.values import whole_number
 from isams_pipeline.rules.compare import code as folded_code
+from isams_pipeline.rules.notes import SEVERAL, WITHOUT_MEMBERS
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.rules.references import Lookup
 from isams_pipeline.xporter.answers import plain_id
@@ -122,28 +123,41 @@ def _sets(lists: Lists) -> Iterator[Json]:
     rows = list(_rows(lists, "timetable_structure", "TTSubjects"))
     frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in ("Code", "Id")})
     subjects = Lookup.of(frame, "Code", "Id", fold=folded_code)
-    of_group = {str(row.get("ClassId")): row.get("SubjectCode") for row in _rows(lists, "timetable", "Lessons")}
-    for group in _groups(lists, "TeachingGrp"):
-        code = group.get("SubjectCode") or of_group.get(str(group.get("Id")))
+    of_group: dict[str, set[str]] = {}
+    for lesson in _rows(lists, "timetable", "Lessons"):
+        if lesson.get("SubjectCode"):
+            of_group.setdefault(str(lesson.get("ClassId")), set()).add(str(lesson["SubjectCode"]))
+    having = {str(plain_id(link.get("GroupId"))) for link in _rows(lists, "groups", "StudentMembers")}
+    for row, group in enumerate(_groups(lists, "TeachingGrp"), start=1):
+        found = of_group.get(str(group.get("Id")), set())
+        if not group.get("SubjectCode") and len(found) > 1:
+            lists.notes.append((row, "subject_id", SEVERAL))
+        code = group.get("SubjectCode") or (next(iter(found)) if len(found) == 1 else None)
+        if _came_without(group, having):
+            lists.notes.append((row, "set_id", WITHOUT_MEMBERS))
         yield {**group, "SubjectId": subjects.get(code)}
+
+
+def _came_without(group: Json, having: Collection[str]) -> bool:
+    """Whether a group that has students by its own count came without any."""
+    return bool(whole_number(group.get("NumStudents"))) and str(group.get("Id")) not in having
 
 
 def _in_sets(array: str, field: str) -> Callable[[Lists], Iterator[Json]]:
     """Members or teachers of teaching groups, each once."""
 
     def rows(lists: Lists) -> Iterator[Json]:
-        counts = {
-            str(group.get("Id")): whole_number(group.get("NumStudents")) for group in _groups(lists, "TeachingGrp")
-        }
+        groups = {str(group.get("Id")): group for group in _groups(lists, "TeachingGrp")}
         done: set[tuple[str, str]] = set()
         for link in _rows(lists, "groups", array):
             group, one = plain_id(link.get("GroupId")), plain_id(link.get(field))
             pair = str(group), str(one)
-            if pair[0] in counts and pair not in done:
+            if pair[0] in groups and pair not in done:
                 done.add(pair)
                 yield {**link, "GroupId": group, field: one, "Link": number_of(*pair)}
         if array == "StudentMembers":
-            _refuse_without_members(counts, {group for group, _ in done})
+            most = 1.0 if lists.leaves_people_out else _MOST
+            _refuse_without_members(groups, {group for group, _ in done}, most)
 
     return rows
 
@@ -151,11 +165,14 @@ def _in_sets(array: str, field: str) -> Callable[[Lists], Iterator[Json]]:
 _MOST = 0.5
 
 
-def _refuse_without_members(counts: Mapping[str, int | None], having: Collection[str]) -> None:
-    """Raise MembersMissing where most groups that have students by their own count came without any."""
-    full = {group for group, count in counts.items() if count}
-    empty = full - set(having)
-    if empty and (len(empty) == len(full) or len(empty) > _MOST * len(full)):
+def _refuse_without_members(groups: Mapping[str, Json], having: Collection[str], most: float) -> None:
+    """Raise MembersMissing where all groups, or more than `most`, that have students by their own count have none.
+
+    Counts are of all students, members only of those who have not opted out.
+    """
+    full = {name for name, group in groups.items() if whole_number(group.get("NumStudents"))}
+    empty = {name for name in full if _came_without(groups[name], having)}
+    if empty and (len(empty) == len(full) or len(empty) > most * len(full)):
         raise MembersMissing(
             f"{len(empty)} of {len(full)} teaching groups that have students by their own count came without any",
             list="groups",

@@ -175,6 +175,23 @@ def test_allowed_references_and_wide_documents_stay_as_they_are():
     assert parse(io.BytesIO(wide.encode("utf-16")), TABLES)["pupils"].frame["forename"].tolist()[0] == "\u0100da"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "iso-8859-1", "windows-1252"])
+@pytest.mark.parametrize("bad", ["&#x1F;", "\x1f", "&#0;"])
+def test_a_forbidden_character_is_taken_out_of_any_encoding(encoding: str, bad: str):
+    declared = encoding if encoding.startswith(("iso", "win")) else "utf-16"
+    text = f'<?xml version="1.0" encoding="{declared}"?>' + pupil("<Forename>Z\u00e9@e</Forename>").decode()
+    found = parse(io.BytesIO(text.replace("@", bad).encode(encoding)), TABLES)["pupils"]
+    assert found.frame["forename"].tolist()[0] == "Z\u00e9e" and found.notes == [(1, "forename", "control")]
+
+
+def test_bytes_of_another_encoding_than_a_document_says_are_an_error():
+    text = '<?xml version="1.0" encoding="shift_jis"?>' + pupil("<Forename>@</Forename>").decode()
+    with pytest.raises(NotBatchData):
+        read(text.encode().replace(b"@", b"\xfd\xfe\xff"))
+    with pytest.raises(DocumentError):
+        read(text.encode("utf-16")[:-1])
+
+
 def test_a_document_that_breaks_names_the_container_and_the_rows_before():
     broken = pupil("<Forename>Ada</Forename>").replace(b'<Pupil Id="2"/>', b'<Pupil Id="2"/><Pupil Id="3"><<')
     with pytest.raises(DocumentError) as caught:

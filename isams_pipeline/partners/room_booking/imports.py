@@ -38,6 +38,8 @@ class Taken:
     refused: list[ImportRefused] = field(default_factory=list[ImportRefused])
     """Rows that mean nothing, each with its number and field."""
     refused_ids: set[str] = field(default_factory=set[str])
+    has_lost_ids: bool = False
+    """Some refused row does not even tell its id."""
     notes: list[str] = field(default_factory=list[str])
     """Rows that were taken otherwise than they stand there."""
 
@@ -49,7 +51,8 @@ def take(store: BookingStore, kind: str, data: bytes, *, all_since: date | None 
     """Put a file of a kind into the store. Raises ImportRefused where it is no such file.
 
     With `strict`, also where one of its rows is refused: nothing of it is taken then. With `all_since` the file has all
-    bookings from that date on: active ones that are not in it are withdrawn, but none whose row was refused.
+    bookings from that date on: active ones that are not in it are withdrawn, but none whose row was refused; none at
+    all where a refused row does not tell its id.
     """
     store.lock()
     if kind == "resources":
@@ -63,7 +66,9 @@ def take(store: BookingStore, kind: str, data: bytes, *, all_since: date | None 
         first = found.refused[0]
         raise ImportRefused(first.what, remedy="Nothing of the file was taken, as --strict asks.", **first.where)
     put = {"resources": store.put_resources, "timeslots": store.put_slots}.get(kind, store.put_bookings)
-    if all_since is not None:
+    if all_since is not None and found.has_lost_ids:
+        found.notes.append("no booking was withdrawn, as a refused row does not tell which booking it is")
+    elif all_since is not None:
         store.withdraw_others({row["id"] for row in found.rows} | found.refused_ids, all_since)
     put(found.rows)
     return found
@@ -143,8 +148,8 @@ def _read(data: bytes, read: Read, *, needed: Collection[str], key: str) -> Take
             found.rows.append(read(cells, number, found))
         except ImportRefused as refused:
             found.refused.append(refused)
-            if not isinstance(cells, ImportRefused):
-                found.refused_ids.add(cells[key])
+            found.refused_ids |= {cells[key]} if not isinstance(cells, ImportRefused) else set()
+            found.has_lost_ids |= isinstance(cells, ImportRefused)
     return found
 
 

@@ -58,7 +58,7 @@ def timetable_of(
     _note_lessons(rows[unknown].assign(rule="reference", reason="the room is not in the export; left empty"), out)
     rows["room_id"] = rows["room_id"].mask(unknown)
     _note_unroomed(rows, unknown, out)
-    split = once(rows, ["date", "lesson_id", "room_id"])
+    split = once(rows, ["date", "lesson_id", "start", "room_id"])
     if made is None:
         _place_dated(tables, split, out)
     else:

@@ -85,7 +85,9 @@ def build(
     years = named_with_campus(tables["years"], campuses)
     note_other_campuses(years, out)
     houses = _houses(tables, staff, out)
-    students = _students(pupils, forms=tables["forms"], years=years, houses=houses, staff=staff, out=out)
+    students = _students(
+        pupils, forms=tables["forms"], years=years, houses=houses, staff=(staff, tables["staff"]), out=out
+    )
     classes = _classes(tables, years, out)
     account.deliver("pupils", students[ROW], "students.csv")
     account.deliver("staff", staff[ROW], "staff.csv")
@@ -129,9 +131,11 @@ def _students(
     forms: pd.DataFrame,
     years: pd.DataFrame,
     houses: pd.DataFrame,
-    staff: pd.DataFrame,
+    staff: tuple[pd.DataFrame, pd.DataFrame],
     out: Exclusions,
 ) -> pd.DataFrame:
+    """The students with names for numbers; `staff` are those of the export, and all of them."""
+
     def noted(result: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
         frame, dangling = result
         out.take("student", Split(frame, dangling), "pupil_id", severity=WARNING)
@@ -151,20 +155,27 @@ def _students(
         given = students[column].fillna(students[f"{column}_id"].astype("str"))
         students[column] = by_id.fillna(by_spelling).fillna(given)
         students = noted(blank_dangling(students, column, values_of(of_kind, "name"), what=f"the {kind} house"))
-    students["tutor_staff_id"] = _tutors(students, forms, staff, out)
+    students["tutor_staff_id"] = _tutors(students, forms, *staff, out)
     return students.rename(columns={"pupil_id": "student_id"})
 
 
-def _tutors(students: pd.DataFrame, forms: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.Series[Any]:
+def _tutors(
+    students: pd.DataFrame, forms: pd.DataFrame, staff: pd.DataFrame, everybody: pd.DataFrame, out: Exclusions
+) -> pd.Series[Any]:
     """Each student's tutor by number. Where several members of staff have the code, the form's tutor is meant."""
-    codes = Lookup.of(staff, "user_code", "staff_id", fold=code, known={"staff": [{one} for one in staff["staff_id"]]})
+    # Among all staff: one of two with a code may not be in the export, and the other is not meant for that.
+    codes = Lookup.of(
+        everybody, "user_code", "staff_id", fold=code, known={"staff": [{one} for one in everybody["staff_id"]]}
+    )
+    here = values_of(staff, "staff_id")
     of_form = Lookup.of(forms, "form_id", "tutor_staff_id")
     found: list[Any] = []
     columns = (students[name].tolist() for name in ("pupil_id", "tutor_user_code", "form_id"))
     for student, wanted, form in zip(*columns, strict=True):
         match = codes.find(wanted, staff=of_form.get(form))
-        found.append(match.value)
-        if match.value is None and is_text(wanted):
+        tutor = match.value if match.value in here else None
+        found.append(tutor)
+        if tutor is None and is_text(wanted):
             reason = "the tutor is not in the export; left empty"
             if match.is_ambiguous:
                 whose = " and ".join(f"staff {one}" for one in match.candidates)
