@@ -167,6 +167,10 @@ FACTS: tuple[Fact, ...] = (
         XPORTER, "addresses, births, legal names and leaving dates have scopes of their own", _D, "xporter.lists:GIVES"
     ),
     Fact(XPORTER, "ids of members may carry a prefix (PL-9660)", _D, "xporter.answers:plain_id"),
+    Fact(
+        XPORTER, "an answer without rows, count or token is a refusal", _I, "xporter.client:XporterClient._first_array"
+    ),
+    Fact(XPORTER, "all pages of one reading have one meta.DateTime", _I, "xporter.client:XporterClient._rows"),
     Fact(XPORTER, "the array of links is StudentContacts or StudentContact", _D, "xporter.lists:ALSO_CALLED"),
     Fact(XPORTER, "TTPeriods may be empty; arrays come as TTDays, TTSessions, TTPeriods …", _D, "xporter.lists:LISTS"),
     Fact(XPORTER, "attendance is asked for from Monday to Friday", _D, "xporter.lists:_week"),

@@ -233,16 +233,22 @@ class _Rows:
         for at, col in enumerate(self.declaration.columns):
             values = self._waiting[at::width]
             if self._batch.has_taken_out:
-                values = [self._without(text, self._done + n, col.name) for n, text in enumerate(values, start=1)]
+                values = [self._without(text, self._done + n, col) for n, text in enumerate(values, start=1)]
             self._arrays[at].append(_converted(self.declaration, col, values, self._done))
         self._done += len(self._waiting) // width
         self._waiting.clear()
 
-    def _without(self, text: str | None, row: int, column: str) -> str | None:
-        """A text without what stands in it for a character that XML forbids; the field is noted."""
+    def _without(self, text: str | None, row: int, col: Column) -> str | None:
+        """A text without what stands in it for a character that XML forbids; the field is noted.
+
+        Within a number it may have been a digit: what is left would be another number, so it is none.
+        """
         if text is None or document.TAKEN_OUT not in text:
             return text
-        self._notes.append((row, column, CONTROL))
+        self._notes.append((row, col.name, CONTROL))
+        outer = text.strip(f"{document.TAKEN_OUT} \t\r\n")
+        if col.kind != "str" and document.TAKEN_OUT in outer:
+            return None if col.nullable else text
         return text.replace(document.TAKEN_OUT, "")
 
     def finish(self, containers: Mapping[str, int]) -> ParsedTable:

@@ -7,6 +7,7 @@ down a lesson that several teach. A row without a code is never part of another.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from isams_pipeline.rules.account import ROW
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.compare import is_text
-from isams_pipeline.rules.references import Lookup, Match, Together
+from isams_pipeline.rules.references import Lookup, Together
 from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
 
 LESSON, MEETING, YEAR_SCHEDULE, TUTORIAL = "lesson", "meeting", "year_schedule", "tutorial"
@@ -119,6 +120,14 @@ _BESIDE = ("status", "timetable_id", "join", "period_id", "room_id")
 """What two rows of one lesson have in common."""
 
 
+@dataclass(frozen=True)
+class _Unsure:
+    """Several sets, or forms, that a code may mean."""
+
+    what: str
+    candidates: tuple[Any, ...]
+
+
 class _Groups:
     """What a lesson's code names: a set, or a form that is taught as a class."""
 
@@ -147,7 +156,7 @@ class _Groups:
         """Rows with GROUP_COLUMNS; codes that name nothing, or several things that nothing tells apart, are noted."""
         columns = ("kind", "id", "code", "year_id", "teachers", "is_set", *_BESIDE)
         found: list[tuple[Any, Any, Any, Any]] = []
-        unsure: dict[int, Match] = {}
+        unsure: dict[int, _Unsure] = {}
         beside: dict[tuple[Any, ...], set[Any]] = {}
         for at, (kind, identifier, code, year, teachers, is_set, *where) in enumerate(
             zip(*(rows[name].tolist() for name in columns), strict=True)
@@ -156,9 +165,9 @@ class _Groups:
                 found.append((None, year, None, None))
                 continue
             group = self._group(code, teachers, is_set=is_set)
-            if isinstance(group, Match):
+            if isinstance(group, _Unsure):
                 unsure[at] = group
-                found.append((self._set["subject_id"].get(code), self._set["year_id"].get(code), None, None))
+                found.append((*self._in_common(code, group), None, None))
                 continue
             if group is None:
                 reason = "its code names no set and no teaching form"
@@ -166,17 +175,17 @@ class _Groups:
             found.append(group or (None, year, None, None))
             if group and group[2] is not None and not pd.isna(where[-1]):
                 beside.setdefault(tuple(where), set()).add(group[2])
-        for at, match in unsure.items():
+        for at, group in unsure.items():
             row = rows.iloc[at]
             # Without a room, what is in the same period may be beside anything.
             here: set[Any] = (
                 set() if pd.isna(row["room_id"]) else beside.get(tuple(row[name] for name in _BESIDE), set())
             )
-            if len(here) == 1:  # the lesson's other teacher has told which set it is
+            if group.what == "set" and len(here) == 1:  # the lesson's other teacher has told which set it is
                 found[at] = self._of_set(next(iter(here)))
                 continue
-            sets = " and ".join(f"set {one}" for one in match.candidates)
-            reason = f"its code is that of {sets}, and nothing tells which is meant; it is without a group"
+            those = " and ".join(f"{group.what} {one}" for one in group.candidates)
+            reason = f"its code is that of {those}, and nothing tells which is meant; it is without a group"
             out.add(LESSON, row["id"], "shared_code", reason, severity=WARNING)
         # Of several sets with one code, in rooms that are not known, nothing tells what is one lesson.
         alone = [at for at in unsure if found[at][2] is None and pd.isna(rows["room_id"].iloc[at])]
@@ -193,19 +202,28 @@ class _Groups:
             code=rows["code"].fillna(""),
         )
 
+    def _in_common(self, code: Any, group: _Unsure) -> tuple[Any, Any]:
+        """Subject and year, where all that the code may mean have the same."""
+        if group.what == "set":
+            return self._set["subject_id"].get(code), self._set["year_id"].get(code)
+        years = {self._year_of_form.get(one) for one in group.candidates}
+        return self._form["subject_id"].get(code), next(iter(years)) if len(years) == 1 else None
+
     def _of_set(self, one: Any) -> tuple[Any, Any, Any, Any]:
         return self._subject_of_set.get(one), self._year_of_set.get(one), one, None
 
-    def _group(self, code: Any, teachers: Any, *, is_set: bool) -> tuple[Any, Any, Any, Any] | Match | None:
-        """Subject, year, set and form; a Match where several sets may be meant, None where nothing is."""
+    def _group(self, code: Any, teachers: Any, *, is_set: bool) -> tuple[Any, Any, Any, Any] | _Unsure | None:
+        """Subject, year, set and form; what may be meant where that is several, None where nothing is."""
         if not is_text(code):
             return None
         of_set = self._set["set_id"].find(code, teacher=folded_code(teachers) or None)
         form = self._form["form_id"].find(code)
         for is_first in (is_set, not is_set):
             if is_first and of_set.candidates:
-                return of_set if of_set.is_ambiguous else self._of_set(of_set.value)
+                return _Unsure("set", of_set.candidates) if of_set.is_ambiguous else self._of_set(of_set.value)
             if not is_first and form.candidates:
+                if form.is_ambiguous:
+                    return _Unsure("teaching form", form.candidates)
                 return self._form["subject_id"].get(code), self._year_of_form.get(form.value), None, form.value
         return None
 

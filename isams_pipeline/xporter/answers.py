@@ -27,6 +27,7 @@ from isams_pipeline.roads.values import as_list, as_object, first_object, object
 from isams_pipeline.xporter.lists import ARRAY, BLANKED, LINKS, NAMED_BY_OTHERS, NEVER_KEPT, PEOPLE
 
 GET_TOKEN = "/api/oauth/GetToken"  # noqa: S105  # a path
+REGISTER = "/api/Manage/SchoolRegister"
 OK = "OK"
 WAITING = {"NotInstalled": Reason.NOT_INSTALLED, "Onboarding": Reason.ONBOARDING, "Paused": Reason.PAUSED}
 """Status words besides OK: invented, as no document shows them. Any other is taken for onboarding."""
@@ -177,6 +178,8 @@ def error_for(response: httpx.Response) -> PipelineError | None:
         case 403:
             return NotAuthorised("The school has not authorised this", remedy="Authorise the scope.", **where)
         case 400 | 422:
+            if said := _of_invitation(response):
+                return RequestRefused(f"Xporter did not take the invitation: {said}", remedy=_INVITED, **where)
             return RequestRefused("Xporter found the request invalid", remedy="Report this as a bug.", **where)
         case 404:
             return NotFound("Xporter has no such thing", remedy="Check xporter.url and xporter.estab.", **where)
@@ -190,6 +193,20 @@ def error_for(response: httpx.Response) -> PipelineError | None:
             return AccessRefused("The address sends elsewhere", remedy="Write the final one as xporter.url.", **where)
         case _:
             return IsamsError("Xporter failed", remedy="Ask Groupcall's support with the time of this run.", **where)
+
+
+_INVITED = "Check xporter.estab and who is invited; ask Groupcall's support."
+
+
+def _of_invitation(response: httpx.Response) -> str | None:
+    """Why an invitation was refused; None of any other call, as those may speak of pupils."""
+    if not response.request.url.path.endswith(REGISTER):
+        return None
+    try:
+        said = as_object(response.json())
+    except ValueError:
+        return None
+    return reason_of({"Message": said.get("ExceptionMessage")}) or reason_of(said)
 
 
 def _told(response: httpx.Response) -> PipelineError | None:
@@ -209,6 +226,8 @@ def _told(response: httpx.Response) -> PipelineError | None:
     if _UNKNOWN in folded:
         remedy = "Check xporter.estab, xporter.relying_party and the secret; the school may have to authorise first."
         return NotAuthorised("Xporter does not know this authorisation", remedy=remedy)
+    if reason := _of_invitation(response):
+        return RequestRefused(f"Xporter did not take the invitation: {reason}", remedy=_INVITED)
     if response.request.url.path.endswith(GET_TOKEN):
         return InvalidKey("Xporter gave no token", remedy="Check the secrets of xporter.")
     return RequestRefused("Xporter refused, with a message of its own", remedy="Try again; then report this as a bug.")

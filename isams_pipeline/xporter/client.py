@@ -33,6 +33,7 @@ from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline.xporter.answers import (
     GET_TOKEN,
     OK,
+    REGISTER,
     WAITING,
     FoundSchool,
     arrays_in,
@@ -51,12 +52,11 @@ from isams_pipeline.xporter.lists import ALSO_CALLED, ARRAY, PAGE_SIZE, SCOPES
 
 THIRD_PARTY = "XporterOnDemand"
 _EARLY = timedelta(minutes=5)
-_DETAILS, _SCOPES, _GDPR, _QUERY, _REGISTER = (
+_DETAILS, _SCOPES, _GDPR, _QUERY = (
     "/api/v1/TokenDetails",
     "/api/v1/Scopes",
     "/api/v1/GDPRIDs",
     "/api/v1/RunQuery/",
-    "/api/Manage/SchoolRegister",
 )
 
 
@@ -190,7 +190,7 @@ class XporterClient:
             "WeAcceptGroupcallUsagePolicy": True,
         }
         body = {"RegistrationType": "Live", "Schools": [one]}
-        found = self._json("POST", _REGISTER, headers=self._as_application(), body=body)
+        found = self._json("POST", REGISTER, headers=self._as_application(), body=body)
         rows = objects_in(found.get("Schools"))
         if not rows or str(rows[0].get("Status")).upper() != OK:
             said = reason_of(rows[0] if rows else found) or reason_of(found)

@@ -328,6 +328,7 @@ def made_of(**delivered: int | None) -> dict[str, Any]:
         ({"sets": None}, {"sets": 0}, True),  # delivered by a version that did not count: it had rows
         ({"room_closures": 2}, {"room_closures": 0}, False),  # over one day
         ({"room_closures": 12}, {"room_closures": 0}, True),
+        ({"lessons": 3}, {"lessons": 0}, False),  # they stand there, and their dates are over: a new school year
     ],
 )
 def test_a_feed_that_arrived_last_time_and_is_empty_now_is_refused(

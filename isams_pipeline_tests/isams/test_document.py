@@ -175,6 +175,17 @@ def test_allowed_references_and_wide_documents_stay_as_they_are():
     assert parse(io.BytesIO(wide.encode("utf-16")), TABLES)["pupils"].frame["forename"].tolist()[0] == "\u0100da"
 
 
+def test_a_forbidden_character_within_a_number_makes_no_other_number():
+    data = pupil("<YearId>1&#x1F;0</YearId><NCYear>1&#x1F;0</NCYear>")
+    found = parse(io.BytesIO(data), TABLES)["pupils"]
+    assert found.frame["year_id"].isna().all() and (1, "year_id", "control") in found.notes
+    around = parse(io.BytesIO(pupil("<NCYear>&#x1F;10 &#x1F;</NCYear>")), TABLES)["pupils"]
+    assert around.frame["year_id"].tolist()[0] == 10
+    with pytest.raises(PipelineError) as caught:
+        read(b'<iSAMS><PupilManager><CurrentPupils><Pupil Id="1&#x1F;0"/></CurrentPupils></PupilManager></iSAMS>')
+    assert caught.value.where["row"] == 1
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "iso-8859-1", "windows-1252"])
 @pytest.mark.parametrize("bad", ["&#x1F;", "\x1f", "&#0;"])
 def test_a_forbidden_character_is_taken_out_of_any_encoding(encoding: str, bad: str):

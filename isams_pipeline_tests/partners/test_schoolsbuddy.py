@@ -354,6 +354,35 @@ def test_a_contact_whom_the_source_marks_goes_to_no_partner(mark: str):
     assert sent == (["30"] if mark == "deceased" else ["30", "31"])
 
 
+def test_who_is_deceased_by_one_entry_is_in_by_none():
+    rows = {
+        "contacts": [contact(30), contact(30, entry_id=33, deceased=True)],
+        "contact_pupils": [linked(30, 1), linked(30, 1, entry_id=33)],
+    }
+    result = built(**rows)
+    assert ids(result, "contacts.csv", "contact_id") == [] and set(excluded(result, "contact")) == {"30"}
+    assert built({"contact_only": "send"}, **rows).export.rows("contacts.csv") == []
+
+
+def test_contact_only_for_a_student_counts_for_that_student_by_whichever_entry():
+    pupils = [{"pupil_id": n, "year_id": 7, "email": f"p{n}@p.org"} for n in (1, 2)]
+    entries = [contact(30), contact(30, entry_id=33, contact_only=True)]
+    links = [linked(30, 1), linked(30, 2), linked(30, 1, entry_id=33)]
+    result = built(pupils=pupils, contacts=entries, contact_pupils=links)
+    assert [row["student_id"] for row in result.export.rows("student_contacts.csv")] == ["2"]
+    assert "contact_only" in result.exclusions.loc[result.exclusions["entity"] == "student_contact", "rule"].tolist()
+    assert excluded(result, "student") == {"1": "no_contact: warning"} and result.unaccounted == []
+
+
+def test_a_tutors_code_means_nobody_else_where_its_owner_is_not_in_the_export():
+    staff = [{"staff_id": 11, "user_code": "U11"}, {"staff_id": 12, "user_code": "u11", "email": "s12@s.org"}]
+    pupils = [{"pupil_id": 1, "year_id": 7, "form_id": "8X", "tutor_user_code": "U11"}]
+    for of_form in (11, None):
+        result = built(pupils=pupils, staff=staff, forms=[{"form_id": "8X", "name": "8X", "tutor_staff_id": of_form}])
+        assert [row["tutor_staff_id"] for row in result.export.rows("students.csv")] == [""]
+        assert excluded(result, "student")["1"] == "reference: warning"
+
+
 def test_a_parent_entered_for_each_child_is_one_user_with_both():
     home = {
         "forename": "Mae",

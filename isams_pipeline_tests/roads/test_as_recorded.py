@@ -5,16 +5,27 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from isams_pipeline.assembly.mapping import MAPPING as ASSEMBLY
 from isams_pipeline.config import RoadSettings
-from isams_pipeline.errors import ConfigurationError, MembersMissing, NotRestData, RequestRefused, StaleRoad, WrongType
+from isams_pipeline.errors import (
+    ConfigurationError,
+    MembersMissing,
+    NotRestData,
+    RequestRefused,
+    ScopesShrunk,
+    StaleRoad,
+    WrongType,
+)
 from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.partners.schoolbooking.export import build, check_export
 from isams_pipeline.roads.mapping import Lists, Mapped
-from isams_pipeline.rules.notes import Lacking
+from isams_pipeline.rules.notes import WITHOUT_MEMBERS, Lacking
+from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.sides import ASSEMBLY_VARIANTS, XPORTER_VARIANTS
+from isams_pipeline.xporter.answers import error_for
 from isams_pipeline_tests.roads.crossing import Crossing
 from isams_pipeline_tests.test_commands import at
 from isams_pipeline_tests.world import FIRST, SCHOOL
@@ -204,6 +215,18 @@ def test_an_invitation_says_what_it_lacks_and_why_it_was_refused(crossing: Cross
         crossing.connector("xporter").invite()
 
 
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("field", ["ExceptionMessage", "Message"])
+def test_a_refused_invitation_says_why_and_other_calls_do_not(status: int, field: str):
+    for path, is_said in (("/api/Manage/SchoolRegister", True), ("/api/v1/School/1/Students/", False)):
+        request = httpx.Request("POST", f"https://xporter.test{path}")
+        found = error_for(httpx.Response(status, json={field: "No such school"}, request=request))
+        if status == 200 and field == "Message":
+            assert found is None  # seen where the answer is read
+        else:
+            assert found is not None and ("No such school" in str(found)) is is_said
+
+
 def test_every_unknown_year_code_is_named_with_the_setting_that_helps():
     students = [
         {"id": n, "first_name": "A", "year_code": code} for n, code in enumerate(["7", "FD", "fd", None, "PRE"])
@@ -222,3 +245,184 @@ def test_every_unknown_year_code_is_named_with_the_setting_that_helps():
     with pytest.raises(WrongType, match=r"FD \(1 rows\), PRE \(1 rows\), fd \(1 rows\).*year_codes"):
         frame()
     assert frame(year_codes={"FD": -1, "pre": -2})["year_id"].tolist()[:3] == [7, -1, -1]
+
+
+# --- what would else go by without a sound -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [{"Message": "Not for you"}, {}, {"meta": [{"Id": 1}]}])
+def test_an_answer_that_says_nothing_of_rows_is_no_empty_list(crossing: Crossing, distort: Any, answer: Any):
+    crossing.connect("xporter")
+    crossing.read("xporter", 0, "contact_pupils", "attendance")
+    for end in ("StudentContacts", "AttendanceForDateRange"):
+        distort(end, lambda _: dict(answer))
+    for name in ("contact_pupils", "attendance"):
+        with pytest.raises(RequestRefused, match="neither rows nor a word"):
+            crossing.read("xporter", 1, name)
+
+
+def test_who_has_opted_out_is_left_out_by_whichever_spelling_of_the_id(crossing: Crossing, distort: Any):
+    crossing.connect("xporter")
+    pupil = int(crossing.frame("xporter", "pupils")["pupil_id"].iloc[0])
+    crossing.xporter.opted_out["StudentIds"] = [f"PL-{pupil}"]
+    distort("Students", lambda p: p | {"Students": [row | {"Id": f"PL-{row['Id']}"} for row in p.get("Students", ())]})
+    pupils = crossing.frame("xporter", "pupils", fresh=True)
+    assert len(pupils) == 23 and pupil not in set(pupils["pupil_id"])
+    lists = crossing.world.environment.lists
+    night = lists.find("xporter", SCHOOL, FIRST)
+    assert night is not None
+    kept = [row["Id"] for row in lists.rows("xporter", SCHOOL, night.lists["students"].sha256)]
+    assert len(kept) >= 23 and not [one for one in kept if str(pupil) in one]
+
+
+def test_ids_with_a_prefix_on_either_side_meet(crossing: Crossing, distort: Any):
+    crossing.connect("xporter")
+    usual = crossing.read("xporter", 0, "contacts", "contact_pupils")
+    distort("/Contacts", lambda p: p | {"Contacts": [r | {"Id": f"PC-{r['Id']}"} for r in p.get("Contacts", ())]})
+    found = crossing.read("xporter", 0, "contacts", "contact_pupils", fresh=True)
+    for name, table in usual.items():
+        assert table.frame is not None and table.frame.equals(found[name].frame), name
+
+
+def test_links_that_are_gone_are_gone_under_either_name(crossing: Crossing, monkeypatch: pytest.MonkeyPatch):
+    crossing.connect("xporter")
+    crossing.xporter.variants.add("student_contact")
+    before = crossing.frame("xporter", "contact_pupils")
+    scope, renderer = render_xporter.LISTS["StudentContacts"]
+
+    def fewer(day: Any, params: Any) -> Any:
+        return {"StudentContacts": renderer(day, params)["StudentContacts"][5:]}
+
+    monkeypatch.setitem(render_xporter.LISTS, "StudentContacts", (scope, fewer))
+    folded, whole = (crossing.frame("xporter", "contact_pupils", 1, fresh=fresh) for fresh in (False, True))
+    assert len(folded) < len(before) and folded.equals(whole)
+
+
+def test_a_list_whose_clock_stands_still_grows_too_old(crossing: Crossing, distort: Any):
+    crossing.connect("xporter")
+    stood = [{"Id": 1, "MIS": "isams", "DateTime": f"{FIRST}T00:28:52"}]
+    distort("Timetable", lambda page: page | {"meta": stood})
+    assert len(crossing.frame("xporter", "dated_lessons")) == len(crossing.frame("xporter", "dated_lessons", 1))
+    with pytest.raises(StaleRoad, match="hours old") as refused:
+        crossing.read("xporter", 3, "dated_lessons")
+    assert refused.value.where["list"] == "timetable"
+
+
+def test_a_list_that_is_made_anew_between_its_pages_is_read_again(
+    crossing: Crossing, distort: Any, monkeypatch: pytest.MonkeyPatch
+):
+    from isams_pipeline.xporter import client
+
+    crossing.connect("xporter")
+    monkeypatch.setattr(client, "PAGE_SIZE", 10)
+    asked: list[int] = []
+
+    def renewed(page: Any) -> Any:
+        asked.append(1)
+        return page if len(asked) == 1 else page | {"meta": [{"Id": 1, "DateTime": f"{FIRST}T01:00:00"}]}
+
+    distort("Students", renewed)
+    assert len(crossing.frame("xporter", "pupils")) == 24 and len(asked) == 5, "the second page was of another list"
+
+
+def test_those_who_opted_out_are_no_missing_members(crossing: Crossing):
+    crossing.connect("xporter")
+    pupils = crossing.frame("xporter", "pupils")["pupil_id"]
+    crossing.xporter.opted_out["StudentIds"] = [str(one) for one in pupils[3:]]
+    assert set(crossing.frame("xporter", "set_members", fresh=True)["pupil_id"]) <= set(pupils[:3])
+
+
+def test_some_groups_that_come_without_the_members_they_count_are_noted(crossing: Crossing, distort: Any):
+    crossing.connect("xporter")
+    members = crossing.frame("xporter", "set_members")
+    some = {str(one) for one in list(members["set_id"].unique())[:3]}
+
+    def without(page: Any) -> Any:
+        return page | {"StudentMembers": [r for r in page.get("StudentMembers", ()) if r["GroupId"] not in some]}
+
+    distort("Groups", without)
+    table = crossing.read("xporter", 0, "sets", fresh=True)["sets"]
+    assert table.frame is not None
+    noted = {
+        str(table.frame["set_id"].iloc[row - 1])
+        for row, _, what in table.provenance["notes"]
+        if what == WITHOUT_MEMBERS
+    }
+    assert noted == some
+
+
+def test_a_group_leaves_the_tables_the_day_after_its_last(crossing: Crossing, distort: Any):
+    crossing.connect("assembly")
+    tables = crossing.world.environment.tables
+
+    def ending(groups: Any) -> Any:
+        return [row | ({"end_date": f"{FIRST}T23:59:00.000Z"} if at == 0 else {}) for at, row in enumerate(groups)]
+
+    distort("teaching_groups", ending)
+    counts: list[int] = []
+    for day in range(3):
+        night = FIRST + timedelta(days=day)
+        with crossing.reader("assembly", day) as reader:
+            made = reader.table("sets", tables.before("assembly", "sets", SCHOOL, night))
+            assert (made.frame is None) is (day == 2), "the night after next is as the one before"
+            if made.frame is None:
+                assert made.same_as is not None
+                stored = tables.save_as_before(made.same_as, night=night, provenance=made.provenance)
+            else:
+                stored = tables.save(
+                    made.frame,
+                    source="assembly",
+                    dataset="sets",
+                    school=SCHOOL,
+                    night=night,
+                    provenance=made.provenance,
+                )
+        counts.append(len(tables.load(stored)))
+    assert counts == [counts[0], counts[0] - 1, counts[0] - 1]
+
+
+def test_scopes_that_are_authorised_and_not_in_use_are_said_so(crossing: Crossing):
+    crossing.connect("xporter")
+    crossing.connector("xporter").choose(["School", "Student", "Staff", "Contact"])
+    moved = crossing.connector("xporter").look()
+    assert "authorised by the school and not taken into use: Address" in moved.now.said
+
+
+def test_fields_that_came_before_are_not_lost_for_a_scope_that_nobody_took_into_use(
+    crossing: Crossing, monkeypatch: pytest.MonkeyPatch
+):
+    from isams_pipeline.roads import grants, night
+
+    crossing.connect("xporter")
+    crossing.connector("xporter").choose(["School", "Student", "Staff", "Contact"])
+    monkeypatch.setattr(grants, "READING", "")  # as it was read before these scopes were known
+    assert len(crossing.frame("xporter", "pupils")) == 24
+    monkeypatch.setattr(grants, "READING", night.READING)
+    with pytest.raises(ScopesShrunk, match="StudentExtended"):
+        crossing.read("xporter", 1, "pupils")
+    crossing.connector("xporter").choose(None)
+    assert crossing.frame("xporter", "pupils", 1)["date_of_birth"].notna().any()
+
+
+@pytest.mark.parametrize(
+    ("source", "end", "how", "dataset"),
+    [
+        ("assembly", "timetables", {"lessons": [{"id": 1, "start_date": "01/09/2025"}]}, "dated_lessons"),
+        ("assembly", "academic_years", {"terms": 5}, "terms"),
+        ("assembly", "registration_groups", {"student_ids": [{}]}, "pupils"),
+        ("assembly", "contacts", {"students": [1]}, "contacts"),
+        ("xporter", "Students", {"StudentStatus": []}, "pupils"),
+        ("xporter", "Students", {"Id": {}}, "pupils"),
+    ],
+)
+def test_what_has_another_shape_is_a_typed_error(
+    crossing: Crossing, distort: Any, source: str, end: str, how: Any, dataset: str
+):
+    crossing.connect(source)
+    if source == "assembly":
+        distort(end, lambda rows: [rows[0] | how, *rows[1:]] if isinstance(rows, list) else rows | how)
+    else:
+        distort(end, lambda p: p | {end: [row | how for row in p.get(end, ())]})
+    with pytest.raises((WrongType, NotRestData)) as caught:
+        crossing.read(source, 0, dataset, fresh=True)
+    assert dataset in str(caught.value) or end in str(caught.value)

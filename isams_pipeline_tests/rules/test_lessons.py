@@ -10,7 +10,7 @@ import pytest
 
 from isams_pipeline.isams.datasets import ROAD_DATASETS
 from isams_pipeline.rules.account import numbered
-from isams_pipeline.rules.closures import note_events_in_rooms
+from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms
 from isams_pipeline.rules.dated import covered, lessons_on_dates
 from isams_pipeline.rules.dates import year_of
 from isams_pipeline.rules.split import Exclusions
@@ -207,3 +207,94 @@ def test_a_cover_that_names_no_group_stands_beside_and_is_said():
         {"lesson_id": 1, "kind": "Scheduled"}, {"lesson_id": 7, "kind": "InvigilationCover", "set_id": None}
     )
     assert len(covered(lessons, out).kept) == 2 and [identifier for _, identifier, *_ in out.rows] == ["7"]
+
+
+def test_what_a_cover_leaves_empty_is_the_lessons():
+    lessons = dated(
+        {"lesson_id": 1, "kind": "Scheduled", "room_ids": "31", "staff_ids": "11"},
+        {"lesson_id": 7, "kind": "RoomCover", "room_ids": "32"},
+        {"lesson_id": 2, "kind": "Scheduled", "set_id": 202, "room_ids": "33", "staff_ids": "13"},
+        {"lesson_id": 8, "kind": "StaffCover", "set_id": 202, "staff_ids": "14"},
+    )
+    found = covered(lessons, Exclusions()).kept[["room_ids", "staff_ids"]]
+    assert list(found.itertuples(index=False, name=None)) == [("32", "11"), ("33", "14")]
+
+
+def test_a_cover_of_a_group_that_has_two_lessons_then_stands_beside_both():
+    out = Exclusions()
+    lessons = dated(
+        {"lesson_id": 1, "kind": "Scheduled"},
+        {"lesson_id": 2, "kind": "Scheduled"},
+        {"lesson_id": 7, "kind": "RoomCover"},
+    )
+    assert len(covered(lessons, out).kept) == 3
+    assert [(identifier, rule) for _, identifier, rule, *_ in out.rows] == [("7", "cover")]
+
+
+def test_a_cover_without_a_period_replaces_the_lesson_of_its_hours_only():
+    afternoon = {"start": "14:00", "end": "14:55", "period_id": None}
+    lessons = dated(
+        {"lesson_id": 1, "kind": "Scheduled", "period_id": None},
+        {"lesson_id": 2, "kind": "Scheduled", **afternoon},
+        {"lesson_id": 7, "kind": "StaffCover", "staff_ids": "14", "period_id": None},
+    )
+    assert covered(lessons, Exclusions()).kept["lesson_id"].tolist() == [2, 7]
+
+
+# --- what tells sets apart, and what does not ---------------------------------------------------------------
+
+NOT_ONE = table("sets", {"set_id": 201, "code": "8Ma1"}, {"set_id": 202, "code": "8ma1"})
+
+
+def of_sets(main: dict[int, str | None]) -> pd.DataFrame:
+    return NOT_ONE.assign(teacher_user_code=pd.Series([main[201], main[202]], dtype="str"))
+
+
+def test_that_neither_lesson_nor_set_has_a_teacher_tells_nothing():
+    sets = of_sets({201: "U11", 202: None})
+    found, made = on_dates(lesson(1, code="8Ma1", teacher_user_code=None), sets=sets)
+    assert found["set_id"].isna().all() and warned(made, "shared_code") == [("lesson", "1")]
+
+
+@pytest.mark.parametrize("room", [None, 99])
+def test_lessons_without_a_room_are_not_beside_each_other(room: int | None):
+    sets = of_sets({201: "U11", 202: "U13"})
+    rows = (lesson(1, code="8Ma1", room_id=room), lesson(2, code="8Ma1", room_id=room, teacher_user_code="U99"))
+    found, made = on_dates(*rows, sets=sets)
+    assert len(found) == 2 and sorted(found["set_id"].fillna(0)) == [0, 201]
+    assert warned(made, "shared_code") == [("lesson", "2")]
+
+
+def test_a_lesson_of_another_timetable_is_not_beside_it():
+    sets = of_sets({201: "U13", 202: "U12"})
+    other = lesson(2, code="8Ma1", teacher_user_code="U12", status="DevelopmentTimetables", timetable_id=5)
+    found, made = on_dates(lesson(1, code="8Ma1", teacher_user_code="U99"), other, sets=sets)
+    assert found["set_id"].isna().all() and warned(made, "shared_code") == [("lesson", "1")]
+
+
+def test_a_teaching_forms_code_that_two_forms_have_names_neither():
+    forms = table(
+        "teaching_forms",
+        {"teaching_form_id": 1, "timetable_code": "8En", "form_id": "8X", "subject_id": 4},
+        {"teaching_form_id": 2, "timetable_code": "8EN", "form_id": "8Y", "subject_id": 4},
+    )
+    found, made = on_dates(lesson(1, code="8En"), teaching_forms=forms, subjects=SUBJECTS)
+    assert found["form_id"].isna().all() and made.dated["subject"].eq("Art").all()
+    assert any("teaching form 8X and teaching form 8Y" in reason for *_, reason in made.exclusions.rows)
+
+
+def test_a_timetable_that_is_for_no_day_of_the_terms_is_said():
+    timetables = table("timetables", published(20, start_year=2023, end_year=2024))
+    tables = school(lessons=[lesson(1)], timetables=timetables)
+    made = dated_timetable(tables, first=FIRST, last=LAST)
+    assert made.dated.empty and warned(made, "timetable") == [("timetable", "20")]
+
+
+def test_a_closure_without_end_in_the_year_9999_closes_for_good():
+    closures = table(
+        "room_closures",
+        {"closure_id": 1, "room_id": 31, "start": pd.Timestamp(2026, 2, 1), "end": pd.Timestamp(9999, 12, 31)},
+    )
+    reasons = table("room_closure_reasons")
+    found = closures_in_words(numbered({"room_closures": closures})["room_closures"], reasons, ROOMS, Exclusions())
+    assert found["start"].tolist() == ["2026-02-01T00:00"] and found["end"].iloc[0].startswith("9999-")
