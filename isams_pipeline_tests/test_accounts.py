@@ -22,7 +22,7 @@ from isams_pipeline.partners.schoolsbuddy_attendance.export import build as buil
 from isams_pipeline.rules.account import DELIVERED, Account
 from isams_pipeline_tests.made_up import NIGHT, MadeUp, frame
 
-CHUNKS, SCHOOLS = 20, 11
+CHUNKS, SCHOOLS = 20, 10
 PARTNERS = 5
 
 
