@@ -263,8 +263,12 @@ class _Rows:
         if self._repeats_from is not None:
             _merge_repeats(parsed, self._repeats_from)
         places = {int(row): at for at, row in enumerate(parsed.frame.index, start=1)} if self._notes else {}
-        # A row that was merged into an earlier one is noted there.
-        parsed.notes = [(places[row], column, what) for row, column, what in self._notes if row in places]
+        key = self.declaration.key
+        for row in {row for row, *_ in self._notes} - places.keys():
+            # A row that was merged into an earlier one is noted there.
+            same = (parsed.frame[key] == frame.loc[row, key]).all(axis=1).to_numpy()
+            places[row] = int(same.argmax()) + 1
+        parsed.notes = list(dict.fromkeys((places[row], column, what) for row, column, what in self._notes))
         return parsed
 
     def _series(self, at: int) -> Any:

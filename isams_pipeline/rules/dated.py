@@ -116,7 +116,7 @@ def covered(lessons: pd.DataFrame, out: Exclusions) -> Split:
     """
     is_cover = lessons["kind"].isin([kind for kind in KINDS if kind not in {LESSON, SCHEDULED}])
     if not bool(is_cover.any()):
-        return Split.by(lessons, ~is_cover | True, rule="covered", reason="")
+        return Split.by(lessons, ~is_cover, rule="covered", reason="")
     lessons = lessons.reset_index(drop=True)
     is_cover = is_cover.reset_index(drop=True)
     place = _places(lessons)

@@ -175,6 +175,14 @@ def test_allowed_references_and_wide_documents_stay_as_they_are():
     assert parse(io.BytesIO(wide.encode("utf-16")), TABLES)["pupils"].frame["forename"].tolist()[0] == "\u0100da"
 
 
+def test_what_was_taken_out_of_a_row_that_was_merged_is_noted_of_the_row_it_is_in():
+    one = b'<CurrentPupils><Pupil Id="1"><Surname>Quill</Surname></Pupil></CurrentPupils>'
+    again = b'<CurrentPupils><Pupil Id="1"><Forename>A&#x1F;da</Forename></Pupil></CurrentPupils>'
+    data = b"<iSAMS><PupilManager>" + one + again + b"</PupilManager></iSAMS>"
+    found = parse(io.BytesIO(data), TABLES)["pupils"]
+    assert found.frame["forename"].tolist() == ["Ada"] and found.notes == [(1, "forename", "control")]
+
+
 def test_a_forbidden_character_within_a_number_makes_no_other_number():
     data = pupil("<YearId>1&#x1F;0</YearId><NCYear>1&#x1F;0</NCYear>")
     found = parse(io.BytesIO(data), TABLES)["pupils"]

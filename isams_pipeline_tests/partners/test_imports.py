@@ -1,4 +1,4 @@
-"""The partner's files: all of one is taken or nothing, and what is wrong is named by row and field, never by value."""
+"""The partner's files: each row by itself, and what is wrong is named by row and field, never by value."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ GOOD = "B0,R1,2026-02-11,10:00,11:00,a@b.org\n"
         ("B1,R1,2026-02-11,ten,11:00,canary@b.org", "start"),
         ("B1,R1,2026-02-11,10:00,,canary@b.org", "end"),
         ("B1,R1,2026-02-11,24:00,01:00,canary@b.org", "start"),
+        ("B1,R1,2026-02-11,09:00,09:00,canary@b.org", "end"),
         ("B0,R1,2026-02-11,10:00,11:00,canary@b.org", "booking_id"),
         (",R1,2026-02-11,10:00,11:00,canary@b.org", "booking_id"),
     ],

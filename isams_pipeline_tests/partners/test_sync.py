@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isams_pipeline.partners.room_booking import UNASSIGNED
+from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.storage.state.bookings import BookingResource
 from isams_pipeline_tests.partners.booking_desk import NIGHT, NOW, SCHOOL, Desk, booking, entry
@@ -176,6 +177,22 @@ def test_bookings_withdrawn_at_the_partners_are_forgotten(desk: Desk):
         assert BookingStore(session, SCHOOL).withdraw_others({"B1"}, NIGHT) == 1
     assert [clash.booking_id for clash in desk.sync([entry(TOMORROW)]).clashes] == ["B1"]
     assert desk.booking("B3").status == "active", "the past is left alone"
+
+
+@pytest.mark.parametrize(
+    ("refused", "active"),
+    [
+        (f"B2,R31,{TOMORROW},09:00,late,b@b.org\n", ["B2"]),  # its id is known
+        (f"B2,R31,{TOMORROW},09:00,10:00,b@b.org,Maths\n", ["B2", "B3"]),  # a comma too many: which one is it
+    ],
+)
+def test_a_booking_whose_row_was_refused_is_not_withdrawn(desk: Desk, refused: str, active: list[str]):
+    settled(desk).book(booking("B1", TOMORROW), booking("B2", TOMORROW), booking("B3", TOMORROW))
+    data = f"booking_id,resource_id,date,start,end,email\nB1,R31,{TOMORROW},09:00,10:00,b@b.org\n{refused}"
+    with desk.state.transaction() as session:
+        found = take(BookingStore(session, SCHOOL), "bookings", data.encode(), all_since=NIGHT)
+    assert len(found.rows) == len(found.refused) == 1
+    assert [one for one in ("B2", "B3") if desk.booking(one).status == "active"] == active
 
 
 def test_bookings_of_a_made_resource_move_with_its_room(desk: Desk):

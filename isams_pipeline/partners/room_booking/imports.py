@@ -4,7 +4,7 @@ resources   resource_id, name; code and category may be left out (category: Room
 timeslots   timeslot_id, name, start, end (HH:MM)
 bookings    booking_id, resource_id, date, email; start and end, or timeslot_id; title may be left out
 
-A booking may last until 24:00, or overnight (it ends no later than it starts); without start and end it is for all of
+A booking may last until 24:00, or overnight (it ends before it starts); without start and end it is for all of
 the day. One whose owner has no address is taken all the same: nobody can be written to if it is cancelled.
 """
 
@@ -190,12 +190,14 @@ def _time(row: Mapping[str, str], name: str, number: int) -> int:
 
 
 def _span(row: Mapping[str, str], number: int) -> tuple[int, int]:
-    """Start and end: the whole day without either, until the next day where it ends no later than it starts."""
+    """Start and end: the whole day without either, until the next day where it ends before it starts."""
     if not row.get("start") and not row.get("end"):
         return 0, _DAY
     start, end = _time(row, "start", number), _time(row, "end", number)
     if start >= _DAY:
         raise _refused("Nothing starts at the end of the day", number, "start")
+    if start == end != 0:
+        raise _refused("It ends when it starts: neither nothing nor a whole day is meant for sure", number, "end")
     return start, end if end > start else end + _DAY
 
 
