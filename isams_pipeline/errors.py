@@ -140,6 +140,10 @@ class UntrustedServer(IsamsError):
     """The TLS certificate does not prove that this is the school's server."""
 
 
+class UnsafeAnswer(IsamsError):
+    """An answer that would hurt: in another encoding than was asked for, or larger than it may be."""
+
+
 # --- by the other roads -----------------------------------------------------------------------------------
 
 

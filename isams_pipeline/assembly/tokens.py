@@ -16,6 +16,7 @@ from isams_pipeline.clock import Clock
 from isams_pipeline.config import AssemblySettings
 from isams_pipeline.errors import InvalidKey, NotAuthorised, PipelineError, RequestRefused, WrongToken
 from isams_pipeline.isams.http import Credential
+from isams_pipeline.isams.transport import SMALL
 from isams_pipeline.roads.values import as_object
 from isams_pipeline.roads.wire import Wire
 from isams_pipeline.storage.state.tokens import TokenVault
@@ -128,7 +129,7 @@ class SchoolTokens:
         """As a form and not as a query, where the documents have them: an address ends up in logs."""
         path = "/oauth/token"
         auth = httpx.BasicAuth(self._app.client_id or "", self._app.secret)
-        found = as_object(self._platform.json(self._platform.ask("POST", path, form=form, auth=auth), path))
+        found = as_object(self._platform.json(self._platform.ask("POST", path, form=form, auth=auth, most=SMALL), path))
         if not isinstance(found.get("access_token"), str):
             raise self._platform.not_data("The answer holds no token", path)
         return found

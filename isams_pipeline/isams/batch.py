@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from lxml import etree
 
-from isams_pipeline.errors import NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
+from isams_pipeline.errors import NotBatchData, PipelineError, TruncatedAnswer
 from isams_pipeline.isams import document, feeds, messages
 from isams_pipeline.isams.http import (
     ClientToken,
@@ -23,8 +23,8 @@ from isams_pipeline.isams.http import (
     Patience,
     patiently,
     transport_error,
-    trusted,
 )
+from isams_pipeline.isams.transport import BoundedTransport
 
 __all__ = ["BatchClient", "Credential", "Patience", "request_body"]
 
@@ -65,7 +65,7 @@ class BatchClient:
             auth=auth,
             timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
             transport=HiddenQuery(
-                httpx.HTTPTransport(verify=verify or trusted()),
+                BoundedTransport(self._patience.bounds(document.MAX_DOCUMENT), verify=verify),
                 lambda request: {"apiKey": credential.api_key} if request.url.path.endswith(ENDPOINT) else {},
             ),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/xml"},
@@ -143,8 +143,6 @@ class BatchClient:
         yield head
         for chunk in stream:
             size += len(chunk)
-            if size > document.MAX_DOCUMENT:
-                raise UnsafeDocument(f"The answer is larger than {document.MAX_DOCUMENT >> 20} MB")
             tail = (tail + chunk)[-64:]
             yield chunk
         if not _ends_whole(head, tail):

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TypeVar
 
 import httpx
@@ -25,6 +24,7 @@ from isams_pipeline.errors import (
     UntrustedServer,
 )
 from isams_pipeline.isams import document, messages
+from isams_pipeline.isams.transport import MOST, SMALL, Bounds
 
 T = TypeVar("T")
 TOKEN_ENDPOINT = "/auth/connect/token"  # noqa: S105
@@ -61,6 +61,15 @@ class Patience:
     connect: float = 10.0
     read: float = 90.0
     """iSAMS itself gives up after about 35 seconds."""
+    whole: float = 600.0
+    """For one request, from its first byte to the answer's last, however steadily bytes come."""
+    least_rate: float = 128.0
+    """Bytes a second below which an answer is given up, once it has been so slow for `patient_for` seconds."""
+    patient_for: float = 60.0
+
+    def bounds(self, most: int) -> Bounds:
+        """The bounds of an answer of at most so many bytes."""
+        return Bounds(most, self.whole, self.least_rate, self.patient_for)
 
 
 def patiently(attempt: Callable[[], T], patience: Patience, sleep: Callable[[float], None] = time.sleep) -> T:
@@ -88,12 +97,6 @@ def patiently(attempt: Callable[[], T], patience: Patience, sleep: Callable[[flo
         reraise=True,
     )
     return retrying(attempt)
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """The authorities that httpx trusts, loaded once: that takes longer than a small request."""
-    return httpx.create_ssl_context()
 
 
 def transport_error(error: httpx.HTTPError, server: str = "iSAMS", setting: str = "isams.url") -> PipelineError:
@@ -187,7 +190,7 @@ class ClientToken(httpx.Auth):
             "client_id": self._credential.client_id or "",
             "client_secret": self._credential.secret,
         }
-        response = yield httpx.Request("POST", self._url, data=form, extensions=request.extensions)
+        response = yield httpx.Request("POST", self._url, data=form, extensions={**request.extensions, MOST: SMALL})
         response.read()
         if response.status_code in {400, 401}:
             raise InvalidKey(
@@ -206,7 +209,7 @@ class ClientToken(httpx.Auth):
             answer = response.json()
             self._token = str(answer["access_token"])
             life = float(answer.get("expires_in") or _LIFE)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise NotRestData(
                 "The token endpoint did not answer with a token",
                 remedy="Check that isams.url is the school's iSAMS, and not a log-in page before it.",
@@ -221,6 +224,6 @@ def _oauth_error(response: httpx.Response) -> str | None:
     """OAuth's own code for what is wrong, where it is one of the standard's."""
     try:
         code = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return code if code in _OAUTH else None

@@ -44,8 +44,8 @@ from isams_pipeline.isams.http import (
     Patience,
     patiently,
     transport_error,
-    trusted,
 )
+from isams_pipeline.isams.transport import BoundedTransport
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -108,7 +108,9 @@ class RestClient:
             base_url=url,
             auth=ClientToken(url, credential, scope=SCOPE, clock=clock),
             timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect, pool=None),
-            transport=HiddenQuery(httpx.HTTPTransport(verify=verify or trusted(), limits=limits), _query_of),
+            transport=HiddenQuery(
+                BoundedTransport(self._patience.bounds(_MAX_ANSWER), verify=verify, limits=limits), _query_of
+            ),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/json"},
             follow_redirects=False,
         )
@@ -213,15 +215,11 @@ class RestClient:
             raise self._not_data("The answer is not JSON", path) from None
 
     def _send(self, method: str, path: str, params: Mapping[str, str] | None = None, body: object = None) -> Answer:
-        content = b""
         try:
             self._spend()
             # Not as `params`: httpx logs the address of every request, and a filter may hold a person's value.
             with self._http.stream(method, path, json=body, extensions={_QUERY: dict(params or {})}) as response:
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if len(content) > _MAX_ANSWER:
-                        raise self._not_data(f"The answer is larger than {_MAX_ANSWER >> 20} MB", path)
+                content = response.read()
         except PipelineError as error:
             raise error.at(**self._where, path=path) from None
         except httpx.HTTPError as error:

@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 
 from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleRoad
-from isams_pipeline.isams.http import Patience, patiently, transport_error, trusted
+from isams_pipeline.isams.http import Patience, patiently, transport_error
+from isams_pipeline.isams.transport import MOST, BoundedTransport
 
 MAX_ANSWER = 256 << 20
 
@@ -101,7 +102,7 @@ class Wire:
         self._http = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
-            transport=httpx.HTTPTransport(verify=trusted()),
+            transport=BoundedTransport(patience.bounds(MAX_ANSWER)),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/json", **headers},
             follow_redirects=False,
         )
@@ -121,17 +122,27 @@ class Wire:
         body: object = None,
         form: Mapping[str, str] | None = None,
         again: bool = True,
+        most: int = MAX_ANSWER,
     ) -> httpx.Response:
-        """An answer that is no error by its status or its words. Transient errors are tried again, if `again`."""
+        """An answer that is no error by its status or its words, of at most so many bytes.
+
+        Transient errors are tried again, if `again`.
+        """
 
         def once() -> httpx.Response:
             try:
                 request = self._http.build_request(
-                    method, path, params=params or None, headers=headers or None, json=body, data=form
+                    method,
+                    path,
+                    params=params or None,
+                    headers=headers or None,
+                    json=body,
+                    data=form,
+                    extensions={MOST: most},
                 )
                 response = self._http.send(request, auth=auth, stream=True)
                 try:
-                    self._read(response, path)
+                    response.read()
                 finally:
                     response.close()
                     # It holds the response, which holds it: pages would pile up until Python looks for such circles.
@@ -146,11 +157,6 @@ class Wire:
             return response
 
         return patiently(once, self._patience, self._sleep) if again else once()
-
-    def _read(self, response: httpx.Response, path: str) -> None:
-        if int(response.headers.get("content-length") or 0) > MAX_ANSWER:
-            raise NotRestData(f"The answer is larger than {MAX_ANSWER >> 20} MB", path=path)
-        response.read()
 
     def json(self, response: httpx.Response, path: str) -> Any:
         """What an answer holds; raises NotRestData where that is not JSON."""

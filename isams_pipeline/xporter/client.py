@@ -23,6 +23,7 @@ from isams_pipeline.errors import (
     WrongToken,
 )
 from isams_pipeline.isams.http import Patience
+from isams_pipeline.isams.transport import SMALL
 from isams_pipeline.roads import XPORTER
 from isams_pipeline.roads.client import Reading
 from isams_pipeline.roads.connections import Connection, Finding, Reason, State
@@ -126,7 +127,7 @@ class XporterClient:
 
     def _get_token(self, secret: str, estab: str | None) -> Json:
         body = {"relyingParty": self._settings.relying_party, "password": secret, "thirdpartyid": THIRD_PARTY}
-        found = self._json("POST", GET_TOKEN, body=body | ({"estab": estab} if estab else {}))
+        found = self._json("POST", GET_TOKEN, body=body | ({"estab": estab} if estab else {}), most=SMALL)
         if not isinstance(found.get("token"), str):
             raise self._api.not_data("The answer holds no token", GET_TOKEN)
         return found
