@@ -34,6 +34,10 @@ MAX_TEXT = 1 << 16
 """Characters in one field."""
 MAX_DEPTH = 256
 """Elements within elements, looked at every CHUNK."""
+MAX_NAMES = 2_000
+"""Different names of elements and attributes. All of iSAMS's known ones together are some hundreds."""
+MAX_TOKEN = 1 << 22
+"""Bytes without any tag, looked at every HEAD: older parsers read a long attribute again and again."""
 MAX_MESSAGE = 1 << 16
 """Bytes of an error document."""
 HEAD = 1 << 16
@@ -56,8 +60,11 @@ class Message:
 def _real_encoding(head: bytes) -> str | None:
     """The encoding to insist on, or None to believe the document.
 
-    iSAMS's error documents declare utf-16 over bytes that are UTF-8 (all seven public samples do).
+    iSAMS's error documents declare utf-16 over bytes that are UTF-8 (all seven public samples do). A byte order mark
+    says more than a declaration.
     """
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8"
     if head.startswith(_UTF16_MARKS) or b"\x00" in head[:8]:
         return None
     return "utf-8" if _UTF16_DECLARED.match(head) else None
@@ -71,27 +78,36 @@ def _refuse_dtd(*_: object) -> None:
 
 
 def root_of(head: bytes) -> str:
-    """The name of the root element.
+    """The name of the root element, in whatever encoding.
 
     Raises NotBatchData if there is none within `head`, and UnsafeDocument if a DTD comes before it.
     """
+    decoder = _decoder_of(head)
+    return _root_of(head, None) if decoder is None else _root_of(_in_utf8(decoder, head), "utf-8")
+
+
+def _root_of(head: bytes, encoding: str | None) -> str:
     head = head.lstrip()
     if not head:
         raise NotBatchData("The document is empty", remedy="Ask again; if it stays so, ask the school's iSAMS support.")
     names: list[str] = []
-    parser = expat.ParserCreate(_real_encoding(head))
+    parser = expat.ParserCreate(encoding or _real_encoding(head))
     parser.StartDoctypeDeclHandler = _refuse_dtd
     parser.StartElementHandler = lambda name, _: names.append(name)
     try:
         parser.Parse(head, False)  # noqa: FBT003
-    except ValueError:
-        raise NotBatchData("The document is in an encoding that cannot be read") from None
+    except (ValueError, LookupError):
+        raise _unreadable() from None
     except expat.ExpatError as error:
         if not names:
             raise _syntax(error.code, error.lineno, error.offset) from None
     if not names:
         raise NotBatchData("The document has no root element in its first 64 KB")
     return names[0]
+
+
+def _unreadable() -> NotBatchData:
+    return NotBatchData("The document is in an encoding that cannot be read")
 
 
 def read_message(data: bytes) -> Message | None:
@@ -101,7 +117,7 @@ def read_message(data: bytes) -> Message | None:
         if len(data) > MAX_MESSAGE or root_of(data) != MESSAGE:
             return None
         root = fromstring(data, XMLParser(encoding=_real_encoding(data)))  # noqa: S314  # root_of refused DTDs
-    except (PipelineError, ParseError):
+    except (PipelineError, ParseError, ValueError, LookupError):
         return None
 
     def text(name: str) -> str:
@@ -112,6 +128,10 @@ def read_message(data: bytes) -> Message | None:
 
 TAKEN_OUT = "\ufdd0"
 """Stands in a text where a character was that XML forbids: a code point that is none of any script's."""
+REPEATED = "\ufdd1"
+"""Stands for a field that occurs several times with different contents."""
+MIXED = "\ufdd2"
+"""Stands for a field that has elements inside, where only a text is known."""
 _MARK = TAKEN_OUT.encode()
 _FORBIDDEN = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]|&#(?:x([0-9a-fA-F]{1,8})|([0-9]{1,10}));"
@@ -134,6 +154,7 @@ class _Allowed:
         self._kept = b""
         self._decoder: codecs.IncrementalDecoder | None = None
         self._is_begun = False
+        self._in_cdata = False
         self.is_transcoded = False
         self.found = 0
         """How many characters were taken out so far."""
@@ -148,13 +169,11 @@ class _Allowed:
             chunk = _in_utf8(self._decoder, chunk)
         data = self._kept + chunk
         self._kept = b""
-        # A reference, or a character of three bytes, may be cut in two.
-        if (
-            chunk
-            and (cut := max(data.rfind(b"&", -_LONGEST_REFERENCE), data.rfind(b"\xef", -2), data.rfind(b"\xed", -2)))
-            > 0
-        ):
+        if chunk and (cut := _cut(data)) > 0:
             data, self._kept = data[:cut], data[cut:]
+        begins_in_cdata, last = self._in_cdata, data.rfind(_CDATA)
+        if last >= 0 or begins_in_cdata:
+            self._in_cdata = data.rfind(_END_OF_CDATA) < last if last >= 0 else _END_OF_CDATA not in data
         if (
             b"&#" not in data
             and b"\xef\xbf" not in data
@@ -162,16 +181,29 @@ class _Allowed:
             and len(data.translate(None, _CONTROLS)) == len(data)
         ):
             return data
-        return _FORBIDDEN.sub(self._allowed, data)
+        return _FORBIDDEN.sub(lambda match: self._allowed(match, begins_in_cdata), data)
 
-    def _allowed(self, match: re.Match[bytes]) -> bytes:
+    def _allowed(self, match: re.Match[bytes], begins_in_cdata: bool) -> bytes:  # noqa: FBT001
         digits, base = (match[1], 16) if match[1] else (match[2], 10)
         if digits is not None:
             point = int(digits, base)
             if any(first <= point <= last for first, last in _XML_CHARACTERS):
                 return match[0]
+            begun, ended = (match.string.rfind(mark, 0, match.start()) for mark in (_CDATA, _END_OF_CDATA))
+            if begun > ended or (begins_in_cdata and ended < 0):
+                return match[0]  # in there it is only a text that looks like a reference
         self.found += 1
         return _MARK
+
+
+_CDATA, _END_OF_CDATA = b"<![CDATA[", b"]]>"
+
+
+def _cut(data: bytes) -> int:
+    """Where the data is better cut off: a reference, a character of three bytes, or a mark may be cut in two."""
+    ends = ((b"&", _LONGEST_REFERENCE), (b"<", len(_CDATA) - 1), (b"]", 2), (b"\xef", 2), (b"\xed", 2))
+    found = [at for mark, length in ends if (at := data.rfind(mark, -length)) >= 0]
+    return min(found, default=-1)
 
 
 def _full(stream: IO[bytes], size: int) -> bytes:
@@ -186,12 +218,15 @@ def _full(stream: IO[bytes], size: int) -> bytes:
 def _in_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bytes:
     try:
         return decoder.decode(chunk, not chunk).encode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
+    except UnicodeError:
         if not chunk:
             raise TruncatedAnswer("The document breaks off") from None
         raise NotBatchData("The document is not in the encoding that it says") from None
 
 
+_UTF32_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
+_NOT_OF_DOCUMENTS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"}
+"""Python's own, of names and source texts: what they make of a document is a guess."""
 _DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
 
 
@@ -201,7 +236,9 @@ def _decoder_of(head: bytes) -> codecs.IncrementalDecoder | None:
     An encoding that nobody knows is left to the parser, which refuses it.
     """
     name = None
-    if head.startswith(_UTF16_MARKS):
+    if head.startswith(_UTF32_MARKS):
+        name = "utf-32"
+    elif head.startswith(_UTF16_MARKS):
         name = "utf-16"
     elif b"\x00" in head[:2]:
         name = "utf-16-be" if head[:1] == b"\x00" else "utf-16-le"
@@ -210,8 +247,10 @@ def _decoder_of(head: bytes) -> codecs.IncrementalDecoder | None:
     if name is None:
         return None
     try:
-        _ = "".encode(name)  # the registry has codecs of other things than texts, too
         found = codecs.lookup(name)
+        if found.name.replace("_", "-") in _NOT_OF_DOCUMENTS:
+            raise _unreadable()
+        _ = "".encode(name)  # the registry has codecs of other things than texts, too
     except LookupError:
         return None
     if found.name in {"utf-8", "ascii"}:
@@ -226,13 +265,16 @@ class BatchDocument:
         self._stream = _Allowed(stream)
         self.containers: Counter[str] = Counter()
         """How often each container, such as `PupilManager/Contacts`, occurred so far."""
+        self.is_marked = False
+        """Whether a reader has put REPEATED or MIXED in the place of a text."""
         self._rows_of: Counter[str] = Counter()
         self._last = ""
+        self._names = _Names()
 
     @property
-    def has_taken_out(self) -> bool:
-        """Whether some text so far holds TAKEN_OUT."""
-        return self._stream.found > 0
+    def has_marks(self) -> bool:
+        """Whether some text so far holds TAKEN_OUT, or another mark stands in its place."""
+        return self.is_marked or self._stream.found > 0
 
     def rows(self) -> Iterator[tuple[str, Element]]:
         """Each container's path with each of its rows, in the order of the document.
@@ -241,7 +283,7 @@ class BatchDocument:
         answer should be, and TruncatedAnswer where it breaks off.
         """
         chunk = self._stream.read(HEAD).lstrip()
-        _check_root(root_of(chunk))
+        _check_root(_root_of(chunk, "utf-8" if self._stream.is_transcoded else None))
         # The document grows inside an element of our own, so that its root is at hand before it ends.
         builder = TreeBuilder()
         around = builder.start("", {})
@@ -249,14 +291,20 @@ class BatchDocument:
         encoding = "utf-8" if self._stream.is_transcoded else _real_encoding(chunk)
         parser = XMLParser(target=builder, encoding=encoding)  # noqa: S314
         size = since_row = 0
+        token = _Token()
         try:
             while chunk:
                 size += len(chunk)
                 since_row += len(chunk)
+                try:
+                    token.grow(chunk)
+                except UnsafeDocument as error:
+                    raise error.at(**self._where()) from None
                 for start in range(0, len(chunk), CHUNK):
                     parser.feed(chunk[start : start + CHUNK])
                     _bound(around, size, since_row)
                     for path, row in self._complete(around, finished=False):
+                        self._names.look_at(row, since_row)
                         since_row = 0
                         yield path, row
                 chunk = self._stream.read(HEAD)
@@ -267,6 +315,8 @@ class BatchDocument:
             for _ in self._complete(around, finished=False):
                 pass
             raise _syntax(error.code, *error.position).at(**self._where()) from None
+        except (ValueError, LookupError):  # of the parser's own look-up of encodings
+            raise _unreadable() from None
         yield from self._complete(around, finished=True)
 
     def _where(self) -> dict[str, object]:
@@ -281,12 +331,16 @@ class BatchDocument:
         while len(root):
             module = root[0]
             module_ended = finished or len(root) > 1
+            if module.get(_SEEN) is None:
+                module.set(_SEEN, "")
+                self._names.add(module.tag)
             while len(module):
                 container = module[0]
                 container_ended = module_ended or len(module) > 1
                 path = f"{module.tag}/{container.tag}"
                 if container.get(_SEEN) is None:
                     container.set(_SEEN, "")
+                    self._names.add(container.tag)
                     self.containers[path] += 1
                     self._last = path
                 ended = len(container) if container_ended else len(container) - 1
@@ -306,6 +360,43 @@ class BatchDocument:
 
 _SEEN = " seen"
 """An attribute name that no document can have."""
+
+
+class _Names:
+    """The names that a document has used. Parser and reader keep each for good, so there is a bound."""
+
+    _EVERY = 64
+    """Rows of which one is looked at: the others are like it, or the bound is reached a little later."""
+    _LARGE = 1 << 20
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._rows = 0
+
+    def add(self, *names: str) -> None:
+        self._seen.update(names)
+        if len(self._seen) > MAX_NAMES:
+            raise UnsafeDocument(f"The document has more than {MAX_NAMES} different names of elements and attributes")
+
+    def look_at(self, row: Element, size: int) -> None:
+        """Note a row's names; of small rows, now and then."""
+        self._rows += 1
+        if self._rows % self._EVERY == 0 or size > self._LARGE:
+            for element in row.iter():
+                self.add(element.tag, *element.keys())
+
+
+class _Token:
+    """How long the text or attribute at the end of what was read is by now."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def grow(self, chunk: bytes) -> None:
+        last = chunk.rfind(b"<")
+        self._size = self._size + len(chunk) if last < 0 else len(chunk) - last
+        if self._size > MAX_TOKEN:
+            raise UnsafeDocument(f"One text or attribute is larger than {MAX_TOKEN >> 20} MB")
 
 
 def _check_root(root: str) -> None:

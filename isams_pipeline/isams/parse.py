@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import itemgetter
@@ -12,14 +13,15 @@ from xml.etree.ElementTree import Element  # a type; document.py does the parsin
 import pandas as pd
 
 from isams_pipeline.arrow import Array, pa, pc
-from isams_pipeline.errors import UnsafeDocument, WrongType
+from isams_pipeline.errors import NotBatchData, UnsafeDocument, WrongType
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets.declare import CONTAINER, Column, DatasetDeclaration, Kind
-from isams_pipeline.rules.notes import CONTROL
+from isams_pipeline.rules.notes import CONTROL, MIXED, REPEATED
 
 _BATCH = 2_000
 """Rows that wait as Python objects before they become Arrow arrays."""
 _SEPARATOR = "; "
+_MARKS = re.compile(f"[{document.TAKEN_OUT}{document.REPEATED}{document.MIXED}]")
 
 
 @dataclass
@@ -49,12 +51,32 @@ def parse(stream: IO[bytes], declarations: Collection[DatasetDeclaration]) -> di
     if free_form is not None:
         _parse_free_form(batch, outputs[free_form.name])
     else:
-        plans = _plans(declarations, outputs)
+        plans = _plans(declarations, outputs, batch)
         for container, row in batch.rows():
             plan = plans.get((container, row.tag))
             if plan is not None:
                 plan.emit(row, batch.containers[container])
+            elif "{" in container or row.tag[0] == "{":
+                _refuse_namespaced(f"{container}/{row.tag}", plans)
     return {name: rows.finish(batch.containers) for name, rows in outputs.items()}
+
+
+def _refuse_namespaced(path: str, wanted: Iterable[tuple[str, str]]) -> None:
+    """Raise for an element that would be read if it were not in an XML namespace: nothing must go by unread."""
+    plain = _NAMESPACE.sub("", path)
+    if any(f"{container}/{row}" == plain for container, row in wanted):
+        raise _in_a_namespace(plain)
+
+
+def _in_a_namespace(path: str) -> NotBatchData:
+    return NotBatchData(
+        "Elements of the document are in an XML namespace, which iSAMS's are not",
+        element=path,
+        remedy="Check that isams.url is the school's iSAMS; if it is right, report this as a bug.",
+    )
+
+
+_NAMESPACE = re.compile(r"\{[^}]*\}")
 
 
 # --- which parts of an element go where -------------------------------------------------------------------
@@ -90,7 +112,7 @@ class _Wanted:
                 else:
                     wanted.leaves[steps[-1]] = slot
 
-    def fill(self, values: list[str | None], element: Element) -> None:
+    def fill(self, values: list[str | None], element: Element, batch: document.BatchDocument) -> None:
         """Put what is wanted of an element into its slots."""
         for name, slot in self.attributes:
             values[slot] = element.get(name)
@@ -98,13 +120,29 @@ class _Wanted:
         for child in element[:]:  # a list is walked in two thirds of the time that an element is
             slot = slot_of(child.tag)
             if slot is not None:
-                values[slot] = child.text
+                if values[slot] is None and not len(child):
+                    values[slot] = child.text
+                else:
+                    self._unclear(values, slot, child, batch)
             elif child.tag in inside:
-                inside[child.tag].fill(values, child)
+                inside[child.tag].fill(values, child, batch)
+            elif child.tag[0] == "{" and (plain := child.tag.rpartition("}")[2]) in {*self.leaves, *inside}:
+                raise _in_a_namespace(plain)
         for value, slot in self.constants:
             values[slot] = value
         for steps, slot in self.lists:
-            values[slot] = _SEPARATOR.join(filter(None, map(str.strip, _texts(element, steps))))
+            values[slot] = text = _SEPARATOR.join(filter(None, map(str.strip, _texts(element, steps))))
+            batch.is_marked = batch.is_marked or document.MIXED in text
+
+    def _unclear(self, values: list[str | None], slot: int, child: Element, batch: document.BatchDocument) -> None:
+        """What a field holds that occurs a second time, or that has elements inside."""
+        before, now = values[slot], child.text
+        if len(child):
+            values[slot], batch.is_marked = document.MIXED, True
+        elif before is None or not before.strip():
+            values[slot] = now
+        elif now and now.strip() not in {"", before.strip()} and child.get("Legacy") is None:
+            values[slot], batch.is_marked = document.REPEATED, True
 
 
 def _texts(element: Element, steps: list[str]) -> Iterator[str]:
@@ -116,7 +154,7 @@ def _texts(element: Element, steps: list[str]) -> Iterator[str]:
             yield from _texts(child, further)
     else:
         for child in element.findall(step):
-            yield child.text or ""
+            yield document.MIXED if len(child) else child.text or ""
 
 
 @dataclass
@@ -139,8 +177,15 @@ class _Level:
 class _Plan:
     """All that is wanted of the elements at one path, and of the rows nested in them."""
 
-    def __init__(self, path: str, declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _Rows]) -> None:
+    def __init__(
+        self,
+        path: str,
+        declarations: Collection[DatasetDeclaration],
+        outputs: Mapping[str, _Rows],
+        batch: document.BatchDocument,
+    ) -> None:
         self._top = _Level()
+        self._batch = batch
         container = path.split("/")[1]
         for declaration in declarations:
             levels = self._levels(declaration)
@@ -172,7 +217,7 @@ class _Plan:
         values = above
         if level.slots:
             own: list[str | None] = [None] * len(level.slots)
-            level.wanted.fill(own, element)
+            level.wanted.fill(own, element, self._batch)
             values = above + own if above else own
         for rows in level.outputs:
             rows.add(values, container)
@@ -187,14 +232,16 @@ def _split(path: str) -> tuple[int, str]:
     return up, path[3 * up :]
 
 
-def _plans(declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _Rows]) -> dict[tuple[str, str], _Plan]:
+def _plans(
+    declarations: Collection[DatasetDeclaration], outputs: Mapping[str, _Rows], batch: document.BatchDocument
+) -> dict[tuple[str, str], _Plan]:
     """By container path and name of the row's element."""
     by_path: dict[str, list[DatasetDeclaration]] = {}
     for declaration in declarations:
         for rows in (declaration.rows, *declaration.also_rows):
             by_path.setdefault("/".join(rows.split("/")[:3]), []).append(declaration)
     return {
-        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path, outputs)
+        (path.rpartition("/")[0], path.rpartition("/")[2]): _Plan(path, of_path, outputs, batch)
         for path, of_path in by_path.items()
     }
 
@@ -232,7 +279,7 @@ class _Rows:
         width = len(self._arrays)
         for at, col in enumerate(self.declaration.columns):
             values = self._waiting[at::width]
-            if self._batch.has_taken_out:
+            if self._batch.has_marks:
                 values = [self._without(text, self._done + n, col) for n, text in enumerate(values, start=1)]
             self._arrays[at].append(_converted(self.declaration, col, values, self._done))
         self._done += len(self._waiting) // width
@@ -241,10 +288,22 @@ class _Rows:
     def _without(self, text: str | None, row: int, col: Column) -> str | None:
         """A text without what stands in it for a character that XML forbids; the field is noted.
 
-        Within a number it may have been a digit: what is left would be another number, so it is none.
+        Within a number it may have been a digit: what is left would be another number, so it is none. A field that
+        says several things, or holds elements where a text should be, is none either.
         """
-        if text is None or document.TAKEN_OUT not in text:
+        if text is None or not _MARKS.search(text):
             return text
+        if document.TAKEN_OUT not in text:
+            what = REPEATED if text == document.REPEATED else MIXED
+            if not col.nullable:
+                said = "occurs several times" if what == REPEATED else "has elements inside"
+                raise WrongType(
+                    f"A field that every row must have {said}",
+                    remedy="Ask iSAMS support what the field now holds.",
+                    **_place(self.declaration, col, row - 1),
+                )
+            self._notes.append((row, col.name, what))
+            return None
         self._notes.append((row, col.name, CONTROL))
         outer = text.strip(f"{document.TAKEN_OUT} \t\r\n")
         if col.kind != "str" and document.TAKEN_OUT in outer:

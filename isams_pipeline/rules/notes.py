@@ -11,13 +11,22 @@ import pandas as pd
 from isams_pipeline.rules.split import WARNING, Exclusions, in_an_id
 
 CONTROL, SEVERAL, WITHOUT_MEMBERS = "control", "several", "without_members"
+REPEATED, MIXED = "repeated", "mixed"
 REASONS = {
     CONTROL: "characters that no text may hold were taken out of its {column}",
     SEVERAL: "the source has several of it for {column}, and nothing tells which counts; left empty",
+    REPEATED: "its {column} occurs several times with different contents, and nothing tells which counts; left empty",
+    MIXED: "its {column} has further elements inside, and nothing tells what they mean; left empty",
     WITHOUT_MEMBERS: "the source counts students in it, and sent none, or none who may be read of",
 }
 """What was done → how it is said."""
-RULES = {CONTROL: "control_characters", SEVERAL: "several", WITHOUT_MEMBERS: "without_members"}
+RULES = {
+    CONTROL: "control_characters",
+    SEVERAL: "several",
+    REPEATED: "repeated",
+    MIXED: "mixed",
+    WITHOUT_MEMBERS: "without_members",
+}
 """What was done → the rule's name in the exclusions."""
 ENTITIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "pupils": ("student", ("pupil_id",)),

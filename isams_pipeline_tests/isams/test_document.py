@@ -1,12 +1,14 @@
 """What comes from outside is read with every bound in place."""
 
 import io
+import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.errors import DocumentError, NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
+from isams_pipeline.errors import DocumentError, NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument, WrongType
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets import DATASETS
 from isams_pipeline.isams.document import HEAD
@@ -82,7 +84,7 @@ def test_two_megabytes_in_one_text_node():
 
 def test_a_row_without_end():
     with pytest.raises(UnsafeDocument, match="One row"):
-        read(pupil(f"<Unknown>{'x' * (17 << 20)}</Unknown>"))
+        read(pupil(f"<Unknown>{'<a>xxxxxxx</a>' * (20 << 16)}</Unknown>"))
 
 
 def test_ten_thousand_deep():
@@ -207,7 +209,7 @@ def test_bytes_of_another_encoding_than_a_document_says_are_an_error():
     text = '<?xml version="1.0" encoding="shift_jis"?>' + pupil("<Forename>@</Forename>").decode()
     with pytest.raises(NotBatchData):
         read(text.encode().replace(b"@", b"\xfd\xfe\xff"))
-    with pytest.raises(DocumentError):
+    with pytest.raises(TruncatedAnswer):
         read(text.encode("utf-16")[:-1])
 
 
@@ -216,3 +218,108 @@ def test_a_document_that_breaks_names_the_container_and_the_rows_before():
     with pytest.raises(DocumentError) as caught:
         read(broken)
     assert caught.value.where["container"] == "PupilManager/CurrentPupils" and caught.value.where["rows_so_far"] == 2
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-7", "euc-jp", "gbk", "utf-32", "utf-8-sig", "cp1252", "iso-8859-1", "utf-16"]
+)
+def test_any_encoding_of_texts_that_is_declared_is_read(encoding: str):
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{pupil("<Forename>Ada</Forename>").decode()}'
+    found = parse(io.BytesIO(text.encode(encoding)), TABLES)["pupils"]
+    assert found.frame["forename"].tolist()[0] == "Ada"
+    assert document.root_of(text.encode(encoding)[: HEAD // 2]) == "iSAMS"
+
+
+@pytest.mark.parametrize(
+    "encoding", ["nosuch", "rot13", "base64", "undefined", "idna", "unicode_escape", "ucs-4", "mbcs"]
+)
+def test_an_encoding_of_other_things_is_refused(encoding: str):
+    data = f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + pupil("")
+    for reading in (read, document.root_of):
+        with pytest.raises(NotBatchData, match="encoding that cannot be read"):
+            reading(data)
+
+
+def test_a_byte_order_mark_says_more_than_a_declaration():
+    data = b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-16"?>' + pupil("<Forename>Zo\u00eb</Forename>")
+    assert parse(io.BytesIO(data), TABLES)["pupils"].frame["forename"].tolist()[0] == "Zo\u00eb"
+
+
+def test_what_only_looks_like_a_reference_stays():
+    for filling in ("", "x" * (HEAD - 90), "x" * (HEAD - 100)):
+        data = pupil(f"<Forename><![CDATA[{filling[:60_000]}&#x1F;]]></Forename><Surname>&#x1F;Q</Surname>")
+        found = parse(io.BytesIO(data.replace(b"<Pupil", b" " * max(0, len(filling) - 60_000) + b"<Pupil", 1)), TABLES)
+        assert found["pupils"].frame["forename"].tolist()[0].endswith("&#x1F;")
+        assert found["pupils"].notes == [(1, "surname", "control")]
+
+
+def contact(inner: str) -> dict[str, ParsedTable]:
+    row = f'<Contact Id="1" PersonId="2">{inner}</Contact>'
+    data = f"<iSAMS><PupilManager><Contacts>{row}</Contacts></PupilManager></iSAMS>"
+    return parse(io.BytesIO(data.encode()), TABLES)
+
+
+@pytest.mark.parametrize(
+    ("inner", "column", "value", "notes"),
+    [
+        ("<EmailAddress>a@x.org</EmailAddress><EmailAddress>b@x.org</EmailAddress>", "email", None, ["repeated"]),
+        ("<EmailAddress>a@x.org</EmailAddress><EmailAddress> a@x.org</EmailAddress>", "email", "a@x.org", []),
+        ("<EmailAddress>a@x.org</EmailAddress><EmailAddress/>", "email", "a@x.org", []),
+        ("<EmailAddress/><EmailAddress>a@x.org</EmailAddress>", "email", "a@x.org", []),
+        ("<EmailAddress>a@<b>x</b>.org</EmailAddress>", "email", None, ["mixed"]),
+        ("<Address><Town>A</Town></Address><Address><Town>B</Town></Address>", "town", None, ["repeated"]),
+        ("<Address><Town>A</Town></Address><Address><County>C</County></Address>", "town", "A", []),
+        ("<Address><County><b>x</b></County></Address>", "county", None, ["mixed"]),
+    ],
+)
+def test_a_field_that_says_two_things_or_holds_elements_is_none_and_said(
+    inner: str, column: str, value: str | None, notes: list[str]
+):
+    found = contact(inner)["contacts"]
+    assert found.frame[column].fillna("").tolist() == [value or ""]
+    assert found.notes == [(1, column, note) for note in notes]
+
+
+@pytest.mark.parametrize("name", ["iSAMS", "PupilManager", "Contacts", "Contact", "EmailAddress", "Address"])
+def test_a_namespace_hides_nothing_in_silence(name: str):
+    row = '<Contact Id="1" PersonId="2"><EmailAddress>a@x.org</EmailAddress><Address><Town>B</Town></Address></Contact>'
+    data = f"<iSAMS><PupilManager><Contacts>{row}</Contacts></PupilManager></iSAMS>"
+    with pytest.raises(NotBatchData, match="namespace"):
+        read(re.sub(f"<{name}\\b", f'<{name} xmlns="urn:x"', data, count=1).encode())
+
+
+@pytest.mark.parametrize("more", ["<StartDate>2026-11-21</StartDate>", "<StartDate><a/></StartDate>"])
+def test_a_field_that_every_row_must_have_says_one_thing(more: str):
+    event = f"<Event Id='1'><StartDate>2026-11-20</StartDate>{more}</Event>"
+    with pytest.raises(WrongType, match="every row must have") as caught:
+        read(f"<iSAMS><CalendarManager><Events>{event}</Events></CalendarManager></iSAMS>".encode())
+    assert caught.value.where["element"] == "CalendarManager/Events/Event/StartDate" and caught.value.where["row"] == 1
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        "<M>{}</M>".format("".join(f"<C{n}><r/></C{n}>" for n in range(9_000))),
+        "".join(f"<C{n}><r><x/></r></C{n}>" for n in range(9_000)),
+        "".join(f"<C{n}/>" for n in range(9_000)),
+        "<PupilManager><Contacts>{}</Contacts></PupilManager>".format(
+            "".join(f'<Contact Id="{n}" PersonId="1"><a{n}/></Contact>' for n in range(150_000))
+        ),
+        "<PupilManager><Contacts>{}</Contacts></PupilManager>".format(
+            "".join(f'<Contact Id="{n}" PersonId="1" a{n}="1"/>' for n in range(150_000))
+        ),
+    ],
+    ids=["containers", "modules", "empty modules", "elements", "attributes"],
+)
+def test_different_names_are_bounded(many: str):
+    with pytest.raises(UnsafeDocument, match="different names"):
+        read(f"<iSAMS>{many}</iSAMS>".encode())
+
+
+@pytest.mark.parametrize("what", ['<r x="{}"/>', "<r>{}</r>", "<!--{}-->"])
+def test_one_long_attribute_costs_no_time(what: str):
+    data = f"<iSAMS><M><C>{what.format('1' * 15_000_000)}</C></M></iSAMS>".encode()
+    began = time.process_time()
+    with pytest.raises(UnsafeDocument, match="larger than 4 MB"):
+        read(data)
+    assert time.process_time() - began < 3
