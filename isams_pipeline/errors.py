@@ -241,13 +241,19 @@ class SchoolBusy(PipelineError):
     """Another run for the same school goes on."""
 
 
+def place_of(error: BaseException) -> str:
+    """Where an error was raised: file, line and function, which quote nobody."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno} in {frames[-1].name}"
+
+
 class Unforeseen(PipelineError):
     """An error that this project does not know, by its type and place only: its text may quote data."""
 
     def __init__(self, error: BaseException) -> None:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}"
-        what = f"An error that this project does not know: {type(error).__name__} at {place}"
+        what = f"An error that this project does not know: {type(error).__name__} at {place_of(error)}"
         super().__init__(what, remedy="Report it with that place.")
 
 

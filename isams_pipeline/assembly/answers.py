@@ -22,6 +22,7 @@ from isams_pipeline.errors import (
     Throttled,
     Unavailable,
 )
+from isams_pipeline.isams.json_answer import read_json
 from isams_pipeline.roads.values import as_list, as_object, objects_in, whole_number
 
 Json = dict[str, Any]
@@ -88,7 +89,7 @@ def is_expired(response: httpx.Response) -> bool:
 def _words(response: httpx.Response) -> tuple[str, Json]:
     """Assembly's word for what is wrong, and the rest of what it says; a body is not guaranteed."""
     try:
-        found = as_object(response.json())
+        found = as_object(read_json(response.content))
     except ValueError:
         found = {}
     return str(found.get("error") or ""), found

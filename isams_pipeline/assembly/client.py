@@ -21,7 +21,7 @@ from isams_pipeline.roads.client import Reading
 from isams_pipeline.roads.connections import Connection, Finding, Reason, State
 from isams_pipeline.roads.grants import Grant, Json, ListRequest, lacking
 from isams_pipeline.roads.values import as_object, objects_in, whole_number
-from isams_pipeline.roads.wire import RenewedToken, Seen, Wire
+from isams_pipeline.roads.wire import MAX_PAGES, RenewedToken, Seen, Wire, typed
 from isams_pipeline.storage.state.tokens import TokenVault
 
 ACCEPT = "application/vnd.assembly+json; version=1.1"
@@ -77,6 +77,7 @@ class AssemblyClient:
 
     # --- authorising --------------------------------------------------------------------------------------
 
+    @typed
     def take_code(self, code: str) -> Finding:
         """Exchange the code that came with the redirect, and keep the tokens if they are this school's."""
         tokens = self.tokens.from_code(code)
@@ -120,14 +121,17 @@ class AssemblyClient:
             self._status = as_object(self._json(_STATUS))
         return self._status
 
+    @typed
     def freshness(self) -> str | None:
         found = self._school_status().get("last_changes_at")
         return found if isinstance(found, str) else None
 
+    @typed
     def sync(self) -> None:
         """Ask Assembly to fetch the school's data from its MIS now. Raises SyncPending, or AccessRefused."""
         self._api.ask("POST", SYNC, auth=self._auth, again=False)
 
+    @typed
     def grant(self, connection: Connection | None) -> Grant:  # noqa: ARG002  # Assembly itself knows
         self._status = None
         scopes = self._scopes()
@@ -166,6 +170,7 @@ class AssemblyClient:
         found = self._registered()
         return None if found.state is State.CONNECTED else found
 
+    @typed
     def look(self, connection: Connection | None) -> Finding:  # noqa: ARG002
         self._status = None
         try:
@@ -204,9 +209,11 @@ class AssemblyClient:
 
     # --- lists --------------------------------------------------------------------------------------------
 
+    @typed
     def clock_of(self, request: ListRequest) -> str | None:  # noqa: ARG002  # the school's speaks for all lists
         return self.freshness()
 
+    @typed
     def read(self, request: ListRequest, since: Mapping[str, str] | None) -> Reading | None:
         if request.wanted.is_told_one_by_one:
             return Reading(self._one_by_one(request), only_changes=False)
@@ -225,6 +232,7 @@ class AssemblyClient:
         expected = whole_number(first.headers.get("total"))
         return Reading(self._pages(request, first, asked), only_changes=bool(asked), token=token, expected=expected)
 
+    @typed
     def count(self, request: ListRequest) -> int | None:
         if request.wanted.is_told_one_by_one:
             return None
@@ -255,6 +263,8 @@ class AssemblyClient:
         pages, total = page.pages, page.total
         if pages is None or total is None:
             raise self._api.not_data("The first page does not say how many rows and pages there are", wanted.path)
+        if pages > min(MAX_PAGES, max(total, 1)):
+            raise self._api.not_data("The first page says that there are more pages than rows", wanted.path)
         seen, taken = Seen(), 0
         for number in range(1, max(pages, 1) + 1):
             if number > 1:

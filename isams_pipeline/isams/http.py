@@ -24,6 +24,7 @@ from isams_pipeline.errors import (
     UntrustedServer,
 )
 from isams_pipeline.isams import document, messages
+from isams_pipeline.isams.json_answer import read_json
 from isams_pipeline.isams.transport import MOST, SMALL, Bounds
 
 T = TypeVar("T")
@@ -206,10 +207,10 @@ class ClientToken(httpx.Auth):
                 wait=messages.retry_after(response.headers),
             )
         try:
-            answer = response.json()
+            answer = read_json(response.content)
             self._token = str(answer["access_token"])
             life = float(answer.get("expires_in") or _LIFE)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise NotRestData(
                 "The token endpoint did not answer with a token",
                 remedy="Check that isams.url is the school's iSAMS, and not a log-in page before it.",
@@ -223,7 +224,7 @@ _OAUTH = {"invalid_client", "invalid_grant", "invalid_request", "invalid_scope",
 def _oauth_error(response: httpx.Response) -> str | None:
     """OAuth's own code for what is wrong, where it is one of the standard's."""
     try:
-        code = response.json()["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        code = read_json(response.content)["error"]
+    except (ValueError, KeyError, TypeError):
         return None
     return code if code in _OAUTH else None

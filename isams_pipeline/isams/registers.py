@@ -137,10 +137,10 @@ def marks_of(client: RestClient, registers: Collection[Register], zone: ZoneInfo
     codes = [address("registration", name) for name in ("absencecodes", "presentcodes")]
     held = [address("registration", "register", register.id) for register in registers]
     absence_codes, present_codes, *records = client.each(ask, [*codes, *held])
-    absences = {row.get("id"): row for row in absence_codes}
-    presences = {row.get("id"): row for row in present_codes}
 
     def rows() -> Iterator[dict[str, Any]]:
+        absences = {row.get("id"): row for row in absence_codes}
+        presences = {row.get("id"): row for row in present_codes}
         for register, found in zip(registers, records, strict=True):
             for position, record in enumerate(found, start=1):
                 absence = absences.get(record.get("absenceCodeId"), {})

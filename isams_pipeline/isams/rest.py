@@ -7,7 +7,6 @@ quote a value.
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 import time
@@ -45,6 +44,7 @@ from isams_pipeline.isams.http import (
     patiently,
     transport_error,
 )
+from isams_pipeline.isams.json_answer import read_json
 from isams_pipeline.isams.transport import BoundedTransport
 
 T = TypeVar("T")
@@ -210,8 +210,8 @@ class RestClient:
             wanted["expand"] = ",".join(expand)
         answer = self._send("GET", path, wanted)
         try:
-            return json.loads(answer.content)
-        except (ValueError, RecursionError):
+            return read_json(answer.content)
+        except ValueError:
             raise self._not_data("The answer is not JSON", path) from None
 
     def _send(self, method: str, path: str, params: Mapping[str, str] | None = None, body: object = None) -> Answer:
@@ -274,8 +274,8 @@ def error_for(answer: Answer) -> IsamsError:
     error = _by_status(answer.status, messages.retry_after(answer.headers))
     error.taken = not 300 <= answer.status < 500 or answer.status == 408  # noqa: PLR2004
     try:
-        error.said = str(json.loads(answer.content)["message"])[:500]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        error.said = str(read_json(answer.content)["message"])[:500]
+    except (ValueError, KeyError, TypeError):
         error.said = None
     return error
 

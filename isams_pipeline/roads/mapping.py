@@ -108,23 +108,8 @@ class Mapped:
     def frame(self, declaration: DatasetDeclaration, lists: Lists, school: SchoolSettings) -> pd.DataFrame:
         """The dataset as declared. Raises WrongType with the field and the number of the row."""
         rows: Iterable[Json] = self.rows(lists) if self.rows else lists[self.lists[0]]
-        rows = _shaped(rows, declaration.name)
         columns = {name: (str(field), field.read) for name, field in self.columns.items()}
         return frame_by(declaration, rows, school.timezone, columns, each=self.each, notes=lists.notes)
-
-
-def _shaped(rows: Iterable[Json], dataset: str) -> Iterator[Json]:
-    """The rows; what a source sends in another shape than it ever has is a typed error with the row's number."""
-    done, waiting = 0, iter(rows)
-    while True:
-        try:
-            row = next(waiting)
-        except StopIteration:
-            return
-        except (TypeError, ValueError, AttributeError, KeyError):
-            raise WrongType(f"What {dataset} is made from has another shape than expected", row=done + 1) from None
-        done += 1
-        yield row
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import httpx
 import numpy as np
-import orjson
 
-from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleRoad
+from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleRoad, place_of
 from isams_pipeline.isams.http import Patience, patiently, transport_error
+from isams_pipeline.isams.json_answer import read_json
 from isams_pipeline.isams.transport import MOST, BoundedTransport
+from isams_pipeline.roads.client import Reading
 
 MAX_ANSWER = 256 << 20
 
@@ -69,6 +72,48 @@ class RenewedToken(httpx.Auth):
                 used = self._token(used)
             request.headers["Authorization"] = f"{self._scheme} {used}"
             yield request
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+MAX_PAGES = 10_000
+"""Of a list: a server that says more would hold the run for days."""
+_ANOTHER_SHAPE = (TypeError, ValueError, AttributeError, LookupError, OverflowError, RecursionError)
+
+
+def typed(method: Callable[P, T]) -> Callable[P, T]:
+    """A client's method that says NotRestData where an answer is not of the shape that the method takes it for.
+
+    The error names the place in the code, not what stood there. Of a Reading the rows are typed as well.
+    """
+
+    @functools.wraps(method)
+    def call(*args: P.args, **options: P.kwargs) -> T:
+        with _typed():
+            found = method(*args, **options)
+        if isinstance(found, Reading):
+            found.rows = _typed_rows(found.rows)
+        return found
+
+    return call
+
+
+@contextlib.contextmanager
+def _typed() -> Generator[None, None, None]:
+    try:
+        yield
+    except _ANOTHER_SHAPE as error:
+        what = f"An answer has another shape than expected, seen at {place_of(error)}"
+        raise NotRestData(what, remedy="Report this as a bug, with that place.") from None
+
+
+def _typed_rows(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    while True:
+        with _typed():
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row
 
 
 def moment_of(value: Any) -> datetime | None:
@@ -161,7 +206,7 @@ class Wire:
     def json(self, response: httpx.Response, path: str) -> Any:
         """What an answer holds; raises NotRestData where that is not JSON."""
         try:
-            return orjson.loads(response.content)
+            return read_json(response.content)
         except ValueError:
             raise self.not_data("The answer is not JSON", path) from None
 

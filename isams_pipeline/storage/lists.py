@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import zstandard
 
-from isams_pipeline.errors import StorageError
+from isams_pipeline.errors import NotRestData, StorageError
 from isams_pipeline.storage.folder import Folder
 
 Json = dict[str, Any]
@@ -152,7 +152,15 @@ class _Writing:
         self._waiting: list[bytes] = []
 
     def add(self, row: Json) -> None:
-        self._waiting.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        except orjson.JSONEncodeError:
+            raise NotRestData(
+                "A row of the answer is nested too deep, or holds a number beyond 64 bits",
+                row=self.rows + 1,
+                remedy="Report this as a bug, with the list's name.",
+            ) from None
+        self._waiting.append(line)
         self.rows += 1
         if len(self._waiting) == 500:  # noqa: PLR2004
             self._flush()

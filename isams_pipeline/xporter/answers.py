@@ -21,6 +21,7 @@ from isams_pipeline.errors import (
     Unavailable,
 )
 from isams_pipeline.isams import messages
+from isams_pipeline.isams.json_answer import read_json
 from isams_pipeline.roads.connections import Reason
 from isams_pipeline.roads.grants import Json, People
 from isams_pipeline.roads.values import as_list, as_object, first_object, objects_in, whole_number
@@ -203,7 +204,7 @@ def _of_invitation(response: httpx.Response) -> str | None:
     if not response.request.url.path.endswith(REGISTER):
         return None
     try:
-        said = as_object(response.json())
+        said = as_object(read_json(response.content))
     except ValueError:
         return None
     return reason_of({"Message": said.get("ExceptionMessage")}) or reason_of(said)
@@ -214,7 +215,7 @@ def _told(response: httpx.Response) -> PipelineError | None:
     if b"ExceptionMessage" not in response.content:
         return None
     try:
-        said = as_object(response.json()).get("ExceptionMessage")
+        said = as_object(read_json(response.content)).get("ExceptionMessage")
     except ValueError:
         return None
     if not isinstance(said, str) or not said:

@@ -29,7 +29,7 @@ from isams_pipeline.roads.client import Reading
 from isams_pipeline.roads.connections import Connection, Finding, Reason, State
 from isams_pipeline.roads.grants import Grant, Json, ListRequest, People, RoadList, lacking
 from isams_pipeline.roads.values import as_list, as_object, objects_in
-from isams_pipeline.roads.wire import RenewedToken, Seen, Wire, moment_of
+from isams_pipeline.roads.wire import MAX_PAGES, RenewedToken, Seen, Wire, moment_of, typed
 from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline.xporter.answers import (
     GET_TOKEN,
@@ -152,6 +152,7 @@ class XporterClient:
         response = self._api.ask(method, path, auth=auth, **asked)
         return as_object(self._api.json(response, path))
 
+    @typed
     def search(self, text: str, limit: int = 10) -> list[FoundSchool]:
         """Schools by their name or postcode."""
         is_postcode = any(c.isdigit() for c in text)
@@ -159,6 +160,7 @@ class XporterClient:
         found = self._json("GET", _QUERY, headers=self._as_application(), params=params)
         return [FoundSchool.of(row) for row in rows_beside_meta(found)]
 
+    @typed
     def invite(self, name: str) -> None:
         """Send the school an invitation to authorise the data flow.
 
@@ -201,6 +203,7 @@ class XporterClient:
                 remedy="Check xporter.estab and who is invited; ask Groupcall's support.",
             )
 
+    @typed
     def details(self) -> frozenset[str]:
         """The scopes of the school's token. Raises WrongToken where it is another school's."""
         found = self._json("GET", _DETAILS, self._auth)
@@ -210,6 +213,7 @@ class XporterClient:
             raise WrongToken(what, remedy=remedy).at(**self._api.where)
         return frozenset(str(name) for name in as_list(found.get("Scopes"))) & SCOPES.keys()
 
+    @typed
     def scopes_in_words(self) -> dict[str, str]:
         """Each scope that there is, and what it lets be read, as Xporter describes it."""
         found = self._json("GET", _SCOPES, self._auth)
@@ -233,9 +237,11 @@ class XporterClient:
             self._status = {name: value for name, value in found.items() if name != "Students"}
         return self._status
 
+    @typed
     def freshness(self) -> str | None:
         return clock_of(self._db_status())
 
+    @typed
     def clock_of(self, request: ListRequest) -> str | None:
         asked = {**request.params, "page": "1", "pageSize": "1"}
         found = clock_of(self._ask(request, asked))
@@ -249,6 +255,7 @@ class XporterClient:
             hours = self._settings.stale_after_hours
             self._api.check_age(clock, self._clock(), hours=hours, remedy=remedy, list=request.wanted.name)
 
+    @typed
     def grant(self, connection: Connection | None) -> Grant:
         chosen = connection.chosen if connection else None
         status = f"`isams-pipeline connector status {self._school}` says"
@@ -270,6 +277,7 @@ class XporterClient:
     def _not_authorised(self, what: str, remedy: str, **where: Any) -> PipelineError:
         return NotAuthorised(what, remedy=remedy, **where).at(**self._api.where)
 
+    @typed
     def look(self, connection: Connection | None) -> Finding:
         self._status = None
         try:
@@ -306,6 +314,7 @@ class XporterClient:
     def _path(self, endpoint: str) -> str:
         return f"/api/v1/School/{self._settings.estab}/{endpoint}"
 
+    @typed
     def read(self, request: ListRequest, since: Mapping[str, str] | None) -> Reading | None:
         params = dict(request.params)
         known = since.get("changed_rows") if since else None
@@ -327,6 +336,7 @@ class XporterClient:
         reading.expected = (pagination(first) or (1, None))[1]
         return reading
 
+    @typed
     def count(self, request: ListRequest) -> int | None:  # noqa: ARG002  # what was deleted is told
         return None
 
@@ -350,6 +360,8 @@ class XporterClient:
         size = self._page_size(wanted)
         said = self._pagination(page, wanted.path, size)
         pages, expected = said or (1, None)
+        if pages > MAX_PAGES:
+            raise self._api.not_data(f"The answer says that there are more than {MAX_PAGES} pages", wanted.path)
         clock = clock_of(page)
         first_array = self._first_array(page, wanted)
         seen = Seen()

@@ -61,7 +61,7 @@ def frame_by(
     are Python objects at a time, however many there are.
     """
     arrays: list[list[Array]] = [[] for _ in declaration.columns]
-    done, waiting = 0, iter(rows)
+    done, waiting = 0, _shaped(rows, declaration.name)
     while batch := list(islice(waiting, _BATCH)):
         made = _Batch(declaration, zone, batch, done, [] if notes is None or each else notes)
         for column, array in zip(arrays, made.arrays(columns, each), strict=True):
@@ -80,6 +80,20 @@ def frame_by(
 
 
 _A = {"int": "a whole number", "str": "a text", "bool": "true or false", "date": "a date", "datetime": "a moment"}
+
+
+def _shaped(rows: Iterable[Mapping[str, Any]], dataset: str) -> Iterator[Mapping[str, Any]]:
+    """The rows; what a source sends in another shape than it ever has is a typed error with the row's number."""
+    done, waiting = 0, iter(rows)
+    while True:
+        try:
+            row = next(waiting)
+        except StopIteration:
+            return
+        except (TypeError, ValueError, AttributeError, KeyError):
+            raise WrongType(f"What {dataset} is made from has another shape than expected", row=done + 1) from None
+        done += 1
+        yield row
 
 
 @dataclass(frozen=True)

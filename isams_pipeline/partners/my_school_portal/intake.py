@@ -21,6 +21,7 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
+from isams_pipeline.isams.json_answer import each_once, no_number
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
@@ -143,7 +144,7 @@ def _items(path: Path) -> tuple[_Version, list[Any]]:
             raise Refused([f"it is larger than {MAX_FILE >> 20} MB"])
         data = file.read(MAX_FILE + 1)
     try:
-        found: Any = json.loads(data.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_no_number)
+        found: Any = json.loads(data.decode("utf-8"), object_pairs_hook=each_once, parse_constant=no_number)
     except (ValueError, RecursionError):
         if is_young:
             raise _Waiting from None
@@ -152,17 +153,6 @@ def _items(path: Path) -> tuple[_Version, list[Any]]:
     if len(items) > MAX_REQUESTS:
         raise Refused([f"it holds more than {MAX_REQUESTS} requests"])
     return _version(about), items
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _no_number(_: str) -> Any:
-    raise ValueError
 
 
 def _store(
