@@ -1,9 +1,10 @@
 """What a Dagster run holds while it goes on, and how our errors become its failures."""
 
 import contextlib
-from collections.abc import Generator
+import functools
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
@@ -150,7 +151,8 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
         try:
             yield session
         finally:
-            session.close()
+            with _said_only():
+                session.close()
 
     return night
 
@@ -168,10 +170,38 @@ def told_to_dagster(environment: Environment) -> Generator[None, None, None]:
         if error.retryable and environment.retries:
             raise dg.RetryRequested(environment.retries, environment.retry_wait) from error
         raise dg.Failure(str(error), metadata=_where(error), allow_retries=False) from None
-    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
+    except (dg.Failure, dg.RetryRequested, *_ENDS):
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, its text must not reach the event log
+    except BaseException as error:  # noqa: BLE001  # whatever it is, its text must not reach the event log
+        # Of Dagster's own errors too: they quote what was given as metadata or as an output.
         raise dg.Failure(str(Unforeseen(error)), allow_retries=False) from None
+
+
+_ENDS = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, GeneratorExit)
+"""A person or the machine ends the run; nothing is quoted."""
+C = TypeVar("C")
+Y = TypeVar("Y")
+
+
+def told_to_ticks(body: Callable[[C], Iterator[Y]]) -> Callable[[C], Iterator[Y]]:
+    """The body of a schedule or sensor, whose errors may stand in the tick: others by type and place only."""
+
+    @functools.wraps(body)
+    def tick(context: C) -> Iterator[Y]:
+        with _said_only():
+            yield from body(context)
+
+    return tick
+
+
+@contextlib.contextmanager
+def _said_only() -> Generator[None, None, None]:
+    try:
+        yield
+    except (PipelineError, *_ENDS):
+        raise
+    except BaseException as error:  # noqa: BLE001
+        raise Unforeseen(error) from None
 
 
 def _where(error: PipelineError) -> dict[str, str]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from isams_pipeline.commands import attendance, changes, connector, demo, look, nights, reconcile, rooms, servers
 from isams_pipeline.commands.common import console
-from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, WrongUse
+from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, Unforeseen, WrongUse
 from isams_pipeline.sandbox.demo import DEMO_PREFIX
 
 app = typer.Typer(
@@ -119,5 +119,8 @@ def main() -> int:
         # Dagster's own storage, mostly; its text may hold more than a person should see.
         console.print(f"[red]{type(error).__name__}[/]: the data folder or the database could not be used.")
         console.print("Check that --data-dir may be written, that its disk is not full, and that Postgres runs.")
+        return 1
+    except Exception as error:  # noqa: BLE001  # the last catch: its text, and its locals, may quote a person
+        console.print(str(Unforeseen(error)), soft_wrap=True, markup=False)
         return 1
     return 0

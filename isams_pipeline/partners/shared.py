@@ -25,7 +25,7 @@ from isams_pipeline.partners.built import ACCOUNTING, Built
 from isams_pipeline.rules.account import PLACES
 from isams_pipeline.rules.notes import Lacking, Note, from_json
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
-from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster, told_to_ticks
 from isams_pipeline.selections import selection_of
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
@@ -98,6 +98,7 @@ def _schedule(
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Every night at {hour:02d}:00 in {zone}, for {', '.join(schools)}.",
     )
+    @told_to_ticks
     def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         resolved = context.repository_def.get_job(job.name) if context.repository_def else None
         for school in schools:

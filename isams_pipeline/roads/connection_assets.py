@@ -16,7 +16,7 @@ from isams_pipeline.roads.advice import advice
 from isams_pipeline.roads.connections import Moved, State
 from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.registry import ROADS
-from isams_pipeline.runs import told_to_dagster
+from isams_pipeline.runs import told_to_dagster, told_to_ticks
 
 CONNECTIONS_JOB = "connections"
 SENSOR = "connections_current"
@@ -106,6 +106,7 @@ def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefi
         description=f"Looks at the connections of {', '.join(dict.fromkeys(name for name, _ in wanted))}; starts a run "
         "where one has moved.",
     )
+    @told_to_ticks
     def connections_current(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         moves = 0
         problems: list[str] = []

@@ -15,6 +15,7 @@ from isams_pipeline.partners.my_school_portal.assets import CHANGES, CONFIRMATIO
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, portal_schools
 from isams_pipeline.partners.my_school_portal.intake import take_in
 from isams_pipeline.partners.shared import nightly_schedules
+from isams_pipeline.runs import told_to_ticks
 
 HOUR = 4
 CHANGES_JOB = f"{PARTNER}_changes"
@@ -62,6 +63,7 @@ def my_school_portal_sensors(
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Takes in change requests of {', '.join(schools)}; starts a run where some are approved.",
     )
+    @told_to_ticks
     def approved(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         started = False
         problems: list[str] = []

@@ -16,6 +16,7 @@ from isams_pipeline.partners.schoolsbuddy_attendance.assets import WORDS, delive
 from isams_pipeline.partners.shared import in_a_name
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.split import rows_of
+from isams_pipeline.runs import told_to_ticks
 
 PRIORITY = {"dagster/priority": "10"}
 """Before whatever else waits in the queue: a backfill has time, a register has not."""
@@ -80,6 +81,7 @@ def _schedule(
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Every day in term at {in_words(at)} in {zone}, for {', '.join(schools)}.",
     )
+    @told_to_ticks
     def pull(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         away: list[str] = []
         for school in schools:
