@@ -139,6 +139,28 @@ def test_no_yaml_or_no_mapping(tmp_path: Path, text: str, said: str):
         load_settings(file)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["2026-09-31", "2026-13-01", "!!int canary", "!!timestamp canary", "!!python/object:os.system canary", "!!binary x",
+     "!!float canary", "{[a]: b}", "{{a: b}: c}", "*canary", "1:99:99:99:", "\x07", "!!set [a]", "!!omap a", "!!bool x"],
+)  # fmt: skip
+def test_every_fault_of_yaml_is_an_error_with_its_line(tmp_path: Path, value: str):
+    file = tmp_path / "schools.yaml"
+    file.write_text(f"schools: {{}}\nhistory_from: {value}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(file)
+    assert "canary" not in str(caught.value).replace("alias 'canary'", "") or "undefined alias" in str(caught.value)
+    if "\x07" not in value and "is not right" not in str(caught.value):
+        assert caught.value.where["line"] == 2
+
+
+def test_yaml_that_is_nested_too_deep(tmp_path: Path):
+    file = tmp_path / "schools.yaml"
+    file.write_text("schools: " + "[" * 5_000)
+    with pytest.raises(ConfigurationError, match="Not YAML"):
+        load_settings(file)
+
+
 def test_a_path_that_does_not_exist(tmp_path: Path):
     with pytest.raises(ConfigurationError, match=r"Copy schools\.example\.yaml"):
         load_settings(tmp_path / "none.yaml")

@@ -11,7 +11,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from isams_pipeline.commands import attendance, changes, connector, demo, look, nights, reconcile, rooms, servers
-from isams_pipeline.commands.common import console
+from isams_pipeline.commands.common import console, say
 from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, Unforeseen, WrongUse
 from isams_pipeline.sandbox.demo import DEMO_PREFIX
 
@@ -110,17 +110,17 @@ def main() -> int:
         console.print("Broken off.")
         return 1
     except PipelineError as error:
-        console.print(f"[red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), soft_wrap=True, markup=False)
+        say((type(error).__name__, "red"), ": ", end="")
+        console.print(str(error), soft_wrap=True)
         if isinstance(error, MissingSecret) and f" {DEMO_PREFIX}" in error.what:
             console.print("The school is a made-up one: `isams-pipeline sandbox` serves it, and prints what to export.")
         return 2 if isinstance(error, ConfigurationError | WrongUse) else 1
     except (OSError, SQLAlchemyError) as error:
         # Dagster's own storage, mostly; its text may hold more than a person should see.
-        console.print(f"[red]{type(error).__name__}[/]: the data folder or the database could not be used.")
+        say((type(error).__name__, "red"), ": the data folder or the database could not be used.")
         console.print("Check that --data-dir may be written, that its disk is not full, and that Postgres runs.")
         return 1
     except Exception as error:  # noqa: BLE001  # the last catch: its text, and its locals, may quote a person
-        console.print(str(Unforeseen(error)), soft_wrap=True, markup=False)
+        console.print(str(Unforeseen(error)), soft_wrap=True)
         return 1
     return 0

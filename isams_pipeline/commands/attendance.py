@@ -77,7 +77,7 @@ def registers(
         fitting = [r for r in today if r.is_called(session)]
         if fitting:
             lines = ", ".join(f"{{division: {r.division}, register: {r.name}}}" for r in fitting)
-            console.print(f"          {session.lower()}: [{lines}]", soft_wrap=True, markup=False)
+            console.print(f"          {session.lower()}: [{lines}]", soft_wrap=True)
     return 0
 
 

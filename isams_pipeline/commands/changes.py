@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
 from isams_pipeline.clock import in_words, today_at
-from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.definitions import environment_from
@@ -28,6 +27,7 @@ from isams_pipeline.partners.my_school_portal import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
 from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, take_in
 from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
+from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
 Request = Annotated[str, typer.Argument(help="A request's id.", show_default=False)]
@@ -51,6 +51,7 @@ COLOURS = {
     State.FAILED: "red",
     State.REJECTED: "dim",
 }
+_LONGEST_VALUE = 1000
 
 
 def list_(
@@ -106,7 +107,7 @@ def show(
     _take_in(environment, school, quiet=as_json)
     ledger = desk.store.ledger(request)
     if ledger and all(step.step == "refused" for step in ledger):
-        console.print(f"{request} was refused when it came: {ledger[-1].reason}", markup=False, soft_wrap=True)
+        console.print(f"{request} was refused when it came: {ledger[-1].reason}", soft_wrap=True)
         return 1
     found = desk.store.find(request)
     if as_json:
@@ -115,12 +116,12 @@ def show(
         console.out(json.dumps(whole, indent=2, ensure_ascii=False), highlight=False)
         return 0
     zone = environment.settings.school(school).timezone
-    reason = f": {escape(found.reason)}" if found.reason else ""
-    console.print(f"[bold]{found.id}[/]  {_whose(found)}  {_coloured(found.state)}{reason}", soft_wrap=True)
+    reason = f": {found.reason}" if found.reason else ""
+    say((found.id, "bold"), f"  {_whose(found)}  ", _coloured(found.state), reason)
     if found.undo_of:
         console.print(f"  puts back what {found.undo_of} changed")
     if found.approved_by and found.approved_at:
-        console.print(f"  approved by {found.approved_by}, {in_words(found.approved_at, zone)}", markup=False)
+        console.print(f"  approved by {found.approved_by}, {in_words(found.approved_at, zone)}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("field", "as it came", "to be written", "as the approver saw it"):
         table.add_column(column, overflow="fold")
@@ -175,7 +176,7 @@ def approve(
             found.append(request)
         else:
             who = f", by {request.approved_by}" if request.approved_by else ""
-            console.print(f"{request.id} is {request.state} already{who}; nothing was changed.", markup=False)
+            console.print(f"{request.id} is {request.state} already{who}; nothing was changed.")
     if found and not yes and not console.is_terminal:
         raise WrongUse("There is nobody to ask", remedy="Say that you have looked at it: --yes.")
     code = 0
@@ -191,9 +192,10 @@ def approve(
             if possible:
                 desk.approve(looked, by or getpass.getuser(), joint=joint)
         except WrongUse as refusal:
-            console.print(f"  {refusal}", style="red", markup=False, soft_wrap=True)
+            console.print(f"  {refusal}", style="red", soft_wrap=True)
             possible = False
-        console.print(f"{'[cyan]approved' if possible else '[red]not approved'}[/] {looked.request.id}")
+        verdict = ("approved", "cyan") if possible else ("not approved", "red")
+        say(verdict, f" {looked.request.id}")
         code = code if possible else 1
     return code
 
@@ -210,7 +212,7 @@ def reject(
     environment, desk = _desk(school, config, data_dir)
     _take_in(environment, school)
     desk.reject(request, by or getpass.getuser(), reason)
-    console.print(f"[dim]rejected[/] {request}")
+    say(("rejected", "dim"), f" {request}")
     return 0
 
 
@@ -260,7 +262,7 @@ def undo(
         joint = Confirm.ask("Both guardians' address will change back. Is that right?", console=console)
     made = desk.undo(request, by or getpass.getuser(), joint=joint)
     if made.state in {state.value for state in WRITTEN}:
-        console.print(f"{request} was undone already, by {made.id}; nothing was written.", markup=False)
+        console.print(f"{request} was undone already, by {made.id}; nothing was written.")
         return 0
     return _run(environment, desk, data_dir, [made])
 
@@ -283,14 +285,14 @@ def _take_in(environment: Environment, school: str, *, quiet: bool = False) -> N
 
 def print_taken(taken: Taken, inbox: Path) -> None:
     """What became of a file of the inbox."""
-    told = [f"{taken.new} new"] if taken.new or not taken.problems else []
+    told: list[str] = [f"{taken.new} new"] if taken.new or not taken.problems else []
     told += [f"{taken.known} known"] if taken.known else []
     told += [f"{taken.approved} approved by the portal"] if taken.approved else []
     if taken.problems:
-        told.append(f"[yellow]{len(taken.problems)} refused[/], see {inbox.name}/refused/")
-    console.print(f"{escape(taken.file)}: {', '.join(told)}", soft_wrap=True)
+        told.append(f"{len(taken.problems)} refused, see {inbox.name}/refused/")
+    console.print(f"{label(taken.file)}: {', '.join(told)}", soft_wrap=True)
     for place, problems in list(taken.problems.items())[:10]:
-        console.print(f"  {place}: {'; '.join(problems)}", markup=False, soft_wrap=True)
+        console.print(f"  {place}: {'; '.join(problems)}", soft_wrap=True)
 
 
 def _dry_run(desk: ChangeDesk, chosen: list[ChangeRequest], *, asked: bool) -> int:
@@ -300,16 +302,16 @@ def _dry_run(desk: ChangeDesk, chosen: list[ChangeRequest], *, asked: bool) -> i
     why = "" if asked else " (writeback is not enabled in schools.yaml)"
     good = [one for one in looked if one.review is not None and one.review.may_be_written]
     told = f"{len(good)} would be written, {len(looked) - len(good)} would not"
-    console.print(f"[yellow]Dry run[/]: nothing was written{why}; {told}.")
+    say(("Dry run", "yellow"), f": nothing was written{why}; {told}.")
     return 0 if len(good) == len(looked) else 1
 
 
 def _print_looked(looked: Looked, *, approving: bool = False) -> None:
     request, review = looked.request, looked.review
-    whose = f", {escape(review.whose)}" if review else ""
-    console.print(f"[bold]{request.id}[/]  {_whose(request)}{whose}")
+    whose = f", {review.whose}" if review else ""
+    say((request.id, "bold"), f"  {_whose(request)}{whose}")
     if review is None:
-        console.print(f"  {looked.problem}", markup=False, soft_wrap=True)
+        console.print(f"  {looked.problem}", soft_wrap=True)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("field", "iSAMS has now", "would be"):
@@ -322,15 +324,15 @@ def _print_looked(looked: Looked, *, approving: bool = False) -> None:
         )
     console.print(table)
     for warning in review.warnings:
-        console.print(f"  {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  {warning}", style="yellow", soft_wrap=True)
     for problem in review.problems:
-        console.print(f"  {problem}", style="red", markup=False, soft_wrap=True)
+        console.print(f"  {problem}", style="red", soft_wrap=True)
     if review.conflicts and approving:
         console.print(
             f"  {', '.join(review.conflicts)} changed since it was last looked at: you approve what stands here"
         )
     elif review.conflicts:
-        console.print(f"  [red]conflict[/]: the approver saw something else in {', '.join(review.conflicts)}")
+        say("  ", ("conflict", "red"), f": the approver saw something else in {', '.join(review.conflicts)}")
 
 
 def _run(environment: Environment, desk: ChangeDesk, data_dir: Path, chosen: list[ChangeRequest]) -> int:
@@ -343,10 +345,10 @@ def _run(environment: Environment, desk: ChangeDesk, data_dir: Path, chosen: lis
     for identifier in ids:
         request = desk.store.find(identifier)
         good = good and request.state == State.APPLIED
-        reason = f": {escape(request.reason)}" if request.reason else ""
-        console.print(f"{_coloured(request.state)} {identifier}{reason}", soft_wrap=True)
+        reason = f": {request.reason}" if request.reason else ""
+        say(_coloured(request.state), f" {identifier}{reason}")
     for failure in run.failures:
-        console.print(f"  {failure}", markup=False, soft_wrap=True)
+        console.print(f"  {failure}", soft_wrap=True)
     return 0 if good and not run.failures else 1
 
 
@@ -357,8 +359,8 @@ def _state(name: str) -> State:
         raise typer.BadParameter(f"there is no state {name!r}; known are {', '.join(State)}") from None
 
 
-def _coloured(state: str) -> str:
-    return f"[{COLOURS[State(state)]}]{state}[/]"
+def _coloured(state: str) -> tuple[str, str]:
+    return state, COLOURS[State(state)]
 
 
 def _whose(request: ChangeRequest) -> str:
@@ -366,8 +368,12 @@ def _whose(request: ChangeRequest) -> str:
 
 
 def _value(value: Any) -> Text:
-    """A value as it is: nothing in it is taken for a style."""
-    return Text("empty", "dim") if value is None or value == "" else Text(str(value))
+    """A value on one line; where what it holds cannot all be seen, that is said."""
+    if value is None or value == "":
+        return Text("empty", "dim")
+    shown = label(value, _LONGEST_VALUE)
+    text = Text(shown)
+    return text if shown == str(value) else text.append(" (it also holds what cannot be seen)", "yellow")
 
 
 def _as_json(request: ChangeRequest) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -10,13 +11,32 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.headless import NightRun
+from isams_pipeline.rules.texts import visible
 
-console = Console(highlight=False)
+
+class _Console(Console):
+    """Prints texts as they are: nothing in them is markup, and nothing in them controls the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+console = _Console(highlight=False, markup=False, emoji=False)
+Part = str | tuple[str, str] | Text
+
+
+def say(*parts: Part, end: str = "\n") -> None:
+    """Print a sentence, some parts of it in a style: `say(("Refused", "red"), ": it has no id")`."""
+    console.print(Text.assemble(*parts), soft_wrap=True, end=end)
+
 
 School = Annotated[str, typer.Argument(help="A school's name in schools.yaml.", show_default=False)]
 Config = Annotated[
@@ -75,8 +95,8 @@ def add_night(table: Table, run: NightRun, *, only_changes: bool = False) -> Non
     With `only_changes`, files in which nothing changed are left out.
     """
     changes = run.receipt.changes if run.receipt else {}
-    left = [run.night.school, run.night.date.isoformat(), f"[dim]{run.partner}[/]"]
-    middle = [f"[{COLOURS[run.outcome]}]{run.outcome.value}[/]", f"[dim]{run.seconds:.1f} s[/]"]
+    left = [run.night.school, run.night.date.isoformat(), Text(run.partner, "dim")]
+    middle = [Text(run.outcome.value, COLOURS[run.outcome]), Text(f"{run.seconds:.1f} s", "dim")]
     files = [
         (name.removesuffix(".csv"), *(_number(change[what]) for what in ("added", "changed", "removed", "excluded")))
         for name, change in changes.items()
@@ -88,8 +108,8 @@ def add_night(table: Table, run: NightRun, *, only_changes: bool = False) -> Non
         table.add_row(first or "", second or "", *(rest or ("", "", "", "", "")), end_section=last)
 
 
-def _number(value: int) -> str:
-    return str(value) if value else "[dim]·[/]"
+def _number(value: int) -> str | Text:
+    return str(value) if value else Text("·", "dim")
 
 
 def reasons(text: str) -> list[str]:
@@ -100,14 +120,14 @@ def reasons(text: str) -> list[str]:
 def print_end(run: NightRun) -> None:
     """The outcome by its name, where it went, and what else is to be said."""
     for note in run.notes:
-        console.print(f"  {note}", soft_wrap=True, markup=False)
+        console.print(f"  {note}", soft_wrap=True)
     night = f"{run.night.school} {run.night.date} {run.partner}"
-    console.print(f"[{COLOURS[run.outcome]} bold]{run.outcome.value}[/] {night}", soft_wrap=True)
+    say((run.outcome.value, f"{COLOURS[run.outcome]} bold"), f" {night}")
     if run.outcome in (Outcome.DELIVERED, Outcome.UNCHANGED) and run.receipt:
-        console.print(f"  {run.receipt.target}", soft_wrap=True, markup=False)
+        console.print(f"  {run.receipt.target}", soft_wrap=True)
     elif run.reason:
         for problem in reasons(run.reason):
-            console.print(f"  {problem}", soft_wrap=True, markup=False)
+            console.print(f"  {problem}", soft_wrap=True)
 
 
 def print_run(run: NightRun) -> int:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isams_pipeline.clock import in_words
-from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.redirect import code_from_browser
 from isams_pipeline.definitions import environment_from
@@ -81,7 +81,7 @@ def look(school: School, road: Road = None, config: Config = None, data_dir: Dat
         moved = Connector(environment, school, source, who=_who()).look()
         _show(environment, moved.now, school, source)
         if moved.worse:
-            console.print(f"[yellow]Worse than before[/]: {moved.worse}")
+            say(("Worse than before", "yellow"), f": {moved.worse}")
         well = well and moved.now.state.rank >= State.CONNECTED.rank
     return 0 if well else 1
 
@@ -149,12 +149,15 @@ def _warn_before_authorising(connector: Connector) -> None:
     try:
         now = connector.look().now
     except PipelineError as error:
-        console.print("[yellow]How far the connection is could not be asked[/]: ", end="")
-        console.print(error.what, markup=False, soft_wrap=True)
+        say(("How far the connection is could not be asked", "yellow"), ": ", end="")
+        console.print(error.what, soft_wrap=True)
         return
     if now.state.rank < State.CONNECTED.rank:
         console.print(
-            f"[yellow]Assembly says that it is not connected to the school's data[/] ({now.words}), so it may refuse.",
+            Text.assemble(
+                ("Assembly says that it is not connected to the school's data", "yellow"),
+                f" ({now.words}), so it may refuse.",
+            ),
             soft_wrap=True,
         )
     elif now.state is State.AUTHORISED:
@@ -274,7 +277,7 @@ def _show(environment: Environment, connection: Connection | None, school: str, 
             if scope not in connection.scopes:
                 for dataset, what in given:
                     lacking = f"{scope}, so {dataset} are without {what}"
-                    console.print(f"[yellow]Not authorised, or not taken into use[/]: {lacking}", soft_wrap=True)
+                    say(("Not authorised, or not taken into use", "yellow"), f": {lacking}")
 
 
 def _show_history(environment: Environment, school: str, source: str) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from isams_pipeline.commands.changes import audit_trail, requests_table
-from isams_pipeline.commands.common import DATA_DIR, DataDir, add_night, console, outcome_table, print_end
+from isams_pipeline.commands.common import DATA_DIR, DataDir, add_night, console, outcome_table, print_end, say
 from isams_pipeline.commands.made_up import DEMO_CONFIG, make_room, the_only
 from isams_pipeline.commands.reconcile import print_reconciliation
 from isams_pipeline.config import load_settings
@@ -231,7 +231,7 @@ def _report(done: _Demo, data_dir: Path) -> int:
     for run in bad:
         print_end(run)
     for failure in done.failures:
-        console.print(f"[red]failed[/] {failure}", soft_wrap=True)
+        say(("failed", "red"), f" {failure}")
     if bad or done.failures:
         return 1
     store = ChangeDesk(done.environment, PORTAL_SCHOOL).store
@@ -260,7 +260,7 @@ def _report(done: _Demo, data_dir: Path) -> int:
         f"Ask about any of it:  ISAMS_CONFIG={config} isams-pipeline changes show {PORTAL_SCHOOL} {SHOWN[0]}",
         soft_wrap=True,
     )
-    console.print(f"Now open the same history in the Dagster UI:  [bold]{command}[/]", soft_wrap=True)
+    say("Now open the same history in the Dagster UI:  ", (command, "bold"))
     return 0
 
 

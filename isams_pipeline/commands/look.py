@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
@@ -22,6 +23,7 @@ from isams_pipeline.commands.common import (
     a_date,
     console,
     known_partner,
+    say,
 )
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.definitions import environment_from
@@ -113,12 +115,12 @@ def explain(
     receipt = Receipts(environment.state).of_night(Address(partner, school, day))
     if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
         outcome = receipt.outcome if receipt else "not delivered"
-        console.print(f"[yellow]{partner} has not got the export of {day}[/]: it was {outcome}.")
+        say((f"{partner} has not got the export of {day}", "yellow"), f": it was {outcome}.")
     for answer in answers:
-        verdict = "[green]is in the export[/]" if answer.included else "[yellow]is not in the export[/]"
-        console.print(f"{answer.entity} {answer.id} {verdict} of {day}")
+        verdict = ("is in the export", "green") if answer.included else ("is not in the export", "yellow")
+        say(f"{answer.entity} {answer.id} ", verdict, f" of {day}")
         for line in answer.lines:
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+            console.print(f"  {line}", soft_wrap=True)
     return 0
 
 
@@ -145,7 +147,7 @@ def doctor(
             if source in ROADS:
                 healthy = _diagnose_road(environment, name, source) and healthy
         console.print()
-    console.print("[green]All keys and clients are fit.[/]" if healthy else "[yellow]Some need care.[/]")
+    console.print(Text("All keys and clients are fit.", "green") if healthy else Text("Some need care.", "yellow"))
     return 0 if healthy else 1
 
 
@@ -163,15 +165,17 @@ def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -
         _print_advice((client.client, client.advice) for client in clients)
         healthy = healthy and all(client.healthy for client in clients)
     for partner, feeds in feeds_missing(settings).items():
-        console.print(f"  [bold]{partner}[/]: its guide also asks for {', '.join(feeds)}; no key brings them.")
+        console.print(
+            Text.assemble("  ", (partner, "bold"), f": its guide also asks for {', '.join(feeds)}; no key brings them.")
+        )
     return healthy
 
 
 def _print_advice(advice: Iterable[tuple[str, Iterable[str]]]) -> None:
     for name, lines in advice:
         for line in lines:
-            console.print(f"  [bold]{name}[/]: ", end="")
-            console.print(line, markup=False, soft_wrap=True)
+            say("  ", (name, "bold"), ": ", end="")
+            console.print(line, soft_wrap=True)
 
 
 def _diagnose_road(environment: Environment, name: str, source: str) -> bool:
@@ -179,13 +183,13 @@ def _diagnose_road(environment: Environment, name: str, source: str) -> bool:
     try:
         now = Connector(environment, name, source, who="doctor").look().now
     except PipelineError as error:
-        console.print(f"  [bold]{source}[/]: [red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False, soft_wrap=True)
+        say("  ", (source, "bold"), ": ", (type(error).__name__, "red"), ": ", end="")
+        console.print(str(error), soft_wrap=True)
         return False
-    console.print(f"  [bold]{source}[/]: {now.words}", soft_wrap=True)
+    say("  ", (source, "bold"), f": {now.words}")
     if now.state is not State.AUTHORISED:
         partners = environment.settings.school(name).partners.using(source)
-        console.print(f"    next: {advice_on(name, source, now, partners).next}", markup=False, soft_wrap=True)
+        console.print(f"    next: {advice_on(name, source, now, partners).next}", soft_wrap=True)
     return now.state is State.AUTHORISED
 
 
@@ -202,7 +206,7 @@ def _diagnosis(title: str, found: list[KeyDiagnosis]) -> Table:
             "-" if key.allowed is None else _count(key.missing),
             "-" if key.allowed is None else _count(key.extra),
             f"{key.cache_hours:g} h",
-            "[dim]loopback[/]" if not key.encrypted else _yes(value=True) if key.reachable else "-",
+            Text("loopback", "dim") if not key.encrypted else _yes(value=True) if key.reachable else "-",
             skew,
         )
     return table
@@ -213,17 +217,17 @@ def _rest_diagnosis(found: list[ClientDiagnosis]) -> Table:
     for column in ("client", "serves", "authorised", "missing"):
         table.add_column(column)
     for client in found:
-        serves = ", ".join(client.serves) or "[dim]nobody[/]"
+        serves = ", ".join(client.serves) or Text("nobody", "dim")
         table.add_row(client.client, serves, _yes(client.authorised), _count(client.missing))
     return table
 
 
-def _count(methods: list[str]) -> str:
-    return f"[yellow]{len(methods)}[/]" if methods else "[dim]none[/]"
+def _count(methods: list[str]) -> Text:
+    return Text(str(len(methods)), "yellow") if methods else Text("none", "dim")
 
 
-def _yes(value: bool) -> str:
-    return "[green]yes[/]" if value else "[red]no[/]"
+def _yes(value: bool) -> Text:
+    return Text("yes", "green") if value else Text("no", "red")
 
 
 def inspect(
@@ -252,7 +256,7 @@ def inspect(
             }
             console.out(json.dumps({"datasets": {}, "unknown": [], "error": problem}, indent=2), highlight=False)
         else:
-            console.print(f"[red]{type(error).__name__}[/]: {text}", soft_wrap=True)
+            say((type(error).__name__, "red"), f": {text}")
         return 2
     if as_json:
         console.out(json.dumps(found.as_json(), indent=2, ensure_ascii=False), highlight=False)
@@ -263,13 +267,12 @@ def inspect(
 
 def _print_inspection(found: Inspection, *, show_records: bool) -> None:
     if found.message is not None and found.error is not None:
-        console.print("[yellow]This is an error document.[/]")
-        console.print(f"  id           {found.message.id}", markup=False)
-        console.print(f"  title        {found.message.title}", markup=False)
-        console.print(f"  description  {found.message.description}", markup=False, soft_wrap=True)
+        console.print(Text("This is an error document.", "yellow"))
+        console.print(f"  id           {found.message.id}")
+        console.print(f"  title        {found.message.title}")
+        console.print(f"  description  {found.message.description}", soft_wrap=True)
         console.print(
             f"  a retry helps: {'yes' if found.error.retryable else 'no'}. {found.error}",
-            markup=False,
             soft_wrap=True,
         )
         return
@@ -282,7 +285,7 @@ def _print_inspection(found: Inspection, *, show_records: bool) -> None:
     if found.unknown:
         console.print("Not known to any dataset, and ignored:")
         for path in found.unknown:
-            console.print(f"  {path}", markup=False)
+            console.print(f"  {path}")
     if show_records:
         for name, frame in found.datasets.items():
             console.rule(name)

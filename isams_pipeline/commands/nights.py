@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
@@ -103,7 +104,9 @@ def backfill(
             ended[run.outcome] += 1
             reason = "" if run.outcome in GOOD else "\n  " + "\n  ".join(reasons(run.reason or ""))
             progress.console.print(
-                f"{night.date}  [{COLOURS[run.outcome]}]{run.outcome.value}[/]  {run.seconds:.1f} s{reason}",
+                Text.assemble(
+                    f"{night.date}  ", (run.outcome.value, COLOURS[run.outcome]), f"  {run.seconds:.1f} s{reason}"
+                ),
                 soft_wrap=True,
             )
             progress.advance(task)

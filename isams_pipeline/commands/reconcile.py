@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, a_date, console
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, a_date, console, say
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.dataset_assets import asset_key
 from isams_pipeline.definitions import environment_from
@@ -54,7 +54,7 @@ def reconcile(
         ops = {"__".join(RECONCILIATION): {"config": {"roads": meant}}}
         run = run_job(environment, instance, RECONCILE_JOB, night, ops, [*keys, asset_key(*RECONCILIATION[::-1])])
     for failure in run.failures:
-        console.print(f"[red]failed[/] {failure}", soft_wrap=True)
+        say(("failed", "red"), f" {failure}")
     if run.failures:
         if night.date < today and len(meant) > 2:  # noqa: PLR2004
             console.print(f"Where only some of {', '.join(meant)} were read that night, name those by --roads.")

@@ -28,7 +28,7 @@ def code_from_browser(environment: Environment, school: str) -> str:
     with environment.assembly_client_for(school) as client:
         address = client.tokens.authorise_url(state)
     console.print("A person of the school opens this address, logs in to Assembly and says yes:")
-    console.print(address, soft_wrap=True, markup=False)
+    console.print(address, soft_wrap=True)
     parts = urlsplit(settings.redirect_uri)
     if not is_loopback(parts.hostname) or parts.scheme != "http":
         raise WrongUse(

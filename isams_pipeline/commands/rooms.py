@@ -13,7 +13,7 @@ from rich.prompt import Prompt
 from rich.table import Table
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console
+from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.config import RoomBookingSettings
 from isams_pipeline.definitions import environment_from
@@ -77,9 +77,9 @@ def import_(
     except ImportRefused as error:
         raise error.at(file=file) from None
     for note in taken.notes:
-        console.print(f"[yellow]{file.name}[/] {note}", soft_wrap=True)
+        say((file.name, "yellow"), f" {note}")
     for refused in taken.refused:
-        console.print(f"[red]Refused[/]: {refused}", soft_wrap=True)
+        say(("Refused", "red"), f": {refused}")
     console.print(f"{len(taken.rows)} {kind} of {name} are in the store; {len(taken.refused)} rows were refused.")
     return 0
 
@@ -178,7 +178,7 @@ def preview(school: School, config: Config = None, data_dir: DataDir = DATA_DIR)
             table.add_row(clash.booking_id, clash.resource_id, str(clash.date), times, f"{clash.kind} {clash.code}")
         console.print(table)
     if synced.held_back:
-        console.print(f"[yellow]Would be held back[/]: {synced.held_back}", soft_wrap=True)
+        say(("Would be held back", "yellow"), f": {synced.held_back}")
     return 0
 
 
@@ -209,9 +209,7 @@ def mail(
     )
     for note in outbox.waiting():
         error = f", {note.error}" if note.error else ""
-        console.print(
-            f"  message {note.id}, booking {note.booking_id}: {note.state.replace('_', ' ')}{error}", markup=False
-        )
+        console.print(f"  message {note.id}, booking {note.booking_id}: {note.state.replace('_', ' ')}{error}")
     if problem is not None:
         raise problem
     return 1 if counts.keys() & {IN_DOUBT, FAILED} else 0
@@ -293,9 +291,7 @@ def _print_side(side: PartnerSide) -> None:
             if nearest
             else ""
         )
-        console.print(
-            f"  no timeslot from {in_words(start)} to {in_words(end)} ({len(periods)} periods){near}", markup=False
-        )
+        console.print(f"  no timeslot from {in_words(start)} to {in_words(end)} ({len(periods)} periods){near}")
 
 
 def _asked(side: PartnerSide) -> dict[int, str]:

@@ -24,6 +24,7 @@ from isams_pipeline.commands.common import (
     Config,
     DataDir,
     console,
+    say,
 )
 from isams_pipeline.commands.demo import exports_of
 from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, the_only
@@ -145,11 +146,11 @@ def ui(
         address = f"http://127.0.0.1:{port}"
         with console.status("starting Dagster"):
             _until_up(address, processes)
-        console.print(f"Dagster UI: [bold]{address}[/]    schools: {file}    Ctrl-C stops it.", soft_wrap=True)
+        say("Dagster UI: ", (address, "bold"), f"    schools: {file}    Ctrl-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
-            console.print("[red]Dagster ended by itself.[/] Its last words are in " + str(home / "logs"))
+            say(("Dagster ended by itself.", "red"), f" Its last words are in {home / 'logs'}")
             return 1
     return 0
 
@@ -159,7 +160,7 @@ def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -
     named = {name for school in settings.schools.values() for name in school.variables}
     missing = sorted(name for name in named if not variables.get(name))
     if missing:
-        console.print(f"[yellow]Not set[/], so nights that need them will fail: {', '.join(missing)}", soft_wrap=True)
+        say(("Not set", "yellow"), f", so nights that need them will fail: {', '.join(missing)}")
 
 
 def _refuse_taken(port: int) -> None:

@@ -233,6 +233,19 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
+    line: int | None = None
+    """Of the last thing that was read."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        self.line = node.start_mark.line + 1
+        try:
+            return super().construct_object(node, deep)  # pyright: ignore[reportUnknownMemberType]
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
+            # Such as 2026-09-31, which looks like a date; the text of the error may quote it.
+            kind = node.tag.rpartition(":")[2].removeprefix("timestamp") or "date"
+            problem = f"what looks like a {kind} is none; put quotation marks around a text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
 
 def find_config(given: str | os.PathLike[str] | None = None) -> Path | None:
     """The configuration file: as given, else by ISAMS_CONFIG, else schools.yaml here; None where there is none."""
@@ -262,9 +275,11 @@ def load_settings(given: str | os.PathLike[str] | None = None) -> Settings:
             file=file,
             remedy="Check its permissions and that it is UTF-8 text.",
         ) from None
+    loader: _UniqueKeyLoader | None = None
     try:
         # A SafeLoader subclass: nothing but plain data can come out of it.
-        data: object = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+        loader = _UniqueKeyLoader(text)
+        data: object = loader.get_single_data()  # pyright: ignore[reportUnknownMemberType]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigurationError(
@@ -273,8 +288,10 @@ def load_settings(given: str | os.PathLike[str] | None = None) -> Settings:
             line=mark.line + 1 if mark else None,
             remedy="Mend that line.",
         ) from None
-    except (yaml.YAMLError, TypeError):
-        raise ConfigurationError("Not YAML", file=file, remedy="Look for control characters and odd keys.") from None
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError):
+        line = loader.line if loader is not None else None
+        remedy = "Look for control characters and odd keys."
+        raise ConfigurationError("Not YAML", file=file, line=line, remedy=remedy) from None
     if not isinstance(data, dict):
         raise ConfigurationError(
             "The configuration file is not a mapping", file=file, remedy="Begin it with `schools:`."

@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.rules.texts import is_formula, shown
+
 MANIFEST = "manifest.json"
 
 
@@ -77,6 +79,25 @@ def to_csv(frame: pd.DataFrame, file: ExportFile) -> bytes:
     writer.writerow(file.columns)
     writer.writerows(zip(*columns, strict=True))
     return buffer.getvalue().encode()
+
+
+def to_csv_for_people(frame: pd.DataFrame, file: ExportFile) -> bytes:
+    """The same for a person's spreadsheet, which runs nothing of it."""
+    safe = {name: frame[name].map(shown, na_action="ignore") for name in frame.columns if frame[name].dtype == "str"}
+    return to_csv(frame.assign(**safe), file)
+
+
+def formulas(export: Export) -> dict[str, int]:
+    """File → how many cells a spreadsheet would run instead of showing. A partner gets them as they are."""
+    found = {
+        name: sum(is_formula(cell) for row in csv.reader(io.StringIO(data.decode(), newline="")) for cell in row)
+        for name, data in export.files.items()
+        if name.endswith(".csv") and _MAY_RUN.search(data)
+    }
+    return {name: count for name, count in found.items() if count}
+
+
+_MAY_RUN = re.compile(rb"(?:^|[,\n\"])\s*[=+\-@\t\r]")
 
 
 def _texts(series: pd.Series[Any]) -> list[str]:

@@ -13,7 +13,7 @@ from isams_pipeline import checks
 from isams_pipeline.config.partners import PartnerSettings
 from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, to_csv
+from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, formulas, to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome
 from isams_pipeline.delivery.staging import Staged
 from isams_pipeline.environment import Environment
@@ -25,6 +25,7 @@ from isams_pipeline.partners.built import ACCOUNTING, Built
 from isams_pipeline.rules.account import PLACES
 from isams_pipeline.rules.notes import Lacking, Note, from_json
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
+from isams_pipeline.rules.texts import in_markdown
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster, told_to_ticks
 from isams_pipeline.selections import selection_of
 from isams_pipeline.storage.folder import Folder
@@ -200,7 +201,7 @@ def export_asset(
                 **common,
             ),
         ],
-        check_specs=checks.check_specs(key, partitions, rules),
+        check_specs=checks.check_specs(key, partitions, {**rules, **SHOWN}),
         required_resource_keys={NIGHT},
     )
     def export(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
@@ -212,6 +213,22 @@ def export_asset(
             yield from staged_results(environment, partner.key, night, made.pins, made.built, verdicts=made.verdicts)
 
     return export
+
+
+SHOWN = {
+    "spreadsheet": "No cell that a spreadsheet would run as a formula. The partner gets such cells as they are; nobody "
+    "should open the files in one."
+}
+"""Not blocking."""
+
+
+def shown(export: Export, asset: Sequence[str]) -> dg.AssetCheckResult:
+    """Whether the files can be opened in a spreadsheet."""
+    found = formulas(export)
+    if not found:
+        return checks.passed(SHOWN, asset)[0]
+    told = ", ".join(f"{name}: {count}" for name, count in found.items())
+    return checks.failed("spreadsheet", asset, f"Cells that a spreadsheet would run: {told}", warn=True)
 
 
 def staged_results(
@@ -235,8 +252,8 @@ def staged_results(
     )
     path, account = exclusions_path(partner, night), accounting_path(partner, night)
     places = built.account.frame()
-    environment.reports.write(path, to_csv(built.exclusions, EXCLUSIONS))
-    environment.reports.write(account, to_csv(places, ACCOUNTING))
+    environment.reports.write(path, to_csv_for_people(built.exclusions, EXCLUSIONS))
+    environment.reports.write(account, to_csv_for_people(places, ACCOUNTING))
     key = [partner, "export"]
     yield dg.MaterializeResult(
         asset_key=key,
@@ -245,7 +262,7 @@ def staged_results(
             "account": dg.MetadataValue.md(account_table(places)),
             "account file": environment.reports.location(account),
         },
-        check_results=[checks.verdict(result, key) for result in verdicts],
+        check_results=[*(checks.verdict(result, key) for result in verdicts), shown(built.export, key)],
     )
     yield dg.MaterializeResult(
         asset_key=[partner, "exclusions"],
@@ -368,9 +385,10 @@ def delivery_asset(
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    """A table in Markdown, whose cells are nothing but texts."""
+    cells = [[in_markdown(cell) for cell in line] for line in (header, *rows)]
+    lines = [cells[0], ["---"] * len(header), *cells[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def delivery_metadata(result: Delivered) -> dict[str, Any]:

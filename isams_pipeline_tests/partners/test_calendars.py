@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -97,3 +98,35 @@ def test_only_what_changed_is_rewritten_and_what_is_gone_is_removed(tmp_path: Pa
     assert (done.written, done.kept, done.removed) == (2, 1, 1), "room 32 and teacher 11 changed; teacher 12 is gone"
     assert (tmp_path / "rooms/31.ics").stat().st_mtime_ns == before and not (tmp_path / "staff/12.ics").exists()
     assert publish(folder, calendar_files(dated(*second), names, LONDON, "s")).written == 0
+
+
+HOSTILE = "Lab\r\nBEGIN:VALARM\r\n=?utf-8?q?=0d=0a?= [/a] \u202e$x$"
+
+
+def test_a_name_with_line_breaks_is_one_name_and_takes_no_calendar_away(tmp_path: Path):
+    rows = dated((MONDAY, 540, 31, HOSTILE, "7"), (MONDAY, 540, 32, "10[/a]Ma", "8"))
+    folder = Folder(tmp_path / "c")
+    done = publish(folder, calendar_files(rows, {31: HOSTILE, 32: "R2"}, LONDON, "riverside"))
+    assert (done.written, done.failed) == (4, ())
+    for name in ("rooms/31.ics", "rooms/32.ics", "staff/7.ics", "staff/8.ics"):
+        (event,) = Calendar.from_ical(folder.read(name)).walk("VEVENT")
+        assert "\r" not in event["summary"] and "\n" not in event["summary"]
+        assert b"BEGIN:VALARM" not in folder.read(name).splitlines()
+
+
+def test_a_calendar_that_cannot_be_made_takes_no_other_away(tmp_path: Path):
+    folder = Folder(tmp_path / "c")
+    rows = dated((MONDAY, 540, 31, "A", "7"))
+    publish(folder, calendar_files(rows, {31: "R1"}, LONDON, "riverside"))
+    before = folder.read("rooms/31.ics")
+    broken = [
+        replace(file, make=lambda: (_ for _ in ()).throw(ValueError("no calendar")))
+        if file.name == "rooms/31.ics"
+        else file
+        for file in calendar_files(dated((MONDAY, 600, 31, "B", "7")), {31: "R1"}, LONDON, "riverside")
+    ]
+    done = publish(folder, iter(broken))
+    assert done.failed == ("rooms/31.ics",) and done.written == 1 and done.removed == 0
+    assert folder.read("rooms/31.ics") == before
+    again = publish(folder, calendar_files(dated((MONDAY, 600, 31, "B", "7")), {31: "R1"}, LONDON, "riverside"))
+    assert again.written == 1, "what failed is tried again"

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from isams_pipeline.errors import MailUnavailable, WrongUse
+from isams_pipeline.partners.room_booking import mail
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, SmtpServer
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.bookings import Notification
@@ -138,7 +140,8 @@ def test_one_message_that_no_mail_can_be_does_not_stop_the_others(world: World):
     with world.desk.state.transaction() as session:
         session.get_one(Notification, 1).recipient = "j\u00f6rg@example.org"
         session.get_one(Notification, 2).subject = "two\nlines"
-    assert world.post() == {"failed": 2, "sent": 1}
+    assert world.post() == {"failed": 1, "sent": 2}
+    assert b"Subject: two lines" in world.office.taken[0].content
 
 
 def test_lines_end_as_the_wire_wants_and_every_letter_comes_through(world: World):
@@ -202,6 +205,48 @@ def test_process_killed_while_it_sends_leaves_the_message_in_doubt(world: World)
     with world.desk.state.transaction() as session:
         session.get_one(Notification, 1).state = "sending"
     assert world.post() == {"in_doubt": 1} and world.office.taken == []
+
+
+def test_a_subject_writes_no_headers(world: World):
+    world.queue("B1")
+    with world.desk.state.transaction() as session:
+        session.get_one(Notification, 1).subject = "=?utf-8?q?Lab=0d=0aBcc:_all=40example.org=0d=0a=0d=0aHello?="
+    assert world.post() == {"sent": 1}
+    read = message_from_bytes(world.office.taken[0].content, policy=policy.default)
+    assert "Bcc" not in read and read.get_content().strip() == "Sorry."
+    assert world.office.taken[0].rcpt_tos == ["a@example.org"]
+
+
+@pytest.mark.parametrize("error", [IndexError, LookupError, RuntimeError, AttributeError])
+def test_an_error_of_the_mail_library_is_that_messages_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+):
+    world.queue("B1", "B2")
+    plain = mail._message
+
+    def message(note: Notification, sender: str) -> EmailMessage:
+        if note.booking_id == "B1":
+            raise error("canary")
+        return plain(note, sender)
+
+    monkeypatch.setattr(mail, "_message", message)
+    assert world.post() == {"failed": 1, "sent": 1}
+    (note,) = world.outbox.waiting()
+    assert note.error == "it cannot be written as a mail"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_folder_is_looked_at_instead_of_leaving_a_message_in_doubt(world: World, tmp_path: Path, arrived: bool):
+    world.queue("B1")
+    folder = MailFolder(Folder(tmp_path / "outbox"))
+    if arrived:
+        world.outbox.post(folder, SENDER)
+    with world.desk.state.transaction() as session:
+        session.get_one(Notification, 1).state = "sending"
+    before = [file.stat().st_mtime_ns for file in (tmp_path / "outbox").glob("*.eml")]
+    assert world.outbox.post(folder, SENDER).counts == {"sent": 1}
+    after = [file.stat().st_mtime_ns for file in (tmp_path / "outbox").glob("*.eml")]
+    assert len(after) == 1 and (not arrived or after == before)
 
 
 def test_without_a_server_messages_are_files(world: World, tmp_path: Path):

@@ -25,6 +25,7 @@ from isams_pipeline.isams.json_answer import each_once, no_number
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
+from isams_pipeline.rules.texts import label
 
 DONE, REFUSED = "done", "refused"
 MAX_FILE = 16 << 20
@@ -186,7 +187,7 @@ def _note(store: ChangeStore, result: Taken) -> None:
     """Write what was refused of a file into the ledger: under its id, unless that is another request's."""
     for name, problems in list(result.problems.items())[:_NOTED]:
         taken = problems == [ID_TAKEN] or _ID.fullmatch(name) is None or name == "file"
-        store.refused(f"{result.file}: {name}" if taken else name, problems)
+        store.refused(f"{label(result.file)}: {name}" if taken else name, problems)
 
 
 def _put_away(folder: Path, result: Taken, seen: _Version | None) -> None:

@@ -24,6 +24,7 @@ from isams_pipeline.partners.room_booking.night import BookingNight, is_today, n
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.shared import (
+    SHOWN,
     as_pins,
     deliverer,
     delivery_asset,
@@ -92,7 +93,7 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 **common,
             ),
         ],
-        check_specs=checks.check_specs(EXPORT, partitions, CHECKS),
+        check_specs=checks.check_specs(EXPORT, partitions, {**CHECKS, **SHOWN}),
         required_resource_keys={NIGHT},
     )
     def room_booking_export(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
@@ -266,6 +267,13 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
                     "removed": done.removed,
                 }
             )
+            if done.failed:
+                some = ", ".join(done.failed[:5])
+                raise dg.Failure(
+                    f"{len(done.failed)} calendars could not be written, such as {some}; those of before stay, and all "
+                    "others are up to date. Report it as a bug, with the file's name.",
+                    allow_retries=False,
+                )
 
     return calendars
 

@@ -18,11 +18,12 @@ import pandas as pd
 from icalendar import Calendar, Event
 
 from isams_pipeline.errors import StorageError
+from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.folder import Folder
 
 _PRODUCT = "-//isams-pipeline//Room Booking//EN"
 _INDEX = "index.json"
-_VERSION = "1"
+_VERSION = "2"
 """Part of every hash: a new way of writing files makes all of them anew."""
 _LONG_GAP = 3
 """A pause of more steps than this, such as holidays, ends one recurrence and begins another."""
@@ -43,8 +44,10 @@ def calendar_files(
     """The calendars of all rooms and teachers that the timetable uses."""
     rows = dated.assign(
         day=dated["date"].dt.date,
-        title=[code or kind.replace("_", " ") for code, kind in zip(dated["code"], dated["kind"], strict=True)],
+        title=[label(code or kind.replace("_", " ")) for code, kind in zip(dated["code"], dated["kind"], strict=True)],
+        subject=[label(subject) if isinstance(subject, str) else subject for subject in dated["subject"].tolist()],
     )
+    room_names = {room: label(name) for room, name in room_names.items()}
     in_rooms = rows[rows["room_id"].notna()]
     for room_id, of_room in in_rooms.groupby("room_id"):
         number = int(str(room_id))
@@ -134,6 +137,8 @@ class Published:
     written: int
     kept: int
     removed: int
+    failed: tuple[str, ...] = ()
+    """Files that could not be made; what was there of them before stays."""
 
 
 def publish(folder: Folder, files: Iterator[CalendarFile]) -> Published:
@@ -146,15 +151,21 @@ def publish(folder: Folder, files: Iterator[CalendarFile]) -> Published:
     except (FileNotFoundError, StorageError):
         before = {}
     now: dict[str, str] = {}
-    written = 0
+    written, failed = 0, list[str]()
     for file in files:
         now[file.name] = file.digest
         if before.get(file.name) != file.digest:
-            folder.write(file.name, file.make())
+            try:
+                data = file.make()
+            except Exception:  # noqa: BLE001  # of the calendar library; the other calendars are none the worse
+                failed.append(file.name)
+                now[file.name] = before.get(file.name, "")
+                continue
+            folder.write(file.name, data)
             written += 1
     gone = before.keys() - now.keys()
     for name in sorted(gone):
         folder.remove(name)
     if now != before:
         folder.write_json(_INDEX, dict(sorted(now.items())))
-    return Published(written, len(now) - written, len(gone))
+    return Published(written, len(now) - written - len(failed), len(gone), tuple(failed))

@@ -11,21 +11,22 @@ import contextlib
 import hashlib
 import smtplib
 import ssl
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
 from email.utils import format_datetime
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import tenacity
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import is_loopback
 from isams_pipeline.errors import MailUnavailable, WrongUse
 from isams_pipeline.partners.room_booking.store import QUEUED
+from isams_pipeline.rules.texts import label, visible
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.bookings import Notification
@@ -38,6 +39,7 @@ _ON_THE_WIRE = policy.SMTP.clone(cte_type="7bit")
 """CRLF at the end of lines, which some servers insist on, and nothing that needs an extension."""
 _TIMEOUT = 30.0
 _TAKEN, _FOR_GOOD = 250, 500
+_NO_MAIL = "it cannot be written as a mail"
 
 
 class Refused(Exception):
@@ -49,11 +51,16 @@ class Refused(Exception):
 
 
 class Mailer(Protocol):
-    """Takes one message: first the envelope, which may be refused, then the text, after which there is no way back."""
+    """Takes one message: first the envelope, which may be refused, then the text, after which there is no way back.
+
+    `has` says whether a message has arrived; None where that cannot be known.
+    """
 
     def envelope(self, sender: str, recipient: str) -> None: ...
 
-    def text(self, message: EmailMessage) -> None: ...
+    def text(self, data: bytes) -> None: ...
+
+    def has(self, message_id: str) -> bool | None: ...
 
 
 class MailFolder:
@@ -65,10 +72,18 @@ class MailFolder:
     def envelope(self, sender: str, recipient: str) -> None:
         """A folder refuses nobody."""
 
-    def text(self, message: EmailMessage) -> None:
+    def text(self, data: bytes) -> None:
         """Write the message; the same message is the same file."""
-        name = hashlib.sha256(str(message["Message-ID"]).encode()).hexdigest()[:32]
-        self._folder.write(f"{name}.eml", message.as_bytes())
+        message_id = BytesHeaderParser(policy=policy.default).parsebytes(data)["Message-ID"]
+        self._folder.write(self._name(str(message_id)), data.replace(b"\r\n", b"\n"))
+
+    def has(self, message_id: str) -> bool:
+        """Whether the message is there: a file has its name only when it is whole."""
+        return self._folder.exists(self._name(message_id))
+
+    @staticmethod
+    def _name(message_id: str) -> str:
+        return f"{hashlib.sha256(message_id.encode()).hexdigest()[:32]}.eml"
 
 
 class SmtpServer:
@@ -123,11 +138,15 @@ class SmtpServer:
             self._leave()
             raise _unavailable(error, self._host) from None
 
-    def text(self, message: EmailMessage) -> None:
+    def has(self, message_id: str) -> None:  # noqa: ARG002
+        """A server does not tell."""
+        return
+
+    def text(self, data: bytes) -> None:
         """Send the text; raises Refused if the server says no. Any other end leaves the message in doubt."""
         assert self._connection is not None, "the envelope comes first"
         try:
-            code, _ = self._connection.data(message.as_bytes(policy=_ON_THE_WIRE))
+            code, _ = self._connection.data(data)
         except smtplib.SMTPDataError as error:
             self._leave()
             raise Refused(error.smtp_code, for_good=error.smtp_code >= _FOR_GOOD) from None
@@ -189,10 +208,17 @@ class Outbox:
 
     def post(self, mailer: Mailer, sender: str) -> Posted:
         """Send what is queued, each once; raises MailUnavailable if the server cannot be used."""
-        self._move({SENDING}, IN_DOUBT)
+        self._settle(mailer)
         for identifier in self._ids(QUEUED):
             self._send(identifier, mailer, sender)
         return Posted(self.counts())
+
+    def _settle(self, mailer: Mailer) -> None:
+        """What a round that was broken off left: it went, or it did not, or nobody knows."""
+        for identifier in self._ids(SENDING):
+            with self._state.transaction() as session:
+                arrived = mailer.has(session.get_one(Notification, identifier).message_id)
+            self._set(identifier, state=IN_DOUBT if arrived is None else SENT if arrived else QUEUED)
 
     def counts(self) -> dict[str, int]:
         """Messages by state."""
@@ -223,25 +249,22 @@ class Outbox:
         with self._state.transaction() as session:
             return list(session.scalars(query.order_by(Notification.id)))
 
-    def _move(self, states: Collection[str], to: str) -> None:
-        with self._state.transaction() as session:
-            session.execute(
-                update(Notification)
-                .where(Notification.school == self._school, Notification.state.in_(states))
-                .values(state=to, changed_at=self._clock())
-            )
-
     def _send(self, identifier: int, mailer: Mailer, sender: str) -> None:
         with self._state.transaction() as session:
             note = session.get_one(Notification, identifier)
         try:
-            message = _message(note, sender)
+            # Before it counts as sending: what no mail can be is this message's matter alone.
+            data = _message(note, sender).as_bytes(policy=_ON_THE_WIRE)
+        except Exception:  # noqa: BLE001  # the mail library's errors are of many kinds
+            self._set(identifier, state=FAILED, error=_NO_MAIL)
+            return
+        try:
             mailer.envelope(sender, note.recipient)
             self._set(identifier, state=SENDING)
-            mailer.text(message)
+            mailer.text(data)
         except ValueError:
-            # An address or a subject that no mail can have; it must not stand in the way of the others.
-            self._set(identifier, state=FAILED, error="it cannot be written as a mail")
+            # An address that no server can be told; it must not stand in the way of the others.
+            self._set(identifier, state=FAILED, error=_NO_MAIL)
         except Refused as refusal:
             attempts = note.attempts + 1
             over = refusal.for_good or attempts >= MAX_ATTEMPTS
@@ -262,7 +285,7 @@ def _message(note: Notification, sender: str) -> EmailMessage:
     message = EmailMessage()
     message["Message-ID"] = note.message_id
     message["Date"] = format_datetime(note.created_at)
-    message["From"], message["To"], message["Subject"] = sender, note.recipient, note.subject
+    message["From"], message["To"], message["Subject"] = sender, note.recipient, label(note.subject)
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(note.body)
+    message.set_content(visible(note.body))
     return message

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.texts import label
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _COLOURS = {"lesson": "#bcd4e6", "meeting": "#f2d7b6", "year_schedule": "#d9e6bc", "tutorial": "#e3cfe8"}
@@ -20,8 +21,11 @@ _INK = "#20303c"
 def _figure(width: float, height: float) -> Any:
     # Here, since it takes most of a second to load and only a run's night wants it; without pyplot, which keeps
     # figures for ever.
+    import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
+    # Else what stands between two dollars in a room's name is taken for a formula, or breaks the picture.
+    mpl.rcParams["text.parse_math"] = False
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
@@ -69,8 +73,8 @@ def week_of_room(dated: pd.DataFrame, room_id: int, name: str, monday: date) -> 
             edgecolor=_INK,
             linewidth=0.6,
         )
-        label = at.code or at.kind.replace("_", " ")
-        axes.text(day, (at.start + at.end) / 2, label[:18], ha="center", va="center", fontsize=9, color=_INK)
+        text = label(at.code or at.kind.replace("_", " "), 18)
+        axes.text(day, (at.start + at.end) / 2, text, ha="center", va="center", fontsize=9, color=_INK)
     axes.set_xlim(-0.5, days - 0.5)
     axes.set_ylim(last, first)
     axes.set_xticks(range(days), [f"{_DAYS[n]} {(monday + timedelta(days=n)).day}" for n in range(days)])
@@ -82,7 +86,7 @@ def week_of_room(dated: pd.DataFrame, room_id: int, name: str, monday: date) -> 
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    figure.suptitle(f"{name}, week of {monday.day} {monday:%B %Y}", x=0.01, ha="left", fontsize=12, color=_INK)
+    figure.suptitle(f"{label(name)}, week of {monday.day} {monday:%B %Y}", x=0.01, ha="left", fontsize=12, color=_INK)
     return _png(figure)
 
 
@@ -102,7 +106,7 @@ def occupancy(dated: pd.DataFrame, names: Mapping[int, str], term: str, first: d
     figure = _figure(max(7.0, 0.22 * len(columns) + 2.5), max(2.6, 0.24 * len(rooms) + 1.6))
     axes = figure.add_subplot()
     image = axes.imshow(share or [[0.0]], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(len(rooms)), [names[room] for room in rooms], fontsize=8)
+    axes.set_yticks(range(len(rooms)), [label(names[room]) for room in rooms], fontsize=8)
     axes.set_xticks(range(len(columns)), [in_words(start) for _, start in columns], rotation=90, fontsize=7)
     for at in range(1, len(weekdays)):
         axes.axvline(at * len(starts) - 0.5, color="white", linewidth=3)
@@ -118,7 +122,7 @@ def occupancy(dated: pd.DataFrame, names: Mapping[int, str], term: str, first: d
     bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1], shrink=0.6, aspect=12, pad=0.01)
     bar.ax.set_yticklabels(["never", "half", "always"], fontsize=8)
     bar.outline.set_visible(False)
-    figure.suptitle(f"Rooms in use, {term}", x=0.01, ha="left", fontsize=12, color=_INK)
+    figure.suptitle(f"Rooms in use, {label(term)}", x=0.01, ha="left", fontsize=12, color=_INK)
     return _png(figure)
 
 

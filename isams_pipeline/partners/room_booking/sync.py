@@ -20,6 +20,7 @@ from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, Slo
 from isams_pipeline.partners.room_booking.store import ENTRY_COLUMNS, ENTRY_KEY, QUEUED, BookingStore
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.split import rows_of
+from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.state.bookings import Booking, Notification
 
 MATCH_AGAIN = "the periods' timings are not those that were matched; run `isams-pipeline rooms match {school}` first"
@@ -200,15 +201,15 @@ def _without(entries: pd.DataFrame, found: list[Clash]) -> pd.DataFrame:
 
 
 def _message(store: BookingStore, booking: Booking, when: Circumstances) -> Notification:
-    name = store.resource_name(booking.resource_id)
+    name = label(store.resource_name(booking.resource_id))
     # Stable: the same cancellation makes the same message, whenever and wherever it is made.
     identity = f"{store.school}\n{booking.id}\n{when.night}\n{booking.resource_id} {booking.date} {booking.start}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     day = f"{booking.date:%A} {booking.date.day} {booking.date:%B %Y}"
     body = (
         f"Your booking of {name} on {day}, {in_words(booking.start)} to {in_words(booking.end)}, has been cancelled:\n"
-        f"{booking.reason}.\n\n"
-        f"Booking: {booking.title or booking.id}\n\n"
+        f"{label(booking.reason)}.\n\n"
+        f"Booking: {label(booking.title or booking.id)}\n\n"
         "Please choose another room or time. This message was sent by itself after the school's timetable changed.\n"
     )
     return Notification(

@@ -11,7 +11,7 @@ import pandas as pd
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.config import AttendanceSettings, SchoolsBuddySettings
 from isams_pipeline.delivery.deliver import Delivered
-from isams_pipeline.delivery.export import to_csv
+from isams_pipeline.delivery.export import to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, FutureDate, IsamsError, NoSnapshot, NotMaterialised
@@ -217,8 +217,8 @@ class SchoolSession:
                 "students_of": night.isoformat(),
             },
         )
-        self.environment.reports.write(self.exclusions_path, to_csv(built.exclusions, EXCLUSIONS))
-        self.environment.reports.write(self.accounting_path, to_csv(built.account.frame(), ACCOUNTING))
+        self.environment.reports.write(self.exclusions_path, to_csv_for_people(built.exclusions, EXCLUSIONS))
+        self.environment.reports.write(self.accounting_path, to_csv_for_people(built.account.frame(), ACCOUNTING))
         result = deliverer(
             self.environment,
             self.address,
