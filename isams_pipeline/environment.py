@@ -12,6 +12,7 @@ from pathlib import Path
 from isams_pipeline.assembly.client import AssemblyClient
 from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
+from isams_pipeline.config.secrets import is_set
 from isams_pipeline.delivery.staging import StagedExports
 from isams_pipeline.isams.batch import BatchClient, Credential, Patience
 from isams_pipeline.isams.rest import RestClient
@@ -52,7 +53,7 @@ class Environment:
     @property
     def postgres(self) -> str | None:
         """The URL of the Postgres that holds state and history, where there is one."""
-        return self.variables.get(POSTGRES_VARIABLE) or None
+        return secret_from(self.variables, POSTGRES_VARIABLE) if is_set(self.variables, POSTGRES_VARIABLE) else None
 
     @cached_property
     def state(self) -> StateDatabase:

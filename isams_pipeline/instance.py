@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from isams_pipeline.config.secrets import environ_from
 from isams_pipeline.partitions import SCHOOL_TAG
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, postgres_url
@@ -58,9 +59,10 @@ def prepare_home(data_dir: Path) -> Path:
     needs.
     """
     home = data_dir.resolve() / "dagster"
-    given = os.environ.get(POSTGRES_VARIABLE)
+    given = environ_from(POSTGRES_VARIABLE)
     if given:
         os.environ[POSTGRES_VARIABLE] = postgres_url(given)
+        os.environ.pop(f"{POSTGRES_VARIABLE}_FILE", None)  # read; Dagster knows the variable only
     text = yaml.safe_dump(instance_settings(str(home), postgres=bool(given)), sort_keys=False)
     Folder(home).write("dagster.yaml", text.encode())
     return home

@@ -28,12 +28,18 @@ from isams_pipeline.commands.common import (
 )
 from isams_pipeline.commands.demo import exports_of
 from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, the_only
-from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, load_settings
+from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, is_loopback, load_settings
+from isams_pipeline.config.secrets import is_set, without_secrets
 from isams_pipeline.environment import DATA_DIR_VARIABLE
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.instance import prepare_home
 from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
+from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
+from isams_pipeline.ui.guard import networks
+
+HERE = "127.0.0.1"
+_ANY = {"0.0.0.0", "::"}  # noqa: S104
 
 
 def sandbox(
@@ -102,17 +108,33 @@ def ui(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show everything, launch nothing.")] = False,
+    host: Annotated[str, typer.Option("--host", help="Where to listen; off this machine with --behind-proxy.")] = HERE,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="A name by which browsers ask for the UI; may be given several times."),
+    ] = None,
+    behind_proxy: Annotated[
+        str | None,
+        typer.Option("--behind-proxy", help="The header in which the proxy says who has logged in.", metavar="HEADER"),
+    ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option("--proxy", help="An address or network of the proxy; may be given several times."),
+    ] = None,
 ) -> int:
     """Open the Dagster UI with its daemon over the data folder, until Ctrl-C.
 
     After a demo, and with no schools.yaml, the demo's schools and their sandbox iSAMS come with it. Dagster has no
-    log-in of its own: it listens on this machine only; docs/operations.md says how to share it.
+    log-in of its own: it listens on this machine only, and takes no orders from other web pages. To share it, put a
+    proxy with log-in before it (docs/operations.md): --behind-proxy X-Remote-User --proxy 127.0.0.1 --allowed-host
+    pipeline.example.org.
     """
+    guarded = _guard_options(host, allowed_host or [], behind_proxy, proxy or [])
     # A shell starts background processes deaf to Ctrl-C's signal; what is started here must not outlive this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):  # the latter when its terminal is closed
         signal.signal(number, _leave)
-    _refuse_taken(port)
+    _refuse_taken(host, port)
     with contextlib.ExitStack() as stack:
         stack.enter_context(the_only("A UI or a demo", data_dir))
         variables = dict(os.environ)
@@ -136,14 +158,15 @@ def ui(
             CONFIG_VARIABLE: str(file),
             DATA_DIR_VARIABLE: str(data_dir.resolve()),
         }
-        variables |= {name: os.environ[name] for name in ("ISAMS_POSTGRES_URL",) if name in os.environ}
-        module = ["-m", "isams_pipeline.definitions"]
-        web = [sys.executable, "-m", "dagster_webserver", *module, "-h", "127.0.0.1", "-p", str(port)]
-        daemon = [sys.executable, "-m", "dagster._daemon", "run", *module]
-        processes = [stack.enter_context(_process([*web, "--read-only"] if read_only else web, variables, home))]
+        variables |= {name: os.environ[name] for name in (POSTGRES_VARIABLE,) if name in os.environ}
+        web = [sys.executable, "-m", "isams_pipeline.ui", "--port", str(port), *guarded]
+        daemon = [sys.executable, "-m", "dagster._daemon", "run", "-m", "isams_pipeline.definitions"]
+        # The web server shows; runs are launched by the daemon, which alone needs the secrets.
+        shown = without_secrets(variables, _secret_names(settings))
+        processes = [stack.enter_context(_process([*web, "--read-only"] if read_only else web, shown, home))]
         if not read_only:
             processes.append(stack.enter_context(_process(daemon, variables, home)))
-        address = f"http://127.0.0.1:{port}"
+        address = f"http://{HERE if host in _ANY else host}:{port}"
         with console.status("starting Dagster"):
             _until_up(address, processes)
         say("Dagster UI: ", (address, "bold"), f"    schools: {file}    Ctrl-C stops it.")
@@ -157,19 +180,47 @@ def ui(
 
 def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -> None:
     """A night without its secrets fails at 02:00; better to hear of it now."""
-    named = {name for school in settings.schools.values() for name in school.variables}
-    missing = sorted(name for name in named if not variables.get(name))
+    missing = sorted(name for name in _secret_names(settings) if not is_set(variables, name))
     if missing:
         say(("Not set", "yellow"), f", so nights that need them will fail: {', '.join(missing)}")
 
 
-def _refuse_taken(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise WrongUse(f"Port {port} is taken", remedy="Give another one with --port.") from None
+def _secret_names(settings: Settings) -> set[str]:
+    return {name for school in settings.schools.values() for name in school.variables}
+
+
+def _guard_options(host: str, allowed: list[str], header: str | None, proxies: list[str]) -> list[str]:
+    """What the web server's guard is told; raises WrongUse for what would leave the door open."""
+    if header is None and not is_loopback(host):
+        raise WrongUse(
+            f"On {host} anybody in the network could launch deliveries",
+            remedy="Put a proxy with log-in before the UI, and say --behind-proxy HEADER --proxy ADDRESS: in HEADER "
+            "the proxy says who has logged in, from ADDRESS. docs/operations.md has an example.",
+        )
+    if (header is None) != (not proxies):
+        raise WrongUse(
+            "--behind-proxy and --proxy belong together",
+            remedy="Say both: the header in which the proxy says who has logged in, and the proxy's address.",
+        )
+    try:
+        networks(proxies)
+    except ValueError:
+        raise typer.BadParameter("write --proxy as an address or network, such as 127.0.0.1 or 10.0.0.0/24") from None
+    options = ["--host", host]
+    for name in allowed:
+        options += ["--allowed-host", name]
+    for address in proxies:
+        options += ["--proxy", address]
+    return [*options, "--behind-proxy", header] if header is not None else options
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        raise WrongUse(
+            f"Port {port} of {host} is taken, or no address of this machine", remedy="Give another one with --port."
+        ) from None
 
 
 def _leave(_number: int, _frame: object) -> None:
@@ -199,6 +250,9 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], Non
         yield secrets_of(server)
 
 
+_LOGS = {"isams_pipeline.ui": "webserver", "dagster._daemon": "daemon"}
+
+
 @contextlib.contextmanager
 def _process(
     command: list[str], variables: dict[str, str], home: Path
@@ -206,7 +260,7 @@ def _process(
     """A process of its own group, its output in a log file, stopped at the end."""
     logs = home / "logs"
     logs.mkdir(mode=0o700, exist_ok=True)
-    with (logs / f"{command[2].strip('_.').rpartition('.')[2]}.log").open("wb") as log:
+    with (logs / f"{_LOGS[command[2]]}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
             command, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -226,8 +280,8 @@ def _until_up(address: str, processes: list[subprocess.Popen[bytes]]) -> None:
     give_up = time.monotonic() + 90
     while time.monotonic() < give_up and all(process.poll() is None for process in processes):
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{address}/server_info", timeout=2).is_success:
-                return
+            httpx.get(f"{address}/server_info", timeout=2)  # it may refuse: then it is there
+            return
         time.sleep(0.3)
     raise WrongUse(
         "The Dagster UI did not start", remedy="Look into data/dagster/logs; its port may be taken (--port)."

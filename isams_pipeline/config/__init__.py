@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +28,9 @@ from isams_pipeline.config.partners import (
     SourceName,
 )
 from isams_pipeline.config.roads import AssemblySettings, RoadSettings, XporterSettings
+from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
-from isams_pipeline.errors import ConfigurationError, MissingSecret
+from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.rules.compare import label
 
 __all__ = [
@@ -143,6 +144,7 @@ class SchoolSettings(StrictSettings):
             found |= {self.assembly.client_id, self.assembly.secret}
         if self.xporter is not None:
             found |= {self.xporter.secret, self.xporter.management_secret}
+        found |= self.partners.secrets
         return {name for name in found if name is not None}
 
     def road(self, source: str) -> RoadSettings:
@@ -318,15 +320,3 @@ def _explained(error: ValidationError, file: Path) -> ConfigurationError:
                 what = problem["msg"][:1].lower() + problem["msg"][1:] + "; see schools.example.yaml"
         lines.append(f"  {path}: {what}")
     return ConfigurationError(f"{file} is not right:\n" + "\n".join(lines))
-
-
-def secret_from(variables: Mapping[str, str], name: str, **where: object) -> str:
-    """The secret in an environment variable; raises MissingSecret, which names the variable."""
-    value = variables.get(name, "").strip()
-    if not value:
-        raise MissingSecret(
-            f"The environment variable {name} is not set",
-            remedy="Set it, and run again.",
-            **where,
-        )
-    return value

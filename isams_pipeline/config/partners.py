@@ -230,6 +230,11 @@ class PartnersSettings(StrictSettings):
         return tuple(name for name, mine in self.sources.items() if mine == source)
 
     @property
+    def secrets(self) -> set[str | None]:
+        """The names of the secrets that partners need by themselves."""
+        return {self.room_booking.smtp_secret if self.room_booking else None}
+
+    @property
     def rest_clients(self) -> dict[str, str | None]:
         """Who uses a REST client → which."""
         attendance = self.schoolsbuddy.attendance if self.schoolsbuddy else None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import ssl
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from isams_pipeline.config.values import is_loopback
 from isams_pipeline.errors import StorageError
 from isams_pipeline.storage.locks import Locks
 from isams_pipeline.storage.state.models import SCHEMA
@@ -24,9 +26,10 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def postgres_url(given: str) -> str:
-    """The URL with the driver that dagster-postgres can use.
+    """The URL with the driver that dagster-postgres can use, and with proof of who the server is.
 
-    A bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1. Raises StorageError if it is no Postgres URL.
+    A bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1. Off this machine `sslmode=verify-full` is asked for unless
+    the URL names another mode. Raises StorageError if it is no Postgres URL.
     """
     try:
         url = make_url(given)
@@ -37,7 +40,41 @@ def postgres_url(given: str) -> str:
             f"{POSTGRES_VARIABLE} is not the URL of a Postgres database",
             remedy="Write postgresql+psycopg2://user:password@host:5432/database.",
         )
-    return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    url = url.set(drivername="postgresql+psycopg2")
+    if "sslmode" not in url.query and not _is_here(url):
+        url = url.update_query_dict({"sslmode": VERIFIED})
+        if "sslrootcert" not in url.query and (authorities := _authorities()) is not None:
+            url = url.update_query_dict({"sslrootcert": authorities})
+    return url.render_as_string(hide_password=False)
+
+
+def _authorities() -> str | None:
+    """The file of the authorities that this machine trusts; None where libpq has one of its own by default."""
+    if (Path.home() / ".postgresql/root.crt").exists():
+        return None
+    known = (ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem")
+    return next((file for file in known if file and Path(file).exists()), "system")
+
+
+def _is_here(url: URL) -> bool:
+    """Whether the server is on this machine: by its name, or by a socket in a folder."""
+    asked = url.query.get("host", url.host or "")
+    hosts = [asked] if isinstance(asked, str) else list(asked)
+    return all(not host or host.startswith("/") or is_loopback(host) for host in hosts)
+
+
+def protection(given: str) -> tuple[str, bool]:
+    """How the way to a Postgres is protected, in words; whether that is enough."""
+    url = make_url(postgres_url(given))
+    mode = str(url.query.get("sslmode", ""))
+    if _is_here(url):
+        return "on this machine", True
+    if mode == VERIFIED:
+        return f"encrypted, and proven to be {url.host} (sslmode={VERIFIED})", True
+    return f"sslmode={mode}, as the URL says: not proven to be {url.host}, or not encrypted", False
+
+
+VERIFIED = "verify-full"
 
 
 class StateDatabase:

@@ -1,0 +1,1 @@
+"""The Dagster UI behind a guard: who may ask, from where, and how."""
