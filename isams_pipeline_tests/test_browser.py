@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
@@ -87,6 +92,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     for argument in (
         "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
         "disable-component-update", "disable-sync", "disable-dev-shm-usage", "window-size=1500,1000",
+        "host-resolver-rules=MAP evil.example.org 127.0.0.1",
         f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
     ):  # fmt: skip
         options.add_argument(f"--{argument}")
@@ -199,3 +205,84 @@ def test_a_backfill_of_two_nights_launched_from_the_ui_succeeds(page: Page):
     page.open("/runs?view=backfills")
     page.sees("2 partitions", "Success", seconds=180)
     page.shot("backfill-done")
+
+
+LAUNCH = """mutation { launchRun(executionParams: {mode: "default", selector: {repositoryLocationName:
+"isams_pipeline.definitions", repositoryName: "__repository__", jobName: "schoolsbuddy_nightly"}, executionMetadata: {tags:
+[{key: "dagster/partition", value: "%s|riverside"}]}, runConfigData: {resources: {night: {config: {allow_removals: true}}}}})
+{ __typename } }"""
+ATTACKS = """
+const ui = %r, done = arguments[arguments.length - 1], said = {};
+const launch = %s;
+const body = JSON.stringify({query: launch});
+const image = (address) => new Promise((end) => { const i = new Image(); i.onload = i.onerror = end; i.src = address; });
+const form = () => new Promise((end) => {
+  const frame = document.createElement("iframe"); frame.name = "f"; document.body.append(frame);
+  const form = document.createElement("form"); form.method = "POST"; form.action = ui + "/graphql"; form.target = "f";
+  form.enctype = "text/plain"; const field = document.createElement("input");
+  field.name = body.slice(0, -1) + ',"x":"'; field.value = '"}'; form.append(field); document.body.append(form);
+  frame.onload = end; form.submit(); setTimeout(end, 3000);
+});
+const socket = () => new Promise((end) => {
+  const s = new WebSocket(ui.replace("http", "ws") + "/graphql", "graphql-ws");
+  s.onopen = () => { said.socket = "open"; end(); }; s.onclose = () => { said.socket = said.socket || "refused"; end(); };
+});
+(async () => {
+  await image(ui + "/graphql?query=" + encodeURIComponent(launch));
+  for (const type of ["text/plain", "application/x-www-form-urlencoded"])
+    await fetch(ui + "/graphql", {method: "POST", mode: "no-cors", credentials: "include", body,
+                                  headers: {"Content-Type": type}}).catch(() => 0);
+  await fetch(ui + "/graphql", {method: "POST", body, headers: {"Content-Type": "application/json"}})
+    .then(() => { said.json = "answered"; }, () => { said.json = "refused"; });
+  await form(); await socket();
+  done(said);
+})();
+"""
+
+
+def _runs(page: Page) -> int:
+    query = {"query": "{ runsOrError(limit: 1000) { ... on Runs { results { id } } } }"}
+    found = httpx.post(f"{page.address}/graphql", json=query, timeout=30).json()
+    return len(found["data"]["runsOrError"]["results"])
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "evil.example.org"])
+def test_another_page_that_an_operator_has_open_changes_nothing(page: Page, name: str):
+    before = _runs(page)
+    with second_origin() as port:
+        page.browser.get(f"http://{name}:{port}/")
+        page.browser.set_script_timeout(60)
+        launch = LAUNCH % demo_nights(datetime.now(UTC).date())[-1]
+        said = page.browser.execute_async_script(ATTACKS % (page.address, json.dumps(launch)))
+    assert said == {"json": "refused", "socket": "refused"}
+    assert _runs(page) == before > 0
+    if name == "localhost":  # what was refused would have done harm
+        found = httpx.post(f"{page.address}/graphql", json={"query": launch}, timeout=30).json()
+        assert found["data"]["launchRun"]["__typename"] == "LaunchRunSuccess"
+        assert _runs(page) == before + 1
+
+
+def test_a_name_that_was_bound_to_this_machine_shows_nothing(page: Page):
+    port = page.address.rpartition(":")[2]
+    page.browser.get(f"http://evil.example.org:{port}/runs")
+    page.sees("Refused", "--allowed-host")
+    page.shot("refused")
+
+
+@contextmanager
+def second_origin() -> Iterator[int]:
+    """A server of some other page, empty."""
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<body>Another page</body>")
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()

@@ -29,6 +29,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.isams import messages
 from isams_pipeline.isams.batch import BatchClient, Credential, Patience, request_body
 from isams_pipeline.isams.document import Message
+from isams_pipeline_tests.certificates import make_certificate
 from isams_pipeline_tests.world import HURRIED, SCHOOL, World
 
 PUPILS = ["Pupil_GetCurrentPupils"]
@@ -215,30 +216,10 @@ def test_certificate_that_is_not_trusted(tls_server: str):
 @pytest.fixture
 def tls_server(tmp_path) -> Iterator[str]:
     """A TLS server whose certificate nobody trusts."""
-    import datetime
     import http.server
     import threading
 
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(private, hashes.SHA256())
-    )
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
+    pem = make_certificate(tmp_path / "server.pem", "127.0.0.1")
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
