@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
+EXTRAS = s3 gcs azure sftp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -60,6 +61,7 @@ docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the facts ab
 lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a server's address
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
 	$(LOCK) --group build --output-file requirements/build.txt
+	for extra in $(EXTRAS); do $(LOCK) pyproject.toml --extra $$extra --constraint requirements/runtime.txt --output-file requirements/$$extra.txt || exit 1; done
 	$(LOCK) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 
 clean: ## Remove .venv/ and caches; data/ stays

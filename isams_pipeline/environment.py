@@ -12,6 +12,7 @@ from pathlib import Path
 from isams_pipeline.assembly.client import AssemblyClient
 from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
+from isams_pipeline.config.partners import Delivering
 from isams_pipeline.config.secrets import is_set
 from isams_pipeline.delivery.staging import StagedExports
 from isams_pipeline.isams.batch import BatchClient, Credential, Patience
@@ -89,6 +90,12 @@ class Environment:
     def reports(self) -> Folder:
         """What the school, not the partner, is told."""
         return Folder(self.data_dir / "reports")
+
+    def target(self, partner: Delivering, school: str) -> Folder:
+        """Where a partner's files go. Raises MissingSecret, and StorageError where the place cannot be reached."""
+        named = partner.deliver_secret
+        password = secret_from(self.variables, named, school=school, partner=partner.key) if named else None
+        return Folder(self.settings.resolve(partner.deliver_to), password=password)
 
     def staged(self, partner: str, school: str, part: str = "") -> StagedExports:
         """A partner's exports of a school before delivery."""

@@ -225,6 +225,16 @@ class StorageError(PipelineError):
     """A disk, an object store or the state database did not take or give what it should."""
 
 
+class TargetUnavailable(StorageError):
+    """A place over the network cannot be reached, or has hung up."""
+
+    retryable = True
+
+
+class UntrustedTarget(StorageError):
+    """A place over the network does not prove to be what it was, or is not known."""
+
+
 class NoSnapshot(PipelineError):
     """The archive has nothing for that date, and iSAMS only knows today."""
 

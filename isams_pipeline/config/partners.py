@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from isams_pipeline.config.values import (
     Share,
     SmtpUrl,
     StrictSettings,
+    Target,
     TimeOfDay,
     Variable,
 )
@@ -82,6 +83,22 @@ class PartnerSettings(StrictSettings):
 MailMerge = Literal["all", "correspondence"]
 
 
+class Delivering(PartnerSettings):
+    """Where a partner's files go, and how much less of them may come than before."""
+
+    max_removed: Share = 0.2
+    deliver_to: Target = "data/exports"
+    """A path or URL; a relative path is relative to schools.yaml."""
+    deliver_secret: Variable | None = None
+    """The name of the secret that holds the password of an sftp:// user. Without one, the user's keys are used."""
+
+    @model_validator(mode="after")
+    def _password_for_sftp(self) -> Self:
+        if self.deliver_secret is not None and not self.deliver_to.startswith("sftp://"):
+            raise ValueError("deliver_secret is the password of an sftp:// user; remove it")
+        return self
+
+
 class ContactSettings(PartnerSettings):
     """Which contacts a school sends."""
 
@@ -111,7 +128,7 @@ class ContactSettings(PartnerSettings):
         return self
 
 
-class SchoolsBuddySettings(ContactSettings):
+class SchoolsBuddySettings(ContactSettings, Delivering):
     """What a school sends to SchoolsBuddy."""
 
     label: ClassVar[str] = "SchoolsBuddy"
@@ -120,8 +137,6 @@ class SchoolsBuddySettings(ContactSettings):
     source: SourceName = "isams"
     contact_types: AllOrTexts = ("Mother", "Father")
     mail_merge: tuple[MailMerge, ...] = ("all", "correspondence")
-    max_removed: Share = 0.2
-    deliver_to: str = "data/exports"
     medical_fields: tuple[str, ...] = ()
     attendance: AttendanceSettings | None = None
 
@@ -132,7 +147,7 @@ class SchoolsBuddySettings(ContactSettings):
         return self
 
 
-class RoomBookingSettings(PartnerSettings):
+class RoomBookingSettings(Delivering):
     """What a school sends to Room Booking."""
 
     label: ClassVar[str] = "Room Booking"
@@ -144,8 +159,6 @@ class RoomBookingSettings(PartnerSettings):
     """What becomes of timetable weeks that no week of the year is allocated to."""
     max_cancelled: int = Field(default=20, ge=0)
     """More cancellations than this in one night wait for a person."""
-    max_removed: Share = 0.2
-    deliver_to: str = "data/exports"
     smtp_url: SmtpUrl | None = None
     """Without one, mail is written to `outbox/` in the data folder."""
     smtp_user: str | None = None
@@ -179,7 +192,7 @@ class MySchoolPortalSettings(PartnerSettings):
     """The country, as two letters, of telephone numbers without a country code."""
 
 
-class SchoolBookingSettings(ContactSettings):
+class SchoolBookingSettings(ContactSettings, Delivering):
     """What a school sends to SchoolBooking."""
 
     label: ClassVar[str] = "SchoolBooking"
@@ -188,8 +201,6 @@ class SchoolBookingSettings(ContactSettings):
     source: SourceName = "assembly"
     unallocated_weeks: UnallocatedWeeks = "ignore"
     """What becomes of iSAMS's timetable weeks that no week of the year is allocated to."""
-    max_removed: Share = 0.2
-    deliver_to: str = "data/exports"
 
 
 Exporting = SchoolsBuddySettings | RoomBookingSettings | SchoolBookingSettings
@@ -232,7 +243,8 @@ class PartnersSettings(StrictSettings):
     @property
     def secrets(self) -> set[str | None]:
         """The names of the secrets that partners need by themselves."""
-        return {self.room_booking.smtp_secret if self.room_booking else None}
+        found: set[str | None] = {mine.deliver_secret for mine in self.exporting.values()}
+        return found | {self.room_booking.smtp_secret if self.room_booking else None}
 
     @property
     def rest_clients(self) -> dict[str, str | None]:

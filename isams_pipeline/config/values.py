@@ -150,6 +150,33 @@ def _smtp_url(value: str) -> str:
     return value
 
 
+PROTECTED = ("file", "s3", "gs", "abfs", "sftp")
+"""Kinds of places that protect what they carry on the way."""
+
+
+def _target(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if not separator and "::" not in value:
+        return value
+    if "::" in value or scheme not in PROTECTED:
+        raise ValueError(
+            f"{scheme.partition('::')[0]!r} may not be delivered to: it does not protect what it carries, or keeps "
+            f"nothing; use a path, or one of {', '.join(f'{name}://' for name in PROTECTED)}"
+        )
+    parts = urlsplit(value)
+    if parts.password is not None or (scheme == "s3" and parts.username is not None):
+        raise ValueError(
+            "a URL is no place for a password; name the environment variable that holds it as deliver_secret (sftp), "
+            "or set those of the store's own (docs/configuration.md lists them)"
+        )
+    if scheme == "sftp" and not parts.hostname:
+        raise ValueError("write sftp://user@host/path")
+    if scheme == "file" and parts.netloc not in {"", "localhost"}:
+        raise ValueError("write file:///path, or just the path")
+    return value
+
+
+Target = Annotated[str, AfterValidator(_target)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Years = Annotated[YearRange, BeforeValidator(_year_range)]

@@ -10,7 +10,7 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
-from isams_pipeline.config.partners import PartnerSettings
+from isams_pipeline.config.partners import Delivering, PartnerSettings
 from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, formulas, to_csv_for_people
@@ -28,7 +28,6 @@ from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.rules.texts import in_markdown
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster, told_to_ticks
 from isams_pipeline.selections import selection_of
-from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
 
 EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
@@ -302,9 +301,8 @@ def deliverer(
     address: Address,
     files: Sequence[ExportFile],
     schema_version: int,
-    deliver_to: str,
+    settings: Delivering,
     *,
-    max_removed: float,
     run_id: str,
     allow_removals: bool,
 ) -> Deliverer:
@@ -313,12 +311,12 @@ def deliverer(
         address=address,
         files=files,
         schema_version=schema_version,
-        target=Folder(environment.settings.resolve(deliver_to)),
+        target=environment.target(settings, address.school),
         staged=environment.staged(address.partner, address.school, address.part),
         state=environment.state,
         clock=environment.clock,
         run_id=run_id,
-        max_removed=max_removed,
+        max_removed=settings.max_removed,
         allow_removals=allow_removals,
     )
 

@@ -7,15 +7,18 @@ import errno
 import io
 import json
 import os
+import socket
 import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
-from isams_pipeline.errors import PipelineError, StorageError
+from isams_pipeline.config.values import is_loopback
+from isams_pipeline.errors import PipelineError, StorageError, TargetUnavailable
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -38,9 +41,12 @@ class Folder:
     StorageError that names the folder and the file.
     """
 
-    def __init__(self, url: str | os.PathLike[str], *, inside: tuple[Any, str] | None = None) -> None:
+    def __init__(
+        self, url: str | os.PathLike[str], *, password: str | None = None, inside: tuple[Any, str] | None = None
+    ) -> None:
+        """`password` is that of an sftp:// user; without one, the user's keys are used."""
         self.url = os.fspath(url)
-        self._fs, self._root = inside or _opened(self.url)
+        self._fs, self._root = inside or _opened(self.url, password)
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def __str__(self) -> str:
@@ -64,6 +70,10 @@ class Folder:
         except PipelineError:
             raise
         except Exception as error:  # noqa: BLE001  # every store has errors of its own
+            if not self.is_local and _is_of_the_network(error):
+                raise TargetUnavailable(
+                    f"Could not {doing}: {type(error).__name__}", file=self.location(path), remedy=_UNREACHED
+                ) from None
             number = error.errno if isinstance(error, OSError) else None
             remedy = _REMEDIES.get(number or 0, "Check that the place exists and may be written.")
             name = errno.errorcode.get(number, "") if number else type(error).__name__
@@ -236,17 +246,67 @@ class Incoming(io.RawIOBase):
             self._folder.remove(self.temporary)
 
 
-def _opened(url: str) -> tuple[Any, str]:
+_UNREACHED = "It is tried again. Check the URL, and that the place takes connections from this machine."
+_EXTRAS = {"s3": "s3", "gs": "gcs", "abfs": "azure", "sftp": "sftp"}
+"""Kind of URL → the extra of this package that it needs."""
+
+
+def _opened(url: str, password: str | None) -> tuple[Any, str]:
     """The file system of a URL, and the path within it."""
-    opening: Any = fsspec.core
+    place = _without_secrets(url)
+    scheme = url.partition("://")[0]
     try:
+        if scheme == "sftp":
+            from isams_pipeline.storage.sftp import opened  # noqa: PLC0415  # needs its extra
+
+            return opened(url, password)
+        if scheme == "s3":
+            _refuse_plain_endpoint(place)
+        opening: Any = fsspec.core
         fs, root = opening.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except PipelineError:
+        raise
+    except ImportError:
+        extra = _EXTRAS.get(scheme)
+        remedy = f"pip install 'isams-pipeline[{extra}]'" if extra else "Check the URL"
+        raise StorageError(f"To write to {place} a package is needed that is not there", remedy=f"{remedy}.") from None
+    except Exception as error:  # noqa: BLE001  # every store has errors of its own
+        if _is_of_the_network(error):
+            raise TargetUnavailable(f"{place} cannot be reached: {type(error).__name__}", remedy=_UNREACHED) from None
         raise StorageError(
-            f"There is no way to write to {_without_secrets(url)}: {type(error).__name__}",
-            remedy="Check the URL; some kinds need an extra package (docs/configuration.md lists them).",
+            f"There is no way to write to {place}: {type(error).__name__}",
+            remedy="Check the URL, and who may write there (docs/configuration.md).",
         ) from None
     return fs, str(root).rstrip("/")
+
+
+def _refuse_plain_endpoint(place: str) -> None:
+    """An S3 server of one's own over plain HTTP would get keys and files unprotected."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "FSSPEC_S3_ENDPOINT_URL"):
+        parts = urlsplit(os.environ.get(name, ""))
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise StorageError(
+                f"{name} names a server without TLS, over which nobody's data should go",
+                folder=place,
+                remedy="Write https://.",
+            )
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    """Whether the way to a place is down, by the types of the libraries that may not be installed."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    known = isinstance(error, ConnectionError | TimeoutError | EOFError | socket.gaierror)
+    # Paramiko's, of a socket that was closed, has no number, as one of a file would.
+    known = known or (type(error) is OSError and error.errno is None)
+    return known or bool(names & _OF_THE_NETWORK)
+
+
+_OF_THE_NETWORK = {
+    *("SSHException", "NoValidConnectionsError"),  # paramiko
+    *("EndpointConnectionError", "ConnectTimeoutError", "HTTPClientError"),  # botocore
+    *("ClientConnectionError", "ClientConnectorError"),  # aiohttp
+    *("ServiceRequestError", "TransportError"),  # Azure, Google
+}
 
 
 def _without_secrets(url: str) -> str:

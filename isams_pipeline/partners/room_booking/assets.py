@@ -34,7 +34,6 @@ from isams_pipeline.partners.shared import (
     staged_results,
 )
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
-from isams_pipeline.storage.folder import Folder
 
 TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
     [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")
@@ -176,8 +175,7 @@ def _deliverer(environment: Environment, night: Night, run_id: str, allow_remova
         Address(PARTNER, night.school, night.date),
         FILES,
         SCHEMA_VERSION,
-        settings.deliver_to,
-        max_removed=settings.max_removed,
+        settings,
         run_id=run_id,
         allow_removals=allow_removals,
     )
@@ -255,9 +253,7 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
                 return
             booked = _night(environment, night)
             settings = environment.settings.partner(night.school, RoomBookingSettings)
-            folder = Folder(environment.settings.resolve(settings.deliver_to)).child(
-                f"{PARTNER}/{night.school}/calendars"
-            )
+            folder = environment.target(settings, night.school).child(f"{PARTNER}/{night.school}/calendars")
             done = publish(folder, booked.calendars())
             yield dg.MaterializeResult(
                 metadata={

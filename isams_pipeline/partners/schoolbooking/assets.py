@@ -53,8 +53,7 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
         Address(PARTNER, night.school, night.date),
         FILES,
         SCHEMA_VERSION,
-        settings.deliver_to,
-        max_removed=settings.max_removed,
+        settings,
         run_id=run_id,
         allow_removals=allow_removals,
     ).deliver(staged, export, [*check_export(export), *check_source(tables, night.date), sound])

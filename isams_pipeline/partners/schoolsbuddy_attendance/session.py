@@ -224,8 +224,7 @@ class SchoolSession:
             self.address,
             FILES,
             SCHEMA_VERSION,
-            self._partner.deliver_to,
-            max_removed=self.settings.max_removed,
+            self._partner,
             run_id=run_id,
             allow_removals=allow_removals,
         ).deliver(staged, built.export, check_export(built.export, records))
