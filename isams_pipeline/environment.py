@@ -101,6 +101,30 @@ class Environment:
         """A partner's exports of a school before delivery."""
         return StagedExports(Folder(self.data_dir / "staged"), partner, school, part)
 
+    def sweep(self, school: str) -> int:
+        """Remove what killed runs of a school left half written; only for who holds the school's lock.
+
+        Gives the number of files.
+        """
+        data = Folder(self.data_dir)
+        places = [f"archive/{school}", f"outbox/{school}"]
+        places += [f"{kept}/{other}/{school}" for kept in ("lists", "staged", "reports") for other in data.names(kept)]
+        for source in data.names("tables"):
+            places += [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
+        return sum(data.sweep(place, deep=True) for place in places)
+
+    def keeps(self, school: str, source: str) -> bool:
+        """Whether anything of a school from another road is on disk or in the database."""
+        data = Folder(self.data_dir)
+        tables = [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
+        on_disk = any(data.names(place) for place in (f"lists/{source}/{school}", *tables))
+        return on_disk or self.connections.current(school, source) is not None
+
+    def staged_of(self, school: str) -> list[StagedExports]:
+        """A school's staged exports of all partners that there are on disk, whoever is in schools.yaml today."""
+        folder = Folder(self.data_dir / "staged")
+        return [StagedExports(folder, name, school) for name in folder.names() if folder.exists(f"{name}/{school}")]
+
     def client_for(self, school: str, key: str) -> BatchClient:
         """A client of one key; raises MissingSecret."""
         isams = self.settings.school(school).need_isams

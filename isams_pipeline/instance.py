@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
+from alembic.script import ScriptDirectory
 
 from isams_pipeline.config.secrets import environ_from
+from isams_pipeline.errors import StorageError
 from isams_pipeline.partitions import SCHOOL_TAG
 from isams_pipeline.storage.folder import Folder
-from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, postgres_url
+from isams_pipeline.storage.locks import Locks
+from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, make_engine, postgres_url
 
 MAX_RUN_SECONDS = 4 * 3600
 
@@ -69,5 +76,77 @@ def prepare_home(data_dir: Path) -> Path:
 
 
 def open_instance(data_dir: Path) -> dg.DagsterInstance:
-    """The instance of a data folder."""
-    return dg.DagsterInstance.from_config(str(prepare_home(data_dir)))
+    """The instance of a data folder, its storage made or migrated by one process at a time.
+
+    Raises StorageError where several have made it at once, before that was so.
+    """
+    home = prepare_home(data_dir)
+    with _locked(data_dir):
+        if broken := broken_files(data_dir):
+            raise StorageError(
+                f"Dagster's history has two beginnings: {', '.join(file.name for file in broken)}",
+                folder=home,
+                remedy="Stop the UI; then `isams-pipeline doctor --repair` mends it, and keeps a copy.",
+            )
+        instance = dg.DagsterInstance.from_config(str(home))
+        # Each part is made when it is first asked for.
+        instance.get_runs_count()
+        instance.event_log_storage.get_maximum_record_id()
+        instance.all_instigator_state()
+    return instance
+
+
+# --- opened by one process at a time, and mended ----------------------------------------------------------
+
+
+def _locked(data_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """The lock under which Dagster's storage is made and migrated: two at once would leave it with two heads."""
+    postgres = environ_from(POSTGRES_VARIABLE)
+    engine = make_engine(data_dir, postgres) if postgres else None
+    return Locks(data_dir / "locks", engine).hold("dagster storage", wait=120)
+
+
+def _files(data_dir: Path) -> list[Path]:
+    """The files of Dagster's storage that have versions."""
+    home = data_dir / "dagster"
+    found = [*home.glob("history/**/*.db"), *home.glob("history/*.db")]
+    return sorted({path for path in found if ".broken-" not in path.name})
+
+
+def _heads(file: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)) as connection:
+        try:
+            return [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+        except sqlite3.DatabaseError:
+            return []
+
+
+def broken_files(data_dir: Path) -> list[Path]:
+    """Files of Dagster's storage that say two versions of themselves, after which no command can open them."""
+    if environ_from(POSTGRES_VARIABLE):
+        return []
+    return [file for file in _files(data_dir) if len(_heads(file)) > 1]
+
+
+def repair(data_dir: Path) -> list[Path]:
+    """Mend such files; gives the copies of them as they were, which lie beside.
+
+    They were made whole by each of the processes that made them at once; only the note of their version is double. The
+    later of the two counts, as the tables are those of the newest.
+    """
+    kept: list[Path] = []
+    with _locked(data_dir):
+        for file in broken_files(data_dir):
+            copy = file.with_name(f"{file.stem}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S}{file.suffix}")
+            shutil.copy2(file, copy)
+            with contextlib.closing(sqlite3.connect(file, timeout=30)) as connection, connection:
+                connection.execute("DELETE FROM alembic_version WHERE version_num <> ?", (_latest(_heads(file)),))
+            kept.append(copy)
+    return kept
+
+
+def _latest(revisions: list[str]) -> str:
+    """The revision that the others lead to, by Dagster's own scripts."""
+    script = ScriptDirectory(str(Path(dg.__file__).parent / "_core/storage/alembic"))
+    order = [revision.revision for revision in script.walk_revisions()]  # the newest first
+    return min(revisions, key=lambda revision: order.index(revision) if revision in order else len(order))

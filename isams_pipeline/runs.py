@@ -52,6 +52,7 @@ class NightSession:
             self._busy = busy
             raise
         self._locked.add(school)
+        environment.sweep(school)
 
     def reader(self, night: Night, log: Any) -> NightReader:
         """The reader of a night."""

@@ -198,15 +198,18 @@ def purge(school: School, road: Road = None, config: Config = None, data_dir: Da
     What a partner has got stays where it was delivered; receipts and the connection's history stay, and name nobody.
     """
     environment = _writable(config, data_dir)
-    source = _one_road(environment, school, road)
-    return _purge(Connector(environment, school, source, who=_who()))
+    sources = _kept_roads(environment, school, road)
+    for source in sources:
+        _purge(Connector(environment, school, source, who=_who(), to_purge=True))
+    return 0
 
 
 def _purge(connector: Connector) -> int:
     done = connector.purge()
     console.print(
         f"Removed of {connector.school} from {LABELS[connector.source]}: {done.lists} files of lists, "
-        f"{done.tables} of tables, {done.exports} of staged exports, {done.reports} of reconciliations.",
+        f"{done.tables} of tables, {done.exports} of staged exports, {done.reports} of reports, "
+        f"{done.left} half written.",
         soft_wrap=True,
     )
     return 0
@@ -237,6 +240,20 @@ def _roads_of(environment: Environment, school: str, road: str | None) -> list[s
         raise typer.BadParameter(f"there is no road {road!r}; known are {', '.join(ROADS)}")
     settings.road(road)
     return [road]
+
+
+def _kept_roads(environment: Environment, school: str, road: str | None) -> list[str]:
+    """The road that was named, or the one of which something is kept, whether schools.yaml still has it or not."""
+    if road is not None and road not in ROADS:
+        raise typer.BadParameter(f"there is no road {road!r}; known are {', '.join(ROADS)}")
+    if road is not None:
+        return [road]
+    kept = [source for source in ROADS if environment.keeps(school, source)]
+    if not kept:
+        raise WrongUse(f"Nothing is kept of {school} from another road", remedy="Check the school's name.")
+    if len(kept) > 1:
+        raise WrongUse(f"{school} has several roads", remedy=f"Say which: --road {' or --road '.join(kept)}.")
+    return kept
 
 
 def _one_road(environment: Environment, school: str, road: str | None) -> str:

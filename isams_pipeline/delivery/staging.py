@@ -98,23 +98,25 @@ class StagedExports:
         nights = [name[:length] for name in self._folder.names() if name[length:] == self._end]
         return max((date.fromisoformat(n) for n in nights if n <= until.isoformat()), default=None)
 
-    def forget(self, source: str) -> int:
-        """Remove what was staged from a source's tables; gives the number of files."""
+    def forget(self, source: str) -> tuple[int, set[str]]:
+        """Remove what was staged from a source's tables; gives the number of files, and the nights."""
         kept: set[str] = set()
+        nights: set[str] = set()
         gone = 0
         for name in [name for name in self._folder.names() if name.endswith(".json")]:
             staged = Staged(**self._folder.read_json(name))
             if any(pin.get("source") == source for pin in staged.datasets.values()):
                 self._folder.remove(name)
+                nights.add(name[: len("2026-11-20")])
                 gone += 1
             else:
                 kept |= {*staged.files.values(), staged.places or ""}
         if not gone:
-            return 0
+            return 0, nights
         objects = [name for name in self._folder.names("objects") if name not in kept]
         for name in objects:
             self._folder.remove(f"objects/{name}")
-        return gone + len(objects)
+        return gone + len(objects), nights
 
     def load(self, files: Mapping[str, str]) -> Export:
         """The bytes of files by their hashes; raises StorageError where one is lost or damaged."""

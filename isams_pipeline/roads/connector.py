@@ -21,13 +21,18 @@ class Purged:
     exports: int
     """Staged copies of exports that were made from the road's data; what a partner has got stays there."""
     reports: int
+    """Reconciliations, and the reports that go with the exports."""
+    left: int
+    """Half written files of runs that were killed."""
 
 
 class Connector:
     """One school's connection by one road. `who` is written into the history."""
 
-    def __init__(self, environment: Environment, school: str, source: str, *, who: str) -> None:
-        environment.settings.school(school).road(source)
+    def __init__(self, environment: Environment, school: str, source: str, *, who: str, to_purge: bool = False) -> None:
+        """`to_purge` is for a road, or a school, that may be in schools.yaml no more."""
+        if not to_purge:
+            environment.settings.school(school).road(source)
         self._environment = environment
         self.school, self.source, self._who = school, source, who
 
@@ -140,10 +145,19 @@ class Connector:
             )
         environment = self._environment
         with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
-            partners = environment.settings.school(self.school).partners.exporting
+            # By what is there, not by what schools.yaml says today: a partner may have been removed from it.
+            left = environment.sweep(self.school)
+            exports = reports = 0
+            for staged in environment.staged_of(self.school):
+                files, nights = staged.forget(self.source)
+                exports += files
+                reports += sum(
+                    environment.reports.remove_tree(f"{staged.partner}/{self.school}/{night}") for night in nights
+                )
             return Purged(
                 environment.lists.forget(self.source, self.school),
                 environment.tables.forget(self.source, self.school),
-                sum(environment.staged(partner, self.school).forget(self.source) for partner in partners),
-                environment.reports.remove_tree(f"{REPORTS}/{self.school}"),
+                exports,
+                reports + environment.reports.remove_tree(f"{REPORTS}/{self.school}"),
+                left,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from isams_pipeline.rules.split import WARNING, Exclusions, Split
 
 _FEW = 5
 _MOST = 0.5
+_SOME = 0.2
 
 
 def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -22,7 +24,9 @@ def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> 
     school codes tell. A few mismatches are a school's own mistakes.
     """
     problems: list[str] = []
-    for name, table in mentions.items():
+    for name, every in mentions.items():
+        named = every["pupil_id"].notna() | (every["school_id"].notna() if "school_id" in every else False)
+        table = every[named]
         if len(table) >= _FEW and not _knows(pupils, table).any():
             problems.append(
                 f"none of the {len(table)} rows of {name} names a pupil of this night's; ask for that list again, and "
@@ -37,6 +41,20 @@ def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> 
         if wrong >= _FEW and wrong > _MOST * len(both):
             problems.append(
                 f"{wrong} of {len(both)} rows of {name} name pupils of another school; check the key's secret and url"
+            )
+    return problems
+
+
+def other_staff(staff: pd.DataFrame, mentions: Mapping[str, pd.Series[Any]]) -> list[str]:
+    """Tables that mention staff by code, but hardly any of those of `staff`: one of the two is another school's."""
+    known = {code(text) for text in staff["user_code"].dropna()}
+    problems: list[str] = []
+    for name, codes in mentions.items():
+        said = {code(text) for text in codes.dropna()}
+        if known and len(said) >= _FEW and len(said & known) < _SOME * len(said):
+            problems.append(
+                f"of the {len(said)} members of staff that {name} name, {len(said & known)} are in this night's staff; "
+                "one of the two is another school's answer: check the keys' secrets and urls"
             )
     return problems
 

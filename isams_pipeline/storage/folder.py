@@ -160,18 +160,23 @@ class Folder:
         names = {str(entry).rstrip("/").rpartition("/")[2] for entry in found}
         return sorted(name for name in names if not name.startswith(_TEMPORARY))
 
-    def sweep(self, path: str = "") -> None:
-        """Remove the temporary files that a killed process left in a folder. Only for who holds it alone."""
+    def sweep(self, path: str = "", *, deep: bool = False) -> int:
+        """Remove the temporary files that killed processes left in a folder; with `deep` in all below it as well.
+
+        Only for who holds the folder alone. Gives the number of files.
+        """
         with self._guarded("list", path):
             self._fs.invalidate_cache()
             try:
-                found = self._fs.ls(self._at(path), detail=False)
+                listed = self._fs.find if deep else self._fs.ls
+                found = [str(entry) for entry in listed(self._at(path), detail=False)]
             except (FileNotFoundError, NotADirectoryError):
-                return
-        for entry in found:
-            name = str(entry).rstrip("/").rpartition("/")[2]
-            if name.startswith(_TEMPORARY):
-                self.remove(f"{path}/{name}" if path else name)
+                return 0
+        left = [entry for entry in found if entry.rstrip("/").rpartition("/")[2].startswith(_TEMPORARY)]
+        for entry in left:
+            with self._guarded("remove", path), contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(entry)
+        return len(left)
 
     def remove(self, path: str) -> None:
         """Remove a file; it may be gone already."""

@@ -14,6 +14,7 @@ class Contacts(Dataset):
     feed = "contacts"
     rows = "PupilManager/Contacts/Contact"
     must_have_rows = True
+    identity = ("person_id", "surname")
 
     entry_id: int = column("@Id", "iSAMS's number of the entry", key=True)
     person_id: int = column("@PersonId", "iSAMS's number of the person", key=True)
@@ -53,6 +54,7 @@ class ContactPupils(Dataset):
 
     feed = "contacts"
     rows = "PupilManager/Contacts/Contact/Pupils/Pupil"
+    identity = ("pupil_id", "school_id")
 
     entry_id: int = column("../../@Id", "The contact entry", key=True)
     person_id: int = column("../../@PersonId", "The contact's person", key=True)

@@ -87,8 +87,8 @@ class Dataset:
     also_rows: ClassVar[tuple[str, ...]] = ()
     """Other containers with the same rows."""
     must_have_rows: ClassVar[bool] = False
-    identity: ClassVar[str | None] = None
-    """A column that tells the same person from another school's person with the same key."""
+    identity: ClassVar[tuple[str, ...]] = ()
+    """Columns that together tell the same person from another school's: its own numbers are small, and the same."""
     free_form: ClassVar[bool] = False
     """The shape is unknown: every field is passed through as name and value."""
 
@@ -103,7 +103,7 @@ class DatasetDeclaration:
     also_rows: tuple[str, ...]
     columns: tuple[Column, ...]
     must_have_rows: bool
-    identity: str | None
+    identity: tuple[str, ...]
     free_form: bool
     summary: str
     """One line: what it is, and what one row is."""

@@ -13,7 +13,7 @@ class Pupils(Dataset):
     feed = "pupils"
     rows = "PupilManager/CurrentPupils/Pupil"
     must_have_rows = True
-    identity = "school_id"
+    identity = ("pupil_id", "school_id")
 
     pupil_id: int = column("@Id", "iSAMS's number of the pupil", key=True)
     person_id: int | None = column("@PersonId", "iSAMS's number of the person")
@@ -49,6 +49,7 @@ class Siblings(Dataset):
 
     feed = "siblings"
     rows = "PupilManager/Pupils/Pupil/Siblings/Sibling"
+    identity = ("pupil_id", "pupil_school_id")
 
     pupil_id: int = column("../../@Id", "The pupil", key=True)
     sibling_id: int = column("@PupilId", "The pupil's sibling", key=True)
@@ -66,6 +67,7 @@ class Health(Dataset):
     feed = "medical"
     rows = "PupilManager"
     free_form = True
+    identity = ("pupil_id", "school_id", "field", "value")
 
     record: int = column("", "The record, counted from 1 in the order of the document", key=True)
     position: int = column("", "The field within the record, counted from 1", key=True)

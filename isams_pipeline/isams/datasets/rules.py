@@ -81,17 +81,23 @@ def check_keys(declaration: DatasetDeclaration, frame: pd.DataFrame) -> None:
 
 def check_identity(declaration: DatasetDeclaration, frame: pd.DataFrame, before: pd.DataFrame | None) -> None:
     """Raise OtherSchool where hardly anybody of the night before is still who they were."""
-    identity = declaration.identity
-    if identity is None or before is None or len(before) < _FEW:
+    columns = list(declaration.identity)
+    if not columns or before is None or frame.empty:
         return
-    columns = [*declaration.key, identity]
-    both = before[columns].dropna().merge(frame[columns].dropna(), on=columns)
-    if len(both) < _STILL_THERE * len(before):
+    # A column that a school leaves empty throughout says nothing; who is named by number alone can only be compared
+    # where something else stands beside.
+    said = [name for name in columns if bool(before[name].notna().any()) and bool(frame[name].notna().any())]
+    if len(said) < min(2, len(columns)):
+        return
+    known, now = (table[said].dropna().drop_duplicates() for table in (before, frame))
+    both = known.merge(now, on=said)
+    if len(known) >= _FEW and len(both) < _STILL_THERE * len(known):
         raise OtherSchool(
-            f"Of last night's {len(before)} rows of {declaration.name} only {len(both)} are still there",
+            f"It is another school's answer: of the {len(known)} that {declaration.name} named on the last night only "
+            f"{len(both)} are in it",
             dataset=declaration.name,
             remedy="Check that the key and isams.url belong to this school. If the school really was replaced, "
-            "run once with --allow-removals.",
+            "run once with --allow-removals, or with allow_removals in the launch pad.",
         )
 
 

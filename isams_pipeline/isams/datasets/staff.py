@@ -13,7 +13,7 @@ class Staff(Dataset):
     feed = "staff"
     rows = "HRManager/CurrentStaff/StaffMember"
     must_have_rows = True
-    identity = "user_code"
+    identity = ("staff_id", "user_code")
 
     staff_id: int = column("@Id", "iSAMS's number of the member of staff", key=True)
     person_id: int | None = column("@PersonId", "iSAMS's number of the person")

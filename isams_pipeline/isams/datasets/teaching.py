@@ -33,6 +33,7 @@ class Sets(Dataset):
 
     feed = "sets"
     rows = "TeachingManager/Sets/Set"
+    identity = ("teacher_user_code",)
 
     set_id: int = column("@Id", "iSAMS's number of the set", key=True)
     code: str | None = column("SetCode", "Code by which the timetable names it; may differ from the name")
@@ -62,6 +63,7 @@ class SetMembers(Dataset):
 
     feed = "set_lists"
     rows = "TeachingManager/SetLists/SetList"
+    identity = ("pupil_id", "school_id")
 
     member_id: int = column("@Id", "iSAMS's number of the membership", key=True)
     set_id: int = column("@SetId", "The set")

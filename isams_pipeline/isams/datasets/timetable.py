@@ -89,6 +89,7 @@ class Lessons(Dataset):
     feed = "timetables"
     rows = f"{_PUBLISHED}/Schedules/Schedule"
     also_rows = (f"{_DEVELOPMENT}/Schedules/Schedule",)
+    identity = ("teacher_user_code",)
 
     status: str = column(f"../../{CONTAINER}", "Its timetable's container", key=True)
     timetable_id: int = column("../../@Id", "Its timetable", key=True)

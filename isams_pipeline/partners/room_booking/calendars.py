@@ -146,6 +146,7 @@ def publish(folder: Folder, files: Iterator[CalendarFile]) -> Published:
 
     The note comes last: whatever breaks off before it is done again.
     """
+    folder.sweep(deep=True)
     try:
         before: dict[str, str] = folder.read_json(_INDEX)
     except (FileNotFoundError, StorageError):

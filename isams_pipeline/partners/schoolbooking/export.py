@@ -18,7 +18,7 @@ from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.dated import NEEDED as NEEDED_FOR_DATES
 from isams_pipeline.rules.dates import is_nothing, sensible_births, year_of
 from isams_pipeline.rules.email import note_emails, with_first_valid
-from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pupils
+from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pupils, other_staff
 from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
@@ -176,7 +176,9 @@ def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> list[CheckR
     One timetable is a rule on what iSAMS's own road has; the other roads bring the dates themselves.
     """
     mentions = {name: tables[name] for name in ("contact_pupils", "set_members")}
-    same_school = CheckResult("same_school", few(other_pupils(tables["pupils"], mentions)))
+    of_staff = {"pupils": tables["pupils"]["tutor_user_code"], "sets": tables["sets"]["teacher_user_code"]}
+    others = [*other_pupils(tables["pupils"], mentions), *other_staff(tables["staff"], of_staff)]
+    same_school = CheckResult("same_school", few(others))
     if "dated_lessons" in tables:
         return [same_school, CheckResult("one_timetable")]
     first, last = year_of(tables["terms"], night)

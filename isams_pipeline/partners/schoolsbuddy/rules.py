@@ -10,7 +10,7 @@ from isams_pipeline.delivery.export import CheckResult, Export, check_files, che
 from isams_pipeline.partners.built import ACCOUNTED_FOR
 from isams_pipeline.partners.schoolsbuddy.files import FILES, REFERENCES
 from isams_pipeline.rules.compare import mailbox
-from isams_pipeline.rules.identity import other_pupils
+from isams_pipeline.rules.identity import other_pupils, other_staff
 from isams_pipeline.rules.years import year_problems
 
 CHECKS: dict[str, str] = {
@@ -19,7 +19,7 @@ CHECKS: dict[str, str] = {
     "not_empty": "There are students, contacts, staff and year groups.",
     "references": "Every id and name in a file stands in the file that it refers to.",
     "unique_emails": "Within students, contacts and staff no address occurs twice; contacts and staff have one.",
-    "same_school": "Contacts and sets speak of this school's pupils.",
+    "same_school": "Contacts, sets and medical records speak of this school's pupils, and all of its staff.",
     **ACCOUNTED_FOR,
     "year_names": "Every year group with students has a name of its own, with its campus where there are several.",
 }
@@ -27,14 +27,17 @@ CHECKS: dict[str, str] = {
 
 def check_tables(export: Export, tables: Mapping[str, pd.DataFrame], *, has_campuses: bool) -> list[CheckResult]:
     """The verdicts of the blocking rules that need the tables behind the export too."""
-    mentions = {name: tables[name] for name in ("contact_pupils", "set_members")}
+    mentions = {name: tables[name] for name in ("contact_pupils", "set_members", "health")}
+    of_staff = {"pupils": tables["pupils"]["tutor_user_code"], "sets": tables["sets"]["teacher_user_code"]}
     years = [
         (row.get("year_id", ""), row.get("name", ""), row.get("campus", "")) for row in export.rows("year_groups.csv")
     ]
     # By number, from the pupils: in the export itself two years of one name can no longer be told apart.
     used = {str(year) for year in tables["pupils"]["year_id"].dropna()}
     return [
-        CheckResult("same_school", few(other_pupils(tables["pupils"], mentions))),
+        CheckResult(
+            "same_school", few([*other_pupils(tables["pupils"], mentions), *other_staff(tables["staff"], of_staff)])
+        ),
         CheckResult("year_names", few(year_problems(years, used, has_campuses=has_campuses))),
     ]
 
