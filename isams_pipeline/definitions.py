@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from isams_pipeline.broken_off import again_sensor
 from isams_pipeline.config import Settings, load_settings
 from isams_pipeline.environment import Environment
 from isams_pipeline.isams.assets import isams_assets
@@ -36,6 +37,16 @@ def build_definitions(environment: Environment) -> dg.Definitions:
     writing, confirming = my_school_portal_jobs()
     schoolbooking = schoolbooking_job()
     connections = connections_job()
+    jobs = [
+        schoolsbuddy,
+        room_booking,
+        *attendance.values(),
+        writing,
+        confirming,
+        schoolbooking,
+        connections,
+        reconciliation_job(),
+    ]
     return dg.Definitions(
         assets=[
             *isams_assets(environment),
@@ -48,16 +59,7 @@ def build_definitions(environment: Environment) -> dg.Definitions:
             *my_school_portal_assets(environment),
             *schoolbooking_assets(environment),
         ],
-        jobs=[
-            schoolsbuddy,
-            room_booking,
-            *attendance.values(),
-            writing,
-            confirming,
-            schoolbooking,
-            connections,
-            reconciliation_job(),
-        ],
+        jobs=jobs,
         schedules=[
             *schoolsbuddy_schedules(environment, schoolsbuddy),
             *room_booking_schedules(environment, room_booking),
@@ -65,7 +67,11 @@ def build_definitions(environment: Environment) -> dg.Definitions:
             *my_school_portal_schedules(environment, confirming),
             *schoolbooking_schedules(environment, schoolbooking),
         ],
-        sensors=[*my_school_portal_sensors(environment, writing), *connection_sensors(environment, connections)],
+        sensors=[
+            *my_school_portal_sensors(environment, writing),
+            *connection_sensors(environment, connections),
+            *again_sensor(environment, jobs),
+        ],
         resources={NIGHT: night_resource(environment)},
         executor=dg.in_process_executor,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Outcome, Receipts
@@ -16,7 +17,7 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.errors import StorageError
 from isams_pipeline.partitions import Night, key_of
 from isams_pipeline.roads import LABELS
-from isams_pipeline.runs import NIGHT
+from isams_pipeline.runs import NIGHT, alive
 from isams_pipeline.selections import selection_of
 from isams_pipeline.storage.state import Delivery
 
@@ -54,7 +55,7 @@ class Nightly:
         told = {"fresh": fresh, "allow_removals": allow_removals, "allow_cancellations": allow_cancellations}
         chosen = selection_of(self._environment.settings.school(night.school), self._partner, self._job)
         config = {"resources": {NIGHT: {"config": told}}}
-        result, failures, seconds = _execute(self._job, self._instance, night, config, chosen)
+        result, failures, seconds = _execute(self._environment, self._job, self._instance, night, config, chosen)
         receipt = self._receipt(result.run_id)
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
@@ -97,11 +98,12 @@ def run_job(  # noqa: PLR0917  # a run's where, what and how
 ) -> JobRun:
     """Run a job now, or only some of its assets; `ops` is the configuration of its steps."""
     resolved = build_definitions(environment).resolve_job_def(job)
-    result, failures, seconds = _execute(resolved, instance, night, {"ops": ops}, chosen)
+    result, failures, seconds = _execute(environment, resolved, instance, night, {"ops": ops}, chosen)
     return JobRun(result.run_id, tuple(failures), seconds)
 
 
-def _execute(
+def _execute(  # noqa: PLR0917
+    environment: Environment,
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
     night: Night,
@@ -110,13 +112,16 @@ def _execute(
 ) -> tuple[dg.ExecuteInProcessResult, list[str], float]:
     """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
     started = time.monotonic()
-    result = job.execute_in_process(
-        instance=instance,
-        partition_key=key_of(night),
-        asset_selection=chosen,
-        run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
+    run_id = make_new_run_id()
+    with alive(environment.locks, run_id):  # before there is a run that could be taken for nobody's
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=key_of(night),
+            asset_selection=chosen,
+            run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+            run_id=run_id,
+        )
     return result, together(_failures(result)), time.monotonic() - started
 
 

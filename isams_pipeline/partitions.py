@@ -47,6 +47,14 @@ def night_of(key: str) -> Night:
     return Night(key.keys_by_dimension[SCHOOL], date.fromisoformat(key.keys_by_dimension[DATE]))
 
 
+def night_of_tag(text: str) -> Night:
+    """The night of a run's partition tag, which is the key as a plain text; raises ValueError."""
+    day, separator, school = text.partition("|")
+    if not separator:
+        raise ValueError("not the key of a night")
+    return Night(school, date.fromisoformat(day))
+
+
 def night_at(school: str, zone: ZoneInfo, moment: datetime) -> Night:
     """The night that a moment belongs to at a school: a pull at 03:00 on the 21st is the 21st's."""
     return Night(school, moment.astimezone(zone).date())

@@ -16,6 +16,7 @@ from isams_pipeline.isams.night import NightReader
 from isams_pipeline.partitions import Night
 from isams_pipeline.roads.night import ReaderContext, RoadReader
 from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.storage.locks import Locks
 
 NIGHT = "night"
 """The resource key."""
@@ -118,6 +119,20 @@ class NightSession:
         self._held.close()
 
 
+def lock_of(run_id: str) -> str:
+    """The name of the lock that a run holds while its process lives."""
+    return f"run {run_id}"
+
+
+@contextlib.contextmanager
+def alive(locks: Locks, run_id: str) -> Generator[None, None, None]:
+    """Hold a run's lock; who calls the run from the same process may hold it already."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(SchoolBusy):
+            held.enter_context(locks.hold(lock_of(run_id), wait=0, once=True))
+        yield
+
+
 def night_resource(environment: Environment) -> dg.ResourceDefinition:
     """The resource that holds a run's session. `fresh` in the launch pad asks iSAMS even within the cache hours."""
 
@@ -149,11 +164,12 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
             allow_removals=bool(config["allow_removals"]),
             allow_cancellations=bool(config["allow_cancellations"]),
         )
-        try:
-            yield session
-        finally:
-            with _said_only():
-                session.close()
+        with alive(environment.locks, context.run.run_id if context.run else "none"):
+            try:
+                yield session
+            finally:
+                with _said_only():
+                    session.close()
 
     return night
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import dagster as dg
 import httpx
 import typer
 
+from isams_pipeline.broken_off import end_broken_off
 from isams_pipeline.clock import system_clock
 from isams_pipeline.commands.common import (
     DATA_DIR,
@@ -30,9 +32,9 @@ from isams_pipeline.commands.demo import exports_of
 from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, the_only
 from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, is_loopback, load_settings
 from isams_pipeline.config.secrets import is_set, without_secrets
-from isams_pipeline.environment import DATA_DIR_VARIABLE
+from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.instance import prepare_home
+from isams_pipeline.instance import open_instance, prepare_home
 from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
@@ -153,6 +155,10 @@ def ui(
         keep_apart(data_dir, settings)
         _warn_of_missing_secrets(settings, variables)
         home = prepare_home(data_dir)
+        # Made, or migrated, before two processes open it.
+        with open_instance(data_dir) as instance:
+            if not read_only:
+                _end_broken_off(instance, settings, data_dir)
         variables |= {
             "DAGSTER_HOME": str(home),
             CONFIG_VARIABLE: str(file),
@@ -183,6 +189,18 @@ def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -
     missing = sorted(name for name in _secret_names(settings) if not is_set(variables, name))
     if missing:
         say(("Not set", "yellow"), f", so nights that need them will fail: {', '.join(missing)}")
+
+
+def _end_broken_off(instance: dg.DagsterInstance, settings: Settings, data_dir: Path) -> None:
+    """End runs of before this start that no living process holds."""
+    environment = Environment(settings, data_dir=data_dir)
+    ended = end_broken_off(instance, environment.locks)
+    environment.state.close()
+    if ended:
+        say(
+            (f"{len(ended)} runs had been broken off", "yellow"),
+            ", and were ended: no living process held them. Those of today are run again once.",
+        )
 
 
 def _secret_names(settings: Settings) -> set[str]:

@@ -26,14 +26,25 @@ class Locks:
         self._engine = engine
 
     @contextlib.contextmanager
-    def hold(self, name: str, *, wait: float) -> Generator[None, None, None]:
-        """Hold a lock; raises SchoolBusy if it is not free within `wait` seconds."""
-        manager = self._in_postgres(name, wait) if self._engine is not None else self._in_file(name, wait)
+    def hold(self, name: str, *, wait: float, once: bool = False) -> Generator[None, None, None]:
+        """Hold a lock; raises SchoolBusy if it is not free within `wait` seconds.
+
+        With `once` its name is never used again, so that nothing of it stays.
+        """
+        manager = self._in_postgres(name, wait) if self._engine is not None else self._in_file(name, wait, once=once)
         with manager:
             yield
 
+    def is_free(self, name: str) -> bool:
+        """Whether nobody holds a lock just now, whose name is used once."""
+        try:
+            with self.hold(name, wait=0, once=True):
+                return True
+        except SchoolBusy:
+            return False
+
     @contextlib.contextmanager
-    def _in_file(self, name: str, wait: float) -> Generator[None, None, None]:
+    def _in_file(self, name: str, wait: float, *, once: bool = False) -> Generator[None, None, None]:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -52,6 +63,8 @@ class Locks:
         try:
             yield
         finally:
+            if once:  # while it is held: another's new file would be another lock
+                path.unlink(missing_ok=True)
             lock.release()
 
     @contextlib.contextmanager
