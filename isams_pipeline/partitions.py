@@ -11,6 +11,8 @@ import dagster as dg
 from isams_pipeline.config import Settings
 
 DATE, SCHOOL = "date", "school"
+LAUNCHED_BY = "launched_by"
+"""The tag of a run: who was logged in at the proxy when it was launched."""
 SCHOOL_TAG = f"dagster/partition/{SCHOOL}"
 """Dagster tags every run of a partition with it, whoever launched it; dagster.yaml lets one at a time through."""
 

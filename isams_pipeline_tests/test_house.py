@@ -179,6 +179,7 @@ def test_the_page_of_wire_facts_is_the_codes_own_list_and_each_place_is_there():
 
 LOOKUPS = re.compile(r"\.drop_duplicates\(|dict\(\s*zip\(|\.set_index\([^)]*\)(?:\[[^]]*\])?\.to_dict\(")
 WHOLE_ROWS = {
+    "isams/datasets/rules.py": "people of two nights, counted once each",
     "partners/room_booking/sync.py": "entries that say the same in every column of the store's key",
     "partners/room_booking/store.py": "column names beside a row's own values",
     "partners/room_booking/calendars.py": "column names beside an event's own values",
@@ -252,7 +253,10 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "connections",
         "reconciliation",
     }
-    assert [sensor.name for sensor in repository.sensor_defs] == ["my_school_portal_approved"]
+    assert [sensor.name for sensor in repository.sensor_defs] == [
+        "my_school_portal_approved",
+        "run_again_what_was_broken_off",
+    ]
     schedules = {
         s.name: (s.execution_timezone, s.cron_schedule, s.default_status.value) for s in repository.schedule_defs
     }

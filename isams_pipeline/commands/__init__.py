@@ -93,6 +93,7 @@ for name, command in (
     ("reject", changes.reject),
     ("apply", changes.apply),
     ("undo", changes.undo),
+    ("verify", changes.verify),
 ):
     changes_app.command(name)(_exiting(command))
 app.add_typer(changes_app, name="changes", rich_help_panel="My School Portal")

@@ -26,6 +26,7 @@ from isams_pipeline.partitions import Night
 from isams_pipeline.partners.my_school_portal import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
 from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, take_in
+from isams_pipeline.partners.my_school_portal.ledger import COMMAND_LINE, Door
 from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
 from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
@@ -267,6 +268,31 @@ def undo(
     return _run(environment, desk, data_dir, [made])
 
 
+def verify(
+    school: School,
+    head: Annotated[
+        str | None, typer.Option("--head", help="A head that was noted earlier, such as in a run's metadata.")
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Prove that the ledger is as it was written, and print its head: the hash that all its lines come to.
+
+    Note the head somewhere else, or take it from a run's metadata in the UI: with --head it is proven that nothing
+    that was there then is missing now. Exit code 1 where the ledger does not hold.
+    """
+    _, desk = _desk(school, config, data_dir)
+    found = desk.store.verify(head)
+    if found.broken_at is not None:
+        say(("The ledger is not as it was written", "red"), f": line {found.broken_at} does not follow the one before.")
+    elif not found.has:
+        say(("The head that was given is not in the ledger", "red"), ": lines are missing that were there then.")
+    else:
+        say(("The ledger is as it was written", "green"), f": {found.lines} lines.")
+    console.print(f"head {found.head or 'of an empty ledger'}")
+    return 0 if found.holds else 1
+
+
 # --- shared -------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +300,7 @@ def _desk(school: str, config: Path | None, data_dir: Path) -> tuple[Environment
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.settings.partner(school, MySchoolPortalSettings)
-    return environment, ChangeDesk(environment, school)
+    return environment, ChangeDesk(environment, school, Door.here(COMMAND_LINE))
 
 
 def _take_in(environment: Environment, school: str, *, quiet: bool = False) -> None:
@@ -396,5 +422,5 @@ def _as_json(request: ChangeRequest) -> dict[str, Any]:
 
 
 def _step_as_json(step: ChangeStep) -> dict[str, Any]:
-    names = ("who", "step", "fields", "before", "after", "persons", "answer", "reason")
+    names = ("who", "door", "step", "fields", "before", "after", "persons", "answer", "reason", "previous", "hash")
     return {"at": step.at.isoformat()} | {name: getattr(step, name) for name in names}

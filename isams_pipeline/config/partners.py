@@ -188,6 +188,8 @@ class MySchoolPortalSettings(PartnerSettings):
     """Where guardians' changes are written; without one they are not."""
     trust_portal_approval: bool = False
     """An approval that comes with the request counts, if it says what its approver saw."""
+    approval_secret: Variable | None = None
+    """The name of the secret that the portal signs approvals with; with one, only signed approvals count."""
     phone_region: str = Field(default="GB", pattern=r"^[A-Z]{2}$")
     """The country, as two letters, of telephone numbers without a country code."""
 
@@ -244,6 +246,7 @@ class PartnersSettings(StrictSettings):
     def secrets(self) -> set[str | None]:
         """The names of the secrets that partners need by themselves."""
         found: set[str | None] = {mine.deliver_secret for mine in self.exporting.values()}
+        found.add(self.my_school_portal.approval_secret if self.my_school_portal else None)
         return found | {self.room_booking.smtp_secret if self.room_booking else None}
 
     @property

@@ -15,10 +15,9 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster_webserver import app as dagster_app
 from dagster_webserver.version import __version__
 
+from isams_pipeline.partitions import LAUNCHED_BY
 from isams_pipeline.ui.guard import LOOPBACK, Door, Guard, networks, user
 
-LAUNCHED_BY = "launched_by"
-"""The tag of a run: who was logged in at the proxy when it was launched."""
 DEFINITIONS = "isams_pipeline.definitions"
 
 

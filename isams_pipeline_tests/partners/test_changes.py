@@ -951,7 +951,7 @@ def test_a_joint_email_is_confirmed_for_both(portal: Portal, monkeypatch: pytest
 
 def tick(portal: Portal) -> list[dg.RunRequest]:
     repository = build_definitions(portal.world.environment).get_repository_def()
-    (sensor,) = repository.sensor_defs
+    sensor = repository.get_sensor_def("my_school_portal_approved")
     with dg.build_sensor_context(instance=portal.world.instance, repository_def=repository) as context:
         return list(sensor.evaluate_tick(context).run_requests or [])
 
@@ -980,7 +980,8 @@ def test_a_dry_run_is_started_once(portal: Portal):
 
 def test_no_school_no_sensor(portal: Portal):
     portal.world.configure(lambda c: c["schools"][SCHOOL]["partners"].pop("my_school_portal"))
-    assert not build_definitions(portal.world.environment).get_repository_def().sensor_defs
+    sensors = build_definitions(portal.world.environment).get_repository_def().sensor_defs
+    assert "my_school_portal_approved" not in {sensor.name for sensor in sensors}
 
 
 def test_no_value_of_a_person_in_dagsters_history(make: Callable[..., World]):

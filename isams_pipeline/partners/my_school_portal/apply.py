@@ -33,6 +33,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.isams.http import Patience
 from isams_pipeline.isams.people import People, Record, Target, read, read_back, same, write
 from isams_pipeline.partners.my_school_portal import OPEN, State
+from isams_pipeline.partners.my_school_portal.ledger import unapproved
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, Wanted, review
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Overtaken, Step
@@ -201,6 +202,9 @@ class Applier:
             return self._find_out(request, read_back(self.client, target_of(request)))
         if not self.writes:
             return Done(request.id, State.APPROVED.value, "writing is not enabled")
+        # The approval counts as the ledger has it, not as the state says.
+        if (reason := unapproved(request, self.store.ledger(request.id))) is not None:
+            return self._end(request, State.PENDING, Step("held", self.who, request.changes, reason=reason))
         if request.kind == "guardian" and self.guardian_route is None:
             reason = "the school has named no route for guardians (guardian_route)"
             return self._end(request, State.FAILED, Step(FAILED, self.who, request.changes, reason=reason))

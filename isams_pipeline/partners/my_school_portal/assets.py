@@ -9,11 +9,12 @@ from isams_pipeline import checks
 from isams_pipeline.clock import today_at
 from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.environment import Environment
-from isams_pipeline.partitions import night_of, nights_of
+from isams_pipeline.partitions import LAUNCHED_BY, night_of, nights_of
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
 from isams_pipeline.partners.my_school_portal.apply import Applied
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, Confirmed
 from isams_pipeline.partners.my_school_portal.intake import take_in
+from isams_pipeline.partners.my_school_portal.ledger import UI, Door
 from isams_pipeline.partners.shared import markdown_table
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 
@@ -52,7 +53,7 @@ def _changes(environment: Environment) -> dg.AssetsDefinition:
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
-            desk = ChangeDesk(environment, night.school)
+            desk = ChangeDesk(environment, night.school, _door(context))
             if night.date != today_at(environment.settings.school(night.school).timezone, environment.clock):
                 metadata = {"changes": "not touched: only today's partition writes"}
                 yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(SETTLED, CHANGES))
@@ -62,6 +63,7 @@ def _changes(environment: Environment) -> dg.AssetsDefinition:
             result = desk.apply(f"run {context.run.run_id}", chosen)
             verdict = _settled(result, refused)
             metadata = _changes_metadata(result, desk.store.counts()) | {"refused at intake": refused}
+            metadata["ledger head"] = desk.store.verify().head
             if not desk.writes:
                 waiting = len(desk.store.listed(OPEN))
                 metadata["dry run"] = f"{waiting} approved requests would be written (writeback is not enabled)"
@@ -72,6 +74,12 @@ def _changes(environment: Environment) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return changes
+
+
+def _door(context: dg.AssetExecutionContext) -> Door:
+    """The run's own; that of the UI where somebody who was logged in has launched it."""
+    launched_by = context.run.tags.get(LAUNCHED_BY)
+    return Door(UI, launched_by) if launched_by else Door.here()
 
 
 def _settled(result: Applied, refused: int) -> dg.AssetCheckResult:
@@ -113,8 +121,10 @@ def _confirmation(environment: Environment) -> dg.AssetsDefinition:
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
-            found = ChangeDesk(environment, night.school).confirm(night.date, f"run {context.run.run_id}")
-            yield dg.MaterializeResult(metadata=_confirmation_metadata(found), check_results=[_stuck(found)])
+            desk = ChangeDesk(environment, night.school, _door(context))
+            found = desk.confirm(night.date, f"run {context.run.run_id}")
+            metadata = _confirmation_metadata(found) | {"ledger head": desk.store.verify().head}
+            yield dg.MaterializeResult(metadata=metadata, check_results=[_stuck(found)])
 
     return confirmation
 

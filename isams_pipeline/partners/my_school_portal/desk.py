@@ -26,6 +26,7 @@ from isams_pipeline.partners.my_school_portal.apply import (
 )
 from isams_pipeline.partners.my_school_portal.confirm import confirm
 from isams_pipeline.partners.my_school_portal.intake import store_of
+from isams_pipeline.partners.my_school_portal.ledger import Door, broken
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
@@ -67,11 +68,13 @@ class ChangeDesk:
 
     environment: Environment
     school: str
+    door: Door | None = None
+    """By which door what it writes comes; this process's own without one."""
 
     @property
     def store(self) -> ChangeStore:
         """Its requests and their ledger."""
-        return store_of(self.environment, self.school)
+        return store_of(self.environment, self.school, self.door)
 
     @property
     def writes(self) -> bool:
@@ -200,6 +203,8 @@ class ChangeDesk:
             requests = self.store.listed(states)
             if not requests:
                 return Applied()
+            if not (ledger := self.store.verify()).holds:
+                raise broken(self.school, ledger)
             persons = self._persons() if any(request.contact for request in requests) else {}
             with self.client() as client:
                 return Applier(

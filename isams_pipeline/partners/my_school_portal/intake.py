@@ -7,22 +7,24 @@ and cannot be read as JSON, is left for a minute before it is refused. Links are
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import MySchoolPortalSettings
+from isams_pipeline.config import MySchoolPortalSettings, secret_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
 from isams_pipeline.isams.json_answer import each_once, no_number
 from isams_pipeline.partners.my_school_portal import PARTNER
+from isams_pipeline.partners.my_school_portal.ledger import FILE, Door
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
 from isams_pipeline.rules.texts import label
@@ -62,9 +64,9 @@ class _Unreadable(Exception):
     """This user may not read the file."""
 
 
-def store_of(environment: Environment, school: str) -> ChangeStore:
-    """The school's change requests."""
-    return ChangeStore(environment.state, school, environment.clock)
+def store_of(environment: Environment, school: str, door: Door | None = None) -> ChangeStore:
+    """The school's change requests; `door` is the one by which what is written comes."""
+    return ChangeStore(environment.state, school, environment.clock, door)
 
 
 def inbox_of(environment: Environment, school: str) -> Path:
@@ -81,10 +83,12 @@ def take_in(environment: Environment, school: str) -> list[Taken]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in _names(folder):
             result = Taken(name)
+            door = Door(FILE, Door.here().user, label(name))
             seen: _Version | None = None
             try:
-                seen, items = _items(folder / name)
-                _store(environment, school, settings, items, result)
+                seen, items, digest = _items(folder / name)
+                door = replace(door, sha256=digest)
+                _store(environment, school, settings, items, result, door)
             except _Waiting:
                 continue
             except _Unreadable:
@@ -97,7 +101,7 @@ def take_in(environment: Environment, school: str) -> list[Taken]:
                 raise  # of the database or the disk: the file stays where it is
             except Exception as error:  # noqa: BLE001  # whatever it is, the next file is not to wait for it
                 result.problems["file"] = [str(Unforeseen(error))]
-            _note(store_of(environment, school), result)
+            _note(store_of(environment, school, door), result)
             _put_away(folder, result, seen)
             taken.append(result)
     return taken
@@ -118,8 +122,8 @@ def _version(about: os.stat_result) -> _Version:
     return (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
-def _items(path: Path) -> tuple[_Version, list[Any]]:
-    """The requests in a file, and which version of it they are from.
+def _items(path: Path) -> tuple[_Version, list[Any], str]:
+    """The requests in a file, which version of it they are from, and the file's SHA-256.
 
     Raises Refused, or _Waiting for one that may not be whole yet.
     """
@@ -153,11 +157,16 @@ def _items(path: Path) -> tuple[_Version, list[Any]]:
     items = cast("list[Any]", found) if isinstance(found, list) else [found]
     if len(items) > MAX_REQUESTS:
         raise Refused([f"it holds more than {MAX_REQUESTS} requests"])
-    return _version(about), items
+    return _version(about), items, hashlib.sha256(data).hexdigest()
 
 
-def _store(
-    environment: Environment, school: str, settings: MySchoolPortalSettings, items: list[Any], result: Taken
+def _store(  # noqa: PLR0917
+    environment: Environment,
+    school: str,
+    settings: MySchoolPortalSettings,
+    items: list[Any],
+    result: Taken,
+    door: Door,
 ) -> None:
     today = today_at(environment.settings.school(school).timezone, environment.clock)
 
@@ -169,8 +178,10 @@ def _store(
                 name = _id_of(item) or f"request {place}"
                 result.problems[name if name not in result.problems else f"{name} (request {place})"] = refusal.problems
 
-    store = store_of(environment, school)
-    counts = store.take(readable(), trusted=settings.trust_portal_approval)
+    store = store_of(environment, school, door)
+    named = settings.approval_secret
+    secret = secret_from(environment.variables, named, school=school) if named else None
+    counts = store.take(readable(), trusted=settings.trust_portal_approval, secret=secret)
     result.new, result.known, result.approved = counts.new, counts.known, counts.approved
     result.problems |= counts.refused
     if not items:

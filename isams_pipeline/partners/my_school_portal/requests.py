@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -60,6 +61,8 @@ class Approval(_Part):
     at: AwareDatetime
     joint_confirmed: bool = False
     """The approver knows that an e-mail change of a joint contact concerns both guardians."""
+    signature: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """HMAC-SHA256 in hex, where a secret is agreed: see `signed_text`."""
 
 
 class _Submission(_Part):
@@ -136,6 +139,15 @@ class Tidied:
     given: dict[str, str | None]
     changes: dict[str, str | None]
     seen: dict[str, str | None] | None
+    signed: bytes = b""
+    """What a signature of the approval is over."""
+
+    def is_signed(self, secret: str) -> bool:
+        """Whether the approval is signed with a secret."""
+        approval = self.submission.approval
+        given = approval.signature if approval is not None else None
+        expected = hmac.new(secret.encode(), self.signed, hashlib.sha256).hexdigest()
+        return given is not None and hmac.compare_digest(given, expected)
 
     @property
     def digest(self) -> str:
@@ -160,7 +172,22 @@ def read(item: object, *, school: str, region: str, today: date) -> Tidied:
     if problems:
         raise Refused(problems)
     seen = submission.seen.model_dump(exclude_unset=True) if submission.seen is not None else None
-    return Tidied(submission, given, changes, seen)
+    return Tidied(submission, given, changes, seen, signed_text(cast("Mapping[str, Any]", item)))
+
+
+SIGNED = ("id", "kind", "student", "contact", "person", "changes", "seen", "approval")
+
+
+def signed_text(item: Mapping[str, Any]) -> bytes:
+    """What the HMAC of an approval is over: these members of the request as they came, the signature itself left out.
+
+    As JSON in UTF-8: names sorted, no blanks, letters as they are, members that are not there left out.
+    """
+    said = {name: item[name] for name in SIGNED if name in item}
+    if isinstance(said.get("approval"), dict):
+        said["approval"] = {name: value for name, value in said["approval"].items() if name != "signature"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _in_words(error: ValidationError, item: object) -> list[str]:

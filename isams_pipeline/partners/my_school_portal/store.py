@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.partners.my_school_portal import State
+from isams_pipeline.partners.my_school_portal.ledger import APPROVED, Door, Verified, beginning, hash_of, verify
 from isams_pipeline.partners.my_school_portal.requests import Tidied
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
@@ -52,8 +54,10 @@ class Overtaken(WrongUse):
 class ChangeStore:
     """A school's change requests."""
 
-    def __init__(self, state: StateDatabase, school: str, clock: Clock) -> None:
+    def __init__(self, state: StateDatabase, school: str, clock: Clock, door: Door | None = None) -> None:
+        """`door` is the one by which what is written comes; this process's own without one."""
         self._state, self.school, self._clock = state, school, clock
+        self._door = door or Door.here()
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -92,8 +96,11 @@ class ChangeStore:
 
     # --- writing --------------------------------------------------------------------------------------------
 
-    def take(self, tidied: Iterable[Tidied], *, trusted: bool) -> Counts:
-        """Store requests, each once; a later copy may bring the approval. All of it is one transaction."""
+    def take(self, tidied: Iterable[Tidied], *, trusted: bool, secret: str | None = None) -> Counts:
+        """Store requests, each once; a later copy may bring the approval. All of it is one transaction.
+
+        With a `secret`, an approval counts only if it is signed with it.
+        """
         counts = Counts()
         wanted = list(tidied)  # reading them takes its time, and nobody else could write meanwhile
         with self._state.transaction() as session:
@@ -109,7 +116,7 @@ class ChangeStore:
                     counts.new += 1
                 else:
                     counts.known += 1
-                counts.approved += self._portal_approval(session, request, one, trusted=trusted)
+                counts.approved += self._portal_approval(session, request, one, trusted=trusted, secret=secret)
         return counts
 
     def _known(self, session: Session, ids: list[str]) -> dict[str, ChangeRequest]:
@@ -148,7 +155,9 @@ class ChangeStore:
         self._note(session, request, Step("received", "portal", one.changes, after=one.changes))
         return request
 
-    def _portal_approval(self, session: Session, request: ChangeRequest, one: Tidied, *, trusted: bool) -> int:
+    def _portal_approval(
+        self, session: Session, request: ChangeRequest, one: Tidied, *, trusted: bool, secret: str | None
+    ) -> int:
         approval = one.submission.approval
         if approval is None or request.state != State.PENDING:
             return 0
@@ -159,13 +168,15 @@ class ChangeStore:
         early = (approval.at - self._clock()).total_seconds() > _A_DAY
         if not trusted:
             request.reason = "the portal's approval does not count here (trust_portal_approval)"
+        elif secret is not None and not one.is_signed(secret):
+            request.reason = "the portal's approval is not signed with the secret that is agreed (approval_secret)"
         elif missing:
             request.reason = f"the portal's approval does not say what its approver saw: {', '.join(missing)}"
         elif early:
             request.reason = "the portal's approval is of a day that has not come yet"
         else:
             self._approve(request, approval.by, approval.at, one.seen or {}, joint=approval.joint_confirmed)
-            self._note(session, request, Step("approved", approval.by, one.changes, before=request.seen))
+            self._note(session, request, _approval(request, approval.by))
             return 1
         if request.reason != before:
             self._note(session, request, Step("not approved", approval.by, one.changes, reason=request.reason))
@@ -185,8 +196,7 @@ class ChangeStore:
         with self._state.transaction() as session:
             request = self._held(session, identifier, frm)
             self._approve(request, who, self._clock(), {name: seen.get(name) for name in request.changes}, joint=joint)
-            step = Step("approved", who, request.changes, before=request.seen, persons=persons)
-            self._note(session, request, step)
+            self._note(session, request, _approval(request, who, persons))
 
     def _approve(self, request: ChangeRequest, who: str, at: datetime, seen: Mapping[str, Any], *, joint: bool) -> None:
         request.state, request.reason = State.APPROVED.value, None
@@ -226,21 +236,7 @@ class ChangeStore:
     def refused(self, identifier: str, problems: Collection[str]) -> None:
         """Write into the ledger that a request was refused when it came."""
         with self._state.transaction() as session:
-            session.add(
-                ChangeStep(
-                    school=self.school,
-                    request=identifier,
-                    at=self._clock(),
-                    who="portal",
-                    step="refused",
-                    fields=[],
-                    before=None,
-                    after=None,
-                    persons=[],
-                    answer=None,
-                    reason="; ".join(problems)[:2000],
-                )
-            )
+            self._line(session, identifier, Step("refused", "portal", reason="; ".join(problems)[:2000]))
 
     def refusals(self) -> list[ChangeStep]:
         """Requests that were refused when they came."""
@@ -294,27 +290,52 @@ class ChangeStore:
             assert original is not None
             session.add(undo)
             who = str(undo.approved_by)
-            step = Step("approved", who, undo.changes, before=undo.seen, after=undo.changes)
-            self._note(session, undo, step)
+            self._note(session, undo, _approval(undo, who))
             self._note(session, original, Step("undo asked for", who, undo.changes, reason=undo.id))
         return undo
 
     def _note(self, session: Session, request: ChangeRequest, step: Step) -> None:
-        session.add(
-            ChangeStep(
-                school=self.school,
-                request=request.id,
-                at=self._clock(),
-                who=step.who,
-                step=step.step,
-                fields=list(step.fields),
-                before=dict(step.before) if step.before is not None else None,
-                after=dict(step.after) if step.after is not None else None,
-                persons=list(step.persons),
-                answer=dict(step.answer) if step.answer is not None else None,
-                reason=step.reason,
-            )
+        self._line(session, request.id, step)
+
+    def _line(self, session: Session, request: str, step: Step) -> None:
+        """Write a line of the ledger, chained to the one before."""
+        if _HEAD not in session.info:  # the session is this transaction's alone
+            if session.get_bind().dialect.name == "postgresql":
+                # Until the transaction ends: two lines must not follow the same one.
+                number = int.from_bytes(hashlib.sha256(f"ledger {self.school}".encode()).digest()[:8], signed=True)
+                session.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": number})
+            session.info[_HEAD] = self._head(session)
+        previous: str = session.info[_HEAD]
+        line = ChangeStep(
+            school=self.school,
+            request=request,
+            at=self._clock(),
+            who=step.who,
+            step=step.step,
+            fields=list(step.fields),
+            before=dict(step.before) if step.before is not None else None,
+            after=dict(step.after) if step.after is not None else None,
+            persons=list(step.persons),
+            answer=dict(step.answer) if step.answer is not None else None,
+            reason=step.reason,
+            door=self._door.as_json(),
+            previous=previous,
         )
+        line.hash = session.info[_HEAD] = hash_of(line, previous)
+        session.add(line)
+
+    def _head(self, session: Session) -> str:
+        lines = select(ChangeStep).where(ChangeStep.school == self.school)
+        last = session.scalars(lines.order_by(ChangeStep.id.desc()).limit(1)).first()
+        if last is None:
+            return ""
+        return last.hash or beginning(session.scalars(lines.order_by(ChangeStep.id)))
+
+    def verify(self, head: str | None = None) -> Verified:
+        """Whether the school's ledger is as it was written."""
+        query = select(ChangeStep).where(ChangeStep.school == self.school).order_by(ChangeStep.id)
+        with self._state.transaction() as session:
+            return verify(list(session.scalars(query)), head)
 
     def _get(self, session: Session, identifier: str) -> ChangeRequest | None:
         query = select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
@@ -334,4 +355,11 @@ class ChangeStore:
         return found
 
 
+def _approval(request: ChangeRequest, who: str, persons: Collection[int] = ()) -> Step:
+    """The line of an approval: all that it approves, so that it can be held against what is about to be written."""
+    joint = {"joint_confirmed": request.joint_confirmed}
+    return Step(APPROVED, who, request.changes, request.seen, request.changes, persons, joint)
+
+
 _A_DAY = 24 * 3600
+_HEAD = "head of the ledger"

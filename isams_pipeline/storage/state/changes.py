@@ -74,3 +74,8 @@ class ChangeStep(Base):
     answer: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """What iSAMS answered: status, and its own words."""
     reason: Mapped[str | None]
+    door: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    """By which door it came: name, the machine's user, file and its hash. None of lines from before there was one."""
+    previous: Mapped[str | None]
+    """The hash of the school's line before."""
+    hash: Mapped[str | None]
