@@ -14,6 +14,7 @@ help: ## Show this list
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; f = {(3, 11): 10, (3, 12): 5}.get(v[:2], 0); v[2] < f and print(f"Warning: Python {v[0]}.{v[1]}.{v[2]} has two flaws that {v[0]}.{v[1]}.{f} has not (headers of mail, slow attributes of XML); take that or a later one.")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python

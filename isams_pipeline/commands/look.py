@@ -25,6 +25,7 @@ from isams_pipeline.commands.common import (
     known_partner,
     say,
 )
+from isams_pipeline.commands.machine import mend, print_machine
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.export import read_csv
@@ -126,18 +127,33 @@ def explain(
 
 def doctor(
     school: Annotated[str | None, typer.Argument(help="A school. [default: all]", show_default=False)] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Mend a history that several processes began at once, and end runs that nobody carries on. No UI may "
+            "be running.",
+        ),
+    ] = False,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
     """Check each key, REST client and other road: reachable, authorised, what it may do, cache hours, TLS, clock.
 
-    Reads nobody's data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks;
-    a client is asked for lists of codes and year groups.
+    Says of this machine: Python's known flaws, how Postgres is protected, how old secrets in files are. Reads nobody's
+    data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks; a client is
+    asked for lists of codes and year groups.
     """
     environment = environment_from(config, data_dir)
+    if repair:
+        mend(environment, data_dir)
+        return 0
     names = [school] if school else list(environment.settings.schools)
     if not names:
         raise WrongUse("There is no school to look at", remedy="Configure one in schools.yaml.")
+    console.print("This machine")
+    fit = print_machine(environment, data_dir)
+    console.print()
     healthy = True
     for name in names:
         settings = environment.settings.school(name)
@@ -148,6 +164,8 @@ def doctor(
                 healthy = _diagnose_road(environment, name, source) and healthy
         console.print()
     console.print(Text("All keys and clients are fit.", "green") if healthy else Text("Some need care.", "yellow"))
+    if not fit:
+        console.print("This machine needs care, too: see above.", style="yellow")
     return 0 if healthy else 1
 
 
