@@ -7,7 +7,7 @@ EXTRAS = s3 gcs azure sftp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test lint types definitions browser bench docs lock clean
+.PHONY: help demo ui test campaign lint types definitions browser bench docs lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,11 @@ demo: $(VENV)/.runtime ## Three nights of two made-up schools, by every road, fo
 ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the made-up schools, after a demo)
 	$(BIN)/isams-pipeline ui
 
-test: $(VENV)/.dev ## The whole test suite, without the browser
-	$(BIN)/pytest -n 2 --dist worksteal -m "not browser"
+test: $(VENV)/.dev ## The test suite, without the browser and the campaigns
+	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign"
+
+campaign: $(VENV)/.dev ## Kills, fuzzing and many schools at once, bounded, other ones every day
+	$(BIN)/pytest -n 2 --dist worksteal -m campaign
 
 lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code says
 	$(BIN)/ruff check .

@@ -80,8 +80,9 @@ def open_instance(data_dir: Path) -> dg.DagsterInstance:
 
     Raises StorageError where several have made it at once, before that was so.
     """
-    home = prepare_home(data_dir)
     with _locked(data_dir):
+        Folder(data_dir.resolve() / "dagster").sweep()
+        home = prepare_home(data_dir)
         if broken := broken_files(data_dir):
             raise StorageError(
                 f"Dagster's history has two beginnings: {', '.join(file.name for file in broken)}",
