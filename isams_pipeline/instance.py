@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,17 @@ def open_instance(data_dir: Path) -> dg.DagsterInstance:
 # --- opened by one process at a time, and mended ----------------------------------------------------------
 
 
-def _locked(data_dir: Path) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Generator[None, None, None]:
     """The lock under which Dagster's storage is made and migrated: two at once would leave it with two heads."""
     postgres = environ_from(POSTGRES_VARIABLE)
     engine = make_engine(data_dir, postgres) if postgres else None
-    return Locks(data_dir / "locks", engine).hold("dagster storage", wait=120)
+    try:
+        with Locks(data_dir / "locks", engine).hold("dagster storage", wait=120):
+            yield
+    finally:
+        if engine is not None:
+            engine.dispose()
 
 
 def _files(data_dir: Path) -> list[Path]:

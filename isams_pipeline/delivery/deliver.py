@@ -18,6 +18,7 @@ from isams_pipeline.delivery.receipts import (
     HeldLease,
     Outcome,
     Receipts,
+    abandoned,
     holding_lease,
 )
 from isams_pipeline.delivery.staging import Staged, StagedExports
@@ -294,6 +295,8 @@ class Deliverer:
         folder = self.target.child(self.path)
         waiting: dict[str, str] = {}
         folder.sweep()
+        for other in abandoned(self.state, self.address):
+            self.target.sweep(other.path)
         try:
             for name, data in export.files.items():
                 with folder.incoming(name) as incoming:

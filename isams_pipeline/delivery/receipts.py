@@ -183,6 +183,22 @@ class HeldLease:
         return now + timedelta(seconds=self._seconds)
 
 
+def abandoned(state: StateDatabase, address: Address) -> list[Address]:
+    """Other deliveries of the same partner and school whose holder died: their leases have run out unreleased.
+
+    What they left half written lies at the target. Each is given once: its lease is then forgotten.
+    """
+    mine = (address.date, address.part)
+    with state.transaction() as session:
+        query = select(Lease).where(
+            Lease.partner == address.partner, Lease.school == address.school, Lease.expires_at < datetime.now(UTC)
+        )
+        left = [lease for lease in session.scalars(query) if (lease.date, lease.part) != mine]
+        for lease in left:
+            session.delete(lease)
+        return [Address(lease.partner, lease.school, lease.date, lease.part) for lease in left]
+
+
 @contextlib.contextmanager
 def holding_lease(
     state: StateDatabase,

@@ -168,8 +168,7 @@ class Folder:
         with self._guarded("list", path):
             self._fs.invalidate_cache()
             try:
-                listed = self._fs.find if deep else self._fs.ls
-                found = [str(entry) for entry in listed(self._at(path), detail=False)]
+                found = self._all_below(path) if deep else [str(e) for e in self._fs.ls(self._at(path), detail=False)]
             except (FileNotFoundError, NotADirectoryError):
                 return 0
         left = [entry for entry in found if entry.rstrip("/").rpartition("/")[2].startswith(_TEMPORARY)]
@@ -177,6 +176,12 @@ class Folder:
             with self._guarded("remove", path), contextlib.suppress(FileNotFoundError):
                 self._fs.rm_file(entry)
         return len(left)
+
+    def _all_below(self, path: str) -> list[str]:
+        if not self.is_local:
+            return [str(entry) for entry in self._fs.find(self._at(path), detail=False)]
+        # Names only: a school's nights are many thousand files, and nobody wants to know how large they are.
+        return [f"{folder}/{name}" for folder, _, names in os.walk(self._at(path)) for name in names]
 
     def remove(self, path: str) -> None:
         """Remove a file; it may be gone already."""

@@ -286,6 +286,20 @@ def test_delivery_waits_out_a_holder_that_died(desk: Desk):
     assert desk.deliver(people(range(3))).outcome is Outcome.DELIVERED
 
 
+def test_what_a_killed_delivery_left_at_the_target_is_swept_by_the_next_of_another_night(desk: Desk):
+    killed = replace(desk.deliverer().address, date=NIGHT - timedelta(days=1))
+    HeldLease(desk.state, killed, "died", seconds=-1).take()
+    living = replace(killed, date=NIGHT - timedelta(days=2))
+    HeldLease(desk.state, living, "another", seconds=60).take()
+    for address in (killed, living):
+        with desk.target.child(address.path).incoming("people.csv") as incoming:
+            incoming.write(b"half")
+            incoming.keep()
+    assert desk.deliver(people(range(5))).outcome is Outcome.DELIVERED
+    left = {address: len(list((desk.folder / "exports" / address.path).iterdir())) for address in (killed, living)}
+    assert left == {killed: 0, living: 1}, "who still holds a lease may be writing"
+
+
 def test_a_run_that_lost_its_lease_fails_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch):
     renewed = HeldLease.renew
 
