@@ -215,7 +215,7 @@ def told_to_ticks(body: Callable[[C], Iterator[Y]]) -> Callable[[C], Iterator[Y]
 def _said_only() -> Generator[None, None, None]:
     try:
         yield
-    except (PipelineError, *_ENDS):
+    except (PipelineError, dg.Failure, *_ENDS):
         raise
     except BaseException as error:  # noqa: BLE001
         raise Unforeseen(error) from None

@@ -25,6 +25,8 @@ from isams_pipeline_tests.made_up import NIGHT, MadeUp, frame
 CHUNKS, SCHOOLS = 20, 10
 PARTNERS = 5
 
+pytestmark = pytest.mark.campaign
+
 
 def schoolsbuddy(school: MadeUp, tables: dict[str, pd.DataFrame]) -> Built:
     settings = SchoolsBuddySettings(

@@ -242,8 +242,8 @@ def good_night_then(world: World) -> dict[str, bytes]:
         ("empty_container", "contacts", "contacts has no rows"),
         ("wrong_type", "students", "PupilManager/CurrentPupils/Pupil/@Id, row 1"),
         ("duplicate", "students", "rows 1, 2"),
-        ("other_school", "students", "are still there"),
-        ("other_school", "staff", "are still there"),
+        ("other_school", "students", "It is another school's answer"),
+        ("other_school", "staff", "It is another school's answer"),
     ],
 )
 def test_fault_delivers_nothing_and_keeps_what_was_good(world: World, fault: str, key: str | None, said: str):
@@ -287,11 +287,23 @@ def test_failed_rule_shows_in_its_check_and_the_table_is_not_stored(world: World
 
 
 def test_another_schools_sets_do_not_hide_behind_right_numbers(world: World):
-    world.night(0)
-    world.at_night(1)
+    world.at_night(0)
     world.sandbox.fail(SCHOOL, "other_school", key="contacts")
+    run = world.run(0)
+    assert run.outcome is Outcome.REFUSED and "same_school" in run.reason, "on a first night the tables are compared"
+
+
+@pytest.mark.parametrize(
+    ("key", "dataset"),
+    [("medical", "health"), ("contacts", "contact_pupils"), ("members", "set_members"), ("classes", "sets")],
+)
+def test_another_schools_answer_is_refused_whatever_it_names_people_by(world: World, key: str, dataset: str):
+    assert world.night(0).outcome is Outcome.DELIVERED
+    world.at_night(1)
+    world.sandbox.fail(SCHOOL, "other_school", key=key)
     run = world.run(1)
-    assert run.outcome is Outcome.REFUSED and "same_school" in run.reason
+    assert run.outcome is Outcome.FAILED and "It is another school's answer" in run.reason, run.reason
+    assert f"dataset {dataset}" in run.reason and world.export(1) == {}
 
 
 def test_transient_fault_that_passes_is_not_noticed(world: World):

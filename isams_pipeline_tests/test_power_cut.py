@@ -164,6 +164,7 @@ def eight(make: Callable[..., World]) -> World:
     return world
 
 
+@pytest.mark.campaign
 def test_eight_schools_at_once_over_a_new_folder(eight: World, state_url: str | None):
     data = eight.folder / "new"
     env = {
@@ -205,6 +206,7 @@ def test_a_history_with_two_beginnings_is_recognised_and_mended(world: World):
     assert repair(world.data) == []
 
 
+@pytest.mark.campaign
 def test_the_ui_ends_what_a_power_cut_left_and_runs_it_again(eight: World, tmp_path: Path):
     """Worker, daemon and server are killed together in the middle of nights; the next start sees to all of them."""
     config = eight.config

@@ -46,6 +46,8 @@ BASE = """<?xml version="1.0" encoding="utf-8"?>
 </iSAMS>"""
 Change = Callable[[random.Random, str], "str | bytes"]
 
+pytestmark = pytest.mark.campaign
+
 
 def _spans(text: str) -> list[tuple[int, int]]:
     """Where elements without elements inside are; the end, where there is none."""

@@ -33,6 +33,8 @@ ODD = ["null", "[]", "{}", '""', "0", "-1", "1e999", "NaN", "true", '"\\ud83d"',
 ODD += ["9" * 19, "0.5", '{"a": [1]}', f'"{CANARY}"', '"2026-13-45"', '"2026-11-20T08:40:00+25:00"', '"\\uFFFE"']
 VALUE = re.compile(r'(?<=[:\[,])\s*("(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?|true|false|null|\[\]|\{\})(?=\s*[,\]}])')
 
+pytestmark = pytest.mark.campaign
+
 
 def one_value(rng: random.Random, text: str) -> str:
     found = list(VALUE.finditer(text))

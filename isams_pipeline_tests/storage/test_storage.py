@@ -187,9 +187,9 @@ def test_state_lives_beside_a_dagster_that_has_its_own_alembic_table(tmp_path: P
     state.close()
 
 
-@pytest.mark.parametrize("given", ["postgresql://u:p@h/d", "postgresql+psycopg2://u:p@h/d"])
+@pytest.mark.parametrize("given", ["postgresql://u:p@localhost/d", "postgresql+psycopg2://u:p@localhost/d"])
 def test_postgres_url_gets_the_driver_that_dagster_can_use(given: str):
-    assert postgres_url(given) == "postgresql+psycopg2://u:p@h/d"
+    assert postgres_url(given) == "postgresql+psycopg2://u:p@localhost/d"
 
 
 @pytest.mark.parametrize("given", ["mysql://h/d", "nonsense", ""])
