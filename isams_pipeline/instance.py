@@ -116,9 +116,8 @@ def _locked(data_dir: Path) -> Generator[None, None, None]:
 
 def _files(data_dir: Path) -> list[Path]:
     """The files of Dagster's storage that have versions."""
-    home = data_dir / "dagster"
-    found = [*home.glob("history/**/*.db"), *home.glob("history/*.db")]
-    return sorted({path for path in found if ".broken-" not in path.name})
+    found = (data_dir / "dagster/history").glob("**/*.db")
+    return sorted(path for path in found if ".broken-" not in path.name)
 
 
 def _heads(file: Path) -> list[str]:

@@ -217,7 +217,7 @@ class Settings(StrictSettings):
         return found
 
     def resolve(self, url: str) -> str:
-        """A `deliver_to` as a full fsspec URL or path; a relative one is relative to the configuration file."""
+        """A `deliver_to` as a full URL or path; a relative one is relative to the configuration file."""
         if "://" in url or "::" in url:
             return url
         base = self.file.parent if self.file else Path.cwd()

@@ -6,8 +6,6 @@ object for every element that is looked at. Measured, that is the half of the ti
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from xml.etree.ElementTree import (  # see root_of
 from xml.parsers import expat
 
 from isams_pipeline.errors import NotBatchData, PipelineError, TruncatedAnswer, UnsafeDocument
+from isams_pipeline.isams.encoding import Allowed, decoder_of, in_utf8, real_encoding, unreadable
 
 ROOT = "iSAMS"
 MESSAGE = "Message"
@@ -44,9 +43,6 @@ HEAD = 1 << 16
 """Bytes from which the root element must be known."""
 CHUNK = 1 << 14
 
-_UTF16_DECLARED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']utf-?16[\"']", re.IGNORECASE)
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-
 
 @dataclass(frozen=True)
 class Message:
@@ -55,19 +51,6 @@ class Message:
     id: str
     title: str
     description: str
-
-
-def _real_encoding(head: bytes) -> str | None:
-    """The encoding to insist on, or None to believe the document.
-
-    iSAMS's error documents declare utf-16 over bytes that are UTF-8 (all seven public samples do). A byte order mark
-    says more than a declaration.
-    """
-    if head.startswith(codecs.BOM_UTF8):
-        return "utf-8"
-    if head.startswith(_UTF16_MARKS) or b"\x00" in head[:8]:
-        return None
-    return "utf-8" if _UTF16_DECLARED.match(head) else None
 
 
 def _refuse_dtd(*_: object) -> None:
@@ -82,8 +65,8 @@ def root_of(head: bytes) -> str:
 
     Raises NotBatchData if there is none within `head`, and UnsafeDocument if a DTD comes before it.
     """
-    decoder = _decoder_of(head)
-    return _root_of(head, None) if decoder is None else _root_of(_in_utf8(decoder, head), "utf-8")
+    decoder = decoder_of(head)
+    return _root_of(head, None) if decoder is None else _root_of(in_utf8(decoder, head), "utf-8")
 
 
 def _root_of(head: bytes, encoding: str | None) -> str:
@@ -91,13 +74,13 @@ def _root_of(head: bytes, encoding: str | None) -> str:
     if not head:
         raise NotBatchData("The document is empty", remedy="Ask again; if it stays so, ask the school's iSAMS support.")
     names: list[str] = []
-    parser = expat.ParserCreate(encoding or _real_encoding(head))
+    parser = expat.ParserCreate(encoding or real_encoding(head))
     parser.StartDoctypeDeclHandler = _refuse_dtd
     parser.StartElementHandler = lambda name, _: names.append(name)
     try:
         parser.Parse(head, False)  # noqa: FBT003
     except (ValueError, LookupError):
-        raise _unreadable() from None
+        raise unreadable() from None
     except expat.ExpatError as error:
         if not names:
             raise _syntax(error.code, error.lineno, error.offset) from None
@@ -106,17 +89,13 @@ def _root_of(head: bytes, encoding: str | None) -> str:
     return names[0]
 
 
-def _unreadable() -> NotBatchData:
-    return NotBatchData("The document is in an encoding that cannot be read")
-
-
 def read_message(data: bytes) -> Message | None:
     """An error document, or None where these bytes are none. Bounded; never raises for bad XML."""
     data = data.lstrip()
     try:
         if len(data) > MAX_MESSAGE or root_of(data) != MESSAGE:
             return None
-        root = fromstring(data, XMLParser(encoding=_real_encoding(data)))  # noqa: S314  # root_of refused DTDs
+        root = fromstring(data, XMLParser(encoding=real_encoding(data)))  # noqa: S314  # root_of refused DTDs
     except (PipelineError, ParseError, ValueError, LookupError):
         return None
 
@@ -126,143 +105,17 @@ def read_message(data: bytes) -> Message | None:
     return Message(text("MessageId") or text("MessageName"), text("Title"), text("Description"))
 
 
-TAKEN_OUT = "\ufdd0"
-"""Stands in a text where a character was that XML forbids: a code point that is none of any script's."""
 REPEATED = "\ufdd1"
 """Stands for a field that occurs several times with different contents."""
 MIXED = "\ufdd2"
 """Stands for a field that has elements inside, where only a text is known."""
-_MARK = TAKEN_OUT.encode()
-_FORBIDDEN = re.compile(
-    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]|&#(?:x([0-9a-fA-F]{1,8})|([0-9]{1,10}));"
-)
-_CONTROLS = bytes(byte for byte in range(0x20) if byte not in {0x09, 0x0A, 0x0D})
-_LONGEST_REFERENCE = 16
-_XML_CHARACTERS = ((9, 10), (13, 13), (0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFFF))
-"""The production Char of XML 1.0."""
-
-
-class _Allowed:
-    """A document's bytes without what no XML may hold, so that one record's control character is not all records' end.
-
-    .NET writes such a character as a reference (`&#x1F;`) that no parser takes. In its place comes TAKEN_OUT.
-    What comes out is UTF-8, whatever the document's own encoding.
-    """
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._kept = b""
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._is_begun = False
-        self._in_cdata = False
-        self.is_transcoded = False
-        self.found = 0
-        """How many characters were taken out so far."""
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, about as many; empty at the end only."""
-        chunk = _full(self._stream, size)
-        if not self._is_begun:
-            self._is_begun, self._decoder = True, _decoder_of(chunk)
-            self.is_transcoded = self._decoder is not None
-        if self._decoder is not None:
-            chunk = _in_utf8(self._decoder, chunk)
-        data = self._kept + chunk
-        self._kept = b""
-        if chunk and (cut := _cut(data)) > 0:
-            data, self._kept = data[:cut], data[cut:]
-        begins_in_cdata, last = self._in_cdata, data.rfind(_CDATA)
-        if last >= 0 or begins_in_cdata:
-            self._in_cdata = data.rfind(_END_OF_CDATA) < last if last >= 0 else _END_OF_CDATA not in data
-        if (
-            b"&#" not in data
-            and b"\xef\xbf" not in data
-            and b"\xed" not in data
-            and len(data.translate(None, _CONTROLS)) == len(data)
-        ):
-            return data
-        return _FORBIDDEN.sub(lambda match: self._allowed(match, begins_in_cdata), data)
-
-    def _allowed(self, match: re.Match[bytes], begins_in_cdata: bool) -> bytes:  # noqa: FBT001
-        digits, base = (match[1], 16) if match[1] else (match[2], 10)
-        if digits is not None:
-            point = int(digits, base)
-            if any(first <= point <= last for first, last in _XML_CHARACTERS):
-                return match[0]
-            begun, ended = (match.string.rfind(mark, 0, match.start()) for mark in (_CDATA, _END_OF_CDATA))
-            if begun > ended or (begins_in_cdata and ended < 0):
-                return match[0]  # in there it is only a text that looks like a reference
-        self.found += 1
-        return _MARK
-
-
-_CDATA, _END_OF_CDATA = b"<![CDATA[", b"]]>"
-
-
-def _cut(data: bytes) -> int:
-    """Where the data is better cut off: a reference, a character of three bytes, or a mark may be cut in two."""
-    ends = ((b"&", _LONGEST_REFERENCE), (b"<", len(_CDATA) - 1), (b"]", 2), (b"\xef", 2), (b"\xed", 2))
-    found = [at for mark, length in ends if (at := data.rfind(mark, -length)) >= 0]
-    return min(found, default=-1)
-
-
-def _full(stream: IO[bytes], size: int) -> bytes:
-    """As many bytes as asked for, or all that are left: a stream may give less at a time."""
-    parts: list[bytes] = []
-    while size > 0 and (part := stream.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _in_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bytes:
-    try:
-        return decoder.decode(chunk, not chunk).encode("utf-8", "surrogatepass")
-    except UnicodeError:
-        if not chunk:
-            raise TruncatedAnswer("The document breaks off") from None
-        raise NotBatchData("The document is not in the encoding that it says") from None
-
-
-_UTF32_MARKS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
-_NOT_OF_DOCUMENTS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"}
-"""Python's own, of names and source texts: what they make of a document is a guess."""
-_DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
-
-
-def _decoder_of(head: bytes) -> codecs.IncrementalDecoder | None:
-    """What makes text of a document that is not in UTF-8; None for one that is.
-
-    An encoding that nobody knows is left to the parser, which refuses it.
-    """
-    name = None
-    if head.startswith(_UTF32_MARKS):
-        name = "utf-32"
-    elif head.startswith(_UTF16_MARKS):
-        name = "utf-16"
-    elif b"\x00" in head[:2]:
-        name = "utf-16-be" if head[:1] == b"\x00" else "utf-16-le"
-    elif (declared := _DECLARED.match(head.lstrip())) and not _UTF16_DECLARED.match(head.lstrip()):
-        name = declared[1].decode("ascii")
-    if name is None:
-        return None
-    try:
-        found = codecs.lookup(name)
-        if found.name.replace("_", "-") in _NOT_OF_DOCUMENTS:
-            raise _unreadable()
-        _ = "".encode(name)  # the registry has codecs of other things than texts, too
-    except LookupError:
-        return None
-    if found.name in {"utf-8", "ascii"}:
-        return None
-    return found.incrementaldecoder("surrogatepass" if found.name.startswith("utf-16") else "strict")
 
 
 class BatchDocument:
     """A Batch answer: `<iSAMS>`, modules, containers, rows. One row at a time is in memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = _Allowed(stream)
+        self._stream = Allowed(stream)
         self.containers: Counter[str] = Counter()
         """How often each container, such as `PupilManager/Contacts`, occurred so far."""
         self.is_marked = False
@@ -288,7 +141,7 @@ class BatchDocument:
         builder = TreeBuilder()
         around = builder.start("", {})
         # A DTD can only stand before the root element, and root_of has seen that there is none.
-        encoding = "utf-8" if self._stream.is_transcoded else _real_encoding(chunk)
+        encoding = "utf-8" if self._stream.is_transcoded else real_encoding(chunk)
         parser = XMLParser(target=builder, encoding=encoding)  # noqa: S314
         size = since_row = 0
         token = _Token()
@@ -316,7 +169,7 @@ class BatchDocument:
                 pass
             raise _syntax(error.code, *error.position).at(**self._where()) from None
         except (ValueError, LookupError):  # of the parser's own look-up of encodings
-            raise _unreadable() from None
+            raise unreadable() from None
         yield from self._complete(around, finished=True)
 
     def _where(self) -> dict[str, object]:

@@ -16,12 +16,13 @@ from isams_pipeline.arrow import Array, pa, pc
 from isams_pipeline.errors import NotBatchData, UnsafeDocument, WrongType
 from isams_pipeline.isams import document
 from isams_pipeline.isams.datasets.declare import CONTAINER, Column, DatasetDeclaration, Kind
+from isams_pipeline.isams.encoding import TAKEN_OUT
 from isams_pipeline.rules.notes import CONTROL, MIXED, REPEATED
 
 _BATCH = 2_000
 """Rows that wait as Python objects before they become Arrow arrays."""
 _SEPARATOR = "; "
-_MARKS = re.compile(f"[{document.TAKEN_OUT}{document.REPEATED}{document.MIXED}]")
+_MARKS = re.compile(f"[{TAKEN_OUT}{document.REPEATED}{document.MIXED}]")
 
 
 @dataclass
@@ -293,7 +294,7 @@ class _Rows:
         """
         if text is None or not _MARKS.search(text):
             return text
-        if document.TAKEN_OUT not in text:
+        if TAKEN_OUT not in text:
             what = REPEATED if text == document.REPEATED else MIXED
             if not col.nullable:
                 said = "occurs several times" if what == REPEATED else "has elements inside"
@@ -305,10 +306,10 @@ class _Rows:
             self._notes.append((row, col.name, what))
             return None
         self._notes.append((row, col.name, CONTROL))
-        outer = text.strip(f"{document.TAKEN_OUT} \t\r\n")
-        if col.kind != "str" and document.TAKEN_OUT in outer:
+        outer = text.strip(f"{TAKEN_OUT} \t\r\n")
+        if col.kind != "str" and TAKEN_OUT in outer:
             return None if col.nullable else text
-        return text.replace(document.TAKEN_OUT, "")
+        return text.replace(TAKEN_OUT, "")
 
     def finish(self, containers: Mapping[str, int]) -> ParsedTable:
         self._convert()

@@ -92,23 +92,22 @@ def rest(url: str, patience: Patience) -> None:
         client.get("/api/students")
 
 
-def assembly(url: str, patience: Patience) -> None:
+def at_assembly(url: str, patience: Patience) -> AssemblyClient:
     settings = AssemblySettings(
         url=url, platform=url, urn="100001", client_id="A_ID", secret="A_SECRET", redirect_uri="http://localhost:1"
     )
     vault: Any = _Vault()
     app = Credential("secret", "id")
-    with AssemblyClient(settings, app, vault, school="riverside", clock=lambda: NOW, patience=patience) as client:
+    return AssemblyClient(settings, app, vault, school="riverside", clock=lambda: NOW, patience=patience)
+
+
+def assembly(url: str, patience: Patience) -> None:
+    with at_assembly(url, patience) as client:
         client._json("/school", token="t")
 
 
 def assembly_token(url: str, patience: Patience) -> None:
-    settings = AssemblySettings(
-        url=url, platform=url, urn="100001", client_id="A_ID", secret="A_SECRET", redirect_uri="http://localhost:1"
-    )
-    vault: Any = _Vault()
-    app = Credential("secret", "id")
-    with AssemblyClient(settings, app, vault, school="riverside", clock=lambda: NOW, patience=patience) as client:
+    with at_assembly(url, patience) as client:
         client.tokens.of_app()
 
 

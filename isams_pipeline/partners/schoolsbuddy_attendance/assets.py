@@ -13,7 +13,7 @@ from isams_pipeline.isams.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.partitions import night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.session import SchoolSession
-from isams_pipeline.partners.shared import delivery_metadata, markdown_table
+from isams_pipeline.partners.shared import delivery_metadata, markdown_table, run_by
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.tables import StoredTable
 
@@ -21,7 +21,7 @@ WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
 # One check: each costs the engine some 40 ms, and a session has no more than half a second.
 GATE = {
     "gate": "Blocks: the file's schema, keys and rows, the DfE's marks, this school's students, not half of them gone. "
-    "Warns: a register is absent, still open or empty, or students are not taken yet."
+    "Warns: a register is absent, open or empty, students are not taken yet, or a cell would run in a spreadsheet."
 }
 
 
@@ -109,7 +109,7 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
                 problem = f"{result.outcome}: {result.reason}"
                 yield checks.failed("gate", key, problem)
                 raise dg.Failure(problem, metadata={"outcome": result.outcome.value}, allow_retries=False)
-            told = _incomplete(table.provenance, built.without_a_mark)
+            told = "; ".join(filter(None, (_incomplete(table.provenance, built.without_a_mark), run_by(built.export))))
             verdict = checks.passed(GATE, key)[0]
             if told:
                 context.log.info("register: %s", told)
