@@ -8,10 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from fractions import Fraction
+from typing import Any, Protocol
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.delivery.export import MANIFEST, Change, CheckResult, Export, ExportFile, compare, few
+from isams_pipeline.delivery.changes import Change, Explained, compare
+from isams_pipeline.delivery.export import MANIFEST, CheckResult, Export, ExportFile, few
 from isams_pipeline.delivery.receipts import (
     LEASE_SECONDS,
     Address,
@@ -28,6 +30,18 @@ from isams_pipeline.storage.state import StateDatabase
 
 GUARD_ROWS = 10
 """The removal guard never trips for fewer rows than this."""
+_OTHER_PEOPLE = Fraction(1, 2)
+"""Where more than this share of known people are gone unexplained, however many others came, they are other people."""
+Pins = Mapping[str, Any]
+"""The tables behind an export, as its manifest names them."""
+
+
+class Explaining(Protocol):
+    """Says of people who are gone why that is right, as far as the source says so."""
+
+    def __call__(
+        self, files: Mapping[str, ExportFile], before: Export, now: Export, pins: tuple[Pins, Pins]
+    ) -> Explained: ...
 
 
 @dataclass(frozen=True)
@@ -38,11 +52,13 @@ class Delivered:
     target: str
     content_hash: str
     changes: dict[str, dict[str, int]]
-    """File → added, changed, removed, excluded."""
+    """File → added, changed, removed (of which explained, replaced, unexplained), excluded."""
     reason: str | None = None
     checks: tuple[CheckResult, ...] = ()
     baseline: str | None = None
     """The date of the export that it was compared with."""
+    window: str | None = None
+    """The window that let more rows be gone than usual, where there is one."""
 
 
 def _sources(datasets: Mapping[str, Any]) -> frozenset[str]:
@@ -131,6 +147,9 @@ class Deliverer:
     run_id: str
     max_removed: float
     allow_removals: bool = False
+    window: str | None = None
+    """Until when, and why, more rows than `max_removed` may be gone; a feed that is gone is still refused."""
+    explain: Explaining | None = None
     lease_seconds: float = LEASE_SECONDS
     receipts: Receipts = field(init=False)
 
@@ -186,19 +205,17 @@ class Deliverer:
     ) -> _Judgement:
         found = self._baseline()
         baseline = found.export
+        explained: Explained = {}
+        if baseline is not None and self.explain is not None:
+            files = {file.name: file for file in self.files}
+            explained = self.explain(files, baseline, export, (found.datasets, datasets))
         compared = {
-            file.name: compare(file, export, baseline, self.address.date)
+            file.name: compare(file, export, baseline, self.address.date, explained)
             for file in self.files
             if file.name in export.files or (baseline and file.name in baseline.files)
         }
         changes = {
-            name: {
-                "added": change.added,
-                "changed": change.changed,
-                "removed": change.removed,
-                "excluded": excluded.get(name, 0),
-            }
-            for name, change in compared.items()
+            name: {**change.counts, "excluded": excluded.get(name, 0)} for name, change in compared.items()
         }
         guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
         guard = self._removal_guard(guarded, export.content_hash, found, datasets)
@@ -260,20 +277,38 @@ class Deliverer:
                 f"the data came by {before} before, and comes by {now} now: ids may all be others "
                 f"(with both in schools.yaml, `isams-pipeline reconcile {self.address.school}` shows where they differ)"
             )
-        problems += [
-            f"{name} would lose {change.removed} of {change.before} rows"
-            for name, change in changes.items()
-            if change.removed >= GUARD_ROWS and change.removed >= self.max_removed * change.before
-        ]
         if baseline.lost:
             lost = baseline.lost
             problems.append(f"the export delivered for {lost} can no longer be read, so nothing can be compared")
+        problems += self._other_people(changes)
+        if self.window is None:
+            problems += self._losses(changes)
         if not problems or self.allow_removals:
             return CheckResult("removal_guard")
         if self.receipts.removals_were_allowed(self.address, content_hash):
             return CheckResult("removal_guard")
-        problems[-1] += "; if that is right, deliver once with --allow-removals"
+        problems[-1] += (
+            "; if that is right, deliver once with --allow-removals, or with allow_removals in the launch pad"
+        )
         return CheckResult("removal_guard", tuple(problems))
+
+    def _losses(self, changes: Mapping[str, Change]) -> list[str]:
+        """Files that lose too much, in words. A share just at the limit is too much."""
+        limit = Fraction(str(self.max_removed))
+        return [
+            f"{name} would lose {change.removed} of {change.before} rows: {change.in_words}; from "
+            f"{float(limit):.0%} of {change.stayers} on, a person decides"
+            for name, change in changes.items()
+            if change.unexplained >= GUARD_ROWS and change.unexplained >= limit * change.stayers
+        ]
+
+    def _other_people(self, changes: Mapping[str, Change]) -> list[str]:
+        """Files in which most people are others than before, in words: no school changes like that, whatever its size."""
+        return [
+            f"{name} has other people: of {change.stayers} known ones {change.strangers} are gone without an explanation"
+            for name, change in changes.items()
+            if change.strangers >= GUARD_ROWS and change.strangers > _OTHER_PEOPLE * change.stayers
+        ]
 
     # --- promotion ------------------------------------------------------------------------------------------
 
@@ -343,12 +378,13 @@ class Deliverer:
             "datasets": staged.datasets,
             "snapshots": staged.snapshots,
             "changes": {"baseline": compared, "files": changes},
-        }
+        } | ({"removal_window": self.window} if self.window else {})
 
     # --- receipt --------------------------------------------------------------------------------------------
 
     def _result(self, outcome: Outcome, export: Export, changes: dict[str, dict[str, int]], **said: Any) -> Delivered:
-        return Delivered(outcome, self.target.location(self.path), export.content_hash, changes, **said)
+        target = self.target.location(self.path)
+        return Delivered(outcome, target, export.content_hash, changes, window=self.window, **said)
 
     def _record(self, result: Delivered, manifest: dict[str, Any]) -> None:
         self.receipts.record(

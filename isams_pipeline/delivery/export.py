@@ -36,6 +36,10 @@ class ExportFile:
     """The removal guard looks at it. Not at lists that shorten as time goes by."""
     dated_by: str | None = None
     """A column with an ISO date: rows whose day is over are gone in the way of things, not removed."""
+    people: str | None = None
+    """Its rows are people of this kind (student, contact or staff), each by the first column of its key."""
+    ends: tuple[tuple[str, str | None], ...] = ()
+    """What its rows join: a column, and the file whose key's first column it names; None where that is in no file."""
 
 
 @dataclass(frozen=True)
@@ -120,40 +124,6 @@ def read_csv(data: bytes) -> Iterator[dict[str, str]]:
     lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
     header = next(lines, list[str]())
     return (dict(zip(header, line, strict=False)) for line in lines if line)
-
-
-@dataclass(frozen=True)
-class Change:
-    """How a file differs from an earlier one, in rows by key."""
-
-    added: int
-    changed: int
-    removed: int
-    before: int
-    """Rows of the earlier file."""
-
-
-def compare(file: ExportFile, now: Export, before: Export | None, night: date | None = None) -> Change:
-    """Added, changed and removed rows of a file; one that is not there has none.
-
-    Of a file that is dated, only the rows from `night` on count as removed or as having been there before.
-    """
-    same = before is not None and now.hashes.get(file.name) == before.hashes.get(file.name)
-    new = _by_key(file, now)
-    old = new if same else _by_key(file, before)
-    common = new.keys() & old.keys()
-    changed = 0 if same else sum(new[key] != old[key] for key in common)
-    added = len(new) - len(common)
-    if file.dated_by is not None and night is not None:
-        old = {key: row for key, row in old.items() if row.get(file.dated_by, "") >= night.isoformat()}
-    removed = 0 if same else sum(key not in new for key in old)
-    return Change(added=added, changed=changed, removed=removed, before=len(old))
-
-
-def _by_key(file: ExportFile, export: Export | None) -> dict[tuple[str, ...], dict[str, str]]:
-    if export is None or file.name not in export.files:
-        return {}
-    return {tuple([row.get(name, "") for name in file.key]): row for row in export.rows(file.name)}
 
 
 @dataclass(frozen=True)

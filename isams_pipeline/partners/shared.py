@@ -10,8 +10,10 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline import checks
+from isams_pipeline.clock import today_at
 from isams_pipeline.config.partners import Delivering, PartnerSettings
 from isams_pipeline.dataset_assets import OWNER, asset_key
+from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, formulas, to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome
@@ -22,12 +24,14 @@ from isams_pipeline.isams.datasets import SOURCE, declaration_of
 from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
 from isams_pipeline.partners.built import ACCOUNTING, Built
+from isams_pipeline.partners.leaving import Leaving
 from isams_pipeline.rules.account import PLACES
 from isams_pipeline.rules.notes import Lacking, Note, from_json
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
 from isams_pipeline.rules.texts import in_markdown
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster, told_to_ticks
 from isams_pipeline.selections import selection_of
+from isams_pipeline.storage.state.windows import RemovalWindows
 from isams_pipeline.storage.tables import StoredTable
 
 EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
@@ -310,6 +314,8 @@ def deliverer(
     allow_removals: bool,
 ) -> Deliverer:
     """Who delivers a partner's export of a school and night, in this run."""
+    today = today_at(environment.settings.school(address.school).timezone, environment.clock)
+    window = RemovalWindows(environment.state).on(address.school, address.partner, address.date, today)
     return Deliverer(
         address=address,
         files=files,
@@ -321,6 +327,8 @@ def deliverer(
         run_id=run_id,
         max_removed=settings.max_removed,
         allow_removals=allow_removals,
+        window=window.in_words if window else None,
+        explain=Leaving(environment, address.school, address.date),
     )
 
 
@@ -394,14 +402,14 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def delivery_metadata(result: Delivered) -> dict[str, Any]:
     """What Dagster shows of a delivery."""
-    rows = [(name, *change.values()) for name, change in result.changes.items()]
+    rows = [(name, *(change.get(what, 0) for what in (*COUNTS, "excluded"))) for name, change in result.changes.items()]
     return {
         "outcome": result.outcome.value,
         "target": result.target,
         "content_hash": result.content_hash,
         "compared_with": result.baseline or "nothing: this is the first delivery",
-        "changes": dg.MetadataValue.md(markdown_table(("file", "added", "changed", "removed", "excluded"), rows)),
-    }
+        "changes": dg.MetadataValue.md(markdown_table(("file", *COUNTS, "excluded"), rows)),
+    } | ({"removal window": result.window} if result.window else {})
 
 
 def export_metadata(export: Export, staged: Staged) -> dict[str, Any]:

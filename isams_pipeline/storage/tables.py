@@ -147,17 +147,20 @@ class TableStore:
             )
         return table
 
+    def nights(self, source: str, dataset: str, school: str) -> list[date]:
+        """The nights that have a table, the oldest first."""
+        names = self._folder.names(f"{source}/{dataset}/{school}")
+        return [date.fromisoformat(name[:-5]) for name in names if name.endswith(".json")]
+
     def before(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The newest table of an earlier night."""
-        names = self._folder.names(f"{source}/{dataset}/{school}")
-        earlier = [name for name in names if name.endswith(".json") and name[:-5] < night.isoformat()]
-        return self.find(source, dataset, school, date.fromisoformat(earlier[-1][:-5])) if earlier else None
+        earlier = [one for one in self.nights(source, dataset, school) if one < night]
+        return self.find(source, dataset, school, earlier[-1]) if earlier else None
 
     def rows_of_nights_before(self, source: str, dataset: str, school: str, night: date, *, nights: int) -> list[int]:
         """Row counts of up to so many earlier nights, the newest first."""
-        names = self._folder.names(f"{source}/{dataset}/{school}")
-        earlier = [name[:-5] for name in names if name.endswith(".json") and name[:-5] < night.isoformat()]
-        found = (self.find(source, dataset, school, date.fromisoformat(day)) for day in earlier[-nights:])
+        earlier = [one for one in self.nights(source, dataset, school) if one < night]
+        found = (self.find(source, dataset, school, day) for day in earlier[-nights:])
         return [table.rows for table in found if table is not None][::-1]
 
     def is_intact(self, table: StoredTable) -> bool:

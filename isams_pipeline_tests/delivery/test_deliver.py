@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, compare
+from isams_pipeline.delivery.changes import compare
+from isams_pipeline.delivery.export import CheckResult, Export, ExportFile
 from isams_pipeline.delivery.receipts import Address, HeldLease, Outcome, Receipts
 from isams_pipeline.delivery.staging import StagedExports
 from isams_pipeline.errors import LeaseLost
@@ -93,7 +94,7 @@ def test_first_delivery_on_both_engines(tmp_path: Path, state_url: str | None):
     export = people(range(3))
     result = desk.deliver(export)
     assert result.outcome is Outcome.DELIVERED
-    assert result.changes == {"people.csv": {"added": 3, "changed": 0, "removed": 0, "excluded": 3}}
+    assert result.changes == {"people.csv": dict.fromkeys(("changed", "removed", "explained", "replaced", "unexplained"), 0) | {"added": 3, "excluded": 3}}
     assert desk.names() == ["manifest.json", "people.csv"]
     manifest = desk.manifest()
     assert manifest["content_hash"] == export.content_hash
@@ -362,3 +363,54 @@ def test_rows_that_do_not_add_up_are_refused_whoever_allows_what(desk: Desk):
     result = desk.deliver(people(range(3)), unaccounted=said, allow_removals=True)
     assert result.outcome is Outcome.REFUSED and "accounted_for: pupils: row 2" in (result.reason or "")
     assert "nobody has counted" in (desk.deliver(people(range(3)), unaccounted=None).reason or "")
+
+
+# --- what is gone and why -----------------------------------------------------------------------------------
+
+
+def students(numbers: Any) -> Export:
+    return Export({"students.csv": b"student_id\n" + "".join(f"{n}\n" for n in numbers).encode()})
+
+
+STUDENTS = (ExportFile("students.csv", ("student_id",), key=("student_id",), people="student"),)
+
+
+def left(*numbers: int) -> Any:
+    return lambda files, before, now, pins: {"student": {str(n): "of the last year group" for n in numbers}}
+
+
+def test_who_is_explained_does_not_count_and_the_refusal_tells_all_apart(desk: Desk):
+    desk.deliver(students(range(100)), files=STUDENTS)
+    done = desk.deliver(students(range(40, 110)), 1, files=STUDENTS, explain=left(*range(40)))
+    assert done.outcome is Outcome.DELIVERED
+    counts = done.changes["students.csv"]
+    assert (counts["removed"], counts["explained"], counts["replaced"], counts["unexplained"]) == (40, 40, 0, 0)
+    done = desk.deliver(students(range(60, 112)), 2, files=STUDENTS, explain=left(*range(40, 44)))
+    assert done.outcome is Outcome.REFUSED
+    said = "students.csv would lose 20 of 70 rows: 4 explained (4 of the last year group), 2 replaced, 14 unexplained"
+    assert said in (done.reason or "") and "launch pad" in (done.reason or "")
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.07, True), (0.29, True), (0.071, False), (0.58, True)])
+def test_a_share_just_at_the_limit_is_refused_whatever_its_binary_fraction(desk: Desk, share: float, refused: bool):
+    """7% of 100 are 7.000000000000001 to a computer."""
+    desk.deliver(students(range(1000)), files=STUDENTS)
+    gone = {0.07: 70, 0.29: 290, 0.071: 70, 0.58: 580}[share]
+    done = desk.deliver(students(range(1000 - gone)), 1, files=STUDENTS, max_removed=share)
+    assert (done.outcome is Outcome.REFUSED) is refused
+
+
+def test_people_replaced_by_others_altogether_are_refused_even_within_a_window(desk: Desk):
+    desk.deliver(students(range(100)), files=STUDENTS)
+    done = desk.deliver(students(range(60, 160)), 1, files=STUDENTS, window="until 2026-11-30, by me: new year")
+    assert done.outcome is Outcome.REFUSED and "students.csv has other people" in (done.reason or "")
+
+
+def test_a_window_lets_rows_go_and_says_so_but_no_feed(desk: Desk):
+    window = "until 2026-11-30, by me: new year"
+    desk.deliver(people(range(100)), datasets=made_of(set_members=3))
+    done = desk.deliver(people(range(50)), day=1, datasets=made_of(set_members=0), window=window)
+    assert done.outcome is Outcome.REFUSED and "set_members now has 9 rows, none of which" in (done.reason or "")
+    done = desk.deliver(people(range(50)), day=1, datasets=made_of(set_members=2), window=window)
+    assert done.outcome is Outcome.DELIVERED and desk.manifest(1)["removal_window"] == window == done.window
+    assert desk.deliver(people(range(20)), day=2, datasets=made_of(set_members=2)).outcome is Outcome.REFUSED

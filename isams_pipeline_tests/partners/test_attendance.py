@@ -256,9 +256,10 @@ def test_another_schools_registers_are_refused(ready: World, monkeypatch: pytest
 def test_half_of_the_students_gone_is_refused_unless_a_person_allows_it(whole: World):
     assert whole.attendance().outcome is Outcome.DELIVERED
     assert whole.night(1).outcome is Outcome.DELIVERED
-    choose(whole, {"division": "Senior", "register": "AM"})
+    choose(whole, {"division": "Junior", "register": "AM"})
     run = whole.attendance(day=1)
     assert run.outcome is Outcome.REFUSED and "removal_guard" in (run.reason or "")
+    assert "50% of" in (run.reason or ""), "the session's own limit, not the nightly export's"
     assert whole.attendance(day=1, allow_removals=True).outcome is Outcome.DELIVERED
 
 

@@ -12,6 +12,7 @@ TIMETABLE = ExportFile(
     key=("date", "start", "end", "room_id", "code", "kind"),
     may_be_empty=("room_id", "code"),
     dated_by="date",
+    ends=(("room_id", "rooms.csv"), ("date", None)),
 )
 FILES: tuple[ExportFile, ...] = (
     ExportFile(

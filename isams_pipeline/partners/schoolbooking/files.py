@@ -5,6 +5,8 @@ from __future__ import annotations
 from isams_pipeline.delivery.export import ExportFile
 
 SCHEMA_VERSION = 2
+STUDENT, GROUP = ("student_id", "students.csv"), ("teaching_group_id", "teaching_groups.csv")
+"""What rows of other files join."""
 
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
@@ -23,12 +25,14 @@ FILES: tuple[ExportFile, ...] = (
         ),
         key=("student_id",),
         must_have_rows=True,
+        people="student",
     ),
     ExportFile(
         "staff.csv",
         ("staff_id", "user_code", "title", "forename", "preferred_name", "surname", "email", "teaching"),
         key=("staff_id",),
         must_have_rows=True,
+        people="staff",
     ),
     ExportFile(
         "contacts.csv",
@@ -50,11 +54,13 @@ FILES: tuple[ExportFile, ...] = (
         ),
         key=("contact_id",),
         must_have_rows=True,
+        people="contact",
     ),
     ExportFile(
         "student_contacts.csv",
         ("student_id", "contact_id", "relationship", "parental_responsibility"),
         key=("student_id", "contact_id"),
+        ends=(STUDENT, ("contact_id", "contacts.csv")),
     ),
     ExportFile("year_groups.csv", ("year_group_id", "name"), key=("year_group_id",), must_have_rows=True),
     ExportFile(
@@ -64,12 +70,21 @@ FILES: tuple[ExportFile, ...] = (
         "registration_group_members.csv",
         ("registration_group_id", "student_id"),
         key=("registration_group_id", "student_id"),
+        ends=(("registration_group_id", "registration_groups.csv"), STUDENT),
     ),
     ExportFile("teaching_groups.csv", ("teaching_group_id", "code", "name", "subject"), key=("teaching_group_id",)),
     ExportFile(
-        "teaching_group_members.csv", ("teaching_group_id", "student_id"), key=("teaching_group_id", "student_id")
+        "teaching_group_members.csv",
+        ("teaching_group_id", "student_id"),
+        key=("teaching_group_id", "student_id"),
+        ends=(GROUP, STUDENT),
     ),
-    ExportFile("teaching_group_staff.csv", ("teaching_group_id", "staff_id"), key=("teaching_group_id", "staff_id")),
+    ExportFile(
+        "teaching_group_staff.csv",
+        ("teaching_group_id", "staff_id"),
+        key=("teaching_group_id", "staff_id"),
+        ends=(GROUP, ("staff_id", "staff.csv")),
+    ),
     ExportFile("rooms.csv", ("room_id", "name", "code"), key=("room_id",)),
     ExportFile(
         "timetable.csv",
@@ -88,6 +103,7 @@ FILES: tuple[ExportFile, ...] = (
         key=("date", "lesson_id", "start", "room_id"),
         may_be_empty=("start", "room_id"),
         dated_by="date",
+        ends=(("room_id", "rooms.csv"), ("date", None)),
     ),
     ExportFile("terms.csv", ("term_id", "name", "start", "end"), key=("term_id",), guarded=False),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from isams_pipeline.delivery.export import ExportFile
 
 SCHEMA_VERSION = 1
+STUDENT, CLASS = ("student_id", "students.csv"), ("class_id", "classes.csv")
+"""What rows of other files join."""
 
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
@@ -26,6 +28,7 @@ FILES: tuple[ExportFile, ...] = (
         ),
         key=("student_id",),
         must_have_rows=True,
+        people="student",
     ),
     ExportFile(
         "contacts.csv",
@@ -47,24 +50,40 @@ FILES: tuple[ExportFile, ...] = (
         ),
         key=("contact_id",),
         must_have_rows=True,
+        people="contact",
     ),
     ExportFile(
         "student_contacts.csv",
         ("student_id", "contact_id", "relationship", "parental_responsibility", "first_contact"),
         key=("student_id", "contact_id"),
+        ends=(STUDENT, ("contact_id", "contacts.csv")),
     ),
     ExportFile(
         "staff.csv",
         ("staff_id", "user_code", "title", "forename", "preferred_name", "surname", "email", "teaching"),
         key=("staff_id",),
         must_have_rows=True,
+        people="staff",
     ),
     ExportFile("year_groups.csv", ("year_id", "name", "campus"), key=("year_id",), must_have_rows=True),
     ExportFile("classes.csv", ("class_id", "code", "name", "subject", "year_group"), key=("class_id",)),
-    ExportFile("class_students.csv", ("class_id", "student_id"), key=("class_id", "student_id")),
-    ExportFile("class_staff.csv", ("class_id", "staff_id", "primary"), key=("class_id", "staff_id")),
+    ExportFile(
+        "class_students.csv", ("class_id", "student_id"), key=("class_id", "student_id"), ends=(CLASS, STUDENT)
+    ),
+    ExportFile(
+        "class_staff.csv",
+        ("class_id", "staff_id", "primary"),
+        key=("class_id", "staff_id"),
+        ends=(CLASS, ("staff_id", "staff.csv")),
+    ),
     ExportFile("houses.csv", ("house_id", "name", "type", "house_master_staff_id"), key=("house_id", "type")),
-    ExportFile("medical.csv", ("student_id", "field", "value"), key=("student_id", "field", "value"), optional=True),
+    ExportFile(
+        "medical.csv",
+        ("student_id", "field", "value"),
+        key=("student_id", "field", "value"),
+        optional=True,
+        ends=(STUDENT,),
+    ),
 )
 BY_NAME: dict[str, ExportFile] = {file.name: file for file in FILES}
 

@@ -16,7 +16,7 @@ from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_s
 from isams_pipeline.rules.split import WARNING
 
 SCHEMA_VERSION = 1
-ATTENDANCE = ExportFile("attendance.csv", MARK_COLUMNS, key=("student_id",), must_have_rows=True)
+ATTENDANCE = ExportFile("attendance.csv", MARK_COLUMNS, key=("student_id",), must_have_rows=True, people="student")
 FILES = (ATTENDANCE,)
 ENTITIES = {"student": ATTENDANCE.name}
 RECORDS = "attendance"

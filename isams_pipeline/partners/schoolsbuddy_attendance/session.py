@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,8 +10,9 @@ import pandas as pd
 
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.config import AttendanceSettings, SchoolsBuddySettings
+from isams_pipeline.delivery.changes import Explained
 from isams_pipeline.delivery.deliver import Delivered
-from isams_pipeline.delivery.export import to_csv_for_people
+from isams_pipeline.delivery.export import Export, to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, FutureDate, IsamsError, NoSnapshot, NotMaterialised
@@ -22,6 +23,7 @@ from isams_pipeline.isams.registers import Register, choose, marks_of
 from isams_pipeline.partners.built import ACCOUNTING
 from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.export import (
+    ATTENDANCE,
     FILES,
     SCHEMA_VERSION,
     BuiltAttendance,
@@ -219,7 +221,7 @@ class SchoolSession:
         )
         self.environment.reports.write(self.exclusions_path, to_csv_for_people(built.exclusions, EXCLUSIONS))
         self.environment.reports.write(self.accounting_path, to_csv_for_people(built.account.frame(), ACCOUNTING))
-        result = deliverer(
+        usual = deliverer(
             self.environment,
             self.address,
             FILES,
@@ -227,8 +229,15 @@ class SchoolSession:
             self._partner,
             run_id=run_id,
             allow_removals=allow_removals,
-        ).deliver(staged, built.export, check_export(built.export, records))
-        return result, built
+        )
+        own = replace(usual, max_removed=self.settings.max_removed, explain=self._who_left)
+        return own.deliver(staged, built.export, check_export(built.export, records)), built
+
+    def _who_left(self, files: object, before: Export, now: Export, pins: object) -> Explained:  # noqa: ARG002
+        """Students of the last session who are not in the nightly export any more."""
+        known = {row["student_id"] for row in self._students()[0]}
+        gone = {row["student_id"] for row in before.rows(ATTENDANCE.name)} - known
+        return {"student": dict.fromkeys(gone, "not in the nightly export any more")}
 
     @property
     def exclusions_path(self) -> str:

@@ -1,0 +1,153 @@
+"""How an export differs from the one before: what was added and changed, and of what is gone, what is really lost.
+
+A school year changes nearly every key: new sets, a new timetable, a year that has left. What harms is *fewer*. So the
+rows that are gone are told apart: explained by the source, replaced by about as many, and lost without an explanation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from isams_pipeline.delivery.export import Export, ExportFile
+
+Key = tuple[str, ...]
+Explained = Mapping[str, Mapping[str, str]]
+"""Kind of people → id → why it is right that this person is gone."""
+
+
+COUNTS = ("added", "changed", "removed", "explained", "replaced", "unexplained")
+"""What is counted of a file: the last three are what became of those removed."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a file differs from an earlier one, in rows by key."""
+
+    added: int
+    changed: int
+    removed: int
+    before: int
+    """Rows of the earlier file, as far as their dates are still to come."""
+    explained: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of those removed: why the source says that it is right → how many."""
+    replaced: int = 0
+    """Of those removed: how many others came for them."""
+    unexplained: int = 0
+    """Of those removed: the rest. It is what the removal guard looks at."""
+    strangers: int = 0
+    """Of people who are gone: those without an explanation, replaced or not."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What receipts and manifests say."""
+        return {
+            "added": self.added,
+            "changed": self.changed,
+            "removed": self.removed,
+            "explained": sum(self.explained.values()),
+            "replaced": self.replaced,
+            "unexplained": self.unexplained,
+        }
+
+    @property
+    def stayers(self) -> int:
+        """Rows of the earlier file that nothing explains away."""
+        return self.before - sum(self.explained.values())
+
+    @property
+    def in_words(self) -> str:
+        """Of the rows that are gone, how many are explained, replaced and unexplained."""
+        why = ", ".join(f"{count} {reason}" for reason, count in self.explained.items())
+        explained = sum(self.explained.values())
+        told = f"{explained} explained ({why})" if why else "0 explained"
+        return f"{told}, {self.replaced} replaced, {self.unexplained} unexplained"
+
+
+def compare(
+    file: ExportFile,
+    now: Export,
+    before: Export | None,
+    night: date | None = None,
+    explained: Explained | None = None,
+) -> Change:
+    """Added, changed and removed rows of a file; one that is not there has none.
+
+    Of a file that is dated, only the rows from `night` on count as removed or as having been there before.
+    """
+    if before is not None and now.hashes.get(file.name) == before.hashes.get(file.name):
+        rows = _ahead(file, _by_key(file, now), night)
+        return Change(added=0, changed=0, removed=0, before=len(rows))
+    new, old = _by_key(file, now), _by_key(file, before)
+    changed = sum(new[key] != old[key] for key in new.keys() & old.keys())
+    came = {key: row for key, row in new.items() if key not in old}
+    old = _ahead(file, old, night)
+    gone = {key: row for key, row in old.items() if key not in new}
+    if file.people is not None:
+        why = _why(gone, (explained or {}).get(file.people, {}))
+        strangers = len(gone) - why.total()
+        lost = max(0, strangers - len(came))
+    else:
+        away = _away(file, explained or {})
+        why = Counter(reason for row in gone.values() if (reason := _without_end(row, away)))
+        strangers, rest = 0, len(gone) - why.total()
+        fresh = _ahead(file, came, night)
+        lost = max(0, rest - len(fresh), _kept_ends(file, gone, fresh, now))
+    replaced = len(gone) - why.total() - lost
+    return Change(len(came), changed, len(gone), len(old), dict(sorted(why.items())), replaced, lost, strangers)
+
+
+def _by_key(file: ExportFile, export: Export | None) -> dict[Key, dict[str, str]]:
+    if export is None or file.name not in export.files:
+        return {}
+    return {tuple([row.get(name, "") for name in file.key]): row for row in export.rows(file.name)}
+
+
+def _ahead(file: ExportFile, rows: dict[Key, dict[str, str]], night: date | None) -> dict[Key, dict[str, str]]:
+    if file.dated_by is None or night is None:
+        return rows
+    return {key: row for key, row in rows.items() if row.get(file.dated_by, "") >= night.isoformat()}
+
+
+def _why(gone: Collection[Key], reasons: Mapping[str, str]) -> Counter[str]:
+    return Counter(reasons[key[0]] for key in gone if key[0] in reasons)
+
+
+def _away(file: ExportFile, explained: Explained) -> dict[str, Mapping[str, str]]:
+    """Column → the people who are gone, and rightly so: whatever joined them is gone with them."""
+    kinds = {column: PEOPLE[column] for column, _ in file.ends if column in PEOPLE}
+    return {column: dict.fromkeys(explained.get(kind, ()), f"of a {kind} who left") for column, kind in kinds.items()}
+
+
+PEOPLE = {"student_id": "student", "contact_id": "contact", "staff_id": "staff"}
+"""Columns that name people, in the files of every partner."""
+
+
+def _without_end(row: Mapping[str, str], away: Mapping[str, Mapping[str, str]]) -> str | None:
+    return next((gone[row[column]] for column, gone in away.items() if row.get(column) in gone), None)
+
+
+def _kept_ends(file: ExportFile, gone: Mapping[Key, Any], came: Mapping[Key, Any], now: Export) -> int:
+    """How many rows are gone although all that they joined is still there, and has not about as many others.
+
+    A student who moved from one class to another has as many as before; a class whose list was made anew, too. Where
+    neither is so, a list was lost.
+    """
+    here: dict[str, set[str]] = {}
+    for column, target in file.ends:
+        if target is not None:
+            rows = now.rows(target) if target in now.files else []
+            here[column] = {row[_key_of(column, row)] for row in rows}
+    kept = [row for row in gone.values() if all(row[column] in known for column, known in here.items())]
+    losses = [Counter(row[column] for row in kept) for column, _ in file.ends]
+    for (column, _), lost in zip(file.ends, losses, strict=True):
+        lost.subtract(Counter(row[column] for row in came.values()))
+    return min((sum(count for count in lost.values() if count > 0) for lost in losses), default=0)
+
+
+def _key_of(column: str, row: Mapping[str, str]) -> str:
+    """The column of a file that another file's column names: of the same name, else the file's first."""
+    return column if column in row else next(iter(row))

@@ -1,0 +1,112 @@
+"""Who is gone from an export and rightly so, by the tables behind it and those behind the export before."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.delivery.changes import Explained
+from isams_pipeline.delivery.export import Export, ExportFile
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import StorageError
+from isams_pipeline.rules.leaving import (
+    BEFORE_IT_ENDS,
+    YearEnd,
+    called_former,
+    leavers_of_last_year,
+    reasons,
+    staff_who_left,
+    without_students,
+    year_end,
+)
+from isams_pipeline.storage.tables import StoredTable
+
+_LAST_YEAR_S_TERMS = timedelta(days=70)
+"""So long ago the terms of the year that ended were still there, whatever was entered since."""
+LINKS = "student_contacts.csv"
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What a school's tables say of those who are gone on a night."""
+
+    environment: Environment
+    school: str
+    night: date
+
+    def __call__(
+        self, files: Mapping[str, ExportFile], before: Export, now: Export, pins: tuple[Mapping[str, Any], Mapping[str, Any]]
+    ) -> Explained:
+        """Kind of people → id → why; `pins` are the tables behind the export before, and behind this one."""
+        gone: dict[str, set[str]] = {}
+        for name, file in files.items():
+            if file.people is not None and name in before.files and name in now.files:
+                key = file.key[0]
+                gone[file.people] = {row[key] for row in before.rows(name)} - {row[key] for row in now.rows(name)}
+        told: dict[str, Mapping[str, str]] = {}
+        if gone.get("student"):
+            told["student"] = reasons(self._students(*pins), gone["student"])
+        if gone.get("staff"):
+            told["staff"] = reasons(self._staff(pins[0]), gone["staff"])
+        if gone.get("contact") and LINKS in before.files:
+            here = {row["student_id"] for row in now.rows("students.csv")}
+            links = ((row["student_id"], row["contact_id"]) for row in before.rows(LINKS))
+            told["contact"] = reasons([(without_students(links, here), "whose students have all left")], gone["contact"])
+        return told
+
+    def _students(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+        old, new = self._table("pupils", before), self._table("pupils", now)
+        if old is None or new is None:
+            return
+        campuses = list(self.environment.settings.school(self.school).campuses.values())
+        source = str(now["pupils"]["source"])
+        ended = year_end(self._terms(source, before, now), self.night)
+        if ended is not None:
+            at_the_end = self._pupils_then(source, ended)
+            yield leavers_of_last_year(old, new, at_the_end, campuses), "of the last year group, whose year has ended"
+        links = self._table("contact_pupils", now)
+        if links is not None:
+            yield called_former(links), "whom the source calls former"
+
+    def _staff(self, before: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+        old = self._table("staff", before)
+        if old is not None:
+            yield staff_who_left(old, self.night), "whose leaving date has come"
+
+    def _terms(self, source: str, *pins: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
+        for of in pins:
+            frame = self._table("terms", of)
+            if frame is not None:
+                yield frame
+        for night in (self.night, self.night - _LAST_YEAR_S_TERMS):
+            yield from self._loaded(self.environment.tables.before(source, "terms", self.school, night))
+
+    def _pupils_then(self, source: str, ended: YearEnd) -> pd.DataFrame | None:
+        """The pupils of shortly before a school year's end; none where no night of then is left."""
+        tables = self.environment.tables
+        nights = [n for n in tables.nights(source, "pupils", self.school) if ended.first <= n <= ended.last]
+        early = [night for night in nights if night <= ended.last - BEFORE_IT_ENDS]
+        chosen = max(early) if early else min(nights, default=None)
+        if chosen is None:
+            return None
+        return next(self._loaded(tables.find(source, "pupils", self.school, chosen)), None)
+
+    def _table(self, name: str, pins: Mapping[str, Any]) -> pd.DataFrame | None:
+        pin = pins.get(name)
+        if pin is None:
+            return None
+        table = StoredTable(
+            str(pin["source"]), name, self.school, self.night.isoformat(), str(pin["sha256"]), int(pin["rows"]), {}
+        )
+        return next(self._loaded(table), None)
+
+    def _loaded(self, table: StoredTable | None) -> Iterator[pd.DataFrame]:
+        """The rows, where they can still be read: without them nothing is explained, and a person decides."""
+        if table is not None:
+            with contextlib.suppress(StorageError):
+                yield self.environment.tables.load(table)

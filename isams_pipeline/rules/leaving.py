@@ -1,0 +1,134 @@
+"""Who has left, as far as the source itself says so: the season of the school year, leaving dates, former students. Pure.
+
+The removal guard counts only those who are gone without such an explanation. A lost feed must not look like one, so each
+rule here needs evidence of its own, not just that somebody is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Protocol
+
+import pandas as pd
+
+from isams_pipeline.rules.dates import is_nothing
+
+_AUGUST = 8
+_WHOLE_YEAR = timedelta(days=240)
+"""Shorter than any school year and longer than two of its three terms: a year whose last term nobody has entered yet has
+not ended with the term before."""
+_INTO_THE_NEXT = timedelta(days=28)
+"""So far into the new school year its roll-over may still come."""
+_LONGEST_SUMMER = timedelta(days=91)
+"""The same, counted from the last term, where nobody has entered the new year's terms yet."""
+BEFORE_IT_ENDS = timedelta(days=45)
+"""Some schools move years up before the last term is over: who was in the last year so long before was about to leave."""
+_MOST = 0.5
+
+
+class Years(Protocol):
+    """A campus's year groups."""
+
+    def __contains__(self, year: int, /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class YearEnd:
+    """A school year that is over, while its leavers may still be taken off the roll."""
+
+    first: date
+    last: date
+
+
+def year_end(terms: Iterable[pd.DataFrame], night: date) -> YearEnd | None:
+    """The school year that ended before a night, while the season for leavers lasts; None at any other time.
+
+    `terms` may come from several nights, since the old year's may be removed before its leavers are.
+    """
+    spans = _school_years(terms)
+    over = [span for span in spans if span.last < night and span.last - span.first >= _WHOLE_YEAR]
+    if not over:
+        return None
+    ended = max(over, key=lambda span: span.last)
+    following = min((span.first for span in spans if span.first > ended.last), default=None)
+    until = ended.last + _LONGEST_SUMMER if following is None else following + _INTO_THE_NEXT
+    return ended if night <= until else None
+
+
+def _school_years(terms: Iterable[pd.DataFrame]) -> list[YearEnd]:
+    spans: dict[int, tuple[date, date]] = {}
+    for frame in terms:
+        for year, start, finish in frame[["school_year", "start_date", "finish_date"]].itertuples(index=False, name=None):
+            if is_nothing(start) or is_nothing(finish) or finish < start:
+                continue
+            first, last = start.date(), finish.date()
+            of = int(year) if not pd.isna(year) else first.year - (first.month < _AUGUST)
+            before = spans.get(of, (first, last))
+            spans[of] = (min(before[0], first), max(before[1], last))
+    return [YearEnd(*span) for span in spans.values()]
+
+
+def last_year_groups(years: Iterable[int], campuses: Collection[Years]) -> set[int]:
+    """The highest year group that there is, of each campus where there are several."""
+    known = set(years)
+    parts = [{year for year in known if year in campus} for campus in campuses]
+    apart = [part for part in parts if part] or [known]
+    return {max(part) for part in apart if part}
+
+
+def in_last_year(pupils: pd.DataFrame, campuses: Collection[Years]) -> set[str]:
+    """The pupils of the last year group, by number."""
+    years = pupils["year_id"].dropna().astype(int)
+    last = last_year_groups(years.unique().tolist(), campuses)
+    return set(pupils.loc[pupils["year_id"].isin(last), "pupil_id"].astype("str"))
+
+
+def moved_up(before: pd.DataFrame, now: pd.DataFrame) -> bool:
+    """Whether the years have moved up between two nights: most of those on both are in a higher year group."""
+    both = before[["pupil_id", "year_id"]].merge(now[["pupil_id", "year_id"]], on="pupil_id", suffixes=("", "_now"))
+    both = both.dropna()
+    return len(both) > 0 and int((both["year_id_now"] > both["year_id"]).sum()) > _MOST * len(both)
+
+
+def leavers_of_last_year(
+    before: pd.DataFrame, now: pd.DataFrame, at_the_end: pd.DataFrame | None, campuses: Collection[Years]
+) -> set[str]:
+    """Pupils who were in the last year group when the school year ended.
+
+    `at_the_end` are the pupils of then. Where nothing is left of that time, who is in the last year group of the night
+    before is meant, if the years have moved up since: otherwise it may be next year's.
+    """
+    if at_the_end is not None:
+        return in_last_year(at_the_end, campuses)
+    return in_last_year(before, campuses) if moved_up(before, now) else set()
+
+
+def called_former(contact_pupils: pd.DataFrame) -> set[str]:
+    """Pupils whom the source itself still names, and calls former."""
+    status = contact_pupils["status"].str.strip().str.casefold()
+    return set(contact_pupils.loc[status.eq("former").fillna(False), "pupil_id"].dropna().astype("str"))  # noqa: FBT003
+
+
+def staff_who_left(staff: pd.DataFrame, night: date) -> set[str]:
+    """Staff whose leaving date has come, by number."""
+    dates = staff["leaving_date"]
+    left = dates.notna() & ~dates.map(is_nothing).astype(bool) & (dates <= pd.Timestamp(night))
+    return set(staff.loc[left, "staff_id"].astype("str"))
+
+
+def without_students(links: Iterable[tuple[str, str]], here: Collection[str]) -> set[str]:
+    """Contacts none of whose students is here any more; `links` are pairs of student and contact."""
+    students: dict[str, set[str]] = {}
+    for student, contact in links:
+        students.setdefault(contact, set()).add(student)
+    return {contact for contact, of in students.items() if of.isdisjoint(here)}
+
+
+def reasons(found: Iterable[tuple[Collection[str], str]], gone: Collection[str]) -> Mapping[str, str]:
+    """Each who is gone → the first reason that is given."""
+    told: dict[str, str] = {}
+    for ids, why in found:
+        told |= {one: why for one in gone if one in ids and one not in told}
+    return told

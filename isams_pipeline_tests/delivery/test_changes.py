@@ -1,0 +1,146 @@
+"""What is gone from a file: explained, replaced, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isams_pipeline.delivery.changes import Change, compare
+from isams_pipeline.delivery.export import Export, ExportFile
+
+PEOPLE = ExportFile("students.csv", ("student_id", "name"), key=("student_id",), people="student")
+THINGS = ExportFile("classes.csv", ("class_id",), key=("class_id",))
+LINKS = ExportFile(
+    "class_students.csv",
+    ("class_id", "student_id"),
+    key=("class_id", "student_id"),
+    ends=(("class_id", "classes.csv"), ("student_id", "students.csv")),
+)
+LESSONS = ExportFile(
+    "timetable.csv",
+    ("date", "room_id", "code"),
+    key=("date", "room_id", "code"),
+    dated_by="date",
+    ends=(("room_id", "rooms.csv"), ("date", None)),
+)
+NIGHT = date(2026, 9, 1)
+
+
+def csv(header: str, rows: Iterable[object]) -> bytes:
+    return (header + "\n" + "".join(f"{row}\n" for row in rows)).encode()
+
+
+def school(students: Iterable[int], classes: Iterable[str], members: Iterable[tuple[str, int]]) -> Export:
+    return Export(
+        {
+            "students.csv": csv("student_id,name", (f"{n},x" for n in students)),
+            "classes.csv": csv("class_id", classes),
+            "class_students.csv": csv("class_id,student_id", (f"{c},{s}" for c, s in members)),
+        }
+    )
+
+
+def told(change: Change) -> tuple[int, int, int, int]:
+    return change.removed, sum(change.explained.values()), change.replaced, change.unexplained
+
+
+def test_people_are_explained_then_replaced_and_only_the_rest_is_lost():
+    before, now = school(range(100), "a", []), school([*range(30, 100), *range(200, 210)], "a", [])
+    why = {"student": {str(n): "of the last year group" for n in range(15)}}
+    change = compare(PEOPLE, now, before, NIGHT, why)
+    assert told(change) == (30, 15, 10, 5) and (change.before, change.stayers, change.strangers) == (100, 85, 15)
+    assert change.in_words == "15 explained (15 of the last year group), 10 replaced, 5 unexplained"
+
+
+def test_whoever_is_still_there_needs_no_explanation():
+    both = school(range(10), "a", [])
+    assert told(compare(PEOPLE, both, both, NIGHT, {"student": {"3": "gone"}})) == (0, 0, 0, 0)
+
+
+def test_sets_made_anew_are_no_loss():
+    old = school(range(40), ["a1", "a2"], [(f"a{1 + n % 2}", n) for n in range(40)])
+    new = school(range(40), ["b1", "b2"], [(f"b{1 + n % 2}", n) for n in range(40)])
+    assert told(compare(LINKS, new, old, NIGHT)) == (40, 0, 40, 0)
+    assert told(compare(THINGS, new, old, NIGHT)) == (2, 0, 2, 0)
+
+
+def test_students_who_change_between_sets_that_stay_are_no_loss():
+    old = school(range(40), ["a", "b"], [("ab"[n % 2], n) for n in range(40)])
+    new = school(range(40), ["a", "b"], [("ba"[n % 2], n) for n in range(40)])
+    assert told(compare(LINKS, new, old, NIGHT)) == (40, 0, 40, 0)
+
+
+def test_sets_that_keep_their_numbers_over_the_summer_are_no_loss():
+    """Each has other students in September; those of year 12 are in fewer sets than they were."""
+    old = school(range(60), ["a", "b", "c"], [(c, n) for c in "abc" for n in range(40)])
+    new = school(range(20, 80), ["a", "b", "c"], [(c, n) for c in "abc" for n in range(40, 80)])
+    assert compare(LINKS, new, old, NIGHT).unexplained == 0
+
+
+def test_a_list_that_is_lost_is_not_hidden_by_one_that_came():
+    old = school(range(100), ["a", "b"], [("a", n) for n in range(50)])
+    new = school(range(100), ["a", "b"], [("b", n) for n in range(50, 100)])
+    assert told(compare(LINKS, new, old, NIGHT)) == (50, 0, 0, 50), "classes and students are still there"
+
+
+def test_rows_of_those_who_left_are_explained_with_them():
+    old = school(range(40), ["a"], [("a", n) for n in range(40)])
+    new = school(range(10, 40), ["a"], [("a", n) for n in range(10, 38)])
+    why = {"student": {str(n): "of the last year group" for n in range(10)}}
+    change = compare(LINKS, new, old, NIGHT, why)
+    assert told(change) == (12, 10, 0, 2) and dict(change.explained) == {"of a student who left": 10}
+
+
+def test_a_half_empty_list_is_lost():
+    old = school(range(40), ["a", "b"], [(c, n) for c in "ab" for n in range(40)])
+    new = school(range(40), ["a", "b"], [("a", n) for n in range(40)])
+    assert compare(LINKS, new, old, NIGHT).unexplained == 40
+
+
+def lessons(rows: Iterable[tuple[str, int, str]]) -> Export:
+    found = list(rows)
+    return Export(
+        {
+            "timetable.csv": csv("date,room_id,code", (f"{d},{r},{c}" for d, r, c in found)),
+            "rooms.csv": csv("room_id", range(1, 9)),
+        }
+    )
+
+
+def test_a_timetable_published_anew_is_no_loss_and_half_of_one_is():
+    days = [f"2026-09-{d:02d}" for d in range(1, 21)]
+    old = lessons((day, 1 + n, f"a{n}") for day in days for n in range(4))
+    new = lessons((day, 5 + n, f"b{n}") for day in days for n in range(4))
+    half = lessons((day, 5 + n, f"b{n}") for day in days[:10] for n in range(4))
+    assert told(compare(LESSONS, new, old, NIGHT)) == (80, 0, 80, 0)
+    assert compare(LESSONS, half, old, NIGHT).unexplained == 40
+    assert compare(LESSONS, half, old, date(2026, 9, 11)).unexplained == 40
+
+
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
+def test_what_is_gone_is_told_apart_without_remainder(before: set[int], now: set[int], left: set[int]):
+    old, new = school(before, "a", []), school(now, "a", [])
+    change = compare(PEOPLE, new, old, NIGHT, {"student": {str(n): "left" for n in left}})
+    assert change.removed == len(before - now) == sum(told(change)[1:])
+    assert change.unexplained <= max(0, len(before) - len(now)), "never more than there are fewer"
+    assert change.added - change.removed == len(now) - len(before)
+
+
+@given(
+    st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 8))),
+    st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 8))),
+)
+def test_links_are_told_apart_without_remainder(before: set[tuple[str, int]], now: set[tuple[str, int]]):
+    change = compare(LINKS, school(range(9), "abc", now), school(range(9), "abc", before), NIGHT)
+    assert change.removed == sum(told(change)[1:]) and change.replaced >= 0
+    assert change.unexplained >= max(0, len(before) - len(now))
+
+
+@pytest.mark.parametrize("file", [PEOPLE, THINGS, LINKS])
+def test_a_first_export_has_lost_nothing(file: ExportFile):
+    change = compare(file, school(range(3), "ab", [("a", 1)]), None, NIGHT)
+    assert told(change) == (0, 0, 0, 0) and change.added == {"students.csv": 3, "classes.csv": 2}.get(file.name, 1)
