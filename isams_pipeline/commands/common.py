@@ -57,8 +57,10 @@ COLOURS = {
     Outcome.REFUSED: "yellow",
     Outcome.FAILED: "red",
     Outcome.NO_SESSION: "cyan",
+    Outcome.NO_TIMETABLE: "yellow",
+    Outcome.HELD: "yellow",
 }
-GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED, Outcome.NO_SESSION)
+GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED, Outcome.NO_SESSION, Outcome.NO_TIMETABLE)
 """Outcomes with exit code 0."""
 
 

@@ -7,7 +7,7 @@ rows that are gone are told apart: explained by the source, replaced by about as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -87,9 +87,11 @@ def compare(
     old = _ahead(file, old, night)
     gone = {key: row for key, row in old.items() if key not in new}
     if file.people is not None:
-        why = _why(gone, (explained or {}).get(file.people, {}))
-        strangers = len(gone) - why.total()
-        lost = max(0, strangers - len(came))
+        reasons = (explained or {}).get(file.people, {})
+        why = Counter(reasons[key[0]] for key in gone if key[0] in reasons)
+        others = {key: row for key, row in gone.items() if key[0] not in reasons}
+        strangers = len(others)
+        lost = strangers - _newcomers_for(file, others, came, old, new, (before, now))
     else:
         away = _away(file, explained or {})
         why = Counter(reason for row in gone.values() if (reason := _without_end(row, away)))
@@ -112,8 +114,52 @@ def _ahead(file: ExportFile, rows: dict[Key, dict[str, str]], night: date | None
     return {key: row for key, row in rows.items() if row.get(file.dated_by, "") >= night.isoformat()}
 
 
-def _why(gone: Collection[Key], reasons: Mapping[str, str]) -> Counter[str]:
-    return Counter(reasons[key[0]] for key in gone if key[0] in reasons)
+Rows = Mapping[Key, Mapping[str, str]]
+
+
+def _newcomers_for(  # noqa: PLR0917  # who is gone, who came, and what is known of both
+    file: ExportFile, gone: Rows, came: Rows, old: Rows, new: Rows, exports: tuple[Export | None, Export]
+) -> int:
+    """For how many people who are gone another came in their place.
+
+    A student's place is in the year group, where it moves up with those who stay: the first year's newcomers must not
+    hide that another year is lost. A contact's place is with the students. Staff have one of many.
+    """
+    if file.people == "contact":
+        return _other_contacts(gone, came, *exports)
+    if file.year is None:
+        return min(len(gone), len(came))
+    moved: dict[str, Counter[str]] = {}
+    for key in old.keys() & new.keys():
+        moved.setdefault(old[key][file.year], Counter())[new[key][file.year]] += 1
+    places = Counter(moved[year].most_common(1)[0][0] for row in gone.values() if (year := row[file.year]) in moved)
+    return (places & Counter(row[file.year] for row in came.values())).total()
+
+
+def _other_contacts(gone: Rows, came: Rows, before: Export | None, now: Export) -> int:
+    """How many contacts who are gone have a student who has another contact instead."""
+    new = {key[0] for key in came}
+    free = Counter(student for student, contact in _links(now) if contact in new)
+    of: dict[str, list[str]] = {}
+    for student, contact in _links(before):
+        of.setdefault(contact, []).append(student)
+    found = 0
+    for contact in sorted(key[0] for key in gone):
+        place = next((student for student in of.get(contact, ()) if free[student]), None)
+        if place is not None:
+            free[place] -= 1
+            found += 1
+    return found
+
+
+def _links(export: Export | None) -> list[tuple[str, str]]:
+    if export is None or LINKS not in export.files:
+        return []
+    return [(row["student_id"], row["contact_id"]) for row in export.rows(LINKS)]
+
+
+LINKS = "student_contacts.csv"
+"""The file of students and their contacts, of every partner that gets people."""
 
 
 def _away(file: ExportFile, explained: Explained) -> dict[str, Mapping[str, str]]:

@@ -117,7 +117,9 @@ class _Baseline:
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class Judgement:
+    """What the gate would say of an export, and how it differs from the one before."""
+
     changes: dict[str, dict[str, int]]
     verdicts: tuple[CheckResult, ...]
     baseline: Export | None
@@ -180,11 +182,17 @@ class Deliverer:
         datasets: Mapping[str, Any],
     ) -> Delivered | None:
         """What would refuse this export, with a receipt; None if nothing would. For what must not happen before."""
-        judged = self._judge(export, checks, excluded, datasets)
+        judged = self.judge(export, checks, excluded, datasets)
         return self._refused(export, judged) if judged.problems else None
 
+    def nothing(self, outcome: Outcome, reason: str) -> Delivered:
+        """There is nothing to deliver, for a reason that is no fault; leaves a receipt."""
+        result = self._result(outcome, Export({}), {}, reason=reason)
+        self._record(result, {})
+        return result
+
     def _deliver(self, staged: Staged, export: Export, checks: Sequence[CheckResult], lease: HeldLease) -> Delivered:
-        judged = self._judge(export, [*checks, accounted_for(staged)], staged.excluded, staged.datasets)
+        judged = self.judge(export, [*checks, accounted_for(staged)], staged.excluded, staged.datasets)
         if judged.problems:
             return self._refused(export, judged)
         manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
@@ -196,13 +204,14 @@ class Deliverer:
         self._record(result, manifest)
         return result
 
-    def _judge(
+    def judge(
         self,
         export: Export,
         checks: Sequence[CheckResult],
         excluded: Mapping[str, int],
         datasets: Mapping[str, Any],
-    ) -> _Judgement:
+    ) -> Judgement:
+        """The verdicts of `checks` and of the removal guard, with nothing written."""
         found = self._baseline()
         baseline = found.export
         explained: Explained = {}
@@ -219,9 +228,9 @@ class Deliverer:
         }
         guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
         guard = self._removal_guard(guarded, export.content_hash, found, datasets)
-        return _Judgement(changes, (*checks, guard), baseline, found.night)
+        return Judgement(changes, (*checks, guard), baseline, found.night)
 
-    def _refused(self, export: Export, judged: _Judgement) -> Delivered:
+    def _refused(self, export: Export, judged: Judgement) -> Delivered:
         result = self._result(Outcome.REFUSED, export, judged.changes, reason="; ".join(judged.problems), **judged.said)
         self._record(result, {})
         return result

@@ -38,6 +38,8 @@ class ExportFile:
     """A column with an ISO date: rows whose day is over are gone in the way of things, not removed."""
     people: str | None = None
     """Its rows are people of this kind (student, contact or staff), each by the first column of its key."""
+    year: str | None = None
+    """Of students: the column with their year group. Who joins another year is nobody's replacement."""
     ends: tuple[tuple[str, str | None], ...] = ()
     """What its rows join: a column, and the file whose key's first column it names; None where that is in no file."""
 

@@ -31,6 +31,10 @@ class Outcome(StrEnum):
     FAILED = "failed"
     NO_SESSION = "no_session"
     """There was nothing to deliver, and rightly so: a day without registers."""
+    NO_TIMETABLE = "no_timetable"
+    """There is nothing to deliver yet: a new school year whose terms nobody has entered."""
+    HELD = "held"
+    """A school's first delivery waits for a person to look at it."""
 
 
 @dataclass(frozen=True)

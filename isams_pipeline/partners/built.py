@@ -59,3 +59,11 @@ class Built:
     def accounted_for(self) -> CheckResult:
         """The verdict of the rule that every row is somewhere."""
         return CheckResult("accounted_for", few(self.unaccounted))
+
+
+@dataclass(frozen=True)
+class Made:
+    """An export as it would be staged, and the verdicts of the blocking rules on it."""
+
+    built: Built
+    verdicts: tuple[CheckResult, ...]

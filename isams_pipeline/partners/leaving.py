@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.delivery.changes import Explained
+from isams_pipeline.delivery.changes import LINKS, Explained
 from isams_pipeline.delivery.export import Export, ExportFile
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import StorageError
@@ -28,7 +28,6 @@ from isams_pipeline.storage.tables import StoredTable
 
 _LAST_YEAR_S_TERMS = timedelta(days=70)
 """So long ago the terms of the year that ended were still there, whatever was entered since."""
-LINKS = "student_contacts.csv"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Leaving:
     environment: Environment
     school: str
     night: date
+    tables: Mapping[str, pd.DataFrame] | None = None
+    """The tables behind this night's export, where they are not those that its pins name."""
 
     def __call__(
         self, files: Mapping[str, ExportFile], before: Export, now: Export, pins: tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -60,16 +61,16 @@ class Leaving:
         return told
 
     def _students(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
-        old, new = self._table("pupils", before), self._table("pupils", now)
+        old, new = self._table("pupils", before), self._now("pupils", now)
         if old is None or new is None:
             return
         campuses = list(self.environment.settings.school(self.school).campuses.values())
-        source = str(now["pupils"]["source"])
+        source = str(before["pupils"]["source"])
         ended = year_end(self._terms(source, before, now), self.night)
         if ended is not None:
             at_the_end = self._pupils_then(source, ended)
             yield leavers_of_last_year(old, new, at_the_end, campuses), "of the last year group, whose year has ended"
-        links = self._table("contact_pupils", now)
+        links = self._now("contact_pupils", now)
         if links is not None:
             yield called_former(links), "whom the source calls former"
 
@@ -79,8 +80,8 @@ class Leaving:
             yield staff_who_left(old, self.night), "whose leaving date has come"
 
     def _terms(self, source: str, *pins: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
-        for of in pins:
-            frame = self._table("terms", of)
+        before, now = pins
+        for frame in (self._table("terms", before), self._now("terms", now)):
             if frame is not None:
                 yield frame
         for night in (self.night, self.night - _LAST_YEAR_S_TERMS):
@@ -95,6 +96,9 @@ class Leaving:
         if chosen is None:
             return None
         return next(self._loaded(tables.find(source, "pupils", self.school, chosen)), None)
+
+    def _now(self, name: str, pins: Mapping[str, Any]) -> pd.DataFrame | None:
+        return self._table(name, pins) if self.tables is None else self.tables.get(name)
 
     def _table(self, name: str, pins: Mapping[str, Any]) -> pd.DataFrame | None:
         pin = pins.get(name)

@@ -138,6 +138,11 @@ def as_pins(tables: Mapping[str, StoredTable], built: Built) -> dict[str, dict[s
     }
 
 
+def brought_by(tables: Mapping[str, StoredTable]) -> set[str]:
+    """The datasets that the school's source gives at all."""
+    return {name for name, table in tables.items() if table.provenance}
+
+
 def notes_of(tables: Mapping[str, StoredTable]) -> list[Note | Lacking]:
     """What was done to single fields of the tables when they were read, and what the source was not allowed to give."""
     notes: list[Note | Lacking] = []
@@ -378,6 +383,11 @@ def delivery_asset(
                     metadata={"outcome": result.outcome.value},
                     allow_retries=False,
                 )
+            if result.outcome is Outcome.NO_TIMETABLE:
+                context.log.warning("%s: %s", result.outcome.value, result.reason)
+                metadata = {"outcome": result.outcome.value, "reason": result.reason or ""}
+                yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GUARD, key))
+                return
             context.log.info("%s: %s", result.outcome.value, result.target)
             yield dg.MaterializeResult(
                 metadata=delivery_metadata(result),

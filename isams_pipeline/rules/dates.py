@@ -54,6 +54,26 @@ def year_of(terms: pd.DataFrame, night: date, *, count: int = 1) -> tuple[date, 
     return first, last
 
 
+LONGEST_HOLIDAY = timedelta(days=92)
+"""No school is without a term for longer; until then the next year's terms may still be entered."""
+
+
+def terms_are_over(terms: pd.DataFrame, night: date) -> date | None:
+    """The last day of the last term, where a new school year has begun of which no term is entered yet.
+
+    None where there is one, where there never was any, or where the last was over for longer than any holiday lasts:
+    then something is wrong.
+    """
+    first, last = year_of(terms, night, count=2)
+    starts, finishes = terms["start_date"], terms["finish_date"]
+    sound = ~starts.map(is_nothing).astype(bool) & ~finishes.map(is_nothing).astype(bool) & (finishes >= starts)
+    here = sound & (finishes >= pd.Timestamp(first)) & (starts <= pd.Timestamp(last))
+    if bool(here.any()) or not bool(sound.any()):
+        return None
+    ended: date = finishes[sound].max().date()
+    return ended if ended < night <= ended + LONGEST_HOLIDAY else None
+
+
 def week_of(night: date) -> tuple[date, date]:
     """Monday and Sunday of a night's week."""
     monday = night - timedelta(days=night.weekday())

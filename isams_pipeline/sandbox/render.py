@@ -34,7 +34,7 @@ def _pupil(school: SchoolDay, pupil: Pupil) -> str:
         f"{element('UPN', f'A{pupil.id:012d}')}{element('SchoolCode', f'C{pupil.id}')}"
         f"{element('SchoolId', pupil.school_id)}{element('UserCode', f'P{pupil.school_id}')}"
         f"{element('UserName', pupil.email and pupil.email.partition('@')[0])}"
-        f"{element('Title', '' if pupil.slot % 2 else 'Miss' if pupil.gender == 'F' else 'Mr')}"
+        f"{element('Title', '' if pupil.steady % 2 else 'Miss' if pupil.gender == 'F' else 'Mr')}"
         f"{element('Forename', pupil.forename)}{element('Surname', pupil.surname)}"
         f"{element('Middlename', pupil.middle)}{element('Initials', pupil.forename[:1] + pupil.surname[:1])}"
         f"{element('Preferredname', pupil.preferred)}"
@@ -132,6 +132,7 @@ def _staff_member(school: SchoolDay, member: StaffMember) -> str:
         f"{element('DOB', '1980-01-01T00:00:00')}{element('Gender', 'MF'[member.id % 2])}"
         f"{element('SchoolEmailAddress', member.email)}<SchoolMobileNumber/><PersonalMobileNumber/>"
         f"{element('TeachingStaff', int(member.teaching))}"
+        f"{element('LeavingDate', member.leaving and moment(member.leaving))}"
         f'<Roles><Role Id="5"><Name>{"Teacher" if member.teaching else "Office"}</Name></Role>'
         f"{'<Role Id=' + chr(34) + '6' + chr(34) + '><Name>Head of year</Name></Role>' if member.id % 5 == 0 else ''}"
         f'</Roles><Divisions><Division Id="3"><Name>Senior</Name></Division></Divisions></StaffMember>'
@@ -139,12 +140,12 @@ def _staff_member(school: SchoolDay, member: StaffMember) -> str:
 
 
 def terms(school: SchoolDay) -> Iterator[str]:
-    start = school.school_year
     yield "<Terms>"
-    for at, (name, first, last) in enumerate(term_dates(start)):
-        yield f"<Term{attributes(Id=(start - 2000) * 3 + at, AuthorId=1)}>{_AUTHOR}{element('SchoolYear', start)}"
-        yield f"{element('Name', name)}{element('StartDate', moment(first))}"
-        yield f"{element('FinishDate', moment(last))}{_UPDATED}</Term>"
+    for start in school.term_years:
+        for at, (name, first, last) in enumerate(term_dates(start)):
+            yield f"<Term{attributes(Id=(start - 2000) * 3 + at, AuthorId=1)}>{_AUTHOR}{element('SchoolYear', start)}"
+            yield f"{element('Name', name)}{element('StartDate', moment(first))}"
+            yield f"{element('FinishDate', moment(last))}{_UPDATED}</Term>"
     yield "</Terms>"
 
 
@@ -265,7 +266,7 @@ def current_pupils_health(school: SchoolDay) -> Iterator[str]:
     """Invented: no sample of this method is public."""
     yield "<CurrentPupilsHealth>"
     for pupil in school.pupils:
-        if pupil.slot % 5 == 0:
+        if pupil.steady % 5 == 0:
             yield f"<Pupil{attributes(Id=pupil.id)}>{legacy('SchoolId', pupil.school_id)}"
             yield f"{element('Allergies', f'Example nuts{school.plan.mark}')}"
             yield f"{element('Doctor', f'Dr Example{school.plan.mark}')}<Conditions><Condition>"

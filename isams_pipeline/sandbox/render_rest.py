@@ -70,7 +70,7 @@ def moment(day: date, at: time, zone: ZoneInfo) -> str:
 
 def student(school: SchoolDay, pupil: Pupil, zone: ZoneInfo) -> Json:
     """A student, every field."""
-    title = "" if pupil.slot % 2 else "Miss" if pupil.gender == "F" else "Mr"
+    title = "" if pupil.steady % 2 else "Miss" if pupil.gender == "F" else "Mr"
     found: Json = {
         "id": pupil.id,
         "academicHouse": ("North", "East", "South", "West")[pupil.house - 1],

@@ -55,8 +55,9 @@ def allocations(school: SchoolDay) -> Iterator[str]:
 
 def published(school: SchoolDay) -> Iterator[str]:
     yield f"<PublishedTimetables><Timetable{attributes(Id=timetable.TIMETABLE)}>"
-    yield f"{element('Name', f'{school.school_year} Main')}{element('StartYear', school.school_year)}"
-    yield f"{element('EndYear', school.school_year + 1)}<Schedules>"
+    year = school.timetabled.school_year
+    yield f"{element('Name', f'{year} Main')}{element('StartYear', year)}"
+    yield f"{element('EndYear', year + 1)}<Schedules>"
     for lesson in timetable.lessons(school):
         yield f"<Schedule{attributes(Id=lesson.id)}>{element('Code', lesson.code)}{element('Teacher', lesson.teacher)}"
         yield f"{element('PeriodId', lesson.period)}{element('RoomId', lesson.room)}"

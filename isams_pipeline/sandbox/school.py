@@ -14,6 +14,7 @@ from functools import cached_property
 from random import Random
 from typing import Any
 
+from isams_pipeline.sandbox.calendars import SchoolCalendar
 from isams_pipeline.sandbox.edits import Edits
 
 _EPOCH = date(2020, 1, 1)
@@ -40,6 +41,8 @@ class SchoolPlan:
     subjects: int = 6
     rooms: int | None = None
     """How many rooms; about one for 8 pupils if not said."""
+    calendar: SchoolCalendar | None = None
+    """With one, the school has school years; without, a few pupils join and leave on every night."""
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Pupil:
     tutor: str
     family: tuple[int, int]
     current: bool
+    steady: int
+    """A number that stays with the pupil, whatever else changes: who has a house, or a health record, goes by it."""
     more: dict[str, Any] = field(default_factory=dict[str, Any])
     """What was written by REST into fields that are not modelled here, by their REST names."""
 
@@ -111,6 +116,7 @@ class StaffMember:
     surname: str
     email: str | None
     teaching: bool
+    leaving: date | None = None
 
 
 @dataclass
@@ -169,7 +175,9 @@ class SchoolDay:
             else:
                 current = recent = slot < self.plan.pupils
             if recent:
-                found.append(self.edits.of_pupil(self._pupil(slot, generation, current=current)))
+                number = generation * self._slots + slot
+                family = (slot // 2 if slot % 4 < 2 else self._slots + slot, generation)  # noqa: PLR2004
+                found.append(self.edits.of_pupil(self._pupil(slot, number, slot, family, current=current)))
         return found
 
     @cached_property
@@ -177,10 +185,10 @@ class SchoolDay:
         """Current pupils."""
         return [pupil for pupil in self.everyone if pupil.current]
 
-    def _pupil(self, slot: int, generation: int, *, current: bool) -> Pupil:
-        number = generation * self._slots + slot
+    def _pupil(  # noqa: PLR0917  # who and where
+        self, slot: int, number: int, steady: int, family: tuple[int, int], *, current: bool
+    ) -> Pupil:
         random = self._random("pupil", number)
-        family = (slot // 2 if slot % 4 < 2 else self._slots + slot, generation)  # noqa: PLR2004
         surname = self._word(self._random("family", *family), 2)
         forename = self._word(random, 1 + number % 2)
         year, _ = self.plan.years[slot % len(self.plan.years)]
@@ -209,11 +217,12 @@ class SchoolDay:
             mobile=f"07700 9{(number * 37 + changed) % 100_000:05d}",
             year=year,
             form=form,
-            house=1 + slot % 4,
-            boarding=10 + slot % 2 if self.plan.troubles and slot % 5 == 0 else None,
+            house=1 + steady % 4,
+            boarding=10 + steady % 2 if self.plan.troubles and steady % 5 == 0 else None,
             tutor=tutors[slot % len(tutors)].user_code if slot % 17 else "GONE100200300",
             family=family,
             current=current,
+            steady=steady,
         )
 
     @cached_property
@@ -313,26 +322,33 @@ class SchoolDay:
     def staff(self) -> list[StaffMember]:
         """Current staff."""
         members: list[StaffMember] = []
-        for number in range(max(8, self.plan.pupils // 8)):
-            random = self._random("staff", number)
-            forename, surname = self._word(random, 1), self._word(random, 2)
-            email: str | None = f"{forename[:1]}{surname}{number}@staff.example.org"
-            if number == 5:  # noqa: PLR2004
-                email = None
-            if self.plan.troubles and number == 6:  # noqa: PLR2004
-                email = members[2].email.upper() if members[2].email else None
-            members.append(
-                StaffMember(
-                    id=10 + number,
-                    user_code=f"{surname[:3].upper()}{100_200_300_000 + number}",
-                    title=random.choice(("Mr", "Mrs", "Ms", "Dr")),
-                    forename=forename,
-                    surname=surname,
-                    email=email,
-                    teaching=number % 4 != 3,  # noqa: PLR2004
-                )
-            )
+        for number in range(self.staff_size):
+            members.append(self._member(number, number, members))
         return members
+
+    @property
+    def staff_size(self) -> int:
+        """How many members of staff there are."""
+        return max(8, self.plan.pupils // 8)
+
+    def _member(self, position: int, number: int, members: list[StaffMember]) -> StaffMember:
+        """The member of staff with a number, in a position; `members` are those before."""
+        random = self._random("staff", number)
+        forename, surname = self._word(random, 1), self._word(random, 2)
+        email: str | None = f"{forename[:1]}{surname}{number}@staff.example.org"
+        if position == 5:  # noqa: PLR2004
+            email = None
+        if self.plan.troubles and position == 6:  # noqa: PLR2004
+            email = members[2].email.upper() if members[2].email else None
+        return StaffMember(
+            id=10 + number,
+            user_code=f"{surname[:3].upper()}{100_200_300_000 + number}",
+            title=random.choice(("Mr", "Mrs", "Ms", "Dr")),
+            forename=forename,
+            surname=surname,
+            email=email,
+            teaching=position % 4 != 3,  # noqa: PLR2004
+        )
 
     @cached_property
     def teachers(self) -> list[StaffMember]:
@@ -350,6 +366,30 @@ class SchoolDay:
     @cached_property
     def sets(self) -> list[TeachingSet]:
         """Teaching sets of about twenty."""
+        return self.made_sets()
+
+    @property
+    def timetabled(self) -> SchoolDay:
+        """The school on the day that the timetable in use is of."""
+        return self
+
+    @property
+    def rooms_moved(self) -> int:
+        """By how many rooms this timetable's lessons are moved against another one's."""
+        return 0
+
+    @property
+    def term_years(self) -> list[int]:
+        """The school years whose terms are in iSAMS."""
+        return [self.school_year]
+
+    @property
+    def emptied(self) -> list[str]:
+        """Containers of the Batch API that have no rows on this day."""
+        return []
+
+    def made_sets(self) -> list[TeachingSet]:
+        """Sets of the pupils of this day."""
         of_year: dict[int, list[Pupil]] = {}
         for pupil in self.everyone:
             of_year.setdefault(pupil.year, []).append(pupil)

@@ -28,6 +28,7 @@ from isams_pipeline.sandbox.roads import RoadDays
 from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
 from isams_pipeline.sandbox.xporter import XPORTER_FAULTS, XporterApi
+from isams_pipeline.sandbox.yearly import school_on
 
 T = TypeVar("T")
 FAULTS = BATCH_FAULTS | REST_FAULTS | ASSEMBLY_FAULTS | XPORTER_FAULTS
@@ -115,7 +116,7 @@ class Sandbox:
         if wanted not in self._days:
             if len(self._days) > 4:  # noqa: PLR2004  # a day of a large school is large
                 self._days.clear()
-            self._days[wanted] = SchoolDay(plan, wanted[2], school.edits)
+            self._days[wanted] = school_on(plan, wanted[2], school.edits)
         return self._days[wanted]
 
     def edit_pupil(self, name: str, school_id: str, values: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def bell(text: str, later: int) -> str:
 
 def lessons(school: SchoolDay) -> list[Lesson]:
     """All rows of the published timetable. No room holds two lessons at once, but for planted troubles."""
-    found = list(_lessons(school))
+    found = list(_lessons(school.timetabled, school.date))
     if school.plan.troubles and len(found) > 4:  # noqa: PLR2004
         one, two, three, four, five = found[:5]
         found[0] = Lesson(one.id, one.code, one.teacher, one.period, 9_999, one.is_set)
@@ -105,12 +105,12 @@ def lessons(school: SchoolDay) -> list[Lesson]:
     return found
 
 
-def _lessons(school: SchoolDay) -> Iterator[Lesson]:
+def _lessons(school: SchoolDay, day: date) -> Iterator[Lesson]:
     places = [room.id for room in rooms(school)[1:]]
     taken: set[tuple[int, int]] = set()
     both, other = weeks(school)[:2], weeks(school)[2:]
     later_years = {year for year, _ in school.plan.years[len(school.plan.years) // 2 :]}
-    moving = school.date.toordinal() % max(1, len(school.sets))
+    moving = day.toordinal() % max(1, len(school.sets))
     for at, group in enumerate(school.sets):
         away = bool(other) and group.year in later_years
         own = places[len(places) // 2 :] if away else places[: len(places) // 2] if other else places
@@ -119,7 +119,7 @@ def _lessons(school: SchoolDay) -> Iterator[Lesson]:
                 slot = at * 7 + nth * 11 + week.id
                 weekday = WEEKDAYS[slot % len(WEEKDAYS)][0]
                 period = _TEACHING[slot // len(WEEKDAYS) % len(_TEACHING)]
-                start = at + nth + (len(places) // 2 if at == moving and nth == 0 else 0)
+                start = at + nth + school.rooms_moved + (len(places) // 2 if at == moving and nth == 0 else 0)
                 room = _free(own, start, period_id(week, weekday, period), taken)
                 if room is not None:
                     yield from _rows(group, period_id(week, weekday, period), room, nth)
@@ -178,7 +178,7 @@ def week_number(day: date) -> int:
 def allocations(school: SchoolDay) -> list[tuple[int, int, int]]:
     """Calendar year, week of the year, timetable week. One week of the troubled school has been forgotten."""
     found: dict[tuple[int, int, int], None] = {}
-    for name, first, last in term_dates(school.school_year):
+    for name, first, last in (term for year in school.term_years for term in term_dates(year)):
         day = first
         while day <= last:
             parity = (day + timedelta(days=1)).isocalendar().week % 2

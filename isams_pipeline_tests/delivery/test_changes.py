@@ -13,6 +13,8 @@ from isams_pipeline.delivery.changes import Change, compare
 from isams_pipeline.delivery.export import Export, ExportFile
 
 PEOPLE = ExportFile("students.csv", ("student_id", "name"), key=("student_id",), people="student")
+IN_YEARS = ExportFile("students.csv", ("student_id", "year"), key=("student_id",), people="student", year="year")
+CONTACTS = ExportFile("contacts.csv", ("contact_id",), key=("contact_id",), people="contact")
 THINGS = ExportFile("classes.csv", ("class_id",), key=("class_id",))
 LINKS = ExportFile(
     "class_students.csv",
@@ -59,6 +61,43 @@ def test_people_are_explained_then_replaced_and_only_the_rest_is_lost():
 def test_whoever_is_still_there_needs_no_explanation():
     both = school(range(10), "a", [])
     assert told(compare(PEOPLE, both, both, NIGHT, {"student": {"3": "gone"}})) == (0, 0, 0, 0)
+
+
+def in_years(students: dict[int, str]) -> Export:
+    return Export({"students.csv": csv("student_id,year", (f"{n},{year}" for n, year in students.items()))})
+
+
+def test_newcomers_of_another_year_do_not_hide_that_a_year_is_lost():
+    before = in_years({n: str(7 + n // 10) for n in range(50)})
+    up = {n: str(8 + n // 10) for n in range(40)}
+    joined = {n: "7" for n in range(100, 110)}
+    why = {"student": {str(n): "of the last year group" for n in range(40, 50)}}
+    assert told(compare(IN_YEARS, in_years(up | joined), before, NIGHT, why)) == (10, 10, 0, 0)
+    without_year_8 = {n: year for n, year in (up | joined).items() if year != "8"}
+    assert told(compare(IN_YEARS, in_years(without_year_8), before, NIGHT, why)) == (20, 10, 0, 10)
+
+
+def test_who_joins_a_year_replaces_who_left_it_before_it_moved_up():
+    before = in_years({n: "11" for n in range(20)})
+    now = in_years({n: "12" for n in range(14)} | {n: "12" for n in range(100, 104)})
+    assert told(compare(IN_YEARS, now, before, NIGHT)) == (6, 0, 4, 2)
+
+
+def test_a_contact_is_replaced_by_another_of_the_same_student():
+    def contacts(pairs: Iterable[tuple[int, int]]) -> Export:
+        pairs = list(pairs)
+        return Export(
+            {
+                "contacts.csv": csv("contact_id", sorted({contact for _, contact in pairs})),
+                "student_contacts.csv": csv("student_id,contact_id", (f"{s},{c}" for s, c in pairs)),
+            }
+        )
+
+    before = contacts((student, 1000 + student) for student in range(30))
+    merged = contacts((student, 2000 + student if student < 10 else 1000 + student) for student in range(30))
+    assert told(compare(CONTACTS, merged, before, NIGHT)) == (10, 0, 10, 0), "entered anew, with another number"
+    elsewhere = contacts([*((s, 1000 + s) for s in range(10, 30)), *((s, 2000 + s) for s in range(40, 50))])
+    assert told(compare(CONTACTS, elsewhere, before, NIGHT)) == (10, 0, 0, 10), "of students who have just joined"
 
 
 def test_sets_made_anew_are_no_loss():

@@ -20,7 +20,7 @@ from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
 from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
-from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, post
+from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.shared import (
@@ -102,6 +102,11 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             session.hold(night.school)
             pins = pinned(environment, night, NEEDED)
             booked = night_from(environment, night.school, night.date, pins)
+            waiting = no_timetable(booked.tables["terms"], night.date)
+            if waiting is not None:
+                context.log.warning("%s", waiting)
+                yield from _waits(waiting)
+                return
             settings = environment.settings.partner(night.school, RoomBookingSettings)
             source_checks = check_source(booked.tables, booked.read, settings.timeslots)
             yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
@@ -131,6 +136,16 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts)
 
     return room_booking_export
+
+
+def _waits(reason: str) -> Generator[Any, None, None]:
+    """The night's assets where the new school year has no terms yet: nothing is changed, and a check warns."""
+    said = {"outcome": Outcome.NO_TIMETABLE.value, "reason": reason}
+    for key in (TIMETABLE_KEY, BOOKINGS, EXCLUSIONS):
+        yield dg.MaterializeResult(asset_key=key, metadata=said)
+    fine = checks.passed([name for name in (*CHECKS, *SHOWN) if name != "not_empty"], EXPORT)
+    verdicts = [*fine, checks.failed("not_empty", EXPORT, reason, warn=True)]
+    yield dg.MaterializeResult(asset_key=EXPORT, metadata=said, check_results=verdicts)
 
 
 def _timetable_metadata(booked: BookingNight) -> dict[str, Any]:
@@ -182,7 +197,10 @@ def _deliverer(environment: Environment, night: Night, run_id: str, allow_remova
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:
-    """Put a staged export through the gate."""
+    """Put a staged export through the gate; where the new school year has no terms yet, nothing is delivered."""
+    waiting = no_timetable(environment.tables.load(pinned(environment, night, ["terms"])["terms"]), night.date)
+    if waiting is not None:
+        return _deliverer(environment, night, run_id, allow_removals).nothing(Outcome.NO_TIMETABLE, waiting)
     stage = environment.staged(PARTNER, night.school)
     staged = stage.find(night.date)
     export: Export = stage.load(staged.files)
@@ -252,6 +270,9 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
                 return
             booked = _night(environment, night)
+            if no_timetable(booked.tables["terms"], night.date) is not None:
+                yield dg.MaterializeResult(metadata={"calendars": "not touched: the new year has no terms yet"})
+                return
             settings = environment.settings.partner(night.school, RoomBookingSettings)
             folder = environment.target(settings, night.school).child(f"{PARTNER}/{night.school}/calendars")
             done = publish(folder, booked.calendars())

@@ -23,6 +23,7 @@ from isams_pipeline.partners.room_booking.matching import match_periods, match_r
 from isams_pipeline.partners.room_booking.pictures import busiest_room, occupancy, teaching_week, term_of, week_of_room
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
+from isams_pipeline.rules.dates import LONGEST_HOLIDAY, terms_are_over
 from isams_pipeline.rules.notes import from_json
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
@@ -31,6 +32,18 @@ from isams_pipeline.storage.tables import StoredTable
 def is_today(environment: Environment, school: str, day: date) -> bool:
     """Whether it is that date at the school."""
     return day == today_at(environment.settings.school(school).timezone, environment.clock)
+
+
+def no_timetable(terms: pd.DataFrame, night: date) -> str | None:
+    """Why there is no timetable to deliver yet, and what to do; None where there is one."""
+    ended = terms_are_over(terms, night)
+    if ended is None:
+        return None
+    return (
+        f"the last term in iSAMS ended on {ended}, and no term of the new school year is entered yet, so there are no "
+        "dates to put a timetable on. What was delivered last stays. Enter the terms in iSAMS (School Manager, School "
+        f"Terms); from {ended + LONGEST_HOLIDAY + timedelta(days=1)} on this counts as a fault"
+    )
 
 
 def outbox_of(environment: Environment, school: str) -> Outbox:

@@ -8,10 +8,12 @@ from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolbooking import PARTNER
-from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, build, check_export, check_source
+from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, check_export, check_source
 from isams_pipeline.partners.schoolbooking.files import FILES, SCHEMA_VERSION
+from isams_pipeline.partners.schoolbooking.night import make
 from isams_pipeline.partners.shared import (
     Prepared,
+    brought_by,
     deliverer,
     delivery_asset,
     export_asset,
@@ -36,9 +38,9 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     source = settings.source
     pins = pinned(environment, night, NEEDED[source], source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-    built = build(tables, night.date, settings, notes_of(pins))
-    verdicts = [*check_export(built.export), *check_source(tables, night.date), built.accounted_for]
-    return Prepared(pins, built, verdicts)
+    school = environment.settings.school(night.school)
+    made = make(school, settings, night, tables, brought=brought_by(pins), notes=notes_of(pins))
+    return Prepared(pins, made.built, made.verdicts)
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:

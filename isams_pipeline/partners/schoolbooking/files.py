@@ -26,6 +26,7 @@ FILES: tuple[ExportFile, ...] = (
         key=("student_id",),
         must_have_rows=True,
         people="student",
+        year="year_group_id",
     ),
     ExportFile(
         "staff.csv",

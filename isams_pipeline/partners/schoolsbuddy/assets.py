@@ -8,11 +8,13 @@ from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolsbuddy import PARTNER
-from isams_pipeline.partners.schoolsbuddy.export import NEEDED, build
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
+from isams_pipeline.partners.schoolsbuddy.night import make
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline.partners.shared import (
     Prepared,
+    brought_by,
     deliverer,
     delivery_asset,
     export_asset,
@@ -35,20 +37,11 @@ def schoolsbuddy_assets(environment: Environment) -> list[dg.AssetsDefinition]:
 
 def _prepare(environment: Environment, night: Night) -> Prepared:
     settings = environment.settings.partner(night.school, SchoolsBuddySettings)
-    campuses = environment.settings.school(night.school).campuses
     pins = pinned(environment, night, NEEDED, settings.source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
-    built = build(
-        tables,
-        settings,
-        campuses,
-        night=night.date,
-        has_medical=bool(pins["health"].provenance),
-        notes=notes_of(pins),
-    )
-    on_tables = check_tables(built.export, tables, has_campuses=bool(campuses))
-    verdicts = [*check_export(built.export), *on_tables, built.accounted_for]
-    return Prepared(pins, built, verdicts)
+    school = environment.settings.school(night.school)
+    made = make(school, settings, night, tables, brought=brought_by(pins), notes=notes_of(pins))
+    return Prepared(pins, made.built, made.verdicts)
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:

@@ -29,6 +29,7 @@ FILES: tuple[ExportFile, ...] = (
         key=("student_id",),
         must_have_rows=True,
         people="student",
+        year="year_group",
     ),
     ExportFile(
         "contacts.csv",

@@ -1,0 +1,190 @@
+"""A partner's night, tried: what it would get and what the gate would say. Nothing is stored and nothing delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any, cast
+
+import pandas as pd
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.config import (
+    RoomBookingSettings,
+    SchoolBookingSettings,
+    SchoolSettings,
+    SchoolsBuddySettings,
+)
+from isams_pipeline.config.partners import Exporting
+from isams_pipeline.delivery.deliver import Judgement
+from isams_pipeline.delivery.export import ExportFile
+from isams_pipeline.delivery.receipts import Address
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import NotMaterialised
+from isams_pipeline.partitions import Night
+from isams_pipeline.partners import room_booking, schoolbooking, schoolsbuddy
+from isams_pipeline.partners.built import Built, Made
+from isams_pipeline.partners.leaving import Leaving
+from isams_pipeline.partners.room_booking import export as room_booking_export
+from isams_pipeline.partners.room_booking import files as room_booking_files
+from isams_pipeline.partners.room_booking.night import BookingNight, no_timetable
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.partners.schoolbooking import export as schoolbooking_export
+from isams_pipeline.partners.schoolbooking import files as schoolbooking_files
+from isams_pipeline.partners.schoolbooking.night import make as make_schoolbooking
+from isams_pipeline.partners.schoolsbuddy import export as schoolsbuddy_export
+from isams_pipeline.partners.schoolsbuddy import files as schoolsbuddy_files
+from isams_pipeline.partners.schoolsbuddy.night import make as make_schoolsbuddy
+from isams_pipeline.partners.shared import as_pins, brought_by, deliverer, notes_of, pinned
+from isams_pipeline.rules.notes import Lacking, Note
+from isams_pipeline.storage.tables import StoredTable
+
+Tables = Mapping[str, pd.DataFrame]
+Make = Callable[..., Made]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a partner's night is made of."""
+
+    label: str
+    files: Sequence[ExportFile]
+    schema_version: int
+    needed: Callable[[Any], tuple[str, Sequence[str]]]
+    """The source and the datasets, by the partner's settings."""
+    make: Make
+    waits: Callable[[Tables, date], str | None] = lambda _tables, _night: None
+    """Why there would be nothing to deliver, rightly so."""
+
+
+@dataclass(frozen=True)
+class BehindIt:
+    """A night's tables as they are stored, or as something was made of them."""
+
+    night: Night
+    pins: Mapping[str, StoredTable]
+    tables: Tables
+
+    @property
+    def notes(self) -> Collection[Note | Lacking]:
+        """What was done to single fields when they were read."""
+        return notes_of(self.pins)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a night would end."""
+
+    partner: str
+    built: Built | None
+    judged: Judgement | None
+    waits: str | None = None
+
+
+def _make_room_booking(environment: Environment) -> Make:
+    def make(
+        _school: SchoolSettings,
+        settings: RoomBookingSettings,
+        night: Night,
+        tables: Tables,
+        *,
+        brought: Collection[str],  # noqa: ARG001
+        notes: Collection[Note | Lacking],
+    ) -> Made:
+        unallocated = settings.unallocated_weeks
+        found = room_booking_export.read(tables, night.date, unallocated_weeks=unallocated, notes=notes)
+        booked = BookingNight(environment, night.school, night.date, tables, found)
+        with environment.state.transaction() as session:
+            built = booked.files(BookingStore(session, night.school), with_cancelled=False)
+        checked = room_booking_export.check_export(built.export)
+        on_tables = room_booking_export.check_source(tables, found, settings.timeslots)
+        return Made(built, (*checked, *on_tables, built.accounted_for))
+
+    return make
+
+
+def trials(environment: Environment) -> dict[str, Trial]:
+    """All partners that get files, by name."""
+    return {
+        schoolsbuddy.PARTNER: Trial(
+            SchoolsBuddySettings.label,
+            schoolsbuddy_files.FILES,
+            schoolsbuddy_files.SCHEMA_VERSION,
+            lambda settings: (settings.source, schoolsbuddy_export.NEEDED),
+            make_schoolsbuddy,
+        ),
+        room_booking.PARTNER: Trial(
+            RoomBookingSettings.label,
+            room_booking_files.FILES,
+            room_booking_files.SCHEMA_VERSION,
+            lambda _settings: ("isams", room_booking_export.NEEDED),
+            _make_room_booking(environment),
+            lambda tables, night: no_timetable(tables["terms"], night),
+        ),
+        schoolbooking.PARTNER: Trial(
+            SchoolBookingSettings.label,
+            schoolbooking_files.FILES,
+            schoolbooking_files.SCHEMA_VERSION,
+            lambda settings: (settings.source, schoolbooking_export.NEEDED[settings.source]),
+            make_schoolbooking,
+        ),
+    }
+
+
+def behind(environment: Environment, school: str, partner: str, day: date | None = None) -> BehindIt:
+    """The tables of a partner's newest night, or of one date; raises NotMaterialised."""
+    settings = environment.settings.school(school).partners.exporting[partner]
+    source, names = trials(environment)[partner].needed(settings)
+    if day is None:
+        today = today_at(environment.settings.school(school).timezone, environment.clock)
+        newest = environment.tables.before(source, names[0], school, today + timedelta(days=1))
+        if newest is None:
+            raise NotMaterialised(
+                "No night was run yet",
+                school=school,
+                partner=partner,
+                remedy=f"Run `isams-pipeline sync {school} --partner {partner}`, or materialise it in the UI.",
+            )
+        day = newest.night
+    night = Night(school, day)
+    pins = pinned(environment, night, names, source)
+    return BehindIt(night, pins, {name: environment.tables.load(pin) for name, pin in pins.items()})
+
+
+def made(
+    environment: Environment, partner: str, given: BehindIt, settings: Exporting | None = None, day: date | None = None
+) -> Made:
+    """The export that a partner would get of these tables: with these settings, as of this date."""
+    school = environment.settings.school(given.night.school)
+    night = given.night if day is None else Night(given.night.school, day)
+    own = settings or school.partners.exporting[partner]
+    trial = trials(environment)[partner]
+    return trial.make(school, own, night, given.tables, brought=brought_by(given.pins), notes=given.notes)
+
+
+def tried(environment: Environment, partner: str, given: BehindIt, day: date | None = None) -> Tried:
+    """What a partner would get of these tables on a date, and what the gate would say."""
+    school = given.night.school
+    night = day or given.night.date
+    trial = trials(environment)[partner]
+    waits = trial.waits(given.tables, night)
+    if waits is not None:
+        return Tried(partner, None, None, waits)
+    result = made(environment, partner, given, day=night)
+    usual = deliverer(
+        environment,
+        Address(partner, school, night),
+        trial.files,
+        trial.schema_version,
+        environment.settings.school(school).partners.exporting[partner],
+        run_id="none: it is tried only",
+        allow_removals=False,
+    )
+    own = replace(usual, explain=Leaving(environment, school, night, given.tables))
+    pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
+    return Tried(
+        partner,
+        result.built,
+        own.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins),
+    )
