@@ -1,8 +1,12 @@
-"""The one Definitions that Dagster loads. Reads schools.yaml if there is one; no secret, no network, no disk else."""
+"""The one Definitions that Dagster loads. Reads schools.yaml if there is one; no secret, no network, no disk else.
+
+Only with `history_years` it asks Dagster's own storage for backfills under way, and does without where that is silent.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +14,7 @@ import dagster as dg
 from isams_pipeline.broken_off import again_sensor
 from isams_pipeline.config import Settings, load_settings
 from isams_pipeline.environment import Environment
+from isams_pipeline.history import with_history
 from isams_pipeline.isams.assets import isams_assets
 from isams_pipeline.partners.my_school_portal.assets import my_school_portal_assets
 from isams_pipeline.partners.my_school_portal.schedules import (
@@ -25,6 +30,7 @@ from isams_pipeline.partners.schoolsbuddy.assets import schoolsbuddy_assets
 from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, schoolsbuddy_schedules
 from isams_pipeline.partners.schoolsbuddy_attendance.assets import attendance_assets
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import attendance_jobs, attendance_schedules
+from isams_pipeline.removal_windows import allow_removals_job
 from isams_pipeline.roads.assets import road_assets
 from isams_pipeline.roads.connection_assets import connection_assets, connection_sensors, connections_job
 from isams_pipeline.roads.reconciliation_assets import reconciliation_asset, reconciliation_job
@@ -47,6 +53,7 @@ def build_definitions(environment: Environment) -> dg.Definitions:
         connections,
         reconciliation_job(),
     ]
+    windows = allow_removals_job(environment)
     return dg.Definitions(
         assets=[
             *isams_assets(environment),
@@ -59,7 +66,7 @@ def build_definitions(environment: Environment) -> dg.Definitions:
             *my_school_portal_assets(environment),
             *schoolbooking_assets(environment),
         ],
-        jobs=jobs,
+        jobs=[*jobs, windows],
         schedules=[
             *schoolsbuddy_schedules(environment, schoolsbuddy),
             *room_booking_schedules(environment, room_booking),
@@ -82,7 +89,8 @@ def environment_from(
 ) -> Environment:
     """The environment of a command or of Dagster: schools.yaml and data/, as told or as found."""
     settings: Settings = load_settings(config)
-    return Environment(settings, data_dir=Path(data_dir)) if data_dir else Environment(settings)
+    found = Environment(settings, data_dir=Path(data_dir)) if data_dir else Environment(settings)
+    return replace(found, settings=with_history(settings, found.data_dir))
 
 
 @dg.definitions

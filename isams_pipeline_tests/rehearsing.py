@@ -28,10 +28,10 @@ from isams_pipeline.partitions import Night
 from isams_pipeline.partners.shared import as_pins, deliverer, pinned
 from isams_pipeline.partners.trials import BehindIt, made, trials
 from isams_pipeline.sandbox import render
+from isams_pipeline.sandbox.batch import without_rows
 from isams_pipeline.sandbox.demo import KEYS
 from isams_pipeline.sandbox.school import SchoolPlan
 from isams_pipeline.sandbox.yearly import school_on
-from isams_pipeline.sandbox.batch import without_rows
 
 SCHOOL = "riverside"
 PARTNERS = ("schoolsbuddy", "room_booking", "schoolbooking")

@@ -48,7 +48,9 @@ def materialised(world: World, run_id: str) -> dict[str, dict[str, Any]]:
 def test_three_nights_of_a_school(world: World):
     first, second, third = (world.night(day) for day in range(3))
     assert [run.outcome for run in (first, second, third)] == [Outcome.DELIVERED] * 3
-    assert first.receipt.changes["students.csv"] == {"added": 24} | dict.fromkeys(("changed", "removed", "explained", "replaced", "unexplained", "excluded"), 0)
+    assert first.receipt.changes["students.csv"] == {"added": 24} | dict.fromkeys(
+        ("changed", "removed", "explained", "replaced", "unexplained", "excluded"), 0
+    )
     assert (second.receipt.changes["students.csv"]["added"], second.receipt.changes["students.csv"]["removed"]) == (
         1,
         1,

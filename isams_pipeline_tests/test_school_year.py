@@ -170,7 +170,7 @@ def nothing(_tables: dict[str, pd.DataFrame], _: date) -> None:
         ("sixth form", date(2026, 8, 30), (13,), date(2026, 9, 1)),  # as many come as are lost: other people
     ],
 )
-def test_a_year_group_that_is_lost_is_not_taken_for_leavers(  # noqa: PLR0917
+def test_a_year_group_that_is_lost_is_not_taken_for_leavers(
     shape: str, first: date, lost: tuple[int, ...], day: date, rehearsal: Callable[..., Rehearsal]
 ):
     plan = SHAPES[shape]

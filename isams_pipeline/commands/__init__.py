@@ -10,7 +10,18 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import attendance, changes, connector, demo, look, nights, reconcile, rooms, servers
+from isams_pipeline.commands import (
+    attendance,
+    changes,
+    connector,
+    demo,
+    look,
+    nights,
+    reconcile,
+    rooms,
+    season,
+    servers,
+)
 from isams_pipeline.commands.common import console, say
 from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, Unforeseen, WrongUse
 from isams_pipeline.sandbox.demo import DEMO_PREFIX
@@ -39,6 +50,8 @@ def _exiting(command: Callable[..., int]) -> Callable[..., None]:
 for command, panel in (
     (nights.sync, "Nights"),
     (nights.backfill, "Nights"),
+    (season.allow, "Nights"),
+    (season.rehearse, "Looking into it"),
     (attendance.attendance, "Attendance"),
     (attendance.registers, "Attendance"),
     (look.explain, "Looking into it"),

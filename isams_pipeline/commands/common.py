@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.headless import NightRun
 from isams_pipeline.rules.texts import visible
@@ -86,9 +87,19 @@ def outcome_table() -> Table:
     for name, least in (("school\nnight\npartner", 13), ("outcome\nseconds", 9), ("file", 10)):
         is_file = name == "file"
         table.add_column(name, no_wrap=not is_file, overflow="ellipsis", vertical="bottom", min_width=least)
-    for name in ("added", "changed", "removed", "excluded"):
-        table.add_column(name, justify="right", no_wrap=True, vertical="bottom", min_width=len(name))
+    for name in change_headers():
+        wide = max(map(len, name.split("\n")))
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom", min_width=wide)
     return table
+
+
+COUNTED = (*COUNTS, "excluded")
+"""What is counted of a file in an outcome's table."""
+
+
+def change_headers() -> list[str]:
+    """The headers of COUNTED, narrow enough for 80 columns; of those gone, some are explained, replaced or lost."""
+    return ["added", "changed", "gone", "ex-\nplained", "re-\nplaced", "lost", "left\nout"]
 
 
 def add_night(table: Table, run: NightRun, *, only_changes: bool = False) -> None:
@@ -100,17 +111,17 @@ def add_night(table: Table, run: NightRun, *, only_changes: bool = False) -> Non
     left = [run.night.school, run.night.date.isoformat(), Text(run.partner, "dim")]
     middle = [Text(run.outcome.value, COLOURS[run.outcome]), Text(f"{run.seconds:.1f} s", "dim")]
     files = [
-        (name.removesuffix(".csv"), *(_number(change[what]) for what in ("added", "changed", "removed", "excluded")))
+        (name.removesuffix(".csv"), *(number(change.get(what, 0)) for what in COUNTED))
         for name, change in changes.items()
         if not only_changes or any(change[what] for what in ("added", "changed", "removed"))
-    ] or [("-", "", "", "", "")]
+    ] or [("-", *[""] * len(COUNTED))]
     for at, cells in enumerate(zip_longest(left, middle, files)):
         first, second, rest = cells
         last = at == max(len(left), len(files)) - 1
-        table.add_row(first or "", second or "", *(rest or ("", "", "", "", "")), end_section=last)
+        table.add_row(first or "", second or "", *(rest or ("", *[""] * len(COUNTED))), end_section=last)
 
 
-def _number(value: int) -> str | Text:
+def number(value: int) -> str | Text:
     return str(value) if value else Text("·", "dim")
 
 

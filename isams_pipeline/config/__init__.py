@@ -174,7 +174,9 @@ class Settings(StrictSettings):
 
     schools: dict[str, SchoolSettings] = Field(default_factory=dict[str, SchoolSettings])
     history_from: date = date(2025, 9, 1)
-    """The first night that partitions exist for. Moved by hand, a school year at a time."""
+    """The first night that partitions exist for. Moved by hand, a school year at a time; or see `history_years`."""
+    history_years: int | None = Field(default=None, ge=1, le=30)
+    """Instead of `history_from`: partitions exist for so many school years, this one among them."""
     file: Path | None = Field(default=None, exclude=True)
 
     @field_validator("schools", mode="after")
@@ -191,6 +193,12 @@ class Settings(StrictSettings):
         if (day.month, day.day) != (9, 1):
             raise ValueError("not a first of September; write the start of a school year, such as 2025-09-01")
         return day
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Settings:
+        if self.history_years is not None and "history_from" in self.model_fields_set:
+            raise ValueError("history_from and history_years both say when history begins; remove one of them")
+        return self
 
     def school(self, name: str) -> SchoolSettings:
         """The settings of a school; raises ConfigurationError with the schools there are."""

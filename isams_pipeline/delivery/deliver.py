@@ -223,9 +223,7 @@ class Deliverer:
             for file in self.files
             if file.name in export.files or (baseline and file.name in baseline.files)
         }
-        changes = {
-            name: {**change.counts, "excluded": excluded.get(name, 0)} for name, change in compared.items()
-        }
+        changes = {name: {**change.counts, "excluded": excluded.get(name, 0)} for name, change in compared.items()}
         guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
         guard = self._removal_guard(guarded, export.content_hash, found, datasets)
         return Judgement(changes, (*checks, guard), baseline, found.night)
@@ -312,9 +310,9 @@ class Deliverer:
         ]
 
     def _other_people(self, changes: Mapping[str, Change]) -> list[str]:
-        """Files in which most people are others than before, in words: no school changes like that, whatever its size."""
+        """Files in which most people are others than before, in words: no school changes like that."""
         return [
-            f"{name} has other people: of {change.stayers} known ones {change.strangers} are gone without an explanation"
+            f"{name} has other people: of {change.stayers} known ones {change.strangers} are gone unexplained"
             for name, change in changes.items()
             if change.strangers >= GUARD_ROWS and change.strangers > _OTHER_PEOPLE * change.stayers
         ]

@@ -18,7 +18,8 @@ from isams_pipeline.rules.leaving import (
     BEFORE_IT_ENDS,
     YearEnd,
     called_former,
-    leavers_of_last_year,
+    in_last_year,
+    moved_up,
     reasons,
     staff_who_left,
     without_students,
@@ -26,6 +27,7 @@ from isams_pipeline.rules.leaving import (
 )
 from isams_pipeline.storage.tables import StoredTable
 
+_LAST_YEAR = "of the last year group, whose year has ended"
 _LAST_YEAR_S_TERMS = timedelta(days=70)
 """So long ago the terms of the year that ended were still there, whatever was entered since."""
 
@@ -41,7 +43,11 @@ class Leaving:
     """The tables behind this night's export, where they are not those that its pins name."""
 
     def __call__(
-        self, files: Mapping[str, ExportFile], before: Export, now: Export, pins: tuple[Mapping[str, Any], Mapping[str, Any]]
+        self,
+        files: Mapping[str, ExportFile],
+        before: Export,
+        now: Export,
+        pins: tuple[Mapping[str, Any], Mapping[str, Any]],
     ) -> Explained:
         """Kind of people → id → why; `pins` are the tables behind the export before, and behind this one."""
         gone: dict[str, set[str]] = {}
@@ -57,7 +63,9 @@ class Leaving:
         if gone.get("contact") and LINKS in before.files:
             here = {row["student_id"] for row in now.rows("students.csv")}
             links = ((row["student_id"], row["contact_id"]) for row in before.rows(LINKS))
-            told["contact"] = reasons([(without_students(links, here), "whose students have all left")], gone["contact"])
+            told["contact"] = reasons(
+                [(without_students(links, here), "whose students have all left")], gone["contact"]
+            )
         return told
 
     def _students(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
@@ -66,10 +74,12 @@ class Leaving:
             return
         campuses = list(self.environment.settings.school(self.school).campuses.values())
         source = str(before["pupils"]["source"])
+        if moved_up(old, new):
+            yield in_last_year(old, campuses), _LAST_YEAR
         ended = year_end(self._terms(source, before, now), self.night)
-        if ended is not None:
-            at_the_end = self._pupils_then(source, ended)
-            yield leavers_of_last_year(old, new, at_the_end, campuses), "of the last year group, whose year has ended"
+        at_the_end = self._pupils_then(source, ended) if ended is not None else None
+        if at_the_end is not None:
+            yield in_last_year(at_the_end, campuses), _LAST_YEAR
         links = self._now("contact_pupils", now)
         if links is not None:
             yield called_former(links), "whom the source calls former"
@@ -84,7 +94,7 @@ class Leaving:
         for frame in (self._table("terms", before), self._now("terms", now)):
             if frame is not None:
                 yield frame
-        for night in (self.night, self.night - _LAST_YEAR_S_TERMS):
+        for night in (self.night + timedelta(days=1), self.night - _LAST_YEAR_S_TERMS):
             yield from self._loaded(self.environment.tables.before(source, "terms", self.school, night))
 
     def _pupils_then(self, source: str, ended: YearEnd) -> pd.DataFrame | None:

@@ -13,8 +13,8 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.config import (
     RoomBookingSettings,
     SchoolBookingSettings,
-    SchoolSettings,
     SchoolsBuddySettings,
+    SchoolSettings,
 )
 from isams_pipeline.config.partners import Exporting
 from isams_pipeline.delivery.deliver import Judgement
@@ -40,6 +40,10 @@ from isams_pipeline.partners.shared import as_pins, brought_by, deliverer, notes
 from isams_pipeline.rules.notes import Lacking, Note
 from isams_pipeline.storage.tables import StoredTable
 
+NOT_TRIED = {"cancelled_bookings.csv"}
+"""Files that only a real night can have: no booking is cancelled for a trial."""
+_ALSO = ("terms",)
+"""Tables that say when a school year ends, whether or not the partner gets anything of them."""
 Tables = Mapping[str, pd.DataFrame]
 Make = Callable[..., Made]
 
@@ -149,7 +153,9 @@ def behind(environment: Environment, school: str, partner: str, day: date | None
         day = newest.night
     night = Night(school, day)
     pins = pinned(environment, night, names, source)
-    return BehindIt(night, pins, {name: environment.tables.load(pin) for name, pin in pins.items()})
+    also = {name: environment.tables.find(source, name, school, day) for name in _ALSO if name not in pins}
+    stored = {**pins, **{name: table for name, table in also.items() if table is not None}}
+    return BehindIt(night, pins, {name: environment.tables.load(table) for name, table in stored.items()})
 
 
 def made(

@@ -1,7 +1,7 @@
-"""Who has left, as far as the source itself says so: the season of the school year, leaving dates, former students. Pure.
+"""Who has left, as far as the source itself says so: the season, leaving dates, former students. Pure.
 
-The removal guard counts only those who are gone without such an explanation. A lost feed must not look like one, so each
-rule here needs evidence of its own, not just that somebody is gone.
+The removal guard counts only those who are gone without such an explanation. A lost feed must not look like one, so
+each rule here needs evidence of its own, not just that somebody is gone.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from isams_pipeline.rules.dates import is_nothing
 
 _AUGUST = 8
 _WHOLE_YEAR = timedelta(days=240)
-"""Shorter than any school year and longer than two of its three terms: a year whose last term nobody has entered yet has
-not ended with the term before."""
+"""Shorter than any school year and longer than two of its three terms: a year whose last term nobody has entered yet
+has not ended with the term before."""
 _INTO_THE_NEXT = timedelta(days=28)
 """So far into the new school year its roll-over may still come."""
 _LONGEST_SUMMER = timedelta(days=91)
 """The same, counted from the last term, where nobody has entered the new year's terms yet."""
 BEFORE_IT_ENDS = timedelta(days=45)
-"""Some schools move years up before the last term is over: who was in the last year so long before was about to leave."""
+"""Some schools move years up before the last term is over: who was in the last year so long before was leaving."""
 _MOST = 0.5
 
 
@@ -47,7 +47,7 @@ def year_end(terms: Iterable[pd.DataFrame], night: date) -> YearEnd | None:
 
     `terms` may come from several nights, since the old year's may be removed before its leavers are.
     """
-    spans = _school_years(terms)
+    spans = school_years_of(terms)
     over = [span for span in spans if span.last < night and span.last - span.first >= _WHOLE_YEAR]
     if not over:
         return None
@@ -57,10 +57,13 @@ def year_end(terms: Iterable[pd.DataFrame], night: date) -> YearEnd | None:
     return ended if night <= until else None
 
 
-def _school_years(terms: Iterable[pd.DataFrame]) -> list[YearEnd]:
+def school_years_of(terms: Iterable[pd.DataFrame]) -> list[YearEnd]:
+    """The school years that some tables of terms speak of, from the first day of term to the last."""
     spans: dict[int, tuple[date, date]] = {}
     for frame in terms:
-        for year, start, finish in frame[["school_year", "start_date", "finish_date"]].itertuples(index=False, name=None):
+        for year, start, finish in frame[["school_year", "start_date", "finish_date"]].itertuples(
+            index=False, name=None
+        ):
             if is_nothing(start) or is_nothing(finish) or finish < start:
                 continue
             first, last = start.date(), finish.date()
@@ -86,23 +89,14 @@ def in_last_year(pupils: pd.DataFrame, campuses: Collection[Years]) -> set[str]:
 
 
 def moved_up(before: pd.DataFrame, now: pd.DataFrame) -> bool:
-    """Whether the years have moved up between two nights: most of those on both are in a higher year group."""
+    """Whether the years have moved up between two nights: most of those on both are in a higher year group.
+
+    Then who was in the last year group has left, whatever the terms say. Later it tells nothing: the last year group is
+    then the one that came up.
+    """
     both = before[["pupil_id", "year_id"]].merge(now[["pupil_id", "year_id"]], on="pupil_id", suffixes=("", "_now"))
     both = both.dropna()
     return len(both) > 0 and int((both["year_id_now"] > both["year_id"]).sum()) > _MOST * len(both)
-
-
-def leavers_of_last_year(
-    before: pd.DataFrame, now: pd.DataFrame, at_the_end: pd.DataFrame | None, campuses: Collection[Years]
-) -> set[str]:
-    """Pupils who were in the last year group when the school year ended.
-
-    `at_the_end` are the pupils of then. Where nothing is left of that time, who is in the last year group of the night
-    before is meant, if the years have moved up since: otherwise it may be next year's.
-    """
-    if at_the_end is not None:
-        return in_last_year(at_the_end, campuses)
-    return in_last_year(before, campuses) if moved_up(before, now) else set()
 
 
 def called_former(contact_pupils: pd.DataFrame) -> set[str]:

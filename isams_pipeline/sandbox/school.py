@@ -185,7 +185,7 @@ class SchoolDay:
         """Current pupils."""
         return [pupil for pupil in self.everyone if pupil.current]
 
-    def _pupil(  # noqa: PLR0917  # who and where
+    def _pupil(  # who and where
         self, slot: int, number: int, steady: int, family: tuple[int, int], *, current: bool
     ) -> Pupil:
         random = self._random("pupil", number)

@@ -32,6 +32,7 @@ class YearlySchool(SchoolDay):
         """The school year that the roll is of."""
         self._size = plan.pupils // len(plan.years)
         self._slots = plan.pupils
+        self._published: SchoolDay | None = None
 
     def _as_of(self, day: date) -> YearlySchool:
         return self if day == self.date else YearlySchool(self.plan, self._calendar, day, self.edits)
@@ -80,10 +81,12 @@ class YearlySchool(SchoolDay):
         made = self._as_of(since).made_sets()
         return [replace(group, id=group.id + 1000 * edition) for group in made]
 
-    @cached_property
+    @property
     def timetabled(self) -> SchoolDay:
         """The school on the day on which its timetable was published."""
-        return self._as_of(self._calendar.edition(self.date, self._calendar.timetables_anew)[0])
+        if self._published is None:
+            self._published = self._as_of(self._calendar.edition(self.date, self._calendar.timetables_anew)[0])
+        return self._published
 
     @property
     def rooms_moved(self) -> int:

@@ -70,7 +70,7 @@ def in_years(students: dict[int, str]) -> Export:
 def test_newcomers_of_another_year_do_not_hide_that_a_year_is_lost():
     before = in_years({n: str(7 + n // 10) for n in range(50)})
     up = {n: str(8 + n // 10) for n in range(40)}
-    joined = {n: "7" for n in range(100, 110)}
+    joined = dict.fromkeys(range(100, 110), "7")
     why = {"student": {str(n): "of the last year group" for n in range(40, 50)}}
     assert told(compare(IN_YEARS, in_years(up | joined), before, NIGHT, why)) == (10, 10, 0, 0)
     without_year_8 = {n: year for n, year in (up | joined).items() if year != "8"}
@@ -78,8 +78,8 @@ def test_newcomers_of_another_year_do_not_hide_that_a_year_is_lost():
 
 
 def test_who_joins_a_year_replaces_who_left_it_before_it_moved_up():
-    before = in_years({n: "11" for n in range(20)})
-    now = in_years({n: "12" for n in range(14)} | {n: "12" for n in range(100, 104)})
+    before = in_years(dict.fromkeys(range(20), "11"))
+    now = in_years(dict.fromkeys(range(14), "12") | dict.fromkeys(range(100, 104), "12"))
     assert told(compare(IN_YEARS, now, before, NIGHT)) == (6, 0, 4, 2)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.changes import compare
+from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile
 from isams_pipeline.delivery.receipts import Address, HeldLease, Outcome, Receipts
 from isams_pipeline.delivery.staging import StagedExports
@@ -94,7 +94,10 @@ def test_first_delivery_on_both_engines(tmp_path: Path, state_url: str | None):
     export = people(range(3))
     result = desk.deliver(export)
     assert result.outcome is Outcome.DELIVERED
-    assert result.changes == {"people.csv": dict.fromkeys(("changed", "removed", "explained", "replaced", "unexplained"), 0) | {"added": 3, "excluded": 3}}
+    assert result.changes == {
+        "people.csv": dict.fromkeys(("changed", "removed", "explained", "replaced", "unexplained"), 0)
+        | {"added": 3, "excluded": 3}
+    }
     assert desk.names() == ["manifest.json", "people.csv"]
     manifest = desk.manifest()
     assert manifest["content_hash"] == export.content_hash

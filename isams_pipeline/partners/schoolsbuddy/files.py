@@ -68,9 +68,7 @@ FILES: tuple[ExportFile, ...] = (
     ),
     ExportFile("year_groups.csv", ("year_id", "name", "campus"), key=("year_id",), must_have_rows=True),
     ExportFile("classes.csv", ("class_id", "code", "name", "subject", "year_group"), key=("class_id",)),
-    ExportFile(
-        "class_students.csv", ("class_id", "student_id"), key=("class_id", "student_id"), ends=(CLASS, STUDENT)
-    ),
+    ExportFile("class_students.csv", ("class_id", "student_id"), key=("class_id", "student_id"), ends=(CLASS, STUDENT)),
     ExportFile(
         "class_staff.csv",
         ("class_id", "staff_id", "primary"),

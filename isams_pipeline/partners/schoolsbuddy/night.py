@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from isams_pipeline.config import SchoolSettings, SchoolsBuddySettings
+from isams_pipeline.config import SchoolsBuddySettings, SchoolSettings
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.built import Made
 from isams_pipeline.partners.schoolsbuddy.export import build
@@ -23,7 +23,7 @@ def make(
     brought: Collection[str],
     notes: Collection[Note | Lacking],
 ) -> Made:
-    """The export of a night and the verdicts on it; `brought` are the datasets that the school's source gives at all."""
+    """The export of a night and the verdicts on it; `brought`: the datasets that the source gives at all."""
     campuses = school.campuses
     has_medical = "health" in brought
     built = build(tables, settings, campuses, night=night.date, has_medical=has_medical, notes=notes)

@@ -12,7 +12,7 @@ from isams_pipeline.storage.state.models import Base, UtcDateTime
 
 
 class RemovalWindow(Base):
-    """A window of one school and partner. Never removed, so that it can be told afterwards who allowed what, and why."""
+    """A window of one school and partner. Never removed: it tells afterwards who allowed what, and why."""
 
     __tablename__ = "removal_window"
     __table_args__ = (Index(None, "school", "partner"),)

@@ -1,0 +1,186 @@
+"""`allow` and `rehearse`: the school year's busiest days, allowed for once and looked at before they come."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from isams_pipeline.commands.common import (
+    COUNTED,
+    DATA_DIR,
+    PARTNERS,
+    Config,
+    DataDir,
+    School,
+    a_date,
+    change_headers,
+    console,
+    number,
+    reasons,
+    say,
+)
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
+from isams_pipeline.partners.trials import NOT_TRIED, BehindIt, Tried, behind, tried
+from isams_pipeline.removal_windows import ALL, open_windows
+from isams_pipeline.rules.year_end import Turned, turned
+from isams_pipeline.storage.state.windows import RemovalWindows
+
+
+def allow(
+    schools: Annotated[str, typer.Option("--schools", help="Schools by commas, or all.")] = "",
+    partner: Annotated[str, typer.Option("--partner", help="schoolsbuddy, room_booking, schoolbooking or all.")] = "",
+    until: Annotated[
+        str, typer.Option("--until", help="The last night, such as 2026-09-05; at most 31 days ahead.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why. It stands in receipts and manifests.")] = "",
+    close: Annotated[bool, typer.Option("--close", help="Close the windows of --schools and --partner now.")] = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Let files lose more rows than max_removed until a date; without options, list the windows there are and were.
+
+    The window closes by itself. A feed that is gone, another source, or a file of other people is refused all the same.
+    In the UI, launch the job allow_removals.
+    """
+    environment = environment_from(config, data_dir)
+    if not schools and not partner:
+        _list(environment)
+        return 0
+    if not schools or partner not in {*PARTNERS, ALL}:
+        raise WrongUse(
+            "Which schools, and which partner?", remedy=f"Give --schools and --partner ({', '.join(PARTNERS)} or all)."
+        )
+    names = [name.strip() for name in schools.split(",")]
+    if close:
+        return _close(environment, names, partner)
+    if not until:
+        raise WrongUse("Until when?", remedy="Give --until a date, such as 2026-09-05.")
+    for window in open_windows(environment, names, partner, a_date(until), reason, getpass.getuser()):
+        say((window.school, "bold"), f", {window.partner}: open {window.in_words}")
+    return 0
+
+
+def _close(environment: Environment, names: list[str], partner: str) -> int:
+    known = environment.settings.schools
+    windows, closed = RemovalWindows(environment.state), 0
+    for name in known if names == [ALL] else names:
+        environment.settings.school(name)
+        for one in PARTNERS if partner == ALL else (partner,):
+            closed += windows.close(name, one, who=getpass.getuser(), at=environment.clock())
+    console.print(f"{closed} window{'s' if closed != 1 else ''} closed.")
+    return 0
+
+
+def _list(environment: Environment) -> None:
+    found = RemovalWindows(environment.state).all()
+    if not found:
+        console.print("No window was ever opened.")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("school\npartner", "from\nuntil", "by whom, and why", "closed"):
+        table.add_column(name, overflow="fold", no_wrap=name.startswith("from"))
+    for window in found:
+        closed = f"{window.closed_at:%Y-%m-%d}\nby {window.closed_by}" if window.closed_at else ""
+        nights = f"{window.since}\n{window.until}"
+        table.add_row(f"{window.school}\n{window.partner}", nights, f"{window.who}: {window.reason}", closed)
+    console.print(table)
+
+
+# --- rehearse -----------------------------------------------------------------------------------------------
+
+
+def rehearse(
+    school: School,
+    year_end: Annotated[
+        bool,
+        typer.Option(
+            "--year-end",
+            help="Move the tables up a school year first: leavers gone, sets and timetable anew, next year's terms.",
+        ),
+    ] = False,
+    partner: Annotated[
+        str | None, typer.Option("--partner", help="One partner. [default: all of the school]", show_default=False)
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option("--date", help="The night. [default: the latest there is]", show_default=False)
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Show what each partner would get of a night's tables, and what the gate would say. Nothing is stored or sent.
+
+    Exit code 0 if all would be delivered, 1 if one would be refused.
+    """
+    environment = environment_from(config, data_dir)
+    settings = environment.settings.school(school)
+    mine = settings.partners.exporting
+    if partner is not None and partner not in mine:
+        raise ConfigurationError(
+            f"The school sends nothing to {partner}", school=school, remedy=f"It sends to: {', '.join(mine)}."
+        )
+    fine, seen = True, False
+    for name in [partner] if partner else mine:
+        try:
+            given = behind(environment, school, name, a_date(date) if date else None)
+        except NotMaterialised as missing:
+            say((name, "bold"), f": {missing}")
+            continue
+        seen = True
+        fine = _rehearse(environment, name, given, year_end=year_end) and fine
+    return 0 if fine and seen else 1
+
+
+def _rehearse(environment: Environment, partner: str, given: BehindIt, *, year_end: bool) -> bool:
+    """Print one partner's rehearsal; whether it would be delivered."""
+    school, night = given.night
+    if not year_end:
+        say((partner, "bold"), f", the tables of {night} as they are")
+        return _print_trial(tried(environment, partner, given))
+    campuses = list(environment.settings.school(school).campuses.values())
+    moved = turned(given.tables, night, campuses)
+    if moved is None:
+        say((partner, "bold"), f": the tables of {night} have no terms, so nobody knows when a school year ends")
+        return False
+    say((partner, "bold"), f", the tables of {night} moved up to {moved.day}{_what_is_known(moved)}")
+    return _print_trial(tried(environment, partner, replace(given, tables=moved.tables), moved.day))
+
+
+def _what_is_known(moved: Turned) -> str:
+    leavers = f": {moved.leavers} pupils leave" if moved.leavers else ""
+    terms = "" if moved.knows_terms else "; its terms are not entered yet, this year's were moved by 52 weeks"
+    return f"{leavers}{terms}. Who joins is not known."
+
+
+def _print_trial(found: Tried) -> bool:
+    if found.waits is not None:
+        say("  ", ("no_timetable", "yellow"), f": {found.waits}")
+        return True
+    assert found.judged is not None
+    assert found.built is not None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("file", overflow="ellipsis", vertical="bottom")
+    for name in ("rows", *change_headers()):
+        table.add_column(name, justify="right", vertical="bottom")
+    for file, counts in found.judged.changes.items():
+        if file not in found.built.export.files and file in NOT_TRIED:
+            continue
+        rows = found.built.export.row_count(file) if file in found.built.export.files else 0
+        table.add_row(file.removesuffix(".csv"), number(rows), *(number(counts[what]) for what in COUNTED))
+    console.print(table)
+    if not found.judged.problems:
+        since = found.judged.baseline_date
+        compared = f"compared with {since}" if since else "the first delivery"
+        say("  ", ("would be delivered", "green"), f", {compared}")
+        return True
+    say("  ", ("would be refused", "yellow"))
+    for problem in reasons("; ".join(found.judged.problems)):
+        console.print(Text(f"    {problem}"), soft_wrap=True)
+    return False
