@@ -98,7 +98,15 @@ def broken(tmp_path: Path, change: str) -> str:
         ("s['campuses']['Campus 2'] = '10-12'", "schools.riverside.campuses", "give each year to one campus"),
         ("s['campuses'][' campus  2'] = '40-42'", "schools.riverside.campuses", "one name but for case"),
         ("s['campuses'][' '] = '40-42'", "schools.riverside.campuses", "an empty name"),
-        ("s['partners']['schoolsbuddy']['contact_types'] = 'Mother'", "schoolsbuddy.contact_types", "write [Mother]"),
+        (
+            "s['partners']['schoolsbuddy']['contact_types'] = 'Mother'",
+            "schoolsbuddy.contact_types",
+            "write a list: [Mother]",
+        ),
+        ("s['partners']['schoolsbuddy']['mail_merge'] = 'all'", "schoolsbuddy.mail_merge", "write a list: [all]"),
+        ("s['partners']['schoolsbuddy']['medical_fields'] = 'A: b'", "medical_fields", "write a list: ['A: b']"),
+        ("s['partners']['schoolsbuddy']['contact_years'] = []", "contact_years", "an empty list of year groups"),
+        ("s['partners']['schoolsbuddy']['contact_years'] = [7, 'x']", "contact_years", "not a range of year groups"),
         ("s['partners']['schoolbooking']['mail_merge'] = ['all']", "schoolbooking", "only iSAMS's own road knows"),
         ("s['partners']['schoolbooking']['contact_only'] = 'send'", "schoolbooking", "knows Contact Only"),
         (

@@ -159,7 +159,7 @@ def test_a_window_lifts_nothing_of_other_schools_partners_and_nights(tmp_path: P
         (["all"], "schoolbooking", 1, "x", "No school sends anything"),
     ],
 )
-def test_a_window_that_makes_no_sense_is_not_opened(  # noqa: PLR0913
+def test_a_window_that_makes_no_sense_is_not_opened(
     world: World, schools: list[str], partner: str, days: int, reason: str, says: str
 ):
     with pytest.raises(WrongUse, match=says):

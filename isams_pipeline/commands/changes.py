@@ -249,19 +249,24 @@ def undo(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Write back what was there before a request was applied, if iSAMS still holds what the request wrote."""
+    """Write back what was there before a request was applied, field by field, where iSAMS still holds what it wrote.
+
+    Fields that somebody has changed since stay, and are listed.
+    """
     environment, desk = _desk(school, config, data_dir)
     environment.retries = 0
+    looked, changed = desk.changed_since(request, joint=confirm_joint)
+    if changed:
+        console.print(f"Changed since, and left as they are: {', '.join(changed)}.", style="yellow", soft_wrap=True)
     if dry_run or not desk.writes:
-        return _dry_run(desk, [desk.would_undo(request, joint=confirm_joint)], asked=dry_run)
-    (looked,) = desk.look([desk.would_undo(request, joint=confirm_joint)])
+        return _dry_run(desk, [looked.request], asked=dry_run)
     _print_looked(looked)
     joint = confirm_joint
     if looked.review is not None and looked.review.joint_email and not joint:
         if not console.is_terminal:
             raise WrongUse("It concerns both people of a joint contact", remedy="If that is right: --confirm-joint.")
         joint = Confirm.ask("Both guardians' address will change back. Is that right?", console=console)
-    made = desk.undo(request, by or getpass.getuser(), joint=joint)
+    made = desk.undo(request, by or getpass.getuser(), joint=joint, leaving=changed)
     if made.state in {state.value for state in WRITTEN}:
         console.print(f"{request} was undone already, by {made.id}; nothing was written.")
         return 0

@@ -13,116 +13,26 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
     DataDir,
-    Partner,
-    School,
-    a_date,
     console,
-    known_partner,
     say,
 )
 from isams_pipeline.commands.machine import mend, print_machine
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.delivery.export import read_csv
-from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import NotMaterialised, PipelineError, WrongUse
+from isams_pipeline.errors import PipelineError, WrongUse
 from isams_pipeline.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
 from isams_pipeline.isams.inspection import Inspection, records
 from isams_pipeline.isams.inspection import inspect as look_into
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.built import no_places, places_from
-from isams_pipeline.partners.explaining import explain as explanation
-from isams_pipeline.partners.shared import exclusions_path
-from isams_pipeline.roads import LABELS
 from isams_pipeline.roads.advice import advice as advice_on
 from isams_pipeline.roads.connections import State
 from isams_pipeline.roads.connector import Connector
 from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.storage.archive import unpacked
-from isams_pipeline.storage.tables import StoredTable
-
-WITH_PEOPLE = ("schoolsbuddy", "schoolbooking")
-"""The partners whose exports hold people."""
-
-
-def explain(
-    school: School,
-    who: Annotated[
-        str,
-        typer.Argument(
-            help="An id of the partner's road, a school id, user code or e-mail address.", show_default=False
-        ),
-    ],
-    partner: Partner = "schoolsbuddy",
-    date: Annotated[
-        str | None,
-        typer.Option("--date", help="The night. [default: the latest there is]", show_default=False),
-    ] = None,
-    config: Config = None,
-    data_dir: DataDir = DATA_DIR,
-) -> int:
-    """Say whether a person is in the export, through which links, or by which rule they are not."""
-    environment = environment_from(config, data_dir)
-    zone = environment.settings.school(school).timezone
-    if known_partner(partner) not in WITH_PEOPLE:
-        raise WrongUse(f"{partner} has no people to explain", remedy=f"Its exclusions lie in reports/{partner}/.")
-    staged_exports = environment.staged(partner, school)
-    if date is not None:
-        day = a_date(date)
-    else:
-        latest = staged_exports.latest(today_at(zone, environment.clock))
-        if latest is None:
-            raise NotMaterialised("No export was made yet", school=school, remedy="Run `isams-pipeline sync` first.")
-        day = latest
-    night = Night(school, day)
-    staged = staged_exports.find(day)
-    tables = {
-        name: environment.tables.load(
-            StoredTable(
-                staged.datasets[name]["source"],
-                name,
-                school,
-                str(day),
-                staged.datasets[name]["sha256"],
-                staged.datasets[name]["rows"],
-                {},
-            )
-        )
-        for name in ("pupils", "contacts", "staff")
-    }
-    try:
-        exclusions = list(read_csv(environment.reports.read(exclusions_path(partner, night))))
-    except FileNotFoundError:
-        exclusions = []
-    export, places = staged_exports.load(staged.files), no_places()
-    if staged.places is not None:
-        places = places_from(staged_exports.read(staged.places))
-    answers = explanation(who, tables, export, exclusions, places)
-    if not answers:
-        road = LABELS[staged.datasets["pupils"]["source"]]
-        console.print(
-            f"The data of {school} on {day} by {road} has nobody with that id, code or address: no current "
-            "pupil, contact or member of staff. Who has left is not in it any more, even where lists of sets still "
-            "name them; and each road has ids of its own.",
-            soft_wrap=True,
-        )
-        return 1
-    receipt = Receipts(environment.state).of_night(Address(partner, school, day))
-    if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
-        outcome = receipt.outcome if receipt else "not delivered"
-        say((f"{partner} has not got the export of {day}", "yellow"), f": it was {outcome}.")
-    for answer in answers:
-        verdict = ("is in the export", "green") if answer.included else ("is not in the export", "yellow")
-        say(f"{answer.entity} {answer.id} ", verdict, f" of {day}")
-        for line in answer.lines:
-            console.print(f"  {line}", soft_wrap=True)
-    return 0
 
 
 def doctor(
@@ -157,11 +67,15 @@ def doctor(
     healthy = True
     for name in names:
         settings = environment.settings.school(name)
-        if settings.isams is not None:
-            healthy = _diagnose_isams(environment, name, settings.isams) and healthy
         for source in settings.sources:
             if source in ROADS:
-                healthy = _diagnose_road(environment, name, source) and healthy
+                fine = _diagnose_road(environment, name, source)
+            else:
+                fine = _diagnose_isams(environment, name, settings.need_isams)
+            if not fine and not settings.partners.using(source):
+                console.print(f"    No partner of {name} uses {source}, so nothing waits for it.", style="dim")
+                continue
+            healthy = healthy and fine
         console.print()
     console.print(Text("All keys and clients are fit.", "green") if healthy else Text("Some need care.", "yellow"))
     if not fit:

@@ -19,7 +19,7 @@ from isams_pipeline.config import RoomBookingSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
-from isams_pipeline.partners.room_booking import PARTNER, imports
+from isams_pipeline.partners.room_booking import imports
 from isams_pipeline.partners.room_booking.export import PartnerSide
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
@@ -28,16 +28,11 @@ from isams_pipeline.partners.room_booking.night import BookingNight, latest_nigh
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import in_words
 
-OneSchool = Annotated[
-    str | None,
-    typer.Option("--school", help="The school. [default: the one that uses Room Booking]", show_default=False),
-]
-
 
 def import_(
+    school: School,
     kind: Annotated[str, typer.Argument(help="resources, timeslots or bookings.", show_default=False)],
     file: Annotated[Path, typer.Argument(help="A CSV file with a header.", show_default=False)],
-    school: OneSchool = None,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="The file has all bookings from today on; withdraw those that are not in it."),
@@ -57,8 +52,8 @@ def import_(
     resource_id, date, email, start and end or timeslot_id [, title].
     """
     environment = _environment(config, data_dir)
-    name = _school(environment, school)
-    today = today_at(environment.settings.school(name).timezone, environment.clock)
+    environment.settings.partner(school, RoomBookingSettings)
+    today = today_at(environment.settings.school(school).timezone, environment.clock)
     if replace and kind != "bookings":
         raise typer.BadParameter("--replace is for bookings")
     if kind not in imports.KINDS:
@@ -71,7 +66,7 @@ def import_(
         ) from None
     try:
         with environment.state.transaction() as session:
-            store = BookingStore(session, name)
+            store = BookingStore(session, school)
             store.lock()
             taken = take(store, kind, data, all_since=today if replace else None, strict=strict)
     except ImportRefused as error:
@@ -80,7 +75,7 @@ def import_(
         say((file.name, "yellow"), f" {note}")
     for refused in taken.refused:
         say(("Refused", "red"), f": {refused}")
-    console.print(f"{len(taken.rows)} {kind} of {name} are in the store; {len(taken.refused)} rows were refused.")
+    console.print(f"{len(taken.rows)} {kind} of {school} are in the store; {len(taken.refused)} rows were refused.")
     return 0
 
 
@@ -138,22 +133,24 @@ def match(
 
 
 def categorise(
+    school: School,
     room: Annotated[int, typer.Argument(help="The room's id.", show_default=False)],
     category: Annotated[str, typer.Argument(help="The category that it should be in.", show_default=False)],
-    school: OneSchool = None,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
     """Move a room into a category: out of Unassigned, which hides it, it can be booked."""
     environment = _environment(config, data_dir)
-    name = _school(environment, school)
+    environment.settings.partner(school, RoomBookingSettings)
     with environment.state.transaction() as session:
-        store = BookingStore(session, name)
+        store = BookingStore(session, school)
         store.lock()
         resource_id, _ = store.remembered().get(room, (None, ""))
         if resource_id is None or not store.categorise(resource_id, category):
             raise WrongUse(
-                f"Room {room} has no resource yet", school=name, remedy="Run a sync first; it makes one for each room."
+                f"Room {room} has no resource yet",
+                school=school,
+                remedy="Run a sync first; it makes one for each.",
             )
     console.print(f"Room {room} (resource {resource_id}) is in {category}.")
     return 0
@@ -222,19 +219,6 @@ def _environment(config: Path | None, data_dir: Path) -> Environment:
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     return environment
-
-
-def _school(environment: Environment, given: str | None) -> str:
-    if given is not None:
-        environment.settings.partner(given, RoomBookingSettings)
-        return given
-    names = [name for name, school in environment.settings.schools.items() if school.partners.room_booking]
-    if len(names) != 1:
-        raise WrongUse(
-            f"{len(names) or 'No'} schools use {PARTNER}",
-            remedy=f"Say which: --school {' | '.join(names) or 'SCHOOL'}.",
-        )
-    return names[0]
 
 
 def _latest(environment: Environment, school: str) -> BookingNight:

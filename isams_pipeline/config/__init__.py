@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -266,8 +266,10 @@ def find_config(given: str | os.PathLike[str] | None = None) -> Path | None:
     return here if here.exists() else None
 
 
-def load_settings(given: str | os.PathLike[str] | None = None) -> Settings:
-    """Read and check schools.yaml; without one there are no schools.
+def load_settings(
+    given: str | os.PathLike[str] | None = None, instead: Mapping[tuple[str, ...], object] | None = None
+) -> Settings:
+    """Read and check schools.yaml; without one there are no schools. `instead`: path → a value in place of the file's.
 
     Raises ConfigurationError that names the file, each path within it, and the remedy. Reads no secret.
     """
@@ -306,10 +308,21 @@ def load_settings(given: str | os.PathLike[str] | None = None) -> Settings:
         raise ConfigurationError(
             "The configuration file is not a mapping", file=file, remedy="Begin it with `schools:`."
         )
+    for path, value in (instead or {}).items():
+        _put(cast("dict[str, Any]", data), path, value)
     try:
         return Settings.model_validate({**data, "file": file})
     except ValidationError as error:
         raise _explained(error, file) from None
+
+
+def _put(data: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    """Put a value at a path of a mapping, whether or not anything is there."""
+    for part in path[:-1]:
+        if not isinstance(data.get(part), dict):
+            data[part] = {}
+        data = data[part]
+    data[path[-1]] = value
 
 
 def _explained(error: ValidationError, file: Path) -> ConfigurationError:

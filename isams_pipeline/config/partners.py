@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from isams_pipeline.config.values import (
+    AList,
     AllOrTexts,
     AllOrYears,
     ATimeslot,
@@ -106,7 +107,7 @@ class ContactSettings(PartnerSettings):
     """The road by which the school's data comes."""
     contact_types: AllOrTexts = None
     """Relationships, compared without case; None is all."""
-    mail_merge: tuple[MailMerge, ...] = ()
+    mail_merge: Annotated[tuple[MailMerge, ...], AList] = ()
     """A contact needs one of these; with an empty list mail merge does not matter."""
     contact_years: AllOrYears = None
     """Contacts of students in these years; None is all."""
@@ -136,8 +137,8 @@ class SchoolsBuddySettings(ContactSettings, Delivering):
 
     source: SourceName = "isams"
     contact_types: AllOrTexts = ("Mother", "Father")
-    mail_merge: tuple[MailMerge, ...] = ("all", "correspondence")
-    medical_fields: tuple[str, ...] = ()
+    mail_merge: Annotated[tuple[MailMerge, ...], AList] = ("all", "correspondence")
+    medical_fields: Annotated[tuple[str, ...], AList] = ()
     attendance: AttendanceSettings | None = None
 
     @model_validator(mode="after")
@@ -153,7 +154,7 @@ class RoomBookingSettings(Delivering):
     label: ClassVar[str] = "Room Booking"
     key: ClassVar[str] = "room_booking"
 
-    timeslots: tuple[ATimeslot, ...] = ()
+    timeslots: Annotated[tuple[ATimeslot, ...], AList] = ()
     """The periods' timings as the school has confirmed them; iSAMS must agree."""
     unallocated_weeks: UnallocatedWeeks = "ignore"
     """What becomes of timetable weeks that no week of the year is allocated to."""

@@ -67,6 +67,12 @@ class Timeslot(BaseModel):
 
 
 def _year_range(value: object) -> object:
+    """A range as text, or as YAML's own list of years and ranges."""
+    if isinstance(value, list | tuple):
+        years = [str(one) for one in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        if not years:
+            raise ValueError("an empty list of year groups; name some, or write all")
+        value = ",".join(years)
     return value if isinstance(value, YearRange) else YearRange.parse(value)
 
 
@@ -77,10 +83,18 @@ def _all_or_years(value: object) -> object:
 def _all_or_texts(value: object) -> object:
     if value in (None, "all"):
         return None
-    if isinstance(value, str):
-        raise ValueError(f"not a list; write [{value}]")  # noqa: TRY004  # pydantic's way of saying that a value is wrong
-    if not value:
+    found = _a_list(value)
+    if not found:
         raise ValueError("an empty list sends nobody; name some, or write all")
+    return found
+
+
+def _a_list(value: object) -> object:
+    """A list as it is; a single value is no list, and what to write instead is said."""
+    if isinstance(value, str | int | float | bool):
+        text = str(value)
+        text = text if re.fullmatch(r"[\w .-]*", text) else f"'{text}'"
+        raise ValueError(f"write a list: [{text}]")  # noqa: TRY004  # pydantic's way of saying that a value is wrong
     return value
 
 
@@ -182,6 +196,8 @@ Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Years = Annotated[YearRange, BeforeValidator(_year_range)]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
 AllOrYears = Annotated[YearRange | None, BeforeValidator(_all_or_years)]
+AList = BeforeValidator(_a_list)
+"""For what must be a list: a single value is refused, with the list to write."""
 AllOrTexts = Annotated[tuple[str, ...] | None, BeforeValidator(_all_or_texts)]
 Share = Annotated[float, BeforeValidator(_share)]
 ATimeslot = Annotated[Timeslot, BeforeValidator(_timeslot)]

@@ -93,6 +93,21 @@ class Receipts:
             Delivery.outcome == Outcome.DELIVERED.value,
         )
 
+    def delivered(self, partner: str, school: str) -> list[Delivery]:
+        """What counts of each night's deliveries, the oldest night first."""
+        query = (
+            select(Delivery)
+            .where(
+                Delivery.partner == partner,
+                Delivery.school == school,
+                Delivery.part == "",
+                Delivery.outcome == Outcome.DELIVERED.value,
+            )
+            .order_by(Delivery.date, Delivery.id)
+        )
+        with self._state.transaction() as session:
+            return list({one.date: one for one in session.scalars(query)}.values())
+
     def of_run(self, run_id: str) -> Delivery | None:
         """The receipt that a run left."""
         return self._newest(Delivery.run_id == run_id)

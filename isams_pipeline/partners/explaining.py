@@ -14,13 +14,13 @@ from isams_pipeline.rules.compare import code, mailbox
 from isams_pipeline.rules.email import parts
 from isams_pipeline.rules.split import EXCLUDED
 
-_SOURCES = {
+SOURCES = {
     "student": ("pupils", "pupil_id"),
     "contact": ("contacts", "person_id"),
     "staff": ("staff", "staff_id"),
 }
 _CODES = ("school_id", "user_code")
-_FILES = {
+FILES = {
     "student": ("students.csv", "student_id"),
     "contact": ("contacts.csv", "contact_id"),
     "staff": ("staff.csv", "staff_id"),
@@ -67,7 +67,7 @@ def _places(
     entity: str, identifier: str, tables: Mapping[str, pd.DataFrame], places: pd.DataFrame
 ) -> Iterator[tuple[str, str]]:
     """Where each row of a person is, and that in words."""
-    dataset, key = _SOURCES[entity]
+    dataset, key = SOURCES[entity]
     mine = (tables[dataset][key].astype("str") == identifier).to_numpy()
     rows = places[(places["dataset"] == dataset) & places["row"].isin(np.flatnonzero(mine) + 1)]
     for row, place, by, into in rows[["row", "place", "by", "into"]].itertuples(index=False, name=None):
@@ -75,7 +75,7 @@ def _places(
 
 
 def _found(who: str, tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str]]:
-    for entity, (table, key) in _SOURCES.items():
+    for entity, (table, key) in SOURCES.items():
         frame = tables[table]
         if "@" in who:
             wanted = mailbox(who)
@@ -91,7 +91,7 @@ def _found(who: str, tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, 
 def _answer(
     entity: str, identifier: str, export: Export, exclusions: list[dict[str, str]], places: list[tuple[str, str]]
 ) -> Answer:
-    file, key = _FILES[entity]
+    file, key = FILES[entity]
     included = any(row[key] == identifier for row in export.rows(file))
     about = [row for row in exclusions if row["entity"] == entity and row["id"] == identifier]
     lines = list(_links(entity, identifier, export)) if included else []

@@ -851,6 +851,31 @@ def test_undo_of_what_was_changed_again_is_a_conflict(portal: Portal):
     assert portal.desk.undo("R1", "me").id == "undo:R1:2"
 
 
+def test_undo_puts_back_the_fields_that_still_stand_and_names_the_others(portal: Portal):
+    before = portal.contact()
+    telephone, email = before.telephone, before.email
+    portal.send(portal.about_guardian(NEW | {"telephoneNumber": "01632 960999"}))
+    portal.run()
+    assert portal.contact().telephone == "01632 960999"
+    portal.world.sandbox.edit_contact(SCHOOL, before.entry_id, {"email": "third@example.org"})
+    looked, changed = portal.desk.changed_since("R1", joint=False)
+    assert changed == ["emailAddress"] and list(looked.request.changes) == ["telephoneNumber"]
+    portal.desk.undo("R1", "me", leaving=changed)
+    portal.run()
+    assert portal.state("undo:R1") == "applied"
+    assert (
+        (portal.contact().telephone, portal.contact().email) == (telephone, "third@example.org") != (telephone, email)
+    )
+
+
+def test_undo_where_nothing_stands_any_more_says_so(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    portal.world.sandbox.edit_contact(SCHOOL, portal.contact().entry_id, {"email": "third@example.org"})
+    with pytest.raises(WrongUse, match="changed since: emailAddress"):
+        portal.desk.changed_since("R1", joint=False)
+
+
 def test_undo_of_what_was_never_written_is_refused(portal: Portal):
     portal.send(portal.about_guardian(NEW))
     with pytest.raises(WrongUse, match="nothing to put back"):

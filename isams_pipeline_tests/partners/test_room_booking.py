@@ -232,10 +232,10 @@ def test_the_commands_of_room_booking(world: World, tmp_path: Path):
     for kind, text in partner_files(SchoolDay(world.schools[SCHOOL].plan, FIRST)).items():
         file = tmp_path / f"{kind}.csv"
         file.write_text(text)
-        code, out = call_here("rooms", "import", kind, str(file), *given)
+        code, out = call_here("rooms", "import", SCHOOL, kind, str(file), *given)
         assert code == 0 and f"{kind} of riverside are in the store" in out
     file.write_text("booking_id\nB1\n")
-    code, out = call_here("rooms", "import", "bookings", str(file), *given)
+    code, out = call_here("rooms", "import", SCHOOL, "bookings", str(file), *given)
     assert code == 1 and "no column resource_id" in out and "bookings.csv" in out
     world.rooms(0)
     code, out = call_here("rooms", "match", SCHOOL, "--json", *given)
@@ -246,7 +246,7 @@ def test_the_commands_of_room_booking(world: World, tmp_path: Path):
     assert code == 0 and "1 confirmed; 2 rooms without" in out
     code, out = call_here("rooms", "match", SCHOOL, "--accept", "33=R32", *given)
     assert code == 2 and "Resource R32 is room 32 already" in out
-    code, out = call_here("rooms", "categorise", "38", "Study", *given)
+    code, out = call_here("rooms", "categorise", SCHOOL, "38", "Study", *given)
     assert code == 0 and "Room 38 (resource isams-room-38) is in Study" in out
     code, out = call_here("rooms", "mail", SCHOOL, *given)
     assert code == 0 and "Empty." in out

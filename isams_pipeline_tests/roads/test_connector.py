@@ -337,7 +337,12 @@ def test_a_made_up_schools_secret_that_is_missing_says_where_it_is(crossing: Cro
 def test_doctor_says_how_far_the_roads_are(crossing: Crossing):
     crossing.connect("assembly")
     code, out = at(crossing.world, "doctor", SCHOOL)
-    assert code == 1 and "assembly: authorised" in out and "xporter: awaiting invitation" in out
+    assert code == 0 and "assembly: authorised" in out and "xporter: awaiting invitation" in out
+    assert f"No partner of {SCHOOL} uses xporter" in out, "so that doctor is green all the same"
+    crossing.world.configure(
+        lambda config: config["schools"][SCHOOL]["partners"]["schoolbooking"].update(source="xporter")
+    )
+    assert at(crossing.world, "doctor", SCHOOL)[0] == 1, "now somebody waits for it"
 
 
 def _gone(*_: object) -> None:

@@ -184,7 +184,7 @@ def test_a_school_without_isams_own_road(crossing: Crossing):
     crossing.world.configure(only_assembly)
     crossing.connect("assembly")
     assert night(crossing) is Outcome.DELIVERED, crossing.told
-    assert at(crossing.world, "doctor", SCHOOL)[0] == 1, "xporter is not connected"
+    assert at(crossing.world, "doctor", SCHOOL)[0] == 0, "xporter is not connected, and nobody uses it"
     # Launched whole, by hand: what belongs to a source that the school has not stores nothing, and says so.
     crossing.world.configure(lambda c: c["schools"][SCHOOL].pop("xporter"))
     run = run_job(crossing.world.environment, crossing.world.instance, "schoolbooking_nightly", NIGHT, {})

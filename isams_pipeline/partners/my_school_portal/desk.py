@@ -169,17 +169,38 @@ class ChangeDesk:
         left = ended.after or {}
         return request, before, {name: left.get(name) for name in before}
 
-    def would_undo(self, identifier: str, *, joint: bool) -> ChangeRequest:
-        """The request that an undo would be, to be looked at and not stored."""
+    def would_undo(self, identifier: str, *, joint: bool, leaving: Collection[str] = ()) -> ChangeRequest:
+        """The request that an undo would be, to be looked at and not stored; `leaving` are fields that stay."""
         request, before, left = self.to_put_back(identifier)
-        return self.store.undo_of(request, f"undo:{identifier}", "", before, left, joint=joint)
+        values = _without(before, leaving)
+        return self.store.undo_of(request, f"undo:{identifier}", "", values, left, joint=joint)
 
-    def undo(self, identifier: str, who: str, *, joint: bool = False) -> ChangeRequest:
+    def changed_since(self, identifier: str, *, joint: bool) -> tuple[Looked, list[str]]:
+        """What an undo would put back, beside iSAMS as it is now, and the fields that somebody has changed since.
+
+        Those stay as they are. Raises WrongUse where nothing of what the request wrote still stands.
+        """
+        (looked,) = self.look([self.would_undo(identifier, joint=joint)])
+        changed = looked.review.conflicts if looked.review is not None else []
+        if not changed:
+            return looked, []
+        if set(changed) == set(looked.request.changes):
+            raise WrongUse(
+                f"All that the request wrote was changed since: {', '.join(changed)}",
+                request=identifier,
+                school=self.school,
+                remedy="There is nothing to put back; what iSAMS has now is somebody else's.",
+            )
+        (rest,) = self.look([self.would_undo(identifier, joint=joint, leaving=changed)])
+        return rest, changed
+
+    def undo(self, identifier: str, who: str, *, joint: bool = False, leaving: Collection[str] = ()) -> ChangeRequest:
         """Ask for the old values to be put back: a request of its own, approved, under the same checks.
 
-        Gives the one that is there already, if it was done or waits.
+        `leaving` are fields that stay as they are now. Gives the one that is there already, if it was done or waits.
         """
         request, before, left = self.to_put_back(identifier)
+        before = _without(before, leaving)
         undone = {one.undo_of for one in self.store.listed(WRITTEN)}
         for number in range(1, 100):
             name = f"undo:{identifier}" if number == 1 else f"undo:{identifier}:{number}"
@@ -286,3 +307,7 @@ def _as_of(provenance: Any) -> datetime:
 def portal_schools(environment: Environment) -> list[str]:
     """The schools that use My School Portal."""
     return [name for name, school in environment.settings.schools.items() if getattr(school.partners, PARTNER)]
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

@@ -1,0 +1,199 @@
+"""`what-if`, `contact-types` and `medical-fields`: what other settings would do, and what there is to choose from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+import yaml
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from isams_pipeline.commands.common import (
+    DATA_DIR,
+    Config,
+    DataDir,
+    Partner,
+    School,
+    a_date,
+    console,
+    known_partner,
+    number,
+    say,
+)
+from isams_pipeline.config import load_settings
+from isams_pipeline.config.partners import ContactSettings
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
+from isams_pipeline.partners.differences import Difference, difference
+from isams_pipeline.partners.trials import behind, made, trials
+from isams_pipeline.rules.compare import label
+
+Night = Annotated[
+    str | None, typer.Option("--date", help="The night. [default: the latest there is]", show_default=False)
+]
+
+
+def what_if(
+    school: School,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting of the partner as schools.yaml has it, such as contact_types=[Mother,Father,Guardian]; may "
+            "be given several times.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    partner: Partner = "schoolsbuddy",
+    date: Night = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Show what other settings would change, over a night's tables: by file, by rule, by year group.
+
+    Nothing is stored or delivered.
+    """
+    if not settings:
+        raise WrongUse("Which setting?", remedy="Give --set, such as --set contact_types=[Mother,Father,Guardian].")
+    environment = environment_from(config, data_dir)
+    place = ("schools", school, "partners", known_partner(partner))
+    if partner not in environment.settings.school(school).partners.exporting:
+        raise ConfigurationError(
+            f"The school sends nothing to {partner}", school=school, remedy="Add it to schools.yaml first."
+        )
+    changed = load_settings(environment.settings.file, {(*place, name): value for name, value in map(_pair, settings)})
+    given = behind(environment, school, partner, a_date(date) if date else None)
+    with console.status("trying"):
+        now = made(environment, partner, given)
+        then = made(environment, partner, given, changed.school(school).partners.exporting[partner])
+        found = difference(now.built, then.built, trials(environment)[partner].files)
+    say((partner, "bold"), f", the tables of {given.night.date}, with {', '.join(settings)}")
+    _print_difference(found)
+    problems = [f"{check.name}: {problem}" for check in then.verdicts for problem in check.problems]
+    for problem in problems:
+        say("  ", ("would be refused", "yellow"), f": {problem}")
+    return 1 if problems else 0
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise typer.BadParameter(f"{text!r} is no setting; write NAME=VALUE")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise typer.BadParameter(f"what {name} is set to is no YAML; write it as in schools.yaml") from None
+
+
+def _print_difference(found: Difference) -> None:
+    if not found.files and not found.rules:
+        console.print("  Nothing would change.")
+        return
+    _print_table(
+        ("file", "rows now", "then", "added", "changed", "removed"),
+        [(f.name, f.rows, f.rows_then, f.added, f.changed, f.removed) for f in found.files],
+    )
+    _print_table(
+        ("left out or warned of", "rule", "now", "then"),
+        [(f"{entity} ({severity})", rule, now, then) for entity, rule, severity, now, then in found.rules],
+    )
+    _print_table(
+        ("year group", "students", "contacts now", "then", "students without now", "then"),
+        [
+            (then.year or "none", then.students, now.contacts, then.contacts, now.without, then.without)
+            for now, then in found.years
+        ],
+    )
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for at, name in enumerate(header):
+        table.add_column(name, justify="right" if isinstance(rows[0][at], int) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(number(cell) if isinstance(cell, int) else Text(str(cell)) for cell in row))
+    console.print(table)
+
+
+# --- what there is to choose from -----------------------------------------------------------------------------
+
+
+def contact_types(school: School, date: Night = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+    """List the contact types that a school's contacts have, how often, and which partner gets them."""
+    environment = environment_from(config, data_dir)
+    mine = environment.settings.school(school).partners.exporting
+    asking = {name: found for name, found in mine.items() if isinstance(found, ContactSettings)}
+    if not asking:
+        raise ConfigurationError(
+            "No partner of the school gets contacts", school=school, remedy="Look at its partners in schools.yaml."
+        )
+    for source in dict.fromkeys(found.source for found in asking.values()):
+        first = next(name for name, found in asking.items() if found.source == source)
+        given = behind(environment, school, first, a_date(date) if date else None)
+        contacts = given.tables["contacts"]
+        using = {name: found for name, found in asking.items() if found.source == source}
+        console.print(f"{school} on {given.night.date}, by {source}")
+        header = ("contact type", "entries", "people", *using)
+        _print_table(header, list(_types(contacts, using)))
+    return 0
+
+
+def _types(contacts: pd.DataFrame, using: Mapping[str, ContactSettings]) -> list[tuple[Any, ...]]:
+    said = contacts["relationship"].fillna("")
+    folded = said.map(label)
+    rows: list[tuple[Any, ...]] = []
+    for of, group in sorted(contacts.groupby(folded), key=lambda pair: -len(pair[1])):
+        spelt = Counter(said[group.index]).most_common(1)[0][0]
+        sent = [_sent(str(of), settings) for settings in using.values()]
+        rows.append((spelt.strip() or "(none)", len(group), int(group["person_id"].nunique()), *sent))
+    return rows
+
+
+def _sent(folded: str, settings: ContactSettings) -> str:
+    wanted = settings.contact_types
+    return "sent" if wanted is None or folded in {label(name) for name in wanted} else "-"
+
+
+def medical_fields(school: School, date: Night = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+    """List the fields of a school's medical records, how often they are filled, and whether SchoolsBuddy gets them.
+
+    Names of fields and counts only; never what a field holds.
+    """
+    environment = environment_from(config, data_dir)
+    settings = environment.settings.school(school).partners.schoolsbuddy
+    if settings is None or settings.source != "isams":
+        raise ConfigurationError(
+            "SchoolsBuddy gets no medical fields of the school",
+            school=school,
+            remedy="Only iSAMS's own source has them.",
+        )
+    given = behind(environment, school, "schoolsbuddy", a_date(date) if date else None)
+    health = given.tables["health"]
+    if health.empty:
+        raise NotMaterialised(
+            "There are no medical records",
+            school=school,
+            date=given.night.date,
+            remedy="Name a key that brings the feed medical in schools.yaml, and run a night.",
+        )
+    wanted = {label(name) for name in settings.medical_fields}
+    console.print(f"{school} on {given.night.date}")
+    rows = [
+        (
+            str(field),
+            len(group),
+            int(group["value"].notna().sum()),
+            int(group["record"].nunique()),
+            "sent" if label(field) in wanted else "-",
+        )
+        for field, group in health.groupby("field")
+    ]
+    _print_table(("field", "times", "filled", "records", "schoolsbuddy"), rows)
+    return 0

@@ -1,0 +1,156 @@
+"""`explain` and `history`: why a person is with a partner or is not, today and on all nights before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.commands.common import (
+    DATA_DIR,
+    Config,
+    DataDir,
+    Partner,
+    School,
+    a_date,
+    console,
+    known_partner,
+    say,
+)
+from isams_pipeline.definitions import environment_from
+from isams_pipeline.delivery.export import read_csv
+from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
+from isams_pipeline.environment import Environment
+from isams_pipeline.errors import NotMaterialised, WrongUse
+from isams_pipeline.partitions import Night
+from isams_pipeline.partners.built import no_places, places_from
+from isams_pipeline.partners.explaining import explain as explanation
+from isams_pipeline.partners.looking_back import Course, Past
+from isams_pipeline.partners.shared import exclusions_path
+from isams_pipeline.roads import LABELS
+from isams_pipeline.storage.tables import StoredTable
+
+WITH_PEOPLE = ("schoolsbuddy", "schoolbooking")
+"""The partners whose exports hold people."""
+
+
+Who = Annotated[
+    str,
+    typer.Argument(help="An id of the partner's source, a school id, user code or e-mail address.", show_default=False),
+]
+
+
+def explain(
+    school: School,
+    who: Who,
+    partner: Partner = "schoolsbuddy",
+    date: Annotated[
+        str | None,
+        typer.Option("--date", help="The night. [default: the latest there is]", show_default=False),
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Say whether a person is in the export, through which links, or by which rule they are not, and since when."""
+    environment = environment_from(config, data_dir)
+    zone = environment.settings.school(school).timezone
+    _has_people(partner)
+    staged_exports = environment.staged(partner, school)
+    if date is not None:
+        day = a_date(date)
+    else:
+        latest = staged_exports.latest(today_at(zone, environment.clock))
+        if latest is None:
+            raise NotMaterialised("No export was made yet", school=school, remedy="Run `isams-pipeline sync` first.")
+        day = latest
+    night = Night(school, day)
+    staged = staged_exports.find(day)
+    tables = {
+        name: environment.tables.load(
+            StoredTable(
+                staged.datasets[name]["source"],
+                name,
+                school,
+                str(day),
+                staged.datasets[name]["sha256"],
+                staged.datasets[name]["rows"],
+                {},
+            )
+        )
+        for name in ("pupils", "contacts", "staff")
+    }
+    try:
+        exclusions = list(read_csv(environment.reports.read(exclusions_path(partner, night))))
+    except FileNotFoundError:
+        exclusions = []
+    export, places = staged_exports.load(staged.files), no_places()
+    if staged.places is not None:
+        places = places_from(staged_exports.read(staged.places))
+    answers = explanation(who, tables, export, exclusions, places)
+    gone = [] if all(answer.included for answer in answers) and answers else _gone(environment, school, partner, who)
+    if not answers and gone:
+        for course in gone:
+            say(f"{course.entity} {course.id} {course.in_words}")
+        return 0
+    if not answers:
+        road = LABELS[staged.datasets["pupils"]["source"]]
+        console.print(
+            f"The data of {school} on {day} by {road} has nobody with that id, code or address: no current "
+            "pupil, contact or member of staff. Who has left is not in it any more, even where lists of sets still "
+            "name them; and each road has ids of its own.",
+            soft_wrap=True,
+        )
+        return 1
+    receipt = Receipts(environment.state).of_night(Address(partner, school, day))
+    if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
+        outcome = receipt.outcome if receipt else "not delivered"
+        say((f"{partner} has not got the export of {day}", "yellow"), f": it was {outcome}.")
+    for answer in answers:
+        verdict = ("is in the export", "green") if answer.included else ("is not in the export", "yellow")
+        say(f"{answer.entity} {answer.id} ", verdict, f" of {day}")
+        for line in answer.lines:
+            console.print(f"  {line}", soft_wrap=True)
+        for course in gone:
+            if not answer.included and (course.entity, course.id) == (answer.entity, answer.id):
+                console.print(f"  {course.in_words}", soft_wrap=True)
+    return 0
+
+
+def history(
+    school: School, who: Who, partner: Partner = "schoolsbuddy", config: Config = None, data_dir: DataDir = DATA_DIR
+) -> int:
+    """Tell a person's way through all exports: joined, changed (which fields), left, by which rule on which night."""
+    environment = environment_from(config, data_dir)
+    environment.settings.school(school)
+    _has_people(partner)
+    past = Past(environment, partner, school)
+    found = [course for one in sorted(past.meant(who)) if (course := past.course(*one)) is not None]
+    if not found:
+        console.print(
+            f"{partner} was never given anybody of {school} with that id, code or address. `isams-pipeline explain` "
+            "says why somebody who is in the source is not in the export.",
+            soft_wrap=True,
+        )
+        return 1
+    for course in found:
+        say((f"{course.entity} {course.id}", "bold"), f" with {partner}")
+        for event in course.events:
+            about = f": {event.about}" if event.about else ""
+            say(f"  {event.night}  ", (event.what, _COLOURS.get(event.what, "")), about)
+    return 0
+
+
+_COLOURS = {"joined": "green", "came back": "green", "left": "yellow"}
+
+
+def _has_people(partner: str) -> None:
+    if known_partner(partner) not in WITH_PEOPLE:
+        raise WrongUse(f"{partner} has no people to explain", remedy=f"Its exclusions lie in reports/{partner}/.")
+
+
+def _gone(environment: Environment, school: str, partner: str, who: str) -> list[Course]:
+    """The way of those who were in an export and are not in the newest one."""
+    past = Past(environment, partner, school)
+    courses = (past.course(*one) for one in sorted(past.meant(who)))
+    return [course for course in courses if course is not None and course.left is not None]
