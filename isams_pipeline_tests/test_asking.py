@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,13 @@ def test_what_changed_is_told_by_its_fields_only(nights: World):
     assert told, "somebody's number changed"
     for contact, fields in told.items():
         versions = [
-            {row["contact_id"]: row for row in rows(nights.export(day)["contacts.csv"])}.get(contact) for day in range(4)
+            {row["contact_id"]: row for row in rows(nights.export(day)["contacts.csv"])}.get(contact)
+            for day in range(4)
         ]
         there = [row for row in versions if row is not None]
-        different = {name for one, other in zip(there, there[1:], strict=False) for name in one if one[name] != other[name]}
+        different = {
+            name for one, other in pairwise(there) for name in one if one[name] != other[name]
+        }
         assert {field for field in fields if not field.startswith("students ")} == different
 
 

@@ -117,6 +117,9 @@ def _ahead(file: ExportFile, rows: dict[Key, dict[str, str]], night: date | None
 Rows = Mapping[Key, Mapping[str, str]]
 
 
+# Rows may lack columns: a file whose columns are wrong is compared, too, before its own check refuses it.
+
+
 def _newcomers_for(  # noqa: PLR0917  # who is gone, who came, and what is known of both
     file: ExportFile, gone: Rows, came: Rows, old: Rows, new: Rows, exports: tuple[Export | None, Export]
 ) -> int:
@@ -131,9 +134,11 @@ def _newcomers_for(  # noqa: PLR0917  # who is gone, who came, and what is known
         return min(len(gone), len(came))
     moved: dict[str, Counter[str]] = {}
     for key in old.keys() & new.keys():
-        moved.setdefault(old[key][file.year], Counter())[new[key][file.year]] += 1
-    places = Counter(moved[year].most_common(1)[0][0] for row in gone.values() if (year := row[file.year]) in moved)
-    return (places & Counter(row[file.year] for row in came.values())).total()
+        moved.setdefault(old[key].get(file.year, ""), Counter())[new[key].get(file.year, "")] += 1
+    places = Counter(
+        moved[year].most_common(1)[0][0] for row in gone.values() if (year := row.get(file.year, "")) in moved
+    )
+    return (places & Counter(row.get(file.year, "") for row in came.values())).total()
 
 
 def _other_contacts(gone: Rows, came: Rows, before: Export | None, now: Export) -> int:
@@ -155,7 +160,7 @@ def _other_contacts(gone: Rows, came: Rows, before: Export | None, now: Export) 
 def _links(export: Export | None) -> list[tuple[str, str]]:
     if export is None or LINKS not in export.files:
         return []
-    return [(row["student_id"], row["contact_id"]) for row in export.rows(LINKS)]
+    return [(row.get("student_id", ""), row.get("contact_id", "")) for row in export.rows(LINKS)]
 
 
 LINKS = "student_contacts.csv"
@@ -187,10 +192,10 @@ def _kept_ends(file: ExportFile, gone: Mapping[Key, Any], came: Mapping[Key, Any
         if target is not None:
             rows = now.rows(target) if target in now.files else []
             here[column] = {row[_key_of(column, row)] for row in rows}
-    kept = [row for row in gone.values() if all(row[column] in known for column, known in here.items())]
-    losses = [Counter(row[column] for row in kept) for column, _ in file.ends]
+    kept = [row for row in gone.values() if all(row.get(column, "") in known for column, known in here.items())]
+    losses = [Counter(row.get(column, "") for row in kept) for column, _ in file.ends]
     for (column, _), lost in zip(file.ends, losses, strict=True):
-        lost.subtract(Counter(row[column] for row in came.values()))
+        lost.subtract(Counter(row.get(column, "") for row in came.values()))
     return min((sum(count for count in lost.values() if count > 0) for lost in losses), default=0)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from isams_pipeline.rules.compare import label
 from isams_pipeline.rules.dates import is_nothing
 
 _AUGUST = 8
@@ -101,8 +102,8 @@ def moved_up(before: pd.DataFrame, now: pd.DataFrame) -> bool:
 
 def called_former(contact_pupils: pd.DataFrame) -> set[str]:
     """Pupils whom the source itself still names, and calls former."""
-    status = contact_pupils["status"].str.strip().str.casefold()
-    return set(contact_pupils.loc[status.eq("former").fillna(False), "pupil_id"].dropna().astype("str"))  # noqa: FBT003
+    former = contact_pupils["status"].map(label).eq("former")
+    return set(contact_pupils.loc[former, "pupil_id"].dropna().astype("str"))
 
 
 def staff_who_left(staff: pd.DataFrame, night: date) -> set[str]:

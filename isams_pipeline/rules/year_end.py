@@ -71,7 +71,7 @@ def next_years(years: Iterable[int], campuses: Collection[Years]) -> dict[int, i
     alone = [year for year in known if not any(year in part for part in parts)]
     found: dict[int, int] = {}
     for part in (*parts, alone):
-        found |= dict(zip(part, [*part[1:], *part[:1]], strict=True))
+        found |= {year: part[(at + 1) % len(part)] for at, year in enumerate(part)}
     return found
 
 
