@@ -48,12 +48,19 @@ class Nightly:
         self._instance = instance
         self._job = build_definitions(environment).resolve_job_def(job or f"{partner}_nightly")
 
-    def run(
-        self, night: Night, *, fresh: bool = False, allow_removals: bool = False, allow_cancellations: bool = False
-    ) -> NightRun:
-        """Run a night, and say how it ended by its receipt."""
-        told = {"fresh": fresh, "allow_removals": allow_removals, "allow_cancellations": allow_cancellations}
+    def run(self, night: Night, **told: bool) -> NightRun:
+        """Run a night, and say how it ended by its receipt.
+
+        `told`: the options of the night, which the launch pad has, too: fresh, allow_removals, allow_cancellations.
+        """
         chosen = selection_of(self._environment.settings.school(night.school), self._partner, self._job)
+        return self._run(night, told, chosen)
+
+    def release(self, night: Night) -> NightRun:
+        """Deliver a school's first export, which was staged and held."""
+        return self._run(night, {"release": True}, [dg.AssetKey([self._partner, "delivery"])])
+
+    def _run(self, night: Night, told: dict[str, bool], chosen: list[dg.AssetKey] | None) -> NightRun:
         config = {"resources": {NIGHT: {"config": told}}}
         result, failures, seconds = _execute(self._environment, self._job, self._instance, night, config, chosen)
         receipt = self._receipt(result.run_id)
@@ -125,7 +132,7 @@ def _execute(  # noqa: PLR0917
     return result, together(_failures(result)), time.monotonic() - started
 
 
-_TOLD = ("key ", "register: ", *(f"{label}: " for label in LABELS.values()))
+_TOLD = ("key ", "register: ", "licence: ", *(f"{label}: " for label in LABELS.values()))
 """How a message begins that a person at the command line should see."""
 _KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
 

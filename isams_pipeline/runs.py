@@ -26,7 +26,13 @@ class NightSession:
     """One run's hold on a school: the lock, and the reader that fetches and parses each snapshot once."""
 
     def __init__(
-        self, environment: Environment, *, fresh: bool, allow_removals: bool, allow_cancellations: bool = False
+        self,
+        environment: Environment,
+        *,
+        fresh: bool,
+        allow_removals: bool,
+        allow_cancellations: bool = False,
+        release: bool = False,
     ) -> None:
         self._environment = environment
         self._fresh = fresh
@@ -34,6 +40,8 @@ class NightSession:
         """A person says that many people being gone, or other ones, is right."""
         self.allow_cancellations = allow_cancellations
         """A person has looked at the bookings that would be cancelled."""
+        self.release = release
+        """A person has looked at the school's first export."""
         self._held = ExitStack()
         self._locked: set[str] = set()
         self._busy: SchoolBusy | None = None
@@ -153,6 +161,11 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
                 default_value=False,
                 description="Cancel bookings that clash, though they are many or the school's first (Room Booking).",
             ),
+            "release": dg.Field(
+                bool,
+                default_value=False,
+                description="Deliver the school's first export, which you have looked at (first_delivery: hold).",
+            ),
         },
         description="One run's hold on a school, and what it has fetched so far.",
     )
@@ -163,6 +176,7 @@ def night_resource(environment: Environment) -> dg.ResourceDefinition:
             fresh=bool(config["fresh"]),
             allow_removals=bool(config["allow_removals"]),
             allow_cancellations=bool(config["allow_cancellations"]),
+            release=bool(config["release"]),
         )
         with alive(environment.locks, context.run.run_id if context.run else "none"):
             try:

@@ -86,9 +86,7 @@ def test_what_changed_is_told_by_its_fields_only(nights: World):
             for day in range(4)
         ]
         there = [row for row in versions if row is not None]
-        different = {
-            name for one, other in pairwise(there) for name in one if one[name] != other[name]
-        }
+        different = {name for one, other in pairwise(there) for name in one if one[name] != other[name]}
         assert {field for field in fields if not field.startswith("students ")} == different
 
 
@@ -200,3 +198,37 @@ def test_medical_fields_are_named_and_counted_without_what_they_hold(make: Calla
     lines = {line.split()[0]: line.split()[-1] for line in said.splitlines() if len(line.split()) == 5}
     assert lines["Allergies"] == "sent" and lines["Doctor"] == "-"
     assert environment_from(world.config, world.data).settings.schools[SCHOOL].partners.schoolsbuddy is not None
+
+
+# --- the first delivery ---------------------------------------------------------------------------------------
+
+
+def test_a_school_s_first_export_waits_to_be_looked_at(make: Callable[..., World]):
+    world = make({SCHOOL: small_school(mark="Zqxcanary")})
+    world.configure(lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(first_delivery="hold"))
+    run = world.night(0)
+    assert run.outcome == "held" and world.export(0) == {}
+    assert here(world, "release", SCHOOL)[0] == 2, "there is nobody to ask"
+    code, said = here(world, "release", SCHOOL, "--yes")
+    assert code == 0 and "delivered" in said and "Zqxcanary" not in said
+    line = next(line.split() for line in said.splitlines() if line.strip().startswith("students.csv"))
+    assert line[1:3] == ["24", "24"], "all students have an address"
+    year = next(line.split() for line in said.splitlines() if line.strip().startswith("Year 7"))
+    found = [row for row in rows(world.export(0)["students.csv"]) if row["year_group"] == "Year 7"]
+    assert int(year[2]) == len(found)
+    assert here(world, "release", SCHOOL, "--partner", "room_booking", "--yes")[0] == 2, "nothing of it waits"
+    assert world.night(1).outcome == "delivered", "from then on, by itself"
+
+
+def test_the_launch_pad_releases_too(make: Callable[..., World]):
+    world = make()
+    world.configure(lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(first_delivery="hold"))
+    held = world.night(0)
+    assert held.outcome == "held"
+    failure = next(
+        entry.dagster_event.step_failure_data.user_failure_data
+        for entry in world.instance.all_logs(held.run_id)
+        if entry.dagster_event is not None and entry.dagster_event.event_type_value == "STEP_FAILURE"
+    )
+    assert "students without any" in failure.metadata["first look"].value
+    assert world.run(0, release=True).outcome == "delivered"

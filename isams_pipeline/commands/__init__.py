@@ -16,6 +16,7 @@ from isams_pipeline.commands import (
     changes,
     connector,
     demo,
+    first,
     look,
     nights,
     people,
@@ -52,6 +53,7 @@ def _exiting(command: Callable[..., int]) -> Callable[..., None]:
 for command, panel in (
     (nights.sync, "Nights"),
     (nights.backfill, "Nights"),
+    (first.release, "Nights"),
     (season.allow, "Nights"),
     (season.rehearse, "Looking into it"),
     (asking.what_if, "Looking into it"),

@@ -60,6 +60,7 @@ COLOURS = {
     Outcome.NO_SESSION: "cyan",
     Outcome.NO_TIMETABLE: "yellow",
     Outcome.HELD: "yellow",
+    Outcome.RELEASED: "cyan",
 }
 GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED, Outcome.NO_SESSION, Outcome.NO_TIMETABLE)
 """Outcomes with exit code 0."""

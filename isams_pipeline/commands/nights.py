@@ -25,6 +25,7 @@ from isams_pipeline.commands.common import (
     print_run,
     reasons,
 )
+from isams_pipeline.commands.first import print_first_look
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.receipts import Outcome
@@ -72,6 +73,8 @@ def sync(
         run = Nightly(environment, instance, partner).run(
             night, fresh=fresh, allow_removals=allow_removals, allow_cancellations=allow_cancellations
         )
+    if run.outcome is Outcome.HELD:
+        print_first_look(environment, partner, night)
     return print_run(run)
 
 

@@ -92,6 +92,10 @@ class Delivering(PartnerSettings):
     """A path or URL; a relative path is relative to schools.yaml."""
     deliver_secret: Variable | None = None
     """The name of the secret that holds the password of an sftp:// user. Without one, the user's keys are used."""
+    first_delivery: Literal["deliver", "hold"] = "deliver"
+    """Whether a school's first export waits until a person has looked at it and released it."""
+    list_changes: bool = False
+    """Whether a list of what was added, changed and removed lies beside each file."""
 
     @model_validator(mode="after")
     def _password_for_sftp(self) -> Self:
@@ -160,6 +164,8 @@ class RoomBookingSettings(Delivering):
     """What becomes of timetable weeks that no week of the year is allocated to."""
     max_cancelled: int = Field(default=20, ge=0)
     """More cancellations than this in one night wait for a person."""
+    licence: int | None = Field(default=None, ge=1)
+    """How many bookable rooms the school's licence is for."""
     smtp_url: SmtpUrl | None = None
     """Without one, mail is written to `outbox/` in the data folder."""
     smtp_user: str | None = None

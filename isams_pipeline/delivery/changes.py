@@ -6,6 +6,8 @@ rows that are gone are told apart: explained by the source, replaced by about as
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -202,3 +204,33 @@ def _kept_ends(file: ExportFile, gone: Mapping[Key, Any], came: Mapping[Key, Any
 def _key_of(column: str, row: Mapping[str, str]) -> str:
     """The column of a file that another file's column names: of the same name, else the file's first."""
     return column if column in row else next(iter(row))
+
+
+# --- a list of what changed -----------------------------------------------------------------------------------
+
+ADDED, CHANGED, REMOVED = "added", "changed", "removed"
+
+
+def list_name(file: str) -> str:
+    """The name of the list beside a file: students.changes.csv beside students.csv."""
+    return f"{file.removesuffix('.csv')}.changes.csv"
+
+
+def listed(file: ExportFile, now: Export, before: Export | None, night: date | None = None) -> bytes:
+    """What was added, changed and removed, a row each: change, the file's key, and the names of fields that changed.
+
+    Of a file that is dated, rows whose day is over are not named as removed. UTF-8, comma, LF, sorted by key.
+    """
+    new, old = _by_key(file, now), _by_key(file, before)
+    ahead = _ahead(file, old, night)
+    rows = [(key, ADDED, "") for key in new.keys() - old.keys()]
+    rows += [(key, REMOVED, "") for key in ahead.keys() - new.keys()]
+    for key in new.keys() & old.keys():
+        fields = [name for name in file.columns if new[key].get(name) != old[key].get(name)]
+        if fields:
+            rows.append((key, CHANGED, " ".join(fields)))
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("change", *file.key, "fields"))
+    writer.writerows((change, *key, fields) for key, change, fields in sorted(rows))
+    return buffer.getvalue().encode()

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.delivery.changes import Change, Explained, compare
+from isams_pipeline.delivery.changes import Change, Explained, compare, list_name, listed
 from isams_pipeline.delivery.export import MANIFEST, CheckResult, Export, ExportFile, few
 from isams_pipeline.delivery.receipts import (
     LEASE_SECONDS,
@@ -32,6 +32,10 @@ GUARD_ROWS = 10
 """The removal guard never trips for fewer rows than this."""
 _OTHER_PEOPLE = Fraction(1, 2)
 """Where more than this share of known people are gone unexplained, however many others came, they are other people."""
+HELD = (
+    "the school's first export waits for a person; look at it with `isams-pipeline release {school} --partner "
+    "{partner}`, which delivers it once you say so, or materialise the delivery with release: true in the launch pad"
+)
 Pins = Mapping[str, Any]
 """The tables behind an export, as its manifest names them."""
 
@@ -152,6 +156,10 @@ class Deliverer:
     window: str | None = None
     """Until when, and why, more rows than `max_removed` may be gone; a feed that is gone is still refused."""
     explain: Explaining | None = None
+    hold_first: bool = False
+    """A school's first export waits for a person."""
+    list_changes: bool = False
+    """A list of what was added, changed and removed goes beside each file."""
     lease_seconds: float = LEASE_SECONDS
     receipts: Receipts = field(init=False)
 
@@ -195,11 +203,17 @@ class Deliverer:
         judged = self.judge(export, [*checks, accounted_for(staged)], staged.excluded, staged.datasets)
         if judged.problems:
             return self._refused(export, judged)
-        manifest = self._manifest(staged, export, judged.changes, judged.baseline, judged.baseline_date)
+        if self.hold_first and judged.baseline is None and not self.receipts.was_released(self.address):
+            reason = HELD.format(school=self.address.school, partner=self.address.partner)
+            result = self._result(Outcome.HELD, export, judged.changes, reason=reason, **judged.said)
+            self._record(result, {})
+            return result
+        lists = self._lists(export, judged.baseline) if self.list_changes else {}
+        manifest = self._manifest(staged, export, judged, lists)
         if self._is_there(export.content_hash, export.hashes, staged.about):
             result = self._result(Outcome.UNCHANGED, export, judged.changes, **judged.said)
         else:
-            self._promote(export, manifest, lease)
+            self._promote(export, lists, manifest, lease)
             result = self._result(Outcome.DELIVERED, export, judged.changes, **judged.said)
         self._record(result, manifest)
         return result
@@ -332,7 +346,15 @@ class Deliverer:
             return {name: _sha256(self.target.read(f"{self.path}/{name}")) for name in hashes} == hashes
         return False
 
-    def _promote(self, export: Export, manifest: dict[str, Any], lease: HeldLease) -> None:
+    def _lists(self, export: Export, baseline: Export | None) -> dict[str, bytes]:
+        """What was added, changed and removed, file by file; the day's export is the same with and without."""
+        return {
+            list_name(file.name): listed(file, export, baseline, self.address.date)
+            for file in self.files
+            if file.name in export.files
+        }
+
+    def _promote(self, export: Export, lists: Mapping[str, bytes], manifest: dict[str, Any], lease: HeldLease) -> None:
         """Temporary names first, then the names, the manifest last. A reader goes by the manifest."""
         folder = self.target.child(self.path)
         waiting: dict[str, str] = {}
@@ -340,7 +362,7 @@ class Deliverer:
         for other in abandoned(self.state, self.address):
             self.target.sweep(other.path)
         try:
-            for name, data in export.files.items():
+            for name, data in {**export.files, **lists}.items():
                 with folder.incoming(name) as incoming:
                     incoming.write(data)
                     waiting[name] = incoming.keep()
@@ -351,8 +373,9 @@ class Deliverer:
                 lease.keep()
                 folder.move(waiting[name], name)
                 del waiting[name]
+            ours = {file.name for file in self.files} | {list_name(file.name) for file in self.files}
             for name in folder.names():
-                if name in {file.name for file in self.files} and name not in export.files:
+                if name in ours and name not in export.files and name not in lists:
                     folder.remove(name)
             with folder.incoming(MANIFEST) as incoming:
                 incoming.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
@@ -367,11 +390,12 @@ class Deliverer:
         self,
         staged: Staged,
         export: Export,
-        changes: dict[str, dict[str, int]],
-        baseline: Export | None,
-        baseline_date: str | None,
+        judged: Judgement,
+        lists: Mapping[str, bytes],
     ) -> dict[str, Any]:
-        compared = {"date": baseline_date, "content_hash": baseline.content_hash} if baseline else None
+        baseline, changes = judged.baseline, judged.changes
+        compared = {"date": judged.baseline_date, "content_hash": baseline.content_hash} if baseline else None
+        listing = {"lists": {name: {"sha256": _sha256(data)} for name, data in lists.items()}} if lists else {}
         return {
             "partner": self.address.partner,
             "school": self.address.school,
@@ -384,7 +408,7 @@ class Deliverer:
             **staged.about,
             "datasets": staged.datasets,
             "snapshots": staged.snapshots,
-            "changes": {"baseline": compared, "files": changes},
+            "changes": {"baseline": compared, "files": changes, **listing},
         } | ({"removal_window": self.window} if self.window else {})
 
     # --- receipt --------------------------------------------------------------------------------------------

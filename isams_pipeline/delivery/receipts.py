@@ -35,6 +35,8 @@ class Outcome(StrEnum):
     """There is nothing to deliver yet: a new school year whose terms nobody has entered."""
     HELD = "held"
     """A school's first delivery waits for a person to look at it."""
+    RELEASED = "released"
+    """A person has looked at a school's first export: it may be delivered. No delivery by itself."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,20 @@ class Receipts:
     def of_night(self, address: Address) -> Delivery | None:
         """The newest receipt of a night, whatever its outcome."""
         return self._newest(*_whose(address), Delivery.date == address.date)
+
+    def release(self, address: Address, *, who: str, run_id: str, at: datetime) -> None:
+        """Note that a person lets a school's first export go."""
+        said = f"released by {who}"
+        facts: dict[str, Any] = {"content_hash": "", "target": "", "changes": {}, "manifest": {}}
+        self.record(address, Outcome.RELEASED, run_id=run_id, at=at, reason=said, removals_allowed=False, **facts)
+
+    def was_released(self, address: Address) -> bool:
+        """Whether a person has ever released this school's export."""
+        return self._newest(*_whose(address), Delivery.outcome == Outcome.RELEASED.value) is not None
+
+    def last_held(self, partner: str, school: str) -> Delivery | None:
+        """The newest first export that waits."""
+        return self._newest(*_whose(Address(partner, school, date.min)), Delivery.outcome == Outcome.HELD.value)
 
     def removals_were_allowed(self, address: Address, content_hash: str) -> bool:
         """Whether a person has lifted the removal guard for this content."""

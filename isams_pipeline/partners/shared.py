@@ -1,5 +1,6 @@
 """What every partner's Dagster side has in common: its job, its schedules, its delivery, and how things are shown."""
 
+import getpass
 import re
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, few, formulas, to_csv_for_people
-from isams_pipeline.delivery.receipts import Address, Outcome
+from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.delivery.staging import Staged
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import DatasetError
 from isams_pipeline.isams.datasets import SOURCE, declaration_of
 from isams_pipeline.isams.datasets import rules as dataset_rules
-from isams_pipeline.partitions import Night, key_of, night_at, night_of, nights_of
+from isams_pipeline.partitions import LAUNCHED_BY, Night, key_of, night_at, night_of, nights_of
 from isams_pipeline.partners.built import ACCOUNTING, Built
+from isams_pipeline.partners.first_look import FirstLook, first_look
 from isams_pipeline.partners.leaving import Leaving
 from isams_pipeline.rules.account import PLACES
 from isams_pipeline.rules.notes import Lacking, Note, from_json
@@ -250,6 +252,7 @@ def staged_results(
     built: Built,
     *,
     verdicts: Iterable[CheckResult],
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Stage an export for the gate and report its exclusions; what Dagster shows of both."""
     staged = environment.staged(partner, night.school).stage(
@@ -260,6 +263,7 @@ def staged_results(
         excluded=built.excluded_per_file(),
         unaccounted=built.unaccounted,
         places=built.places,
+        about=about,
     )
     path, account = exclusions_path(partner, night), accounting_path(partner, night)
     places = built.account.frame()
@@ -272,6 +276,7 @@ def staged_results(
         | {
             "account": dg.MetadataValue.md(account_table(places)),
             "account file": environment.reports.location(account),
+            **{name: dg.MetadataValue.json(facts) for name, facts in (about or {}).items()},
         },
         check_results=[*(checks.verdict(result, key) for result in verdicts), shown(built.export, key)],
     )
@@ -334,6 +339,8 @@ def deliverer(
         allow_removals=allow_removals,
         window=window.in_words if window else None,
         explain=Leaving(environment, address.school, address.date),
+        hold_first=settings.first_delivery == "hold",
+        list_changes=settings.list_changes,
     )
 
 
@@ -373,16 +380,21 @@ def delivery_asset(
         session: NightSession = getattr(context.resources, NIGHT)
         with told_to_dagster(environment):
             session.hold(night.school)
+            if session.release:
+                who = context.run.tags.get(LAUNCHED_BY) or getpass.getuser()
+                address = Address(partner, night.school, night.date)
+                Receipts(environment.state).release(address, who=who, run_id=context.run.run_id, at=environment.clock())
             result = deliver(environment, night, context.run.run_id, allow_removals=session.allow_removals)
             guard = next((check for check in result.checks if check.name in GUARD), None)
-            if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
+            if result.outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.HELD):
                 if guard is not None:
                     yield checks.verdict(guard, key)
-                raise dg.Failure(
-                    f"{result.outcome}: {result.reason}",
-                    metadata={"outcome": result.outcome.value},
-                    allow_retries=False,
-                )
+                metadata: dict[str, Any] = {"outcome": result.outcome.value}
+                if result.outcome is Outcome.HELD:
+                    stage = environment.staged(partner, night.school)
+                    look = first_look(stage.load(stage.find(night.date).files))
+                    metadata["first look"] = dg.MetadataValue.md(first_look_table(look))
+                raise dg.Failure(f"{result.outcome}: {result.reason}", metadata=metadata, allow_retries=False)
             if result.outcome is Outcome.NO_TIMETABLE:
                 context.log.warning("%s: %s", result.outcome.value, result.reason)
                 metadata = {"outcome": result.outcome.value, "reason": result.reason or ""}
@@ -444,6 +456,18 @@ def account_table(places: pd.DataFrame) -> str:
             cells.append(", ".join(f"{n} {what}" for what, n in by))
         rows.append(tuple(cells))
     return markdown_table(("dataset", "rows", *PLACES), rows)
+
+
+def first_look_table(look: FirstLook) -> str:
+    """What a person looks at before a school's first export is released."""
+    files = markdown_table(
+        ("file", "rows", "with an e-mail address"), [(f.name, f.rows, f.in_words) for f in look.files]
+    )
+    if not look.years:
+        return files
+    years = [(y.year, y.campus, y.students, y.contacts_a_student, y.without) for y in look.years]
+    header = ("year group", "campus", "students", "contacts a student", "students without any")
+    return files + "\n\n" + markdown_table(header, years)
 
 
 def by_rule(exclusions: pd.DataFrame) -> str:

@@ -417,3 +417,59 @@ def test_a_window_lets_rows_go_and_says_so_but_no_feed(desk: Desk):
     done = desk.deliver(people(range(50)), day=1, datasets=made_of(set_members=2), window=window)
     assert done.outcome is Outcome.DELIVERED and desk.manifest(1)["removal_window"] == window == done.window
     assert desk.deliver(people(range(20)), day=2, datasets=made_of(set_members=2)).outcome is Outcome.REFUSED
+
+
+# --- the first one, and lists of changes ----------------------------------------------------------------------
+
+
+def test_a_first_export_is_held_until_a_person_releases_it(desk: Desk):
+    for day in (0, 1):
+        done = desk.deliver(people(range(3)), day=day, hold_first=True)
+        assert done.outcome is Outcome.HELD and "isams-pipeline release school" in (done.reason or "")
+        assert desk.names(day) == []
+    refused = desk.deliver(people(range(3)), hold_first=True, checks=[CheckResult("schema", ("wrong",))])
+    assert refused.outcome is Outcome.REFUSED, "what is wrong is said first"
+    held = Receipts(desk.state).last_held("partner", "school")
+    assert held is not None and held.date == NIGHT + timedelta(days=1)
+    address = Address("partner", "school", NIGHT)
+    Receipts(desk.state).release(address, who="me", run_id="r", at=datetime(2026, 11, 18, 9, tzinfo=UTC))
+    assert desk.deliver(people(range(3)), hold_first=True).outcome is Outcome.DELIVERED
+    assert desk.deliver(people(range(3)), day=2, hold_first=True).outcome is Outcome.DELIVERED
+    assert Receipts(desk.state).baseline(replace(address, date=NIGHT + timedelta(days=9))) is not None
+
+
+def test_another_school_s_release_releases_nothing_here(desk: Desk):
+    Receipts(desk.state).release(
+        Address("partner", "another", NIGHT), who="me", run_id="r", at=datetime(2026, 11, 18, 9, tzinfo=UTC)
+    )
+    assert desk.deliver(people(range(3)), hold_first=True).outcome is Outcome.HELD
+
+
+def lines(desk: Desk, day: int, name: str) -> list[str]:
+    folder = desk.folder / "exports/partner/school" / str(NIGHT + timedelta(days=day))
+    return (folder / name).read_text().splitlines()
+
+
+def test_a_list_of_what_changed_lies_beside_each_file(desk: Desk):
+    first = desk.deliver(people(range(2)), list_changes=True)
+    assert lines(desk, 0, "people.changes.csv") == ["change,id,fields", "added,0,", "added,1,"]
+    now = Export({"people.csv": b"id,name\n1,other\n2,x\n", "extra.csv": b"id\n7\n"})
+    plain = desk.deliver(now, day=1, list_changes=True)
+    assert lines(desk, 1, "people.changes.csv") == ["change,id,fields", "removed,0,", "changed,1,name", "added,2,"]
+    assert lines(desk, 1, "extra.changes.csv") == ["change,id,fields", "added,7,"]
+    told = desk.manifest(1)
+    assert set(told["files"]) == {"people.csv", "extra.csv"}, "the lists are no part of the export"
+    data = (desk.folder / f"exports/partner/school/{NIGHT + timedelta(days=1)}/people.changes.csv").read_bytes()
+    import hashlib
+
+    assert told["changes"]["lists"]["people.changes.csv"] == {"sha256": hashlib.sha256(data).hexdigest()}
+    counts = plain.changes["people.csv"]
+    assert (counts["added"], counts["changed"], counts["removed"]) == (1, 1, 1), "the list and the counts agree"
+    assert first.outcome is plain.outcome is Outcome.DELIVERED
+
+
+def test_lists_that_are_no_longer_wanted_are_taken_away(desk: Desk):
+    desk.deliver(people(range(2)), list_changes=True)
+    assert "people.changes.csv" in desk.names()
+    desk.deliver(people(range(3)))
+    assert desk.names() == ["manifest.json", "people.csv"]

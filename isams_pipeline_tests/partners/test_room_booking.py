@@ -251,7 +251,9 @@ def test_the_commands_of_room_booking(world: World, tmp_path: Path):
     code, out = call_here("rooms", "mail", SCHOOL, *given)
     assert code == 0 and "Empty." in out
     world.rooms(0, allow_cancellations=True)
-    assert {row["category"] for row in files(world)["rooms.csv"]} == {"Rooms", "Study", "Unassigned"}
+    rooms = files(world)["rooms.csv"]
+    assert {row["category"] for row in rooms} == {"Rooms", "Study", "Unassigned"}
+    assert {row["category"] for row in rooms if row["bookable"] == "false"} == {"Unassigned"}
     code, out = call_here("rooms", "preview", SCHOOL, *given)
     assert code == 0 and "0 entries to insert" in out
 
@@ -346,3 +348,17 @@ def test_a_person_is_asked_which_room_is_which(world: World):
     assert "Room 32: Lab 1" in done.stdout and "Science Lab 1" in done.stdout and "1 confirmed" in done.stdout
     with world.environment.state.transaction() as session:
         assert BookingStore(session, SCHOOL).remembered()[32] == ("R32", "confirmed")
+
+
+def test_bookable_rooms_are_counted_against_the_licence(world: World):
+    world.configure(lambda config: config["schools"][SCHOOL]["partners"]["room_booking"].update(licence=3))
+    world.bring_in_bookings()
+    run = world.rooms(0, allow_cancellations=True)
+    bookable = [row for row in files(world)["rooms.csv"] if row["bookable"] == "true"]
+    assert run.receipt is not None and run.receipt.manifest["licence"] == {
+        "bookable_rooms": len(bookable),
+        "licence": 3,
+    }
+    assert len(bookable) > 3 and run.notes == (
+        f"licence: {len(bookable)} rooms are bookable, and it is for 3; move some into a hidden category",
+    )

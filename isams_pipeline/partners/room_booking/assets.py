@@ -17,7 +17,7 @@ from isams_pipeline.environment import Environment
 from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.calendars import publish
-from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, read
+from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of, read
 from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
@@ -133,9 +133,20 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 built = booked.files(store, with_cancelled=True)
             yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
             verdicts = [*check_export(built.export), *source_checks, built.accounted_for]
-            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts)
+            about = {"licence": licence_of(built.export, settings.licence)}
+            if (problem := _over_licence(about["licence"])) is not None:
+                context.log.warning("%s", problem)
+            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts, about=about)
 
     return room_booking_export
+
+
+def _over_licence(count: Mapping[str, Any]) -> str | None:
+    """What is to be said where more rooms are bookable than the licence is for."""
+    bookable, licence = count["bookable_rooms"], count["licence"]
+    if licence is None or bookable <= licence:
+        return None
+    return f"licence: {bookable} rooms are bookable, and it is for {licence}; move some into a hidden category"
 
 
 def _waits(reason: str) -> Generator[Any, None, None]:

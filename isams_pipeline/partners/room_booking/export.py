@@ -86,6 +86,8 @@ class PartnerSide:
     slots: SlotMatches
     categories: Mapping[str, str]
     """Resource → category."""
+    hidden: frozenset[str] = frozenset({UNASSIGNED})
+    """Categories that bookers do not see."""
 
     @cached_property
     def resources(self) -> dict[int, str]:
@@ -174,6 +176,7 @@ def _rooms(tables: Mapping[str, pd.DataFrame], side: PartnerSide) -> pd.DataFram
     buildings = Lookup.of(tables["buildings"], "building_id", "name")
     building_of = Lookup.of(tables["rooms"], "room_id", "building_id")
     rooms, resources = side.rooms, side.resources
+    categories = [side.categories.get(resources[room.id], UNASSIGNED) for room in rooms]
     return pd.DataFrame(
         {
             "room_id": [room.id for room in rooms],
@@ -181,9 +184,19 @@ def _rooms(tables: Mapping[str, pd.DataFrame], side: PartnerSide) -> pd.DataFram
             "code": [room.code for room in rooms],
             "building": [buildings.get(building_of.get(room.id)) for room in rooms],
             "resource_id": [resources[room.id] for room in rooms],
-            "category": [side.categories.get(resources[room.id], UNASSIGNED) for room in rooms],
+            "category": categories,
+            "bookable": [category not in side.hidden for category in categories],
         }
     )
+
+
+def licence_of(export: Export, licence: int | None) -> dict[str, Any]:
+    """How many rooms can be booked, and how many the school's licence is for where that is known.
+
+    Rooms in a hidden category do not count against it (Room Booking's guide).
+    """
+    bookable = sum(row["bookable"] == "true" for row in export.rows("rooms.csv"))
+    return {"bookable_rooms": bookable, "licence": licence}
 
 
 def _timeslots(slots: SlotMatches) -> pd.DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from isams_pipeline.delivery.export import ExportFile
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: rooms.csv says which rooms are bookable."""
 
 TIMETABLE = ExportFile(
     "timetable.csv",
@@ -17,7 +18,7 @@ TIMETABLE = ExportFile(
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
         "rooms.csv",
-        ("room_id", "name", "code", "building", "resource_id", "category"),
+        ("room_id", "name", "code", "building", "resource_id", "category", "bookable"),
         key=("room_id",),
         must_have_rows=True,
     ),

@@ -107,7 +107,7 @@ class BookingNight:
         rooms = rooms_of(self.tables["rooms"])
         matches = match_rooms(rooms, store.resources(), store.remembered())
         slots = match_periods(self.tables["timetable_periods"], store.slots())
-        return PartnerSide(rooms, matches, slots, store.categories())
+        return PartnerSide(rooms, matches, slots, store.categories(), store.hidden_categories())
 
     def files(self, store: BookingStore, *, with_cancelled: bool) -> Built:
         """The files as they would be now."""

@@ -78,6 +78,11 @@ class BookingStore:
         query = select(BookingResource.id, BookingResource.category).where(BookingResource.school == self.school)
         return {row.id: row.category for row in self._session.execute(query)}
 
+    def hidden_categories(self) -> frozenset[str]:
+        """The categories whose resources bookers do not see; Unassigned is one, whether or not anything is in it."""
+        query = select(BookingCategory.name).where(BookingCategory.school == self.school, BookingCategory.hidden)
+        return frozenset({UNASSIGNED, *self._session.scalars(query)})
+
     def remembered(self) -> dict[int, tuple[str, str]]:
         """Room → resource and how it was matched."""
         rows = self._session.scalars(select(RoomMatch).where(RoomMatch.school == self.school))
