@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from isams_pipeline.assembly import lists as assembly_lists
 from isams_pipeline.assembly.client import AssemblyClient
 from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
@@ -23,13 +24,16 @@ from isams_pipeline.storage.archive import SnapshotArchive
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
 from isams_pipeline.storage.locks import Locks
+from isams_pipeline.storage.photos import PhotoStore
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
 from isams_pipeline.storage.state.limits import HourlyLimit
 from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline.storage.tables import TableStore
+from isams_pipeline.xporter import lists as xporter_lists
 from isams_pipeline.xporter.client import XporterClient, XporterSecrets
 
+PHOTO_SCOPES = {ASSEMBLY: assembly_lists.ON_DEMAND, XPORTER: xporter_lists.ON_DEMAND}
 DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
 
 
@@ -81,6 +85,10 @@ class Environment:
         """What the other roads gave."""
         return ListStore(Folder(self.data_dir / "lists"))
 
+    def photos(self, school: str) -> PhotoStore:
+        """A school's photos."""
+        return PhotoStore(Folder(self.data_dir / "photos").child(school))
+
     @property
     def connections(self) -> Connections:
         """The schools' connections by the other roads."""
@@ -107,7 +115,7 @@ class Environment:
         Gives the number of files.
         """
         data = Folder(self.data_dir)
-        places = [f"archive/{school}", f"outbox/{school}"]
+        places = [f"archive/{school}", f"outbox/{school}", f"photos/{school}"]
         places += [f"{kept}/{other}/{school}" for kept in ("lists", "staged", "reports") for other in data.names(kept)]
         for source in data.names("tables"):
             places += [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
@@ -184,6 +192,7 @@ class Environment:
             clock=self.clock,
             exclusive=lambda: self.locks.hold(f"tokens {school}", wait=self.lock_wait),
             patience=self.patience,
+            also=PHOTO_SCOPES[ASSEMBLY] if settings.partners.photos == ASSEMBLY else (),
         )
 
     def xporter_client_for(self, school: str, *, to_manage: bool = False) -> XporterClient:
@@ -200,7 +209,10 @@ class Environment:
         management = secret_from(self.variables, named, school=school, source=XPORTER) if named else None
         vault = TokenVault(self.state, school, XPORTER, secret, self.clock)
         secrets = XporterSecrets(secret, management)
-        return XporterClient(xporter, secrets, vault, school=school, clock=self.clock, patience=self.patience)
+        also = PHOTO_SCOPES[XPORTER] if settings.partners.photos == XPORTER else ()
+        return XporterClient(
+            xporter, secrets, vault, school=school, clock=self.clock, patience=self.patience, also=also
+        )
 
     @contextmanager
     def _one_request_at_a_time(self, host: str) -> Generator[None, None, None]:

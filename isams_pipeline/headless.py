@@ -132,7 +132,7 @@ def _execute(  # noqa: PLR0917
     return result, together(_failures(result)), time.monotonic() - started
 
 
-_TOLD = ("key ", "register: ", "licence: ", *(f"{label}: " for label in LABELS.values()))
+_TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{label}: " for label in LABELS.values()))
 """How a message begins that a person at the command line should see."""
 _KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
 

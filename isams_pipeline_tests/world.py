@@ -127,7 +127,8 @@ class World:
     def export(self, day: int = 0, school: str = SCHOOL) -> dict[str, bytes]:
         """What was delivered."""
         folder = self.exports / school / str(FIRST + timedelta(days=day))
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
+        there = sorted(folder.iterdir()) if folder.exists() else []
+        return {path.name: path.read_bytes() for path in there if path.is_file()}
 
     def exclusions(self, day: int = 0, school: str = SCHOOL) -> str:
         path = self.data / "reports" / "schoolsbuddy" / school / str(FIRST + timedelta(days=day)) / "exclusions.csv"

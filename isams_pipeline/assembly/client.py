@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import httpx
 
 from isams_pipeline.assembly.answers import SYNC, Page, conditions, error_for, held, is_expired, scopes_in
-from isams_pipeline.assembly.lists import SCOPES
+from isams_pipeline.assembly.lists import PHOTOS, SCOPES
 from isams_pipeline.assembly.tokens import SchoolTokens
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import AssemblySettings
@@ -51,8 +51,12 @@ class AssemblyClient:
         exclusive: Callable[[], AbstractContextManager[None]] = nullcontext,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        also: Collection[str] = (),
     ) -> None:
-        """`exclusive` holds off other processes while the school's tokens are renewed."""
+        """`exclusive` holds off other processes while the school's tokens are renewed.
+
+        `also` are scopes that the app asks for besides its usual ones.
+        """
         self._settings, self._school, self._clock = settings, school, clock
         self._status: Json | None = None
         wire: dict[str, Any] = {
@@ -65,7 +69,7 @@ class AssemblyClient:
         }
         self._api = Wire(settings.url, setting="assembly.url", headers={"Accept": ACCEPT}, **wire)
         self._platform = Wire(settings.platform, setting="assembly.platform", headers={}, **wire)
-        self.tokens = SchoolTokens(settings, app, vault, self._platform, clock=clock, exclusive=exclusive)
+        self.tokens = SchoolTokens(settings, app, vault, self._platform, clock=clock, exclusive=exclusive, also=also)
         self._auth = RenewedToken("Bearer", self.tokens.access, is_expired)
 
     def __enter__(self) -> Self:
@@ -237,6 +241,25 @@ class AssemblyClient:
         if request.wanted.is_told_one_by_one:
             return None
         return self._rows(self._page(request, 1, {}, per_page=1), request.wanted.path).total
+
+    # --- photos -------------------------------------------------------------------------------------------
+
+    @typed
+    def photos(self, grant: Grant) -> Mapping[str, tuple[str, Any]]:
+        """Student → the hash of the photo, and its address. Raises NotAuthorised without the scope students.photo."""
+        request = grant.request(PHOTOS, self._clock().date())
+        reading = self.read(request, None)
+        found: dict[str, tuple[str, Any]] = {}
+        for row in reading.rows if reading is not None else ():
+            photo = as_object(row.get("photo"))
+            if photo.get("hash") and photo.get("url"):
+                found[str(int(row["id"]))] = (str(photo["hash"]), str(photo["url"]))
+        return found
+
+    @typed
+    def photo(self, where: Any) -> bytes | None:
+        """A photo's bytes, from its signed address."""
+        return self._api.picture(str(where))
 
     def _page(
         self, request: ListRequest, number: int, asked: Mapping[str, str], per_page: int | None = None

@@ -42,8 +42,11 @@ SCOPES: dict[str, bool] = {
     "staff_members.emails": False,
     "groups": False,
     "attendances": False,
+    "students.photo": False,
 }
 """What the app asks a school for; whether it cannot do without."""
+ON_DEMAND = {"students.photo"}
+"""What is asked for only where a partner of the school is to get it."""
 GIVES: dict[str, tuple[Given, ...]] = {
     "students.mis_id": (("pupils", "school codes"),),
     "students.legal_names": (("pupils", "legal names; the forename is the preferred one"),),
@@ -94,6 +97,8 @@ def _periods(timetable: Json) -> Iterator[Json]:
             yield {**period, "timetable_id": timetable.get("id"), "day": of_day, "key": key}
 
 
+PHOTOS = RoadList("photos", "/students", "students.photo", {"photo": "true"}, tells_changes=False)
+"""Students with the addresses of their photos, signed for an hour, and the photos' hashes."""
 LISTS: dict[str, RoadList] = {
     found.name: found
     for found in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx
 
 from isams_pipeline.assembly.answers import scopes_in
-from isams_pipeline.assembly.lists import SCOPES
+from isams_pipeline.assembly.lists import ON_DEMAND, SCOPES
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import AssemblySettings
 from isams_pipeline.errors import InvalidKey, NotAuthorised, PipelineError, RequestRefused, WrongToken
@@ -39,13 +39,16 @@ class SchoolTokens:
         *,
         clock: Clock,
         exclusive: Callable[[], AbstractContextManager[None]],
+        also: Collection[str] = (),
     ) -> None:
+        """`also` are scopes that are asked for only where somebody is to get what they give."""
+        self._also = also
         self._settings, self._app, self._vault, self._platform = settings, app, vault, platform
         self._clock, self._exclusive = clock, exclusive
 
     def authorise_url(self, state: str) -> str:
         """Where a person of the school authorises the app. `state` comes back with the code."""
-        scopes = [name if needed else f"{name}:optional" for name, needed in SCOPES.items()]
+        scopes = [name if needed else f"{name}:optional" for name, needed in SCOPES.items() if self._asks(name)]
         query = {
             "client_id": self._app.client_id or "",
             "redirect_uri": self._settings.redirect_uri,
@@ -53,6 +56,9 @@ class SchoolTokens:
             "state": state,
         }
         return f"{self._settings.platform}/oauth/authorize?{urlencode(query)}"
+
+    def _asks(self, scope: str) -> bool:
+        return scope not in ON_DEMAND or scope in self._also
 
     def of_app(self) -> str:
         """A token of the app itself, which reads no school."""

@@ -144,6 +144,19 @@ class SchoolsBuddySettings(ContactSettings, Delivering):
     mail_merge: Annotated[tuple[MailMerge, ...], AList] = ("all", "correspondence")
     medical_fields: Annotated[tuple[str, ...], AList] = ()
     attendance: AttendanceSettings | None = None
+    photos: Literal["rest", "assembly", "xporter"] | None = None
+    """Students' photos: by iSAMS's REST API, or by the source that their data comes by. None is none."""
+    photos_client: str | None = None
+    """Which of `isams.rest` reads the photos; can be left out where there is one."""
+
+    @model_validator(mode="after")
+    def _photos_source(self) -> SchoolsBuddySettings:
+        of = {"isams": "rest"}.get(self.source, self.source)
+        if self.photos not in {None, of}:
+            raise ValueError(f"with source: {self.source} photos come by {of} only; write photos: {of}, or remove it")
+        if self.photos_client is not None and self.photos != "rest":
+            raise ValueError("photos_client is for photos: rest; remove it")
+        return self
 
     @model_validator(mode="after")
     def _medical_source(self) -> SchoolsBuddySettings:
@@ -245,6 +258,11 @@ class PartnersSettings(StrictSettings):
                 chosen[name] = getattr(settings, "source", "isams")
         return chosen
 
+    @property
+    def photos(self) -> str | None:
+        """Where students' photos come from, if somebody gets them."""
+        return self.schoolsbuddy.photos if self.schoolsbuddy is not None else None
+
     def using(self, source: str) -> tuple[str, ...]:
         """The partners whose data comes by a road."""
         return tuple(name for name, mine in self.sources.items() if mine == source)
@@ -260,5 +278,8 @@ class PartnersSettings(StrictSettings):
     def rest_clients(self) -> dict[str, str | None]:
         """Who uses a REST client → which."""
         attendance = self.schoolsbuddy.attendance if self.schoolsbuddy else None
-        found = {"schoolsbuddy.attendance": attendance, "my_school_portal": self.my_school_portal}
-        return {name: settings.client for name, settings in found.items() if settings is not None}
+        users = {"schoolsbuddy.attendance": attendance, "my_school_portal": self.my_school_portal}
+        found = {name: settings.client for name, settings in users.items() if settings is not None}
+        if self.schoolsbuddy is not None and self.schoolsbuddy.photos == "rest":
+            found["schoolsbuddy.photos"] = self.schoolsbuddy.photos_client
+        return found

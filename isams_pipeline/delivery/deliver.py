@@ -210,7 +210,7 @@ class Deliverer:
             return result
         lists = self._lists(export, judged.baseline) if self.list_changes else {}
         manifest = self._manifest(staged, export, judged, lists)
-        if self._is_there(export.content_hash, export.hashes, staged.about):
+        if self._is_there(export, staged.about):
             result = self._result(Outcome.UNCHANGED, export, judged.changes, **judged.said)
         else:
             self._promote(export, lists, manifest, lease)
@@ -333,8 +333,9 @@ class Deliverer:
 
     # --- promotion ------------------------------------------------------------------------------------------
 
-    def _is_there(self, content_hash: str, hashes: Mapping[str, str], about: Mapping[str, Any]) -> bool:
+    def _is_there(self, export: Export, about: Mapping[str, Any]) -> bool:
         """Whether the last receipt of this night, and the target itself, have just this content."""
+        content_hash = export.content_hash
         receipt = self.receipts.last_promoted(self.address)
         if receipt is None or receipt.content_hash != content_hash:
             return False
@@ -343,7 +344,8 @@ class Deliverer:
             if manifest.get("content_hash") != content_hash or any(manifest.get(k) != about[k] for k in about):
                 return False
             # The manifest may still stand where somebody has changed or removed a file.
-            return {name: _sha256(self.target.read(f"{self.path}/{name}")) for name in hashes} == hashes
+            whole = {**export.files, **export.pictures}
+            return all(self.target.read(f"{self.path}/{name}") == data for name, data in whole.items())
         return False
 
     def _lists(self, export: Export, baseline: Export | None) -> dict[str, bytes]:
@@ -358,11 +360,11 @@ class Deliverer:
         """Temporary names first, then the names, the manifest last. A reader goes by the manifest."""
         folder = self.target.child(self.path)
         waiting: dict[str, str] = {}
-        folder.sweep()
+        folder.sweep(deep=True)
         for other in abandoned(self.state, self.address):
             self.target.sweep(other.path)
         try:
-            for name, data in {**export.files, **lists}.items():
+            for name, data in {**export.pictures, **export.files, **lists}.items():
                 with folder.incoming(name) as incoming:
                     incoming.write(data)
                     waiting[name] = incoming.keep()
@@ -374,8 +376,11 @@ class Deliverer:
                 folder.move(waiting[name], name)
                 del waiting[name]
             ours = {file.name for file in self.files} | {list_name(file.name) for file in self.files}
-            for name in folder.names():
-                if name in ours and name not in export.files and name not in lists:
+            wanted = {*export.files, *export.pictures, *lists}
+            pictures = {file.pictures.partition("/")[0] for file in self.files if file.pictures is not None}
+            there = [*folder.names(), *(f"{inside}/{name}" for inside in pictures for name in folder.names(inside))]
+            for name in there:
+                if (name in ours or "/" in name) and name not in wanted:
                     folder.remove(name)
             with folder.incoming(MANIFEST) as incoming:
                 incoming.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
@@ -403,8 +408,9 @@ class Deliverer:
             "schema_version": self.schema_version,
             "content_hash": export.content_hash,
             "files": {
-                name: {"rows": len(export.rows(name)), "sha256": digest} for name, digest in export.hashes.items()
+                name: {"rows": export.row_count(name), "sha256": digest} for name, digest in export.hashes.items()
             },
+            **({"pictures": len(export.pictures)} if export.pictures else {}),
             **staged.about,
             "datasets": staged.datasets,
             "snapshots": staged.snapshots,

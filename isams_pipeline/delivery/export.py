@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,9 @@ class ExportFile:
     """A column with an ISO date: rows whose day is over are gone in the way of things, not removed."""
     people: str | None = None
     """Its rows are people of this kind (student, contact or staff), each by the first column of its key."""
+    pictures: str | None = None
+    """Each of its rows names a picture of the export: how that is called, with the key's first column in braces. The
+    column sha256 has its hash."""
     year: str | None = None
     """Of students: the column with their year group. Who joins another year is nobody's replacement."""
     ends: tuple[tuple[str, str | None], ...] = ()
@@ -48,6 +51,8 @@ class Export:
     """The bytes of all data files, as they will be delivered."""
 
     files: Mapping[str, bytes]
+    pictures: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    """What rows of a file name by its hash, so that the files' own hashes cover them: `photos/501.jpg`."""
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -181,10 +186,31 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
     extra = sorted(set(export.files) - {file.name for file in files})
     columns += [f"{name} is not a file of this partner" for name in extra]
     return [
-        CheckResult("schema", few(columns)),
+        CheckResult("schema", few([*columns, *_check_pictures(export, files)])),
         CheckResult("unique_keys", few(keys)),
         CheckResult("not_empty", few(empty)),
     ]
+
+
+def named_pictures(export: Export, files: Sequence[ExportFile]) -> Iterator[tuple[str, int, str, str]]:
+    """The pictures that rows name: file, row number, the picture's name and its hash."""
+    for file in files:
+        if file.pictures is not None and file.name in export.files:
+            for number, row in enumerate(export.rows(file.name), start=1):
+                yield file.name, number, file.pictures.format(row.get(file.key[0], "")), row.get("sha256", "")
+
+
+def _check_pictures(export: Export, files: Sequence[ExportFile]) -> list[str]:
+    """What is wrong with the pictures: each that a row names is there, is that one, and there are no others."""
+    problems: list[str] = []
+    named: set[str] = set()
+    for file, number, name, digest in named_pictures(export, files):
+        named.add(name)
+        if name not in export.pictures:
+            problems.append(f"{file} row {number}: its picture is not there")
+        elif hashlib.sha256(export.pictures[name]).hexdigest() != digest:
+            problems.append(f"{file} row {number}: its picture is another one")
+    return [*problems, *(f"{name} is a picture that no row names" for name in sorted(set(export.pictures) - named))]
 
 
 def check_references(export: Export, references: Iterable[tuple[str, str, str, str]]) -> CheckResult:

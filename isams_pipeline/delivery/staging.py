@@ -8,13 +8,14 @@ What was delivered once stays here, so later nights can be compared with it even
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-from isams_pipeline.delivery.export import Export
+from isams_pipeline.delivery.export import Export, ExportFile, named_pictures, read_csv
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.folder import Folder
 
@@ -63,6 +64,8 @@ class StagedExports:
         for name, digest in export.hashes.items():
             # Written anew even if it is there: that is how a damaged one is repaired.
             self._folder.write(f"objects/{digest}", export.files[name])
+        for picture in export.pictures.values():
+            self._folder.write(f"objects/{hashlib.sha256(picture).hexdigest()}", picture)
         digest = None if places is None else hashlib.sha256(places).hexdigest()
         if places is not None:
             self._folder.write(f"objects/{digest}", places)
@@ -110,7 +113,7 @@ class StagedExports:
                 nights.add(name[: len("2026-11-20")])
                 gone += 1
             else:
-                kept |= {*staged.files.values(), staged.places or ""}
+                kept |= {*staged.files.values(), staged.places or "", *self._pictures_of(staged)}
         if not gone:
             return 0, nights
         objects = [name for name in self._folder.names("objects") if name not in kept]
@@ -118,9 +121,22 @@ class StagedExports:
             self._folder.remove(f"objects/{name}")
         return gone + len(objects), nights
 
+    def _pictures_of(self, staged: Staged) -> set[str]:
+        """The hashes of the pictures that a night's rows name."""
+        found: set[str] = set()
+        for digest in staged.files.values():
+            with contextlib.suppress(StorageError):
+                found |= {row["sha256"] for row in read_csv(self.read(digest)) if "sha256" in row}
+        return found
+
     def load(self, files: Mapping[str, str]) -> Export:
         """The bytes of files by their hashes; raises StorageError where one is lost or damaged."""
         return Export({name: self.read(digest) for name, digest in files.items()})
+
+    def load_pictures(self, export: Export, files: Sequence[ExportFile]) -> Export:
+        """The export with the pictures that its rows name; raises StorageError where one is lost or damaged."""
+        named = {name: digest for _, _, name, digest in named_pictures(export, files)}
+        return Export(export.files, {name: self.read(digest) for name, digest in named.items()}) if named else export
 
     def read(self, digest: str) -> bytes:
         """What was staged under a hash; raises StorageError where it is lost or damaged."""

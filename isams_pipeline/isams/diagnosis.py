@@ -146,6 +146,7 @@ _NOBODY = {
         "School Manager (SCHOOLMANAGEMENT)": address("school", "yeargroups"),
     },
     "my_school_portal": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
+    "schoolsbuddy.photos": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
 }
 """Who uses a client → the module whose permission it needs, and a list of it without people."""
 

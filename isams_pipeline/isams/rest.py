@@ -45,7 +45,8 @@ from isams_pipeline.isams.http import (
     transport_error,
 )
 from isams_pipeline.isams.json_answer import read_json
-from isams_pipeline.isams.transport import BoundedTransport
+from isams_pipeline.isams.transport import MOST, BoundedTransport
+from isams_pipeline.rules.photos import MOST_BYTES
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -177,6 +178,16 @@ class RestClient:
             remedy="It is asked again later.",
         ).at(**self._where, path=path)
 
+    def image(self, path: str) -> bytes:
+        """The bytes of a picture. Raises NotRestData where the answer is something else."""
+        answer = patiently(
+            lambda: self._send("GET", path, accept="image/*", most=MOST_BYTES), self._patience, self._sleep
+        )
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not kind.startswith("image/") and kind != "application/octet-stream":
+            raise self._not_data("The answer is no picture", path)
+        return answer.content
+
     def each(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
         """The function's results, in the order of the items, `parallel` at a time; raises the first error."""
         wanted = list(items)
@@ -214,11 +225,22 @@ class RestClient:
         except ValueError:
             raise self._not_data("The answer is not JSON", path) from None
 
-    def _send(self, method: str, path: str, params: Mapping[str, str] | None = None, body: object = None) -> Answer:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        accept: str = "application/json",
+        most: int = _MAX_ANSWER,
+    ) -> Answer:
+        headers = {"Accept": accept}
         try:
             self._spend()
             # Not as `params`: httpx logs the address of every request, and a filter may hold a person's value.
-            with self._http.stream(method, path, json=body, extensions={_QUERY: dict(params or {})}) as response:
+            asked = {_QUERY: dict(params or {}), MOST: most}
+            with self._http.stream(method, path, json=body, headers=headers, extensions=asked) as response:
                 content = response.read()
         except PipelineError as error:
             raise error.at(**self._where, path=path) from None

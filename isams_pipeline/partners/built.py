@@ -66,4 +66,12 @@ class Made:
     """An export as it would be staged, and the verdicts of the blocking rules on it."""
 
     built: Built
-    verdicts: tuple[CheckResult, ...]
+    on_bytes: tuple[CheckResult, ...]
+    """The verdicts on the very bytes."""
+    on_tables: tuple[CheckResult, ...]
+    """Those on the tables behind them, and on the account of their rows."""
+
+    @property
+    def verdicts(self) -> tuple[CheckResult, ...]:
+        """All verdicts."""
+        return (*self.on_bytes, *self.on_tables)

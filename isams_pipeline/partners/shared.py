@@ -436,7 +436,7 @@ def delivery_metadata(result: Delivered) -> dict[str, Any]:
 
 def export_metadata(export: Export, staged: Staged) -> dict[str, Any]:
     """What Dagster shows of a staged export."""
-    rows = {name: len(export.rows(name)) for name in export.files}
+    rows = {name: export.row_count(name) for name in export.files}
     counts = [(name, count, staged.excluded.get(name, 0)) for name, count in rows.items()]
     return {
         "content_hash": staged.content_hash,

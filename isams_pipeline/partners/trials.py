@@ -103,7 +103,7 @@ def _make_room_booking(environment: Environment) -> Make:
             built = booked.files(BookingStore(session, night.school), with_cancelled=False)
         checked = room_booking_export.check_export(built.export)
         on_tables = room_booking_export.check_source(tables, found, settings.timeslots)
-        return Made(built, (*checked, *on_tables, built.accounted_for))
+        return Made(built, tuple(checked), (*on_tables, built.accounted_for))
 
     return make
 

@@ -9,17 +9,25 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx
 import numpy as np
 
+from isams_pipeline.config.values import is_loopback
 from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleRoad, place_of
-from isams_pipeline.isams.http import Patience, patiently, transport_error
+from isams_pipeline.isams.http import HiddenQuery, Patience, patiently, transport_error
 from isams_pipeline.isams.json_answer import read_json
 from isams_pipeline.isams.transport import MOST, BoundedTransport
 from isams_pipeline.roads.client import Reading
+from isams_pipeline.rules.photos import MOST_BYTES
 
 MAX_ANSWER = 256 << 20
+_HIDDEN = "hidden_query"
+
+
+def _hidden_query(request: httpx.Request) -> dict[str, str]:
+    return request.extensions.get(_HIDDEN, {})
 
 
 class Seen:
@@ -147,7 +155,7 @@ class Wire:
         self._http = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
-            transport=BoundedTransport(patience.bounds(MAX_ANSWER)),
+            transport=HiddenQuery(BoundedTransport(patience.bounds(MAX_ANSWER)), _hidden_query),
             headers={"User-Agent": "isams-pipeline", "Accept": "application/json", **headers},
             follow_redirects=False,
         )
@@ -168,10 +176,11 @@ class Wire:
         form: Mapping[str, str] | None = None,
         again: bool = True,
         most: int = MAX_ANSWER,
+        hidden: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """An answer that is no error by its status or its words, of at most so many bytes.
 
-        Transient errors are tried again, if `again`.
+        Transient errors are tried again, if `again`. `hidden` is a query that stands in no log: a signature, say.
         """
 
         def once() -> httpx.Response:
@@ -183,7 +192,7 @@ class Wire:
                     headers=headers or None,
                     json=body,
                     data=form,
-                    extensions={MOST: most},
+                    extensions={MOST: most, _HIDDEN: dict(hidden or {})},
                 )
                 response = self._http.send(request, auth=auth, stream=True)
                 try:
@@ -202,6 +211,19 @@ class Wire:
             return response
 
         return patiently(once, self._patience, self._sleep) if again else once()
+
+    def picture(self, url: str) -> bytes:
+        """The bytes at a signed address, which is asked without any token of ours, and stands in no log or error."""
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname):
+            raise self.not_data("The address of a picture is not encrypted", "a picture")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        plain = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+        try:
+            return self.ask("GET", plain, headers={"Accept": "image/*"}, most=MOST_BYTES, hidden=query).content
+        except PipelineError as error:
+            error.where.pop("path", None)
+            raise error.at(what="a picture") from None
 
     def json(self, response: httpx.Response, path: str) -> Any:
         """What an answer holds; raises NotRestData where that is not JSON."""

@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from isams_pipeline.sandbox.photos import photo_id
 from isams_pipeline.sandbox.registers import ABSENCE_CODES, DIVISIONS, PRESENT_CODES, Register
 from isams_pipeline.sandbox.render import division_of
 from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay, StaffMember
@@ -96,7 +97,7 @@ def student(school: SchoolDay, pupil: Pupil, zone: ZoneInfo) -> Json:
         "labelSalutation": pupil.forename,
         "languages": ["English"],
         "lastUpdated": moment(school.date, time(0, 0), zone),
-        "latestPhotoId": None,
+        "latestPhotoId": photo_id(school, pupil),
         "leavingDate": None,
         "leavingReason": None,
         "leavingYearGroup": None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
 from isams_pipeline.sandbox import timetable
+from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.roads import RoadDay, RoadLesson
 from isams_pipeline.sandbox.school import Pupil
 
@@ -324,6 +326,16 @@ def attendance(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     }
 
 
+def photos(day: RoadDay, _params: Json) -> dict[str, list[Json]]:
+    """Invented: no page shows a row of this endpoint."""
+    rows: list[Json] = []
+    for pupil in day.pupils:
+        number = photo_id(day.day, pupil)
+        if number is not None:
+            rows.append(_row(Id=str(STUDENT + pupil.id), Photo=base64.b64encode(photo(number)).decode()))
+    return {"Photos": rows}
+
+
 Renderer = Callable[[RoadDay, Json], dict[str, list[Json]]]
 LISTS: dict[str, tuple[str, Renderer]] = {
     # Endpoint → scope, and its arrays, the one that is paged first.
@@ -336,4 +348,5 @@ LISTS: dict[str, tuple[str, Renderer]] = {
     "Timetable": ("School", lessons),
     "Calendar": ("School", calendar),
     "AttendanceForDateRange": ("Attendance", attendance),
+    "Photos": ("Photos", photos),
 }

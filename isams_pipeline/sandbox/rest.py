@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from isams_pipeline.sandbox import registers, render_rest
+from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class RestApi:
             ("GET", "students/systemstatuses", pupils, read, self._statuses),
             ("GET", "students/{student}", pupils, read, self._student),
             ("PUT", "students/{student}", pupils, write, self._put_student),
+            ("GET", "students/{student}/photos/current", pupils, read, self._photo),
             ("GET", "students/{student}/contacts", pupils, read, self._contacts),
             ("GET", "students/{student}/tempcontacts", pupils, read, self._temporary_contacts),
             ("GET", "students/{student}/tempcontacts/{contact:int}", pupils, read, self._contact),
@@ -151,6 +153,8 @@ class RestApi:
             try:
                 call = await self._let_in(request, module, level)
                 answer = await handler(call)
+                if isinstance(answer, Response):
+                    return answer
             except RestError as error:
                 return JSONResponse({"message": error.message}, status_code=error.status, headers=error.headers)
             return _answer(answer, call.kind)
@@ -250,6 +254,12 @@ class RestApi:
 
     async def _student(self, call: Call) -> Json:
         return render_rest.student(call.day, self._pupil(call), call.zone)
+
+    async def _photo(self, call: Call) -> Response:
+        number = photo_id(call.day, self._pupil(call))
+        if number is None:
+            raise _NOT_FOUND
+        return Response(photo(number), media_type="image/jpeg")
 
     async def _put_student(self, call: Call) -> None:
         pupil = self._pupil(call)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
@@ -49,7 +51,7 @@ from isams_pipeline.xporter.answers import (
     status_word,
     with_plain_ids,
 )
-from isams_pipeline.xporter.lists import ALSO_CALLED, ARRAY, PAGE_SIZE, SCOPES
+from isams_pipeline.xporter.lists import ALSO_CALLED, ARRAY, ON_DEMAND, PAGE_SIZE, PHOTOS, SCOPES
 
 THIRD_PARTY = "XporterOnDemand"
 _EARLY = timedelta(minutes=5)
@@ -82,7 +84,10 @@ class XporterClient:
         clock: Clock,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        also: Collection[str] = (),
     ) -> None:
+        """`also` are scopes that a school is asked for besides the usual ones."""
+        self._also = also
         self._settings, self._secrets, self._vault = settings, secrets, vault
         self._school, self._clock = school, clock
         self._status: Json | None = None
@@ -189,7 +194,7 @@ class XporterClient:
             "SchoolName": name,
             **{field: value for field, (_, value) in given.items()},
             "PartnerApplicationId": settings.relying_party,
-            "ScopesToAuthorise": ",".join(SCOPES),
+            "ScopesToAuthorise": ",".join(n for n in SCOPES if n not in ON_DEMAND or n in self._also),
             "WeAcceptGroupcallUsagePolicy": True,
         }
         body = {"RegistrationType": "Live", "Schools": [one]}
@@ -339,6 +344,28 @@ class XporterClient:
     @typed
     def count(self, request: ListRequest) -> int | None:  # noqa: ARG002  # what was deleted is told
         return None
+
+    @typed
+    def photos(self, grant: Grant) -> Mapping[str, tuple[str, Any]]:
+        """Person → the row's hash, and the photo in base64. Raises NotAuthorised without the scope Photos.
+
+        Raises NotRestData where a row has no Photo: no public page shows the shape, so that it is inferred.
+        """
+        reading = self.read(grant.request(PHOTOS, self._clock().date()), None)
+        found: dict[str, tuple[str, Any]] = {}
+        for row in reading.rows if reading is not None else ():
+            photo = row.get("Photo")
+            if not isinstance(photo, str):
+                raise self._api.not_data("A row of Photos has no Photo as text", PHOTOS.path)
+            if photo:
+                version = row.get("RowHash") or hashlib.sha256(photo.encode()).hexdigest()
+                found[str(row["Id"]).rpartition("-")[2]] = (str(version), photo)
+        return found
+
+    @typed
+    def photo(self, where: Any) -> bytes | None:
+        """A photo's bytes."""
+        return base64.b64decode(str(where))
 
     def _page(self, request: ListRequest, params: Mapping[str, str], number: int) -> Json:
         asked = {**params, "page": str(number), "pageSize": str(self._page_size(request.wanted))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 
 from isams_pipeline.roads.grants import Extra, Given, RoadList, Window
@@ -18,8 +19,11 @@ SCOPES: dict[str, bool] = {
     "StaffExtended": False,
     "StaffEmployment": False,
     "Attendance": False,
+    "Photos": False,
 }
 """What is asked of a school; whether it cannot do without."""
+ON_DEMAND = {"Photos"}
+"""What is asked for only where a partner of the school is to get it."""
 GIVES: dict[str, tuple[Given, ...]] = {
     "Address": (("contacts", "addresses"),),
     "StudentExtended": (
@@ -158,6 +162,8 @@ LISTS: dict[str, RoadList] = {
     )
 }
 
+PHOTOS = replace(_list("photos", "Photos/", "Photos", ("Photos",), page_size=100), tells_changes=False)
+"""People's photos; that a row has Id and Photo, in base64, is inferred: no page shows one."""
 ALSO_CALLED: dict[str, tuple[str, ...]] = {"StudentContacts": ("StudentContact",)}
 """Array → other names for it: the vendor's documents have both."""
 LINKS = {"StudentId", "StaffId", "ContactId", "GroupId", "ClassId", "LessonId", "PrimaryStaffId"}

@@ -1,16 +1,22 @@
 """SchoolsBuddy's assets: the export, what is not in it, and its delivery."""
 
+from collections.abc import Generator
+from typing import Any
+
 import dagster as dg
 
+from isams_pipeline import checks
 from isams_pipeline.config import SOURCES, SchoolsBuddySettings
+from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
-from isams_pipeline.partitions import Night
+from isams_pipeline.partitions import Night, night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolsbuddy.night import make
+from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 from isams_pipeline.partners.shared import (
     Prepared,
@@ -23,16 +29,72 @@ from isams_pipeline.partners.shared import (
     notes_of,
     pinned,
 )
+from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+
+FRESH = {"fresh": "The source was asked for new photos, and all of them can be read. Else those of before stay."}
+"""Not blocking."""
 
 
 def schoolsbuddy_assets(environment: Environment) -> list[dg.AssetsDefinition]:
     """The export with its exclusions, and the delivery."""
     datasets = keys_of(dict.fromkeys(SOURCES, NEEDED))
     description = "The export where SchoolsBuddy reads it. Evaluates every blocking rule on the very bytes."
+    photos = [_photos(environment)] if any(s.partners.photos for s in environment.settings.schools.values()) else []
+    behind = [*datasets, *(asset.key for asset in photos)]
     return [
-        export_asset(environment, SchoolsBuddySettings, datasets, CHECKS, _prepare),
+        *photos,
+        export_asset(environment, SchoolsBuddySettings, behind, CHECKS, _prepare),
         delivery_asset(environment, PARTNER, description, deliver),
     ]
+
+
+def _photos(environment: Environment) -> dg.AssetsDefinition:
+    """The asset of students' photos; it is there if a school has them delivered."""
+
+    @dg.asset(
+        key=[PARTNER, "photos"],
+        description="Students' photos: those that have changed are fetched, made small and stripped of all but the "
+        "picture. By today's partition only; no picture is shown here.",
+        partitions_def=nights_of(environment.settings),
+        group_name=PARTNER,
+        owners=[OWNER],
+        kinds={"jpeg"},
+        deps=[asset_key("pupils", source) for source in SOURCES],
+        required_resource_keys={NIGHT},
+        check_specs=checks.check_specs([PARTNER, "photos"], nights_of(environment.settings), FRESH),
+    )
+    def photos(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        key = [PARTNER, "photos"]
+        fine = checks.passed(FRESH, key)
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            if environment.settings.school(night.school).partners.photos is None:
+                yield dg.MaterializeResult(metadata={"photos": "not asked for by this school"}, check_results=fine)
+                return
+            done = look(environment, night)
+            if done is None:
+                said = {"photos": "not looked for: the source only knows today's"}
+                yield dg.MaterializeResult(metadata=said, check_results=fine)
+                return
+            told = done.problem and f"photos: those of before are delivered: {done.problem}"
+            if told is None and done.unreadable:
+                told = f"photos: those of pupils {', '.join(done.unreadable)} cannot be read as pictures; left out"
+            if told is not None:
+                context.log.warning("%s", told)
+                fine = [checks.failed("fresh", key, told, warn=True)]
+            yield dg.MaterializeResult(
+                check_results=fine,
+                metadata={
+                    "photos": done.photos,
+                    "fetched": done.fetched,
+                    "cannot be read": len(done.unreadable),
+                    "gone": done.gone,
+                },
+            )
+
+    return photos
 
 
 def _prepare(environment: Environment, night: Night) -> Prepared:
@@ -41,7 +103,11 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
     school = environment.settings.school(night.school)
     made = make(school, settings, night, tables, brought=brought_by(pins), notes=notes_of(pins))
-    return Prepared(pins, made.built, made.verdicts)
+    built = made.built
+    if settings.photos is not None:
+        built = with_photos(built, environment.photos(night.school), night.date)
+    verdicts = made.verdicts if built is made.built else (*check_export(built.export), *made.on_tables)
+    return Prepared(pins, built, verdicts)
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:
@@ -49,7 +115,7 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
     settings = environment.settings.partner(night.school, SchoolsBuddySettings)
     stage = environment.staged(PARTNER, night.school)
     staged = stage.find(night.date)
-    export = stage.load(staged.files)
+    export = stage.load_pictures(stage.load(staged.files), FILES)
     tables, sound = load_pinned(environment, night, staged)
     has_campuses = bool(environment.settings.school(night.school).campuses)
     return deliverer(

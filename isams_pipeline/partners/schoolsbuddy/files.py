@@ -8,6 +8,14 @@ SCHEMA_VERSION = 1
 STUDENT, CLASS = ("student_id", "students.csv"), ("class_id", "classes.csv")
 """What rows of other files join."""
 
+PHOTOS = ExportFile(
+    "photos.csv",
+    ("student_id", "sha256"),
+    key=("student_id",),
+    optional=True,
+    ends=(STUDENT,),
+    pictures="photos/{}.jpg",
+)
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
         "students.csv",
@@ -83,6 +91,7 @@ FILES: tuple[ExportFile, ...] = (
         optional=True,
         ends=(STUDENT,),
     ),
+    PHOTOS,
 )
 BY_NAME: dict[str, ExportFile] = {file.name: file for file in FILES}
 
@@ -100,6 +109,7 @@ REFERENCES: tuple[tuple[str, str, str, str], ...] = (
     ("class_staff.csv", "staff_id", "staff.csv", "staff_id"),
     ("houses.csv", "house_master_staff_id", "staff.csv", "staff_id"),
     ("medical.csv", "student_id", "students.csv", "student_id"),
+    ("photos.csv", "student_id", "students.csv", "student_id"),
 )
 """File and column → file and column. A cell is empty, or it names something that is there."""
 

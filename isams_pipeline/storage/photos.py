@@ -1,0 +1,95 @@
+"""Photos at rest: by the hash of their bytes, what there is now of whom, and what there was on a night.
+
+photos/<school>/objects/<sha256>
+photos/<school>/now.json                  pupil → version, sha256 (null: cannot be read)
+photos/<school>/<date>.json               pupil → sha256
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from isams_pipeline.errors import StorageError
+from isams_pipeline.storage.folder import Folder
+
+KEPT = timedelta(days=30)
+"""So long a night's note is kept, so that the night can be made again. An export's own copy is with the export."""
+
+
+@dataclass(frozen=True)
+class KeptPhoto:
+    """A pupil's photo as it was fetched last."""
+
+    version: str
+    """The source's word for which photo it is."""
+    sha256: str | None
+    """None where it could not be read: it is not asked for again until there is another version."""
+
+
+class PhotoStore:
+    """The photos of one school."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def now(self) -> dict[str, KeptPhoto]:
+        """Pupil → the photo that was fetched last."""
+        try:
+            found = self._folder.read_json("now.json")
+        except FileNotFoundError:
+            return {}
+        return {pupil: KeptPhoto(**facts) for pupil, facts in found.items()}
+
+    def put(self, data: bytes) -> str:
+        """Keep a photo; gives its hash."""
+        digest = hashlib.sha256(data).hexdigest()
+        self._folder.write(f"objects/{digest}", data)
+        return digest
+
+    def save_now(self, photos: Mapping[str, KeptPhoto]) -> None:
+        """Note what there is now, so that it is not fetched again."""
+        facts = {pupil: {"version": kept.version, "sha256": kept.sha256} for pupil, kept in sorted(photos.items())}
+        self._folder.write_json("now.json", facts)
+
+    def save_night(self, night: date, photos: Mapping[str, KeptPhoto]) -> None:
+        """Note what a night has, and remove what no night of late and nothing now needs: leavers' photos go so."""
+        note = {pupil: kept.sha256 for pupil, kept in sorted(photos.items()) if kept.sha256 is not None}
+        self._folder.write_json(f"{night}.json", note)
+        needed = set(note.values())
+        needed |= {kept.sha256 for kept in self.now().values() if kept.sha256 is not None}
+        for name in self._nights():
+            if name < (night - KEPT).isoformat():
+                self._folder.remove(f"{name}.json")
+            else:
+                needed |= set((self.of(date.fromisoformat(name)) or {}).values())
+        for digest in self._folder.names("objects"):
+            if digest not in needed:
+                self._folder.remove(f"objects/{digest}")
+
+    def of(self, night: date) -> dict[str, str] | None:
+        """Pupil → hash of the photo on a night; None where nobody asked for photos then."""
+        try:
+            return dict(self._folder.read_json(f"{night}.json"))
+        except FileNotFoundError:
+            return None
+
+    def load(self, digest: str) -> bytes:
+        """A photo, proven against its hash; raises StorageError where it is lost or damaged."""
+        data = b""
+        with contextlib.suppress(FileNotFoundError):
+            data = self._folder.read(f"objects/{digest}")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StorageError(
+                "A photo is lost or damaged",
+                file=self._folder.location(f"objects/{digest}"),
+                remedy="Remove now.json beside it, and materialise the photos again: they are then fetched anew.",
+            )
+        return data
+
+    def _nights(self) -> list[str]:
+        names = [name.removesuffix(".json") for name in self._folder.names() if name.endswith(".json")]
+        return [name for name in names if name != "now"]
