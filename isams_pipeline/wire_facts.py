@@ -57,6 +57,14 @@ FACTS: tuple[Fact, ...] = (
     Fact(BATCH, "a character that XML forbids comes as a reference such as &#x1F;", _C, "isams.encoding:Allowed"),
     Fact(BATCH, "error documents declare utf-16 over bytes that are UTF-8", _R, "isams.encoding:real_encoding"),
     Fact(BATCH, "its elements are in no XML namespace, and have some hundred names", _I, "isams.parse:parse"),
+    Fact(BATCH, "LeavingDate of a member of staff is the last day", _C, "rules.leaving:staff_who_left"),
+    Fact(BATCH, "a contact's pupil whose Status is Former has left", _I, "rules.leaving:called_former"),
+    Fact(
+        BATCH,
+        "the highest year group is the last; its pupils leave when the year ends",
+        _I,
+        "rules.leaving:in_last_year",
+    ),
     Fact(BATCH, "methods that a key may not run are refused by 403, and named", _D, "isams.messages:error_for"),
     Fact(BATCH, "a <Message> under 200 is the server's time-out of about 35 seconds", _C, "isams.messages:error_for"),
     Fact(BATCH, "a key answers from its cache for its cache hours; 24 unless set", _D, "isams.fetch:NightFetcher"),
@@ -104,6 +112,8 @@ FACTS: tuple[Fact, ...] = (
         _D,
         "rules.attendance:_mark",
     ),
+    Fact(REST, "latestPhotoId says which photo a student has, null without one", _D, "isams.photos:RestPhotos"),
+    Fact(REST, "students/{schoolId}/photos/current is the picture itself, 404 without", _D, "isams.photos:RestPhotos"),
     # --- Assembly
     Fact(
         ASSEMBLY, "pages by page and per_page (at most 1500); counts in headers", _D, "assembly.client:AssemblyClient"
@@ -138,7 +148,15 @@ FACTS: tuple[Fact, ...] = (
         _I,
         "commands.connector:authorise",
     ),
+    Fact(
+        ASSEMBLY,
+        "students?photo=true give a photo's hash and an address, signed for an hour",
+        _D,
+        "assembly.client:AssemblyClient",
+    ),
     # --- Xporter
+    Fact(XPORTER, "photos are at Photos/, by the scope Photos", _D, "xporter.lists:PHOTOS"),
+    Fact(XPORTER, "a row of Photos has Id and, in base64, Photo", _I, "xporter.client:XporterClient"),
     Fact(XPORTER, "token by POST /api/oauth/GetToken; refusals under 200", _D, "xporter.client:XporterClient"),
     Fact(
         XPORTER, "groups give members only with includeStudentMembers, includeStaffMembers", _R, "xporter.lists:LISTS"
