@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from isams_pipeline_tests import benchmarks_rest, benchmarks_roads, benchmarks_rooms
+from isams_pipeline_tests import benchmarks_questions, benchmarks_rest, benchmarks_roads, benchmarks_rooms
 
 ROOT = Path(__file__).parent.parent
 DAY = date(2026, 2, 10)
@@ -191,6 +191,8 @@ MEASURES: dict[str, Callable[..., float | dict[str, float]]] = {
         *(benchmarks_rest.attendance_ours, benchmarks_rest.attendance_bare),
         *(benchmarks_roads.serve_roads, benchmarks_roads.road_ours, benchmarks_roads.road_calls),
         benchmarks_roads.tables_megabytes,
+        *(benchmarks_questions.what_if_ours, benchmarks_questions.rules_of_a_night),
+        benchmarks_questions.photos_asked_for,
     )
 }
 
@@ -274,6 +276,7 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
     report_rooms(add, count)
     benchmarks_rest.report(add, pairs, count)
     benchmarks_roads.report(add, measure, pairs, min(count, 3))
+    benchmarks_questions.report(add, measure, pairs, min(count, 3))
     a, b = measure("backfill_ours", "300", str(nights))[0], measure("bare", str(nights))[0]
     detail = f"{nights} nights of 300 pupils from the archive, 22 assets; {a:.0f} s and {b:.0f} s"
     add("a backfill / as many bare Dagster runs", a / b, "at most 3", a / b <= 3, detail)

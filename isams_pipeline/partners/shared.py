@@ -389,7 +389,7 @@ def delivery_asset(
             if result.outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.HELD):
                 if guard is not None:
                     yield checks.verdict(guard, key)
-                metadata: dict[str, Any] = {"outcome": result.outcome.value}
+                metadata = refusal_metadata(result)
                 if result.outcome is Outcome.HELD:
                     stage = environment.staged(partner, night.school)
                     look = first_look(stage.load(stage.find(night.date).files))
@@ -422,15 +422,29 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def changes_table(result: Delivered) -> str:
+    """File by file what is new, other and gone; of what is gone, how much is explained, replaced and unexplained."""
+    rows = [(name, *(change.get(what, 0) for what in (*COUNTS, "excluded"))) for name, change in result.changes.items()]
+    return markdown_table(("file", *COUNTS, "excluded"), rows)
+
+
+def refusal_metadata(result: Delivered) -> dict[str, Any]:
+    """What Dagster shows of a delivery that was refused: the difference that it would have made, too."""
+    metadata: dict[str, Any] = {"outcome": result.outcome.value}
+    if result.changes:
+        metadata["compared_with"] = result.baseline or "nothing: this would be the first delivery"
+        metadata["changes"] = dg.MetadataValue.md(changes_table(result))
+    return metadata
+
+
 def delivery_metadata(result: Delivered) -> dict[str, Any]:
     """What Dagster shows of a delivery."""
-    rows = [(name, *(change.get(what, 0) for what in (*COUNTS, "excluded"))) for name, change in result.changes.items()]
     return {
         "outcome": result.outcome.value,
         "target": result.target,
         "content_hash": result.content_hash,
         "compared_with": result.baseline or "nothing: this is the first delivery",
-        "changes": dg.MetadataValue.md(markdown_table(("file", *COUNTS, "excluded"), rows)),
+        "changes": dg.MetadataValue.md(changes_table(result)),
     } | ({"removal window": result.window} if result.window else {})
 
 

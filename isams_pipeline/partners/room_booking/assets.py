@@ -31,6 +31,7 @@ from isams_pipeline.partners.shared import (
     load_pinned,
     markdown_table,
     pinned,
+    refusal_metadata,
     staged_results,
 )
 from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
@@ -123,7 +124,8 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
                 for check in refused.checks:
                     if check.name in CHECKS:
                         yield checks.verdict(check, EXPORT)
-                raise dg.Failure(f"{refused.outcome}: {refused.reason}", allow_retries=False)
+                said = refusal_metadata(refused)
+                raise dg.Failure(f"{refused.outcome}: {refused.reason}", metadata=said, allow_retries=False)
             synced: Synced | None = None
             with environment.state.transaction() as database:
                 store = BookingStore(database, night.school)
