@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,7 @@ from isams_pipeline.config.secrets import is_set, without_secrets
 from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.instance import open_instance, prepare_home
+from isams_pipeline.sandbox.calendars import SchoolCalendar
 from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
@@ -57,6 +59,14 @@ def sandbox(
             show_default=False,
         ),
     ] = None,
+    school_year: Annotated[
+        bool,
+        typer.Option(
+            "--school-year",
+            help="The schools have school years: on 1 September years move up, sets and timetable are made anew. "
+            "Else a few pupils join and leave every night.",
+        ),
+    ] = False,
 ) -> int:
     """Serve two made-up schools until Ctrl-C: by a stand-in iSAMS, Assembly and Xporter on Demand.
 
@@ -70,6 +80,11 @@ def sandbox(
     except ValueError:
         raise typer.BadParameter("write --clock as 2026-11-20T02:00 (UTC)") from None
     schools = demo_schools(scale)
+    if school_year:
+        schools = {
+            name: replace(school, plan=replace(school.plan, calendar=SchoolCalendar()))
+            for name, school in schools.items()
+        }
     server = make_sandbox(schools, lambda: system_clock() + shift, cache_hours=cache_hours)
     with the_only("A sandbox", data_dir, SANDBOX), _serving(server, port) as url:
         folder = (data_dir / SANDBOX).resolve()
