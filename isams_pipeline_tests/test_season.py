@@ -145,7 +145,7 @@ def test_a_window_lifts_nothing_of_other_schools_partners_and_nights(tmp_path: P
         ]
     }
     assert [key for key, found in asked.items() if found] == [("a", "p", first, first), ("a", "p", last, last)]
-    assert windows.close("a", "p", who="me", at=moment) == 1 and windows.on("a", "p", first, first) is None
+    assert windows.close("a", "p", who="me", at=moment, today=first) == 1 and windows.on("a", "p", first, first) is None
     state.close()
 
 

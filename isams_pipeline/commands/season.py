@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
     COUNTED,
     DATA_DIR,
@@ -72,9 +73,9 @@ def _close(environment: Environment, names: list[str], partner: str) -> int:
     known = environment.settings.schools
     windows, closed = RemovalWindows(environment.state), 0
     for name in known if names == [ALL] else names:
-        environment.settings.school(name)
+        today = today_at(environment.settings.school(name).timezone, environment.clock)
         for one in PARTNERS if partner == ALL else (partner,):
-            closed += windows.close(name, one, who=getpass.getuser(), at=environment.clock())
+            closed += windows.close(name, one, who=getpass.getuser(), at=environment.clock(), today=today)
     console.print(f"{closed} window{'s' if closed != 1 else ''} closed.")
     return 0
 

@@ -17,8 +17,8 @@ from typing import Any
 from isams_pipeline.delivery.export import Export, ExportFile
 
 Key = tuple[str, ...]
-Explained = Mapping[str, Mapping[str, str]]
-"""Kind of people → id → why it is right that this person is gone."""
+Explained = Mapping[str, Mapping[Any, str]]
+"""Kind of people → id → why it is right that this person is gone; and file → key of a row → why it is, likewise."""
 
 
 COUNTS = ("added", "changed", "removed", "explained", "replaced", "unexplained")
@@ -88,20 +88,27 @@ def compare(
     came = {key: row for key, row in new.items() if key not in old}
     old = _ahead(file, old, night)
     gone = {key: row for key, row in old.items() if key not in new}
+    away = _away(file, explained or {})
+    reasons = {
+        key: why for key, row in gone.items() if (why := _why(file, key, row, explained or {}, away)) is not None
+    }
+    others = {key: row for key, row in gone.items() if key not in reasons}
     if file.people is not None:
-        reasons = (explained or {}).get(file.people, {})
-        why = Counter(reasons[key[0]] for key in gone if key[0] in reasons)
-        others = {key: row for key, row in gone.items() if key[0] not in reasons}
-        strangers = len(others)
-        lost = strangers - _newcomers_for(file, others, came, old, new, (before, now))
+        lost = len(others) - _newcomers_for(file, others, came, old, new, (before, now))
     else:
-        away = _away(file, explained or {})
-        why = Counter(reason for row in gone.values() if (reason := _without_end(row, away)))
-        strangers, rest = 0, len(gone) - why.total()
         fresh = _ahead(file, came, night)
-        lost = max(0, rest - len(fresh), _kept_ends(file, gone, fresh, now))
-    replaced = len(gone) - why.total() - lost
-    return Change(len(came), changed, len(gone), len(old), dict(sorted(why.items())), replaced, lost, strangers)
+        fewer = len(others) - len(fresh)
+        lost = max(0, fewer, _kept_ends(file, others, fresh, now), _left_alone(file, others, new, now))
+    return Change(
+        added=len(came),
+        changed=changed,
+        removed=len(gone),
+        before=len(old),
+        explained=dict(sorted(Counter(reasons.values()).items())),
+        replaced=len(others) - lost,
+        unexplained=lost,
+        strangers=len(others) if file.people is not None else 0,
+    )
 
 
 def _by_key(file: ExportFile, export: Export | None) -> dict[Key, dict[str, str]]:
@@ -134,13 +141,18 @@ def _newcomers_for(  # noqa: PLR0917  # who is gone, who came, and what is known
         return _other_contacts(gone, came, *exports)
     if file.year is None:
         return min(len(gone), len(came))
-    moved: dict[str, Counter[str]] = {}
-    for key in old.keys() & new.keys():
-        moved.setdefault(old[key].get(file.year, ""), Counter())[new[key].get(file.year, "")] += 1
-    places = Counter(
-        moved[year].most_common(1)[0][0] for row in gone.values() if (year := row.get(file.year, "")) in moved
-    )
+    moved = _moved(file.year, old, new)
+    places = Counter(moved[year] for row in gone.values() if (year := row.get(file.year, "")) in moved)
     return (places & Counter(row.get(file.year, "") for row in came.values())).total()
+
+
+def _moved(column: str, old: Rows, new: Rows) -> dict[str, str]:
+    """Year group → where it is now: that of most of its own students, if at least half of them are still there."""
+    to: dict[str, Counter[str]] = {}
+    for key in old.keys() & new.keys():
+        to.setdefault(old[key].get(column, ""), Counter())[new[key].get(column, "")] += 1
+    sizes = Counter(row.get(column, "") for row in old.values())
+    return {year: of.most_common(1)[0][0] for year, of in to.items() if 2 * of.total() >= sizes[year]}
 
 
 def _other_contacts(gone: Rows, came: Rows, before: Export | None, now: Export) -> int:
@@ -179,8 +191,14 @@ PEOPLE = {"student_id": "student", "contact_id": "contact", "staff_id": "staff"}
 """Columns that name people, in the files of every partner."""
 
 
-def _without_end(row: Mapping[str, str], away: Mapping[str, Mapping[str, str]]) -> str | None:
-    return next((gone[row[column]] for column, gone in away.items() if row.get(column) in gone), None)
+def _why(  # which row, and what is known
+    file: ExportFile, key: Key, row: Mapping[str, str], explained: Explained, away: Mapping[str, Mapping[str, str]]
+) -> str | None:
+    """Why it is right that a row is gone; None where nothing says so."""
+    if file.people is not None:
+        return explained.get(file.people, {}).get(key[0])
+    of_row = explained.get(file.name, {}).get(key)
+    return of_row or next((gone[row[column]] for column, gone in away.items() if row.get(column) in gone), None)
 
 
 def _kept_ends(file: ExportFile, gone: Mapping[Key, Any], came: Mapping[Key, Any], now: Export) -> int:
@@ -199,6 +217,20 @@ def _kept_ends(file: ExportFile, gone: Mapping[Key, Any], came: Mapping[Key, Any
     for (column, _), lost in zip(file.ends, losses, strict=True):
         lost.subtract(Counter(row.get(column, "") for row in came.values()))
     return min((sum(count for count in lost.values() if count > 0) for lost in losses), default=0)
+
+
+def _left_alone(file: ExportFile, gone: Rows, new: Rows, now: Export) -> int:
+    """How many rows are gone of people who are still there and now have none at all.
+
+    Classes may all have new numbers: then nothing else tells that a year's lists did not come with them.
+    """
+    losses: list[int] = []
+    for column, target in file.ends:
+        if column in PEOPLE and target is not None and target in now.files:
+            here = {row.get(_key_of(column, row), "") for row in now.rows(target)}
+            with_rows = {row.get(column, "") for row in new.values()}
+            losses.append(sum((one := row.get(column, "")) in here and one not in with_rows for row in gone.values()))
+    return max(losses, default=0)
 
 
 def _key_of(column: str, row: Mapping[str, str]) -> str:

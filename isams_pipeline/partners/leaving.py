@@ -14,9 +14,11 @@ from isams_pipeline.delivery.changes import LINKS, Explained
 from isams_pipeline.delivery.export import Export, ExportFile
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import StorageError
+from isams_pipeline.roads import XPORTER
 from isams_pipeline.rules.leaving import (
     BEFORE_IT_ENDS,
     YearEnd,
+    british_year_end,
     called_former,
     in_last_year,
     moved_up,
@@ -76,7 +78,10 @@ class Leaving:
         source = str(before["pupils"]["source"])
         if moved_up(old, new):
             yield in_last_year(old, campuses), _LAST_YEAR
-        ended = year_end(self._terms(source, before, now), self.night)
+        terms = list(self._terms(source, before, now))
+        ended = year_end(terms, self.night)
+        if source == XPORTER and all(frame.empty for frame in terms):
+            ended = british_year_end(self.night)  # it has no terms, and no schools elsewhere
         at_the_end = self._pupils_then(source, ended) if ended is not None else None
         if at_the_end is not None:
             yield in_last_year(at_the_end, campuses), _LAST_YEAR

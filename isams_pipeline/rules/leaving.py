@@ -6,6 +6,7 @@ each rule here needs evidence of its own, not just that somebody is gone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,10 +17,12 @@ import pandas as pd
 from isams_pipeline.rules.compare import label
 from isams_pipeline.rules.dates import is_nothing
 
-_AUGUST = 8
-_WHOLE_YEAR = timedelta(days=240)
-"""Shorter than any school year and longer than two of its three terms: a year whose last term nobody has entered yet
-has not ended with the term before."""
+_JUNE, _JULY = 6, 7
+_FEW = 0.2
+"""A year group with less than this share of a usual one is a handful who stay on, not the last year itself."""
+_WHOLE_YEAR = timedelta(days=280)
+"""Shorter than a school year, and longer than all of its terms but one, however many there are: a year whose last term
+nobody has entered yet has not ended with the one before."""
 _INTO_THE_NEXT = timedelta(days=28)
 """So far into the new school year its roll-over may still come."""
 _LONGEST_SUMMER = timedelta(days=91)
@@ -27,6 +30,7 @@ _LONGEST_SUMMER = timedelta(days=91)
 BEFORE_IT_ENDS = timedelta(days=45)
 """Some schools move years up before the last term is over: who was in the last year so long before was leaving."""
 _MOST = 0.5
+_SEPTEMBER = 9
 
 
 class Years(Protocol):
@@ -46,9 +50,13 @@ class YearEnd:
 def year_end(terms: Iterable[pd.DataFrame], night: date) -> YearEnd | None:
     """The school year that ended before a night, while the season for leavers lasts; None at any other time.
 
-    `terms` may come from several nights, since the old year's may be removed before its leavers are.
+    `terms` may come from several nights, since the old year's may be removed before its leavers are. Where a term does
+    not say of which school year it is, no year's end can be told from a holiday: then there is no season.
     """
-    spans = school_years_of(terms)
+    given = list(terms)
+    if any(bool(frame["school_year"].isna().any()) for frame in given):
+        return None
+    spans = school_years_of(given)
     over = [span for span in spans if span.last < night and span.last - span.first >= _WHOLE_YEAR]
     if not over:
         return None
@@ -56,6 +64,12 @@ def year_end(terms: Iterable[pd.DataFrame], night: date) -> YearEnd | None:
     following = min((span.first for span in spans if span.first > ended.last), default=None)
     until = ended.last + _LONGEST_SUMMER if following is None else following + _INTO_THE_NEXT
     return ended if night <= until else None
+
+
+def british_year_end(night: date) -> YearEnd | None:
+    """The same for a source without terms that has British schools only: the end of June, for July to September."""
+    first = date(night.year - 1, _SEPTEMBER, 1)
+    return YearEnd(first, date(night.year, _JUNE, 30)) if _JULY <= night.month <= _SEPTEMBER else None
 
 
 def school_years_of(terms: Iterable[pd.DataFrame]) -> list[YearEnd]:
@@ -68,24 +82,44 @@ def school_years_of(terms: Iterable[pd.DataFrame]) -> list[YearEnd]:
             if is_nothing(start) or is_nothing(finish) or finish < start:
                 continue
             first, last = start.date(), finish.date()
-            of = int(year) if not pd.isna(year) else first.year - (first.month < _AUGUST)
+            of = int(year) if not pd.isna(year) else first.year - (first.month < _JULY)
             before = spans.get(of, (first, last))
             spans[of] = (min(before[0], first), max(before[1], last))
     return [YearEnd(*span) for span in spans.values()]
 
 
-def last_year_groups(years: Iterable[int], campuses: Collection[Years]) -> set[int]:
-    """The highest year group that there is, of each campus where there are several."""
-    known = set(years)
-    parts = [{year for year in known if year in campus} for campus in campuses]
-    apart = [part for part in parts if part] or [known]
-    return {max(part) for part in apart if part}
+def parts_of(years: Iterable[int], campuses: Collection[Years]) -> list[list[int]]:
+    """The year groups of each campus, and those of none, each from the lowest on."""
+    known = sorted(set(years))
+    parts = [[year for year in known if year in campus] for campus in campuses]
+    alone = [year for year in known if not any(year in part for part in parts)]
+    return [part for part in (*parts, alone) if part]
+
+
+def last_year_groups(sizes: Mapping[int, int], campuses: Collection[Years]) -> set[int]:
+    """The year groups after which pupils leave: the highest, of each campus where there are several.
+
+    `sizes`: year group → how many pupils. Not that of a campus whose pupils move on to another one here, nor the only
+    one that there is: all would be leavers. Above it may be a handful who stay on; they are about to leave, too.
+    """
+    found: set[int] = set()
+    usual = sorted(sizes.values())[len(sizes) // 2] if sizes else 0
+    for part in parts_of(sizes, campuses):
+        while part and part[-1] + 1 not in sizes:
+            top = part.pop()
+            if not part and top - 1 not in sizes:
+                break
+            found.add(top)
+            if sizes[top] >= _FEW * usual:
+                break
+            sizes = {year: size for year, size in sizes.items() if year != top}
+    return found
 
 
 def in_last_year(pupils: pd.DataFrame, campuses: Collection[Years]) -> set[str]:
     """The pupils of the last year group, by number."""
     years = pupils["year_id"].dropna().astype(int)
-    last = last_year_groups(years.unique().tolist(), campuses)
+    last = last_year_groups(Counter(years.tolist()), campuses)
     return set(pupils.loc[pupils["year_id"].isin(last), "pupil_id"].astype("str"))
 
 

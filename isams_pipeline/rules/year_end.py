@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.rules.dates import is_nothing
-from isams_pipeline.rules.leaving import YearEnd, Years, in_last_year, school_years_of, staff_who_left
+from isams_pipeline.rules.leaving import YearEnd, Years, in_last_year, parts_of, school_years_of, staff_who_left
 from isams_pipeline.rules.timetable import week_numbers
 
 _YEAR = timedelta(weeks=52)
+_CALENDAR = (1900, 2200)
+"""Years that a calendar year can be; a source may hold others."""
 _NEW_NUMBERS = 1_000_000
 """What is made anew gets a number so much higher."""
 
@@ -65,13 +67,13 @@ def _with_next_terms(terms: pd.DataFrame, now: YearEnd) -> pd.DataFrame:
 
 
 def next_years(years: Iterable[int], campuses: Collection[Years]) -> dict[int, int]:
-    """Year group → the one after it at its campus; after the last comes the first."""
-    known = sorted(set(years))
-    parts = [[year for year in known if year in campus] for campus in campuses]
-    alone = [year for year in known if not any(year in part for part in parts)]
+    """Year group → the one after it, at its campus or at the next; after the last comes its campus's first."""
+    known = set(years)
     found: dict[int, int] = {}
-    for part in (*parts, alone):
+    for part in parts_of(known, campuses):
         found |= {year: part[(at + 1) % len(part)] for at, year in enumerate(part)}
+        if part[-1] + 1 in known:  # on to another campus here
+            found[part[-1]] = part[-1] + 1
     return found
 
 
@@ -147,7 +149,8 @@ def _timetable(made: dict[str, pd.DataFrame], tables: Mapping[str, pd.DataFrame]
     if "week_allocations" in tables:
         made["week_allocations"] = _with_next_weeks(tables["week_allocations"])
     if "dated_lessons" in tables:
-        made["dated_lessons"] = tables["dated_lessons"].assign(date=tables["dated_lessons"]["date"] + _YEAR)
+        dated = tables["dated_lessons"]
+        made["dated_lessons"] = dated.assign(date=dated["date"] + _YEAR, set_id=dated["set_id"] + _NEW_NUMBERS)
     for name in ("lesson_suspensions", "room_closures", "calendar_events"):
         if name in tables:
             made[name] = tables[name].iloc[:0]  # nobody has planned them yet
@@ -156,6 +159,7 @@ def _timetable(made: dict[str, pd.DataFrame], tables: Mapping[str, pd.DataFrame]
 def _with_next_weeks(allocations: pd.DataFrame) -> pd.DataFrame:
     """The allocations, and the same ones 52 weeks later where those weeks have none."""
     known = allocations.dropna(subset=["week", "year"])
+    known = known[known["year"].between(*_CALENDAR)]
     taken = set(zip(known["year"].astype(int), known["week"].astype(int), strict=True))
     later: dict[tuple[int, int, Any], None] = {}
     for year, week, of in known[["year", "week", "week_id"]].itertuples(index=False, name=None):

@@ -116,8 +116,30 @@ def test_students_who_change_between_sets_that_stay_are_no_loss():
 def test_sets_that_keep_their_numbers_over_the_summer_are_no_loss():
     """Each has other students in September; those of year 12 are in fewer sets than they were."""
     old = school(range(60), ["a", "b", "c"], [(c, n) for c in "abc" for n in range(40)])
-    new = school(range(20, 80), ["a", "b", "c"], [(c, n) for c in "abc" for n in range(40, 80)])
+    fewer = [("a", n) for n in range(20, 40)]
+    new = school(range(20, 80), ["a", "b", "c"], [*fewer, *((c, n) for c in "abc" for n in range(40, 80))])
     assert compare(LINKS, new, old, NIGHT).unexplained == 0
+
+
+def test_a_year_whose_lists_did_not_come_with_the_new_sets_is_lost():
+    """All numbers are others, and the first year's new lists are as many: only who has none now tells."""
+    old = school(range(50), "abcde", [("abcde"[n // 10], n) for n in range(50)])
+    new = school(range(60), "vwxyz", [("vwxyz"[n // 12], n) for n in range(60) if not 20 <= n < 30])
+    assert told(compare(LINKS, new, old, NIGHT)) == (50, 0, 40, 10)
+
+
+def test_one_who_repeats_a_year_does_not_say_where_the_others_went():
+    before = in_years({n: "0" if n < 30 else "1" for n in range(60)})
+    now = in_years({0: "0"} | dict.fromkeys(range(30, 60), "2") | dict.fromkeys(range(100, 130), "0"))
+    assert told(compare(IN_YEARS, now, before, NIGHT)) == (29, 0, 0, 29)
+
+
+def test_rows_that_the_source_explains_by_themselves_are_no_loss():
+    days = [f"2026-09-{d:02d}" for d in range(1, 11)]
+    old = lessons((day, 1, "a") for day in days)
+    gone = {(day, "1", "a"): "of a suspended lesson" for day in days[:4]}
+    change = compare(LESSONS, lessons((day, 1, "a") for day in days[6:]), old, NIGHT, {"timetable.csv": gone})
+    assert told(change) == (6, 4, 0, 2) and dict(change.explained) == {"of a suspended lesson": 4}
 
 
 def test_a_list_that_is_lost_is_not_hidden_by_one_that_came():

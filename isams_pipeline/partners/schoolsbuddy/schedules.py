@@ -17,7 +17,8 @@ DATASETS = (
     *("departments", "subjects", "sets", "set_teachers", "set_members", "teaching_forms", "health"),
 )
 """What SchoolsBuddy's keys bring, whether or not the export needs it."""
-BY_SOURCE = {"isams": DATASETS, **dict.fromkeys(ROADS, NEEDED)}
+BY_SOURCE = {"isams": DATASETS, **dict.fromkeys(ROADS, (*NEEDED, "terms"))}
+"""The terms, too: they say when a school year has ended, and so whose leaving needs no person."""
 
 
 def schoolsbuddy_job() -> dg.UnresolvedAssetJobDefinition:

@@ -69,10 +69,13 @@ class RemovalWindows:
         with self._state.transaction() as session:
             return list(session.scalars(select(RemovalWindow).order_by(RemovalWindow.id.desc())))
 
-    def close(self, school: str, partner: str, *, who: str, at: datetime) -> int:
-        """Close the open windows of a school and partner; gives how many."""
+    def close(self, school: str, partner: str, *, who: str, at: datetime, today: date) -> int:
+        """Close the windows of a school and partner that are open today; gives how many."""
         query = select(RemovalWindow).where(
-            RemovalWindow.school == school, RemovalWindow.partner == partner, RemovalWindow.closed_at.is_(None)
+            RemovalWindow.school == school,
+            RemovalWindow.partner == partner,
+            RemovalWindow.until >= today,
+            RemovalWindow.closed_at.is_(None),
         )
         with self._state.transaction() as session:
             found = list(session.scalars(query))
