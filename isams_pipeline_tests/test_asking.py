@@ -114,9 +114,39 @@ def test_who_is_left_out_by_a_rule_is_told_with_the_night(nights: World):
     ]
 
 
+def test_a_night_that_was_delivered_twice_is_told_as_it_was(nights: World):
+    father = next(
+        row["contact_id"]
+        for row in rows(nights.export(3)["student_contacts.csv"])
+        if row["relationship"].strip().casefold() == "father"
+    )
+    partner = {"contact_types": ["Mother"], "max_removed": "90%"}
+    nights.configure(lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(partner))
+    assert nights.run(3).outcome == "delivered", "the same night again, without fathers"
+    course = Past(nights.environment, "schoolsbuddy", SCHOOL).course("contact", father)
+    assert course is not None and course.left is not None and course.left.night == FIRST + timedelta(days=3)
+    assert "left out by contact_type" in here(nights, "history", SCHOOL, father)[1]
+
+
+def test_who_is_with_the_partner_though_the_night_was_refused_is_said_to_be(nights: World):
+    father = next(
+        row["contact_id"]
+        for row in rows(nights.export(3)["student_contacts.csv"])
+        if row["relationship"].strip().casefold() == "father"
+    )
+    nights.configure(
+        lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(contact_types=["Mother"])
+    )
+    assert nights.run(3).outcome == "refused"
+    code, said = here(nights, "explain", SCHOOL, father)
+    assert code == 0 and "it was refused" in said
+    assert f"has been in the export since {FIRST}, last on {FIRST + timedelta(days=3)}" in said
+
+
 def test_nobody_was_ever_meant(nights: World):
     assert here(nights, "history", SCHOOL, "nobody@example.org")[0] == 1
     assert here(nights, "history", SCHOOL, "1", "--partner", "room_booking")[0] == 2
+    assert here(nights, "explain", SCHOOL, "1", "--partner", "schoolbooking")[0] == 2
 
 
 def test_a_past_whose_files_are_gone_is_told_as_far_as_it_is_known(nights: World):
@@ -136,6 +166,7 @@ def files_of(world: World) -> set[Path]:
 
 def test_what_if_tells_the_difference_and_stores_nothing(nights: World):
     before = files_of(nights)
+    nights.configure(lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(max_removed="90%"))
     code, said = here(nights, "what-if", SCHOOL, "--set", "contact_types=[Mother]")
     assert code == 0 and "contacts.csv" in said and "contact_type" in said and "Year 7" in said
     line = next(line.split() for line in said.splitlines() if line.strip().startswith("contacts.csv"))
@@ -150,7 +181,7 @@ def test_what_if_tells_the_difference_and_stores_nothing(nights: World):
     )
     assert nights.night(4).outcome == "delivered"
     code, said = here(nights, "what-if", SCHOOL, "--set", "contact_types=[Mother]")
-    assert code == 0 and "Nothing would change." in said
+    assert code == 0 and "Nothing in the files would change." in said
 
 
 @pytest.mark.parametrize(
@@ -160,6 +191,10 @@ def test_what_if_tells_the_difference_and_stores_nothing(nights: World):
         ("contact_sorts=[Mother]", 2, "unknown key"),
         ("contact_types", 2, "write NAME=VALUE"),
         ("contact_years=[99]", 1, "contacts.csv has no rows"),
+        ("contact_types=[Mother]", 1, "contacts.csv would lose"),
+        ("photos=rest", 2, "no setting that the rules read"),
+        ("source=xporter", 2, "no setting that the rules read"),
+        ("medical_fields=[Foo]", 0, "no such field: Foo"),
         ("contact_types=[", 2, "no YAML"),
     ],
 )
@@ -218,6 +253,8 @@ def test_a_school_s_first_export_waits_to_be_looked_at(make: Callable[..., World
     assert int(year[2]) == len(found)
     assert here(world, "release", SCHOOL, "--partner", "room_booking", "--yes")[0] == 2, "nothing of it waits"
     assert world.night(1).outcome == "delivered", "from then on, by itself"
+    code, said = here(world, "release", SCHOOL, "--yes")
+    assert code == 2 and "it was released before" in said
 
 
 def test_the_launch_pad_releases_too(make: Callable[..., World]):

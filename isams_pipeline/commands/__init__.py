@@ -1,4 +1,4 @@
-"""The command line: `isams-pipeline`. Exit codes: 0 done, 1 refused or failed, 2 wrong use."""
+"""The command line: `isams-pipeline`. Exit codes: 0 done, 1 refused, held or failed, 2 wrong use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from isams_pipeline.sandbox.demo import DEMO_PREFIX
 app = typer.Typer(
     name="isams-pipeline",
     help="School data out of iSAMS, every night, into the products that schools use.\n\n"
-    "Exit codes: 0 done, 1 refused or failed, 2 wrong use.",
+    "Exit codes: 0 done, 1 refused, held or failed, 2 wrong use.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

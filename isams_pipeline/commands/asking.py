@@ -25,17 +25,24 @@ from isams_pipeline.commands.common import (
     number,
     say,
 )
-from isams_pipeline.config import load_settings
-from isams_pipeline.config.partners import ContactSettings
+from isams_pipeline.config import SchoolsBuddySettings, load_settings
+from isams_pipeline.config.partners import ContactSettings, Exporting
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
 from isams_pipeline.partners.differences import Difference, difference
-from isams_pipeline.partners.trials import behind, made, trials
+from isams_pipeline.partners.trials import behind, judged, made, trials
 from isams_pipeline.rules.compare import label
 
 Night = Annotated[
     str | None, typer.Option("--date", help="The night. [default: the latest there is]", show_default=False)
 ]
+
+
+RULES = {
+    *("contact_types", "mail_merge", "contact_years", "parental_responsibility", "contact_only", "medical_fields"),
+    *("unallocated_weeks", "timeslots", "max_removed"),
+}
+"""The settings that rules and gate read."""
 
 
 def what_if(
@@ -56,7 +63,8 @@ def what_if(
 ) -> int:
     """Show what other settings would change, over a night's tables: by file, by rule, by year group.
 
-    Nothing is stored or delivered.
+    Tries the settings that the rules read, and says what the gate would say. Nothing is stored or delivered. Exit code
+    0 if the night would be delivered so, 1 if it would be refused.
     """
     if not settings:
         raise WrongUse("Which setting?", remedy="Give --set, such as --set contact_types=[Mother,Father,Guardian].")
@@ -66,18 +74,44 @@ def what_if(
         raise ConfigurationError(
             f"The school sends nothing to {partner}", school=school, remedy="Add it to schools.yaml first."
         )
-    changed = load_settings(environment.settings.file, {(*place, name): value for name, value in map(_pair, settings)})
+    wanted = dict(map(_pair, settings))
+    own = environment.settings.school(school).partners.exporting[partner]
+    if others := [name for name in wanted if name in type(own).model_fields and name not in RULES]:
+        raise WrongUse(
+            f"{', '.join(others)}: no setting that the rules read",
+            remedy=f"what-if tries {', '.join(sorted(RULES & set(type(own).model_fields)))}. For others change "
+            "schools.yaml, and look with `isams-pipeline rehearse`.",
+        )
+    try:
+        changed = load_settings(environment.settings.file, {(*place, name): value for name, value in wanted.items()})
+    except ConfigurationError as error:
+        raise WrongUse(f"With --set it is not right:\n{str(error).partition(chr(10))[2]}") from None
     given = behind(environment, school, partner, a_date(date) if date else None)
     with console.status("trying"):
         now = made(environment, partner, given)
-        then = made(environment, partner, given, changed.school(school).partners.exporting[partner])
+        other = changed.school(school).partners.exporting[partner]
+        then = made(environment, partner, given, other)
+        verdict = judged(environment, partner, given, then, other, given.night.date)
         found = difference(now.built, then.built, trials(environment)[partner].files)
     say((partner, "bold"), f", the tables of {given.night.date}, with {', '.join(settings)}")
     _print_difference(found)
-    problems = [f"{check.name}: {problem}" for check in then.verdicts for problem in check.problems]
-    for problem in problems:
+    for name in _not_there(other, given.tables):
+        say(
+            "  ",
+            ("no such field", "yellow"),
+            f": {name}; `isams-pipeline medical-fields {school}` lists those there are",
+        )
+    for problem in verdict.problems:
         say("  ", ("would be refused", "yellow"), f": {problem}")
-    return 1 if problems else 0
+    return 1 if verdict.problems else 0
+
+
+def _not_there(settings: Exporting, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Medical fields that are asked for and that no record has."""
+    if not isinstance(settings, SchoolsBuddySettings) or "health" not in tables:
+        return []
+    there = {label(field) for field in tables["health"]["field"].unique()}
+    return [name for name in settings.medical_fields if label(name) not in there]
 
 
 def _pair(text: str) -> tuple[str, Any]:
@@ -92,7 +126,7 @@ def _pair(text: str) -> tuple[str, Any]:
 
 def _print_difference(found: Difference) -> None:
     if not found.files and not found.rules:
-        console.print("  Nothing would change.")
+        console.print("  Nothing in the files would change.")
         return
     _print_table(
         ("file", "rows now", "then", "added", "changed", "removed"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -81,48 +81,65 @@ def a_date(text: str) -> date:
         raise typer.BadParameter(f"{text!r} is no date; write 2026-11-20") from None
 
 
-def outcome_table() -> Table:
-    """The table of nights and what they brought; fits a terminal of 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    # A long name of a file is what is cut where the terminal is narrow.
-    for name, least in (("school\nnight\npartner", 13), ("outcome\nseconds", 9), ("file", 10)):
-        is_file = name == "file"
-        table.add_column(name, no_wrap=not is_file, overflow="ellipsis", vertical="bottom", min_width=least)
-    for name in change_headers():
-        wide = max(map(len, name.split("\n")))
-        table.add_column(name, justify="right", no_wrap=True, vertical="bottom", min_width=wide)
+COUNTED = (*COUNTS, "excluded")
+"""What is counted of a file."""
+_HEADERS = {
+    "added": "added",
+    "changed": "changed",
+    "removed": "gone",
+    "explained": "ex-\nplained",
+    "replaced": "re-\nplaced",
+    "unexplained": "lost",
+    "excluded": "left\nout",
+}
+_IN_SHORT = ("added", "changed", "removed", "unexplained", "excluded")
+
+
+def changes_table(changes: Mapping[str, Mapping[str, int]], rows: Mapping[str, int] | None = None) -> Table:
+    """Files and what changed in them, within 80 columns: of the rows gone, some are explained, replaced or lost.
+
+    `rows`: how many a file has, where that is to be shown.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
+    table.add_column("file", overflow="fold", vertical="bottom")
+    if rows is not None:
+        table.add_column("rows", justify="right", no_wrap=True, vertical="bottom")
+    for what in COUNTED:
+        table.add_column(_HEADERS[what], justify="right", no_wrap=True, vertical="bottom")
+    for name, counts in changes.items():
+        here = [] if rows is None else [number(rows.get(name, 0))]
+        table.add_row(name.removesuffix(".csv"), *here, *(number(counts.get(what, 0)) for what in COUNTED))
     return table
 
 
-COUNTED = (*COUNTS, "excluded")
-"""What is counted of a file in an outcome's table."""
+def outcome_table() -> Table:
+    """The table of several nights and what they brought, in short; fits a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name, least in (("school\nnight\npartner", 13), ("outcome\nseconds", 9), ("file", 10)):
+        table.add_column(name, no_wrap=name != "file", overflow="fold", vertical="bottom", min_width=least)
+    for what in _IN_SHORT:
+        table.add_column(_HEADERS[what], justify="right", no_wrap=True, vertical="bottom")
+    return table
 
 
-def change_headers() -> list[str]:
-    """The headers of COUNTED, narrow enough for 80 columns; of those gone, some are explained, replaced or lost."""
-    return ["added", "changed", "gone", "ex-\nplained", "re-\nplaced", "lost", "left\nout"]
-
-
-def add_night(table: Table, run: NightRun, *, only_changes: bool = False) -> None:
-    """A night's rows, one a file; school, night and partner, outcome and seconds stand in the first two columns.
-
-    With `only_changes`, files in which nothing changed are left out.
-    """
+def add_night(table: Table, run: NightRun) -> None:
+    """A night's rows, one a file in which something changed; school, night, partner and outcome stand to their left."""
     changes = run.receipt.changes if run.receipt else {}
     left = [run.night.school, run.night.date.isoformat(), Text(run.partner, "dim")]
     middle = [Text(run.outcome.value, COLOURS[run.outcome]), Text(f"{run.seconds:.1f} s", "dim")]
     files = [
-        (name.removesuffix(".csv"), *(number(change.get(what, 0)) for what in COUNTED))
+        (name.removesuffix(".csv"), *(number(change.get(what, 0)) for what in _IN_SHORT))
         for name, change in changes.items()
-        if not only_changes or any(change[what] for what in ("added", "changed", "removed"))
-    ] or [("-", *[""] * len(COUNTED))]
+        if any(change[what] for what in ("added", "changed", "removed"))
+    ] or [("-", *[""] * len(_IN_SHORT))]
     for at, cells in enumerate(zip_longest(left, middle, files)):
         first, second, rest = cells
         last = at == max(len(left), len(files)) - 1
-        table.add_row(first or "", second or "", *(rest or ("", *[""] * len(COUNTED))), end_section=last)
+        table.add_row(first or "", second or "", *(rest or ("", *[""] * len(_IN_SHORT))), end_section=last)
 
 
 def number(value: int) -> str | Text:
+    """A count, where none is a dot."""
     return str(value) if value else Text("·", "dim")
 
 
@@ -147,8 +164,6 @@ def print_end(run: NightRun) -> None:
 def print_run(run: NightRun) -> int:
     """What a run brought and how it ended; gives the exit code."""
     if run.receipt is not None and run.receipt.changes:
-        table = outcome_table()
-        add_night(table, run)
-        console.print(table)
+        console.print(changes_table(run.receipt.changes))
     print_end(run)
     return 0 if run.outcome in GOOD else 1

@@ -225,7 +225,7 @@ def _report(done: _Demo, data_dir: Path) -> int:
     """What came of it; gives the exit code."""
     table = outcome_table()
     for run in done.runs:
-        add_night(table, run, only_changes=True)
+        add_night(table, run)
     console.print(table)
     bad = [run for run in done.runs if run.outcome is not Outcome.DELIVERED]
     for run in bad:
@@ -256,8 +256,9 @@ def _report(done: _Demo, data_dir: Path) -> int:
     console.print(places)
     command = "make ui" if data_dir == DATA_DIR else f"isams-pipeline ui --data-dir {data_dir}"
     config = _short(data_dir / DEMO_CONFIG)
+    folder = "" if data_dir == DATA_DIR else f"ISAMS_DATA_DIR={data_dir} "
     console.print(
-        f"Ask about any of it:  ISAMS_CONFIG={config} isams-pipeline changes show {PORTAL_SCHOOL} {SHOWN[0]}",
+        f"Ask about any of it:  {folder}ISAMS_CONFIG={config} isams-pipeline changes show {PORTAL_SCHOOL} {SHOWN[0]}",
         soft_wrap=True,
     )
     say("Now open the same history in the Dagster UI:  ", (command, "bold"))

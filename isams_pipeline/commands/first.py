@@ -23,7 +23,7 @@ from isams_pipeline.commands.common import (
 )
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.delivery.receipts import Receipts
+from isams_pipeline.delivery.receipts import Address, Receipts
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.headless import Nightly
@@ -46,10 +46,12 @@ def release(
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.settings.school(school)
-    held = Receipts(environment.state).last_held(known_partner(partner), school)
-    if held is None:
+    receipts = Receipts(environment.state)
+    held = receipts.last_held(known_partner(partner), school)
+    if held is None or receipts.was_released(Address(partner, school, held.date)):
+        done = "; it was released before" if held is not None else ""
         raise WrongUse(
-            "No first export waits",
+            f"No first export waits{done}",
             school=school,
             partner=partner,
             remedy="With `first_delivery: hold` in schools.yaml, a school's first night makes one.",
@@ -77,10 +79,11 @@ def print_first_look(environment: Environment, partner: str, night: Night) -> No
 
 def _print_look(look: FirstLook) -> None:
     files = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("file", "rows", "with an e-mail address"):
+    with_people = any(file.with_email is not None for file in look.files)
+    for name in ("file", "rows", "with an e-mail address")[: 3 if with_people else 2]:
         files.add_column(name, justify="left" if name == "file" else "right")
     for file in look.files:
-        files.add_row(file.name, number(file.rows), file.in_words)
+        files.add_row(file.name, number(file.rows), *([file.in_words] if with_people else []))
     console.print(files)
     if not look.years:
         return

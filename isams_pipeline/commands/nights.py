@@ -64,7 +64,10 @@ def sync(
         ),
     ] = False,
 ) -> int:
-    """Run a school's night now and print how it ended: delivered, unchanged, refused or failed."""
+    """Run a school's night now and print how it ended.
+
+    delivered, unchanged or no_timetable: exit code 0. refused, held (the first one waits for a person) or failed: 1.
+    """
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0  # a person is waiting; the client's own patience has to do

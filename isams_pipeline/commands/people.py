@@ -55,7 +55,7 @@ def explain(
     """Say whether a person is in the export, through which links, or by which rule they are not, and since when."""
     environment = environment_from(config, data_dir)
     zone = environment.settings.school(school).timezone
-    _has_people(partner)
+    _has_people(environment, school, partner)
     staged_exports = environment.staged(partner, school)
     if date is not None:
         day = a_date(date)
@@ -88,9 +88,9 @@ def explain(
     if staged.places is not None:
         places = places_from(staged_exports.read(staged.places))
     answers = explanation(who, tables, export, exclusions, places)
-    gone = [] if all(answer.included for answer in answers) and answers else _gone(environment, school, partner, who)
-    if not answers and gone:
-        for course in gone:
+    courses = _courses(environment, school, partner, who)
+    if not answers and courses:
+        for course in courses:
             say(f"{course.entity} {course.id} {course.in_words}")
         return 0
     if not answers:
@@ -103,7 +103,8 @@ def explain(
         )
         return 1
     receipt = Receipts(environment.state).of_night(Address(partner, school, day))
-    if receipt is None or receipt.outcome not in {Outcome.DELIVERED, Outcome.UNCHANGED}:
+    is_there = receipt is not None and receipt.outcome in {Outcome.DELIVERED, Outcome.UNCHANGED}
+    if not is_there:
         outcome = receipt.outcome if receipt else "not delivered"
         say((f"{partner} has not got the export of {day}", "yellow"), f": it was {outcome}.")
     for answer in answers:
@@ -111,8 +112,8 @@ def explain(
         say(f"{answer.entity} {answer.id} ", verdict, f" of {day}")
         for line in answer.lines:
             console.print(f"  {line}", soft_wrap=True)
-        for course in gone:
-            if not answer.included and (course.entity, course.id) == (answer.entity, answer.id):
+        for course in courses:
+            if not (answer.included and is_there) and (course.entity, course.id) == (answer.entity, answer.id):
                 console.print(f"  {course.in_words}", soft_wrap=True)
     return 0
 
@@ -122,10 +123,8 @@ def history(
 ) -> int:
     """Tell a person's way through all exports: joined, changed (which fields), left, by which rule on which night."""
     environment = environment_from(config, data_dir)
-    environment.settings.school(school)
-    _has_people(partner)
-    past = Past(environment, partner, school)
-    found = [course for one in sorted(past.meant(who)) if (course := past.course(*one)) is not None]
+    _has_people(environment, school, partner)
+    found = _courses(environment, school, partner, who)
     if not found:
         console.print(
             f"{partner} was never given anybody of {school} with that id, code or address. `isams-pipeline explain` "
@@ -144,13 +143,15 @@ def history(
 _COLOURS = {"joined": "green", "came back": "green", "left": "yellow"}
 
 
-def _has_people(partner: str) -> None:
+def _has_people(environment: Environment, school: str, partner: str) -> None:
     if known_partner(partner) not in WITH_PEOPLE:
         raise WrongUse(f"{partner} has no people to explain", remedy=f"Its exclusions lie in reports/{partner}/.")
+    mine = environment.settings.school(school).partners.exporting
+    if partner not in mine:
+        raise WrongUse(f"{school} sends nothing to {partner}", remedy=f"It sends to: {', '.join(mine) or 'nobody'}.")
 
 
-def _gone(environment: Environment, school: str, partner: str, who: str) -> list[Course]:
-    """The way of those who were in an export and are not in the newest one."""
+def _courses(environment: Environment, school: str, partner: str, who: str) -> list[Course]:
+    """The way of those who are meant through the exports that were delivered."""
     past = Past(environment, partner, school)
-    courses = (past.course(*one) for one in sorted(past.meant(who)))
-    return [course for course in courses if course is not None and course.left is not None]
+    return [course for one in sorted(past.meant(who)) if (course := past.course(*one)) is not None]

@@ -13,16 +13,14 @@ from rich.text import Text
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
-    COUNTED,
     DATA_DIR,
     PARTNERS,
     Config,
     DataDir,
     School,
     a_date,
-    change_headers,
+    changes_table,
     console,
-    number,
     reasons,
     say,
 )
@@ -52,13 +50,15 @@ def allow(
     In the UI, launch the job allow_removals.
     """
     environment = environment_from(config, data_dir)
-    if not schools and not partner:
+    if not (schools or partner or until or reason or close):
         _list(environment)
         return 0
-    if not schools or partner not in {*PARTNERS, ALL}:
+    if not schools or not partner:
         raise WrongUse(
             "Which schools, and which partner?", remedy=f"Give --schools and --partner ({', '.join(PARTNERS)} or all)."
         )
+    if partner not in {*PARTNERS, ALL}:
+        raise WrongUse(f"There is no partner {partner!r}", remedy=f"Known are {', '.join(PARTNERS)} and all.")
     names = [name.strip() for name in schools.split(",")]
     if close:
         return _close(environment, names, partner)
@@ -156,8 +156,12 @@ def _rehearse(environment: Environment, partner: str, given: BehindIt, *, year_e
 
 def _what_is_known(moved: Turned) -> str:
     leavers = f": {moved.leavers} pupils leave" if moved.leavers else ""
-    terms = "" if moved.knows_terms else "; its terms are not entered yet, this year's were moved by 52 weeks"
-    return f"{leavers}{terms}. Who joins is not known."
+    terms = (
+        "the first day of its first term"
+        if moved.knows_terms
+        else "this year's first day of term, 52 weeks on, as no term of the next year is entered yet"
+    )
+    return f" ({terms}){leavers}. Who joins, and what is suspended or closed, is not known."
 
 
 def _print_trial(found: Tried) -> bool:
@@ -166,16 +170,13 @@ def _print_trial(found: Tried) -> bool:
         return True
     assert found.judged is not None
     assert found.built is not None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("file", overflow="ellipsis", vertical="bottom")
-    for name in ("rows", *change_headers()):
-        table.add_column(name, justify="right", vertical="bottom")
-    for file, counts in found.judged.changes.items():
-        if file not in found.built.export.files and file in NOT_TRIED:
-            continue
-        rows = found.built.export.row_count(file) if file in found.built.export.files else 0
-        table.add_row(file.removesuffix(".csv"), number(rows), *(number(counts[what]) for what in COUNTED))
-    console.print(table)
+    shown = {
+        file: counts
+        for file, counts in found.judged.changes.items()
+        if file in found.built.export.files or file not in NOT_TRIED
+    }
+    rows = {file: found.built.export.row_count(file) for file in found.built.export.files}
+    console.print(changes_table(shown, rows))
     if not found.judged.problems:
         since = found.judged.baseline_date
         compared = f"compared with {since}" if since else "the first delivery"

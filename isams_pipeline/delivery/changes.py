@@ -117,6 +117,11 @@ def _by_key(file: ExportFile, export: Export | None) -> dict[Key, dict[str, str]
     return {tuple([row.get(name, "") for name in file.key]): row for row in export.rows(file.name)}
 
 
+def keys_of(file: ExportFile, export: Export) -> set[Key]:
+    """The keys of a file's rows."""
+    return set(_by_key(file, export))
+
+
 def _ahead(file: ExportFile, rows: dict[Key, dict[str, str]], night: date | None) -> dict[Key, dict[str, str]]:
     if file.dated_by is None or night is None:
         return rows

@@ -326,7 +326,7 @@ class Deliverer:
     def _other_people(self, changes: Mapping[str, Change]) -> list[str]:
         """Files in which most people are others than before, in words: no school changes like that."""
         return [
-            f"{name} has other people: of {change.stayers} known ones {change.strangers} are gone unexplained"
+            f"{name} lacks most people: of {change.stayers} known ones {change.strangers} are gone unexplained"
             for name, change in changes.items()
             if change.strangers >= GUARD_ROWS and change.strangers > _OTHER_PEOPLE * change.stayers
         ]

@@ -96,7 +96,7 @@ class Receipts:
         )
 
     def delivered(self, partner: str, school: str) -> list[Delivery]:
-        """What counts of each night's deliveries, the oldest night first."""
+        """All deliveries, the oldest night first, and of one night the earliest: a night may be delivered again."""
         query = (
             select(Delivery)
             .where(
@@ -108,7 +108,7 @@ class Receipts:
             .order_by(Delivery.date, Delivery.id)
         )
         with self._state.transaction() as session:
-            return list({one.date: one for one in session.scalars(query)}.values())
+            return list(session.scalars(query))
 
     def of_run(self, run_id: str) -> Delivery | None:
         """The receipt that a run left."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.delivery.changes import LINKS, Explained
+from isams_pipeline.delivery.changes import LINKS, Explained, keys_of
+from isams_pipeline.delivery.deliver import GUARD_ROWS
 from isams_pipeline.delivery.export import Export, ExportFile
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import StorageError
@@ -30,6 +31,7 @@ from isams_pipeline.rules.leaving import (
 from isams_pipeline.storage.tables import StoredTable
 
 _LAST_YEAR = "of the last year group, whose year has ended"
+TIMETABLE = "timetable.csv"
 _LAST_YEAR_S_TERMS = timedelta(days=70)
 """So long ago the terms of the year that ended were still there, whatever was entered since."""
 
@@ -43,6 +45,8 @@ class Leaving:
     night: date
     tables: Mapping[str, pd.DataFrame] | None = None
     """The tables behind this night's export, where they are not those that its pins name."""
+    build: Callable[[Mapping[str, pd.DataFrame]], Export] | None = None
+    """Builds the export again from its tables: to tell which lessons are gone because they are suspended."""
 
     def __call__(
         self,
@@ -57,7 +61,7 @@ class Leaving:
             if file.people is not None and name in before.files and name in now.files:
                 key = file.key[0]
                 gone[file.people] = _ids(before, name, key) - _ids(now, name, key)
-        told: dict[str, Mapping[str, str]] = {}
+        told: dict[str, Mapping[Any, str]] = {}
         if gone.get("student"):
             told["student"] = reasons(self._students(*pins), gone["student"])
         if gone.get("staff"):
@@ -68,7 +72,27 @@ class Leaving:
             told["contact"] = reasons(
                 [(without_students(links, here), "whose students have all left")], gone["contact"]
             )
+        if self.build is not None and (file := files.get(TIMETABLE)) is not None:
+            suspended = self._suspended(file, before, now, pins[1])
+            if suspended:
+                told[TIMETABLE] = suspended
         return told
+
+    def _suspended(
+        self, file: ExportFile, before: Export, now: Export, pins: Mapping[str, Any]
+    ) -> Mapping[tuple[str, ...], str]:
+        """The lessons that are gone and would be there if none were suspended. Built again only where many are gone."""
+        if TIMETABLE not in before.files or TIMETABLE not in now.files or self.build is None:
+            return {}
+        gone = keys_of(file, before) - keys_of(file, now)
+        suspensions = self._now("lesson_suspensions", pins)
+        if len(gone) < GUARD_ROWS or suspensions is None or suspensions.empty:
+            return {}
+        tables = {name: frame for name in pins if (frame := self._now(name, pins)) is not None}
+        if tables.keys() != pins.keys():
+            return {}  # some cannot be read any more: nothing is explained
+        unsuspended = self.build({**tables, "lesson_suspensions": suspensions.iloc[:0]})
+        return dict.fromkeys(gone & keys_of(file, unsuspended), "of suspended lessons")
 
     def _students(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
         old, new = self._table("pupils", before), self._now("pupils", now)

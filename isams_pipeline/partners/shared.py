@@ -322,8 +322,12 @@ def deliverer(
     *,
     run_id: str,
     allow_removals: bool,
+    build: Callable[[Mapping[str, pd.DataFrame]], Export] | None = None,
 ) -> Deliverer:
-    """Who delivers a partner's export of a school and night, in this run."""
+    """Who delivers a partner's export of a school and night, in this run.
+
+    `build` makes the export again from other tables: without the suspensions, to tell which lessons they took away.
+    """
     today = today_at(environment.settings.school(address.school).timezone, environment.clock)
     window = RemovalWindows(environment.state).on(address.school, address.partner, address.date, today)
     return Deliverer(
@@ -338,7 +342,7 @@ def deliverer(
         max_removed=settings.max_removed,
         allow_removals=allow_removals,
         window=window.in_words if window else None,
-        explain=Leaving(environment, address.school, address.date),
+        explain=Leaving(environment, address.school, address.date, build=build),
         hold_first=settings.first_delivery == "hold",
         list_changes=settings.list_changes,
     )

@@ -36,6 +36,7 @@ from isams_pipeline.partners.schoolbooking.night import make as make_schoolbooki
 from isams_pipeline.partners.schoolsbuddy import export as schoolsbuddy_export
 from isams_pipeline.partners.schoolsbuddy import files as schoolsbuddy_files
 from isams_pipeline.partners.schoolsbuddy.night import make as make_schoolsbuddy
+from isams_pipeline.partners.schoolsbuddy.photos import with_photos
 from isams_pipeline.partners.shared import as_pins, brought_by, deliverer, notes_of, pinned
 from isams_pipeline.rules.notes import Lacking, Note
 from isams_pipeline.storage.tables import StoredTable
@@ -60,6 +61,8 @@ class Trial:
     make: Make
     waits: Callable[[Tables, date], str | None] = lambda _tables, _night: None
     """Why there would be nothing to deliver, rightly so."""
+    besides: Callable[[Built, Any, Night], Built] = lambda built, _settings, _night: built
+    """What comes to an export that no table holds, by the settings, as of a night that was run."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ def trials(environment: Environment) -> dict[str, Trial]:
             schoolsbuddy_files.SCHEMA_VERSION,
             lambda settings: (settings.source, schoolsbuddy_export.NEEDED),
             make_schoolsbuddy,
+            besides=lambda built, settings, night: (
+                with_photos(built, environment.photos(night.school), night.date) if settings.photos else built
+            ),
         ),
         room_booking.PARTNER: Trial(
             RoomBookingSettings.label,
@@ -166,31 +172,36 @@ def made(
     night = given.night if day is None else Night(given.night.school, day)
     own = settings or school.partners.exporting[partner]
     trial = trials(environment)[partner]
-    return trial.make(school, own, night, given.tables, brought=brought_by(given.pins), notes=given.notes)
+    found = trial.make(school, own, night, given.tables, brought=brought_by(given.pins), notes=given.notes)
+    return replace(found, built=trial.besides(found.built, own, given.night))
+
+
+def judged(  # noqa: PLR0917  # whose, of what, by which settings and when
+    environment: Environment, partner: str, given: BehindIt, result: Made, settings: Exporting, day: date
+) -> Judgement:
+    """What the gate would say of an export on a date; nothing is written."""
+    school = given.night.school
+    trial = trials(environment)[partner]
+    usual = deliverer(
+        environment,
+        Address(partner, school, day),
+        trial.files,
+        trial.schema_version,
+        settings,
+        run_id="none: it is tried only",
+        allow_removals=False,
+    )
+    own = replace(usual, explain=Leaving(environment, school, day, given.tables))
+    pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
+    return own.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins)
 
 
 def tried(environment: Environment, partner: str, given: BehindIt, day: date | None = None) -> Tried:
     """What a partner would get of these tables on a date, and what the gate would say."""
-    school = given.night.school
     night = day or given.night.date
-    trial = trials(environment)[partner]
-    waits = trial.waits(given.tables, night)
+    waits = trials(environment)[partner].waits(given.tables, night)
     if waits is not None:
         return Tried(partner, None, None, waits)
     result = made(environment, partner, given, day=night)
-    usual = deliverer(
-        environment,
-        Address(partner, school, night),
-        trial.files,
-        trial.schema_version,
-        environment.settings.school(school).partners.exporting[partner],
-        run_id="none: it is tried only",
-        allow_removals=False,
-    )
-    own = replace(usual, explain=Leaving(environment, school, night, given.tables))
-    pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
-    return Tried(
-        partner,
-        result.built,
-        own.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins),
-    )
+    settings = environment.settings.school(given.night.school).partners.exporting[partner]
+    return Tried(partner, result.built, judged(environment, partner, given, result, settings, night))

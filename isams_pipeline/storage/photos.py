@@ -71,11 +71,9 @@ class PhotoStore:
                 self._folder.remove(f"objects/{digest}")
 
     def of(self, night: date) -> dict[str, str] | None:
-        """Pupil → hash of the photo on a night; None where nobody asked for photos then."""
-        try:
-            return dict(self._folder.read_json(f"{night}.json"))
-        except FileNotFoundError:
-            return None
+        """Pupil → hash of the photo on a night, or on the last one before of which it is known; None where on none."""
+        known = [name for name in self._nights() if name <= night.isoformat()]
+        return dict(self._folder.read_json(f"{max(known)}.json")) if known else None
 
     def load(self, digest: str) -> bytes:
         """A photo, proven against its hash; raises StorageError where it is lost or damaged."""

@@ -406,7 +406,7 @@ def test_a_share_just_at_the_limit_is_refused_whatever_its_binary_fraction(desk:
 def test_people_replaced_by_others_altogether_are_refused_even_within_a_window(desk: Desk):
     desk.deliver(students(range(100)), files=STUDENTS)
     done = desk.deliver(students(range(60, 160)), 1, files=STUDENTS, window="until 2026-11-30, by me: new year")
-    assert done.outcome is Outcome.REFUSED and "students.csv has other people" in (done.reason or "")
+    assert done.outcome is Outcome.REFUSED and "students.csv lacks most people" in (done.reason or "")
 
 
 def test_a_window_lets_rows_go_and_says_so_but_no_feed(desk: Desk):

@@ -68,6 +68,7 @@ def test_files_and_columns_are_those_of_the_guide():
         "class_staff.csv": "class_id,staff_id,primary",
         "houses.csv": "house_id,name,type,house_master_staff_id",
         "medical.csv": "student_id,field,value",
+        "photos.csv": "student_id,sha256",
     }
 
 

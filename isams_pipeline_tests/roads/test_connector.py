@@ -270,7 +270,7 @@ def test_assembly_at_the_command_line(crossing: Crossing):
     assert code == 2 and "Grant Access" in out
     crossing.assembly.connector = "connected"
     code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--code", crossing.code())
-    assert code == 0 and "30 scopes" in out
+    assert code == 0 and "31 scopes" in out
     code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--code", "made up")
     assert code == 1 and "does not accept the code" in out and "made up" not in out
     code, out = at(world, "connector", "revoke", SCHOOL)

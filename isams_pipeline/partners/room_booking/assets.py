@@ -206,7 +206,17 @@ def _deliverer(environment: Environment, night: Night, run_id: str, allow_remova
         settings,
         run_id=run_id,
         allow_removals=allow_removals,
+        build=lambda tables: _built_from(environment, night, tables),
     )
+
+
+def _built_from(environment: Environment, night: Night, tables: Mapping[str, pd.DataFrame]) -> Export:
+    """The export that other tables would give."""
+    settings = environment.settings.partner(night.school, RoomBookingSettings)
+    found = read(tables, night.date, unallocated_weeks=settings.unallocated_weeks)
+    booked = BookingNight(environment, night.school, night.date, tables, found)
+    with environment.state.transaction() as database:
+        return booked.files(BookingStore(database, night.school), with_cancelled=False).export
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:

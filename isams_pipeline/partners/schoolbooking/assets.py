@@ -8,7 +8,7 @@ from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.schoolbooking import PARTNER
-from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, check_export, check_source
+from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, build, check_export, check_source
 from isams_pipeline.partners.schoolbooking.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolbooking.night import make
 from isams_pipeline.partners.shared import (
@@ -58,4 +58,5 @@ def deliver(environment: Environment, night: Night, run_id: str, *, allow_remova
         settings,
         run_id=run_id,
         allow_removals=allow_removals,
+        build=lambda other: build(other, night.date, settings).export,
     ).deliver(staged, export, [*check_export(export), *check_source(tables, night.date), sound])
