@@ -26,7 +26,8 @@ def label(text: object, most: int = LONGEST) -> str:
     Nothing that controls, turns the direction or cannot be seen; blanks, ends of lines too, are one blank; no encoded
     word of mail's (`=?utf-8?…`), which a reader of the mail would decode; at most so many characters.
     """
-    seen = _CONTROL.sub("", _BLANKS.sub(" ", str(text))).strip()
+    seen = _CONTROL.sub("", _BLANKS.sub(" ", str(text)))
+    seen = _BLANKS.sub(" ", seen).strip()  # what stood between two blanks may be gone
     seen = _ENCODED_WORD.sub("= ?", unicodedata.normalize("NFC", seen))
     return seen if len(seen) <= most else seen[: most - 1] + "…"
 

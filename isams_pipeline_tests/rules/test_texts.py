@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -30,7 +31,9 @@ def test_a_label_is_one_visible_line(text: str):
     message = EmailMessage()
     message["Subject"] = made
     read = message_from_bytes(message.as_bytes(policy=policy.SMTP), policy=policy.default)
-    assert list(read.keys()) == ["Subject"] and " ".join(str(read["Subject"]).split()) == " ".join(made.split())
+    # Python before 3.11.10 loses a blank between two encoded words; `make` warns of it.
+    blank = " " if sys.version_info >= (3, 11, 10) else ""
+    assert list(read.keys()) == ["Subject"] and blank.join(str(read["Subject"]).split()) == blank.join(made.split())
 
 
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=50))
