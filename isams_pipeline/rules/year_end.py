@@ -49,7 +49,9 @@ def turned(tables: Mapping[str, pd.DataFrame], night: date, campuses: Collection
     leavers = _people(made, tables, day, campuses) if "pupils" in tables else set[str]()
     _sets(made, tables, campuses)
     _timetable(made, tables)
-    return Turned(day, made, len(leavers), following is not None)
+    # Adding a year to a date makes its unit finer; the tables stay as they are declared.
+    kept = {name: frame.astype(tables[name].dtypes.to_dict()) for name, frame in made.items()}
+    return Turned(day, kept, len(leavers), following is not None)
 
 
 def _with_next_terms(terms: pd.DataFrame, now: YearEnd) -> pd.DataFrame:
