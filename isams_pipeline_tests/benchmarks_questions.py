@@ -30,10 +30,10 @@ def _nights(pupils: str, **settings: Any) -> Iterator[Any]:
 
 
 def what_if_ours(pupils: str) -> float:
-    """The command's work: the tables, the rules with the settings that are and with others, the difference."""
+    """The command's work: the tables, the rules with the settings that are and with others, the gate, the difference."""
     from isams_pipeline.config import load_settings
     from isams_pipeline.partners.differences import difference
-    from isams_pipeline.partners.trials import behind, made, trials
+    from isams_pipeline.partners.trials import behind, judged, made, trials
     from isams_pipeline_tests.world import SCHOOL
 
     with _nights(pupils) as world:
@@ -42,7 +42,9 @@ def what_if_ours(pupils: str) -> float:
         changed = load_settings(world.config, {place: ["Mother", "Father", "Guardian"]})
         given = behind(world.environment, SCHOOL, PARTNER)
         now = made(world.environment, PARTNER, given)
-        then = made(world.environment, PARTNER, given, changed.school(SCHOOL).partners.exporting[PARTNER])
+        other = changed.school(SCHOOL).partners.exporting[PARTNER]
+        then = made(world.environment, PARTNER, given, other)
+        judged(world.environment, PARTNER, given, then, other, given.night.date)
         found = difference(now.built, then.built, trials(world.environment)[PARTNER].files)
         took = time.perf_counter() - started
         assert found.files and found.rules and found.years

@@ -254,7 +254,28 @@ def test_a_school_s_first_export_waits_to_be_looked_at(make: Callable[..., World
     assert here(world, "release", SCHOOL, "--partner", "room_booking", "--yes")[0] == 2, "nothing of it waits"
     assert world.night(1).outcome == "delivered", "from then on, by itself"
     code, said = here(world, "release", SCHOOL, "--yes")
-    assert code == 2 and "it was released before" in said
+    assert code == 2 and "one was delivered already" in said
+
+
+def test_a_release_that_could_not_deliver_says_why_and_can_be_repeated(make: Callable[..., World]):
+    world = make()
+    world.configure(lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(first_delivery="hold"))
+    assert world.night(0).outcome == "held"
+    world.exports.parent.mkdir(parents=True, exist_ok=True)
+    world.exports.write_text("not a folder")
+    code, said = here(world, "release", SCHOOL, "--yes")
+    assert code == 1 and "failed" in said and "released by" not in said
+    world.exports.unlink()
+    code, said = here(world, "release", SCHOOL, "--yes")
+    assert code == 0 and "delivered" in said and world.export(0)
+
+
+def test_a_rehearsal_of_a_first_export_says_that_it_would_wait(make: Callable[..., World]):
+    world = make()
+    world.configure(lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(first_delivery="hold"))
+    assert world.night(0).outcome == "held"
+    code, said = here(world, "rehearse", SCHOOL, "--partner", "schoolsbuddy")
+    assert code == 1 and "would wait" in said
 
 
 def test_the_launch_pad_releases_too(make: Callable[..., World]):

@@ -209,7 +209,7 @@ def _purge(connector: Connector) -> int:
     console.print(
         f"Removed of {connector.school} from {LABELS[connector.source]}: {done.lists} files of lists, "
         f"{done.tables} of tables, {done.exports} of staged exports, {done.reports} of reports, "
-        f"{done.left} half written.",
+        f"{done.photos} of photos, {done.left} half written.",
         soft_wrap=True,
     )
     return 0

@@ -9,6 +9,7 @@ from rich import box
 from rich.prompt import Confirm
 from rich.table import Table
 
+from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
@@ -45,13 +46,13 @@ def release(
     """
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
-    environment.settings.school(school)
+    timezone = environment.settings.school(school).timezone
     receipts = Receipts(environment.state)
     held = receipts.last_held(known_partner(partner), school)
-    if held is None or receipts.was_released(Address(partner, school, held.date)):
-        done = "; it was released before" if held is not None else ""
+    if held is None:
+        done = receipts.ever_delivered(Address(partner, school, today_at(timezone, environment.clock)))
         raise WrongUse(
-            f"No first export waits{done}",
+            "No first export waits; one was delivered already" if done else "No first export waits",
             school=school,
             partner=partner,
             remedy="With `first_delivery: hold` in schools.yaml, a school's first night makes one.",

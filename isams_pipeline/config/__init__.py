@@ -119,7 +119,8 @@ class SchoolSettings(StrictSettings):
             try:
                 self.isams.client_named(client)
             except ValueError as problem:
-                raise ValueError(f"{name}: {problem}") from None
+                field = f"{name}_client" if name.endswith(".photos") else f"{name}.client"
+                raise ValueError(f"{name}: {problem}; partners.{field} names it") from None
         partner = self.partners.schoolsbuddy
         if partner is not None and partner.medical_fields and self.isams.key_for("medical") is None:
             raise ValueError(

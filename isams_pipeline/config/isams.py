@@ -96,7 +96,7 @@ class IsamsSettings(StrictSettings):
             return next(iter(self.rest))
         if name in self.rest:
             return name
-        known = ", ".join(self.rest) or "none"
+        known = ", ".join(self.rest) or "none yet"
         what = f"there is no REST client {name!r}" if name else "it must say which REST client it uses"
         raise ValueError(f"{what}; under isams.rest are: {known}")
 

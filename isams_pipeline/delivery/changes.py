@@ -254,20 +254,36 @@ def list_name(file: str) -> str:
 
 
 def listed(file: ExportFile, now: Export, before: Export | None, night: date | None = None) -> bytes:
-    """What was added, changed and removed, a row each: change, the file's key, and the names of fields that changed.
+    """What was added, changed and removed, a row each: change, what names the row, and the fields that changed.
 
-    Of a file that is dated, rows whose day is over are not named as removed. UTF-8, comma, LF, sorted by key.
+    A row is named by the file's key, or by the part of it that nobody wrote by hand: what a person wrote stands in the
+    file itself only. Of a file that is dated, rows whose day is over are not named as removed. UTF-8, comma, LF,
+    sorted.
     """
-    new, old = _by_key(file, now), _by_key(file, before)
-    ahead = _ahead(file, old, night)
+    by = file.listed_by or file.key
+    earlier = _by_key(file, before)
+    new, old = _named(by, _by_key(file, now)), _named(by, earlier)
+    ahead = _named(by, _ahead(file, earlier, night))
     rows = [(key, ADDED, "") for key in new.keys() - old.keys()]
     rows += [(key, REMOVED, "") for key in ahead.keys() - new.keys()]
     for key in new.keys() & old.keys():
-        fields = [name for name in file.columns if new[key].get(name) != old[key].get(name)]
+        fields = [name for name in file.columns if name not in by and _said(new[key], name) != _said(old[key], name)]
         if fields:
             rows.append((key, CHANGED, " ".join(fields)))
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("change", *file.key, "fields"))
+    writer.writerow(("change", *by, "fields"))
     writer.writerows((change, *key, fields) for key, change, fields in sorted(rows))
     return buffer.getvalue().encode()
+
+
+def _named(by: tuple[str, ...], rows: Rows) -> dict[Key, list[Mapping[str, str]]]:
+    named: dict[Key, list[Mapping[str, str]]] = {}
+    for row in rows.values():
+        named.setdefault(tuple([row.get(name, "") for name in by]), []).append(row)
+    return named
+
+
+def _said(rows: list[Mapping[str, str]], column: str) -> list[str]:
+    """What stands in a column of the rows of one name, in no order."""
+    return sorted(row.get(column, "") for row in rows)

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from isams_pipeline.delivery.receipts import (
 from isams_pipeline.delivery.staging import Staged, StagedExports
 from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.storage.folder import Folder
-from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state import Delivery, StateDatabase
 
 GUARD_ROWS = 10
 """The removal guard never trips for fewer rows than this."""
@@ -128,6 +128,8 @@ class Judgement:
     verdicts: tuple[CheckResult, ...]
     baseline: Export | None
     baseline_date: str | None
+    is_first: bool
+    """There is none to compare it with, and none was lost."""
 
     @property
     def problems(self) -> list[str]:
@@ -203,20 +205,26 @@ class Deliverer:
         judged = self.judge(export, [*checks, accounted_for(staged)], staged.excluded, staged.datasets)
         if judged.problems:
             return self._refused(export, judged)
-        if self.hold_first and judged.baseline is None and not self.receipts.was_released(self.address):
+        if self.waits_for_a_person(export, judged):
             reason = HELD.format(school=self.address.school, partner=self.address.partner)
             result = self._result(Outcome.HELD, export, judged.changes, reason=reason, **judged.said)
             self._record(result, {})
             return result
-        lists = self._lists(export, judged.baseline) if self.list_changes else {}
-        manifest = self._manifest(staged, export, judged, lists)
-        if self._is_there(export, staged.about):
+        since, lists = self._lists(export) if self.list_changes else (None, {})
+        manifest = self._manifest(staged, export, judged, lists, since)
+        if self._is_there(export, lists, staged.about):
             result = self._result(Outcome.UNCHANGED, export, judged.changes, **judged.said)
         else:
             self._promote(export, lists, manifest, lease)
             result = self._result(Outcome.DELIVERED, export, judged.changes, **judged.said)
         self._record(result, manifest)
         return result
+
+    def waits_for_a_person(self, export: Export, judged: Judgement) -> bool:
+        """Whether this is a school's first export, and nobody has released it yet."""
+        if not self.hold_first or not judged.is_first or self.receipts.ever_delivered(self.address):
+            return False
+        return not self.receipts.was_released(self.address, export.content_hash)
 
     def judge(
         self,
@@ -240,7 +248,7 @@ class Deliverer:
         changes = {name: {**change.counts, "excluded": excluded.get(name, 0)} for name, change in compared.items()}
         guarded = {file.name: compared[file.name] for file in self.files if file.guarded and file.name in compared}
         guard = self._removal_guard(guarded, export.content_hash, found, datasets)
-        return Judgement(changes, (*checks, guard), baseline, found.night)
+        return Judgement(changes, (*checks, guard), baseline, found.night, baseline is None and found.lost is None)
 
     def _refused(self, export: Export, judged: Judgement) -> Delivered:
         result = self._result(Outcome.REFUSED, export, judged.changes, reason="; ".join(judged.problems), **judged.said)
@@ -251,10 +259,13 @@ class Deliverer:
 
     def _baseline(self) -> _Baseline:
         """The latest delivered export up to this date."""
-        receipt = self.receipts.baseline(self.address)
+        return self._before(self.receipts.baseline(self.address), self.address.date)
+
+    def _before(self, receipt: Delivery | None, until: date) -> _Baseline:
+        """What a receipt speaks of; without one, what lies at the target of a night until then."""
         if receipt is not None:
             return self._bytes_of(receipt.manifest, receipt.date)
-        found = self._newest_manifest()
+        found = self._newest_manifest(until)
         if found is None:
             return _Baseline()
         night, manifest = found
@@ -275,12 +286,12 @@ class Deliverer:
             return _Baseline(export, night.isoformat(), None, sources, datasets)
         return _Baseline(lost=night.isoformat())
 
-    def _newest_manifest(self) -> tuple[date, dict[str, Any]] | None:
+    def _newest_manifest(self, until: date) -> tuple[date, dict[str, Any]] | None:
         school = f"{self.address.partner}/{self.address.school}"
         for name in reversed(self.target.names(school)):
             with contextlib.suppress(ValueError, FileNotFoundError, KeyError, StorageError):
                 night = date.fromisoformat(name)
-                if night <= self.address.date:
+                if night <= until:
                     manifest: dict[str, Any] = self.target.read_json(f"{self.address.on(night)}/{MANIFEST}")
                     if manifest["partner"] == self.address.partner and manifest["files"]:
                         return night, manifest
@@ -333,7 +344,7 @@ class Deliverer:
 
     # --- promotion ------------------------------------------------------------------------------------------
 
-    def _is_there(self, export: Export, about: Mapping[str, Any]) -> bool:
+    def _is_there(self, export: Export, lists: Mapping[str, bytes], about: Mapping[str, Any]) -> bool:
         """Whether the last receipt of this night, and the target itself, have just this content."""
         content_hash = export.content_hash
         receipt = self.receipts.last_promoted(self.address)
@@ -344,17 +355,27 @@ class Deliverer:
             if manifest.get("content_hash") != content_hash or any(manifest.get(k) != about[k] for k in about):
                 return False
             # The manifest may still stand where somebody has changed or removed a file.
-            whole = {**export.files, **export.pictures}
+            whole = {**export.files, **export.pictures, **lists}
             return all(self.target.read(f"{self.path}/{name}") == data for name, data in whole.items())
         return False
 
-    def _lists(self, export: Export, baseline: Export | None) -> dict[str, bytes]:
-        """What was added, changed and removed, file by file; the day's export is the same with and without."""
-        return {
-            list_name(file.name): listed(file, export, baseline, self.address.date)
+    def _lists(self, export: Export) -> tuple[dict[str, str] | None, dict[str, bytes]]:
+        """Since which export, and what was added, changed and removed since, file by file.
+
+        Since the last night before this one, however often this one is delivered; none where that night's export
+        cannot be read: all would look new. The day's export is the same with and without lists.
+        """
+        receipt = self.receipts.night_before(self.address)
+        found = self._before(receipt, self.address.date - timedelta(days=1))
+        if found.lost is not None:
+            return None, {}
+        before = found.export
+        lists = {
+            list_name(file.name): listed(file, export, before, self.address.date)
             for file in self.files
-            if file.name in export.files
+            if file.name in export.files or (before is not None and file.name in before.files)
         }
+        return ({"date": str(found.night), "content_hash": before.content_hash} if before else None), lists
 
     def _promote(self, export: Export, lists: Mapping[str, bytes], manifest: dict[str, Any], lease: HeldLease) -> None:
         """Temporary names first, then the names, the manifest last. A reader goes by the manifest."""
@@ -397,10 +418,12 @@ class Deliverer:
         export: Export,
         judged: Judgement,
         lists: Mapping[str, bytes],
+        since: Mapping[str, str] | None,
     ) -> dict[str, Any]:
         baseline, changes = judged.baseline, judged.changes
         compared = {"date": judged.baseline_date, "content_hash": baseline.content_hash} if baseline else None
-        listing = {"lists": {name: {"sha256": _sha256(data)} for name, data in lists.items()}} if lists else {}
+        hashes = {name: {"sha256": _sha256(data)} for name, data in lists.items()}
+        listing = {"lists": hashes, "lists_since": since} if lists else {}
         return {
             "partner": self.address.partner,
             "school": self.address.school,

@@ -31,6 +31,8 @@ class ExportFile:
     """It may be missing from an export."""
     may_be_empty: tuple[str, ...] = ()
     """Columns of the key whose cells may be empty."""
+    listed_by: tuple[str, ...] = ()
+    """Columns by which a list of changes names a row, where the key has what a person wrote; else the key."""
     guarded: bool = True
     """The removal guard looks at it. Not at lists that shorten as time goes by."""
     dated_by: str | None = None

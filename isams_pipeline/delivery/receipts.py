@@ -95,6 +95,14 @@ class Receipts:
             Delivery.outcome == Outcome.DELIVERED.value,
         )
 
+    def night_before(self, address: Address) -> Delivery | None:
+        """The latest delivered export of an earlier night."""
+        return self._newest(*_whose(address), Delivery.date < address.date, Delivery.outcome == Outcome.DELIVERED.value)
+
+    def ever_delivered(self, address: Address) -> bool:
+        """Whether the partner has ever got an export of the school, of whichever night."""
+        return self._newest(*_whose(address), Delivery.outcome == Outcome.DELIVERED.value) is not None
+
     def delivered(self, partner: str, school: str) -> list[Delivery]:
         """All deliveries, the oldest night first, and of one night the earliest: a night may be delivered again."""
         query = (
@@ -111,26 +119,30 @@ class Receipts:
             return list(session.scalars(query))
 
     def of_run(self, run_id: str) -> Delivery | None:
-        """The receipt that a run left."""
-        return self._newest(Delivery.run_id == run_id)
+        """The receipt that a run left of how it ended."""
+        return self._newest(Delivery.run_id == run_id, Delivery.outcome != Outcome.RELEASED.value)
 
     def of_night(self, address: Address) -> Delivery | None:
         """The newest receipt of a night, whatever its outcome."""
         return self._newest(*_whose(address), Delivery.date == address.date)
 
-    def release(self, address: Address, *, who: str, run_id: str, at: datetime) -> None:
-        """Note that a person lets a school's first export go."""
+    def release(self, address: Address, content_hash: str, *, who: str, run_id: str, at: datetime) -> None:
+        """Note that a person lets a school's first export of just this content go."""
         said = f"released by {who}"
-        facts: dict[str, Any] = {"content_hash": "", "target": "", "changes": {}, "manifest": {}}
+        facts: dict[str, Any] = {"content_hash": content_hash, "target": "", "changes": {}, "manifest": {}}
         self.record(address, Outcome.RELEASED, run_id=run_id, at=at, reason=said, removals_allowed=False, **facts)
 
-    def was_released(self, address: Address) -> bool:
-        """Whether a person has ever released this school's export."""
-        return self._newest(*_whose(address), Delivery.outcome == Outcome.RELEASED.value) is not None
+    def was_released(self, address: Address, content_hash: str) -> bool:
+        """Whether a person has released this school's export of just this content."""
+        released = (Delivery.outcome == Outcome.RELEASED.value, Delivery.content_hash == content_hash)
+        return self._newest(*_whose(address), *released) is not None
 
     def last_held(self, partner: str, school: str) -> Delivery | None:
-        """The newest first export that waits."""
-        return self._newest(*_whose(Address(partner, school, date.min)), Delivery.outcome == Outcome.HELD.value)
+        """The newest first export that waits; None where one was delivered already."""
+        whose = Address(partner, school, date.min)
+        if self.ever_delivered(whose):
+            return None
+        return self._newest(*_whose(whose), Delivery.outcome == Outcome.HELD.value)
 
     def removals_were_allowed(self, address: Address, content_hash: str) -> bool:
         """Whether a person has lifted the removal guard for this content."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 def read_json(data: bytes) -> Any:
     """The value that the bytes hold. Raises ValueError where they are no JSON, or JSON that says two things at once."""
     try:
-        found: Any = json.loads(data, object_pairs_hook=each_once, parse_constant=no_number)
+        found: Any = json.loads(data, object_pairs_hook=each_once, parse_constant=no_number, parse_float=finite)
         return _whole(found) if _MAY_BE_HALF.search(data) else found
     except RecursionError:
         raise ValueError("nested too deep") from None
@@ -33,6 +34,14 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def no_number(_: str) -> Any:
     """For json's `parse_constant`: NaN and infinity are no JSON."""
     raise ValueError("not a number")
+
+
+def finite(text: str) -> float:
+    """For json's `parse_float`: 1e999 is JSON, but no number that anything here could hold."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number too large")
+    return value
 
 
 def _whole(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
 import pandas as pd
 
@@ -10,6 +11,8 @@ from isams_pipeline.errors import NotFound
 from isams_pipeline.isams.rest import RestClient, address
 from isams_pipeline.rules.compare import code
 from isams_pipeline.rules.references import Lookup
+
+T = TypeVar("T")
 
 
 class RestPhotos:
@@ -38,6 +41,6 @@ class RestPhotos:
         except NotFound:
             return None
 
-    def each(self, fetch: Callable[[str], bytes | None], pupils: Collection[str]) -> list[bytes | None]:
+    def each(self, fetch: Callable[[str], T], pupils: Collection[str]) -> list[T]:
         """Several, some at a time."""
         return self._client.each(fetch, pupils)

@@ -166,7 +166,7 @@ def _is_registered(value: Any) -> Any:
 def _read(read: Callable[[Json], T], row: Json, what: str) -> T:
     try:
         return read(row)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise NotRestData(
             f"A {what} in iSAMS's answer lacks a field, or one is of another kind",
             fields=", ".join(sorted(row)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -63,15 +64,15 @@ class Built:
 
 @dataclass(frozen=True)
 class Made:
-    """An export as it would be staged, and the verdicts of the blocking rules on it."""
+    """An export as it would be staged, and the blocking rules for it."""
 
     built: Built
-    on_bytes: tuple[CheckResult, ...]
-    """The verdicts on the very bytes."""
-    on_tables: tuple[CheckResult, ...]
-    """Those on the tables behind them, and on the account of their rows."""
+    check_bytes: Callable[[Export], Iterable[CheckResult]]
+    """The rules on the very bytes."""
+    check_tables: Callable[[], Iterable[CheckResult]]
+    """Those on the tables behind them."""
 
-    @property
+    @cached_property
     def verdicts(self) -> tuple[CheckResult, ...]:
-        """All verdicts."""
-        return (*self.on_bytes, *self.on_tables)
+        """What all rules say, and whether every row is accounted for; looked at when first asked for."""
+        return (*self.check_bytes(self.built.export), *self.check_tables(), self.built.accounted_for)

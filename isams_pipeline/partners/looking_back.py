@@ -61,7 +61,8 @@ class Course:
     def in_words(self) -> str:
         """Until when they were there, and what then happened."""
         if self.left is None:
-            return f"has been in the export since {self.events[0].night}, last on {self.last}"
+            since = next(event.night for event in reversed(self.events) if event.what in {JOINED, BACK})
+            return f"has been in the export since {since}, last on {self.last}"
         return f"was in the export until {self.last}; on {self.left.night}: {self.left.about}"
 
 

@@ -387,7 +387,9 @@ def delivery_asset(
             if session.release:
                 who = context.run.tags.get(LAUNCHED_BY) or getpass.getuser()
                 address = Address(partner, night.school, night.date)
-                Receipts(environment.state).release(address, who=who, run_id=context.run.run_id, at=environment.clock())
+                content = environment.staged(partner, night.school).find(night.date).content_hash
+                receipts, now = Receipts(environment.state), environment.clock()
+                receipts.release(address, content, who=who, run_id=context.run.run_id, at=now)
             result = deliver(environment, night, context.run.run_id, allow_removals=session.allow_removals)
             guard = next((check for check in result.checks if check.name in GUARD), None)
             if result.outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.HELD):

@@ -17,7 +17,7 @@ from isams_pipeline.config import (
     SchoolSettings,
 )
 from isams_pipeline.config.partners import Exporting
-from isams_pipeline.delivery.deliver import Judgement
+from isams_pipeline.delivery.deliver import Deliverer, Judgement
 from isams_pipeline.delivery.export import ExportFile
 from isams_pipeline.delivery.receipts import Address
 from isams_pipeline.environment import Environment
@@ -87,6 +87,8 @@ class Tried:
     built: Built | None
     judged: Judgement | None
     waits: str | None = None
+    held: bool = False
+    """It is a school's first, and waits for a person."""
 
 
 def _make_room_booking(environment: Environment) -> Make:
@@ -104,9 +106,11 @@ def _make_room_booking(environment: Environment) -> Make:
         booked = BookingNight(environment, night.school, night.date, tables, found)
         with environment.state.transaction() as session:
             built = booked.files(BookingStore(session, night.school), with_cancelled=False)
-        checked = room_booking_export.check_export(built.export)
-        on_tables = room_booking_export.check_source(tables, found, settings.timeslots)
-        return Made(built, tuple(checked), (*on_tables, built.accounted_for))
+        return Made(
+            built,
+            room_booking_export.check_export,
+            lambda: room_booking_export.check_source(tables, found, settings.timeslots),
+        )
 
     return make
 
@@ -180,20 +184,23 @@ def judged(  # noqa: PLR0917  # whose, of what, by which settings and when
     environment: Environment, partner: str, given: BehindIt, result: Made, settings: Exporting, day: date
 ) -> Judgement:
     """What the gate would say of an export on a date; nothing is written."""
-    school = given.night.school
+    own = _gate(environment, partner, given, settings, day)
+    pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
+    return own.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins)
+
+
+def _gate(environment: Environment, partner: str, given: BehindIt, settings: Exporting, day: date) -> Deliverer:
     trial = trials(environment)[partner]
     usual = deliverer(
         environment,
-        Address(partner, school, day),
+        Address(partner, given.night.school, day),
         trial.files,
         trial.schema_version,
         settings,
         run_id="none: it is tried only",
         allow_removals=False,
     )
-    own = replace(usual, explain=Leaving(environment, school, day, given.tables))
-    pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
-    return own.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins)
+    return replace(usual, explain=Leaving(environment, given.night.school, day, given.tables))
 
 
 def tried(environment: Environment, partner: str, given: BehindIt, day: date | None = None) -> Tried:
@@ -204,4 +211,6 @@ def tried(environment: Environment, partner: str, given: BehindIt, day: date | N
         return Tried(partner, None, None, waits)
     result = made(environment, partner, given, day=night)
     settings = environment.settings.school(given.night.school).partners.exporting[partner]
-    return Tried(partner, result.built, judged(environment, partner, given, result, settings, night))
+    found = judged(environment, partner, given, result, settings, night)
+    gate = _gate(environment, partner, given, settings, night)
+    return Tried(partner, result.built, found, held=gate.waits_for_a_person(result.built.export, found))

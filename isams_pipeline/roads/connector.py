@@ -22,6 +22,8 @@ class Purged:
     """Staged copies of exports that were made from the road's data; what a partner has got stays there."""
     reports: int
     """Reconciliations, and the reports that go with the exports."""
+    photos: int
+    """Photos of pupils, where they came by this road."""
     left: int
     """Half written files of runs that were killed."""
 
@@ -159,5 +161,6 @@ class Connector:
                 environment.tables.forget(self.source, self.school),
                 exports,
                 reports + environment.reports.remove_tree(f"{REPORTS}/{self.school}"),
+                environment.photos(self.school).forget(self.source),
                 left,
             )

@@ -76,7 +76,7 @@ class Field:
             return values
         try:
             return [None if value is None else self.convert(value) for value in values]
-        except (TypeError, ValueError, AttributeError, KeyError):
+        except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
             raise WrongType("A field has another shape than expected", field=self.path) from None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from isams_pipeline.roads.connections import Connection
 from isams_pipeline.roads.grants import Grant
+
+T = TypeVar("T")
 
 
 class PhotoClient(Protocol):
@@ -40,6 +42,6 @@ class RoadPhotos:
         """A photo's bytes."""
         return self._client.photo(self._where[pupil])
 
-    def each(self, fetch: Callable[[str], bytes | None], pupils: Collection[str]) -> list[bytes | None]:
+    def each(self, fetch: Callable[[str], T], pupils: Collection[str]) -> list[T]:
         """One after the other."""
         return [fetch(pupil) for pupil in pupils]

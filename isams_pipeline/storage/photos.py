@@ -25,9 +25,14 @@ class KeptPhoto:
     """A pupil's photo as it was fetched last."""
 
     version: str
-    """The source's word for which photo it is."""
+    """Which photo it is: the source's name and its word for it."""
     sha256: str | None
     """None where it could not be read: it is not asked for again until there is another version."""
+
+
+def worded(source: str, version: str) -> str:
+    """A photo's version: another source's is another one, whatever it is called there."""
+    return f"{source}:{version}"
 
 
 class PhotoStore:
@@ -37,10 +42,10 @@ class PhotoStore:
         self._folder = folder
 
     def now(self) -> dict[str, KeptPhoto]:
-        """Pupil → the photo that was fetched last."""
+        """Pupil → the photo that was fetched last; a note that is lost or damaged knows of none: all come anew."""
         try:
             found = self._folder.read_json("now.json")
-        except FileNotFoundError:
+        except (FileNotFoundError, StorageError):
             return {}
         return {pupil: KeptPhoto(**facts) for pupil, facts in found.items()}
 
@@ -69,6 +74,15 @@ class PhotoStore:
         for digest in self._folder.names("objects"):
             if digest not in needed:
                 self._folder.remove(f"objects/{digest}")
+
+    def forget(self, source: str | None = None) -> int:
+        """Remove all photos and notes of the school; gives the number of files.
+
+        With a source: only if photos came by it.
+        """
+        if source is not None and not any(kept.version.startswith(worded(source, "")) for kept in self.now().values()):
+            return 0
+        return self._folder.remove_tree("")
 
     def of(self, night: date) -> dict[str, str] | None:
         """Pupil → hash of the photo on a night, or on the last one before of which it is known; None where on none."""

@@ -139,11 +139,13 @@ class TableStore:
         """The table of a night; raises NotMaterialised where it was never made."""
         table = self.find(source, dataset, school, night)
         if table is None:
+            nights = self.nights(source, dataset, school)
+            known = f", or ask for a night that has it, from {nights[0]} to {nights[-1]}" if nights else ""
             raise NotMaterialised(
                 f"There is no table {source}/{dataset}",
                 school=school,
                 date=night,
-                remedy="Materialise it for that night first.",
+                remedy=f"Materialise it for that night first{known}.",
             )
         return table
 

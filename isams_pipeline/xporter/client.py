@@ -349,18 +349,23 @@ class XporterClient:
     def photos(self, grant: Grant) -> Mapping[str, tuple[str, Any]]:
         """Person → the row's hash, and the photo in base64. Raises NotAuthorised without the scope Photos.
 
-        Raises NotRestData where a row has no Photo: no public page shows the shape, so that it is inferred.
+        Raises NotRestData where a row has no Photo: no public page shows the shape, so that it is inferred. A number
+        that stands on two rows is that of two kinds of people: nobody gets either's photo.
         """
         reading = self.read(grant.request(PHOTOS, self._clock().date()), None)
         found: dict[str, tuple[str, Any]] = {}
+        twice: set[str] = set()
         for row in reading.rows if reading is not None else ():
             photo = row.get("Photo")
             if not isinstance(photo, str):
                 raise self._api.not_data("A row of Photos has no Photo as text", PHOTOS.path)
             if photo:
                 version = row.get("RowHash") or hashlib.sha256(photo.encode()).hexdigest()
-                found[str(row["Id"]).rpartition("-")[2]] = (str(version), photo)
-        return found
+                number = str(row["Id"]).rpartition("-")[2]
+                if number in found:
+                    twice.add(number)
+                found[number] = (str(version), photo)
+        return {number: one for number, one in found.items() if number not in twice}
 
     @typed
     def photo(self, where: Any) -> bytes | None:

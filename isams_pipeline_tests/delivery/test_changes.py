@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.delivery.changes import Change, compare
+from isams_pipeline.delivery.changes import Change, compare, listed
 from isams_pipeline.delivery.export import Export, ExportFile
+from isams_pipeline.partners.room_booking.files import FILES as ROOM_BOOKING
+from isams_pipeline.partners.schoolbooking.files import FILES as SCHOOLBOOKING
+from isams_pipeline.partners.schoolsbuddy.files import FILES as SCHOOLSBUDDY
 
 PEOPLE = ExportFile("students.csv", ("student_id", "name"), key=("student_id",), people="student")
 IN_YEARS = ExportFile("students.csv", ("student_id", "year"), key=("student_id",), people="student", year="year")
@@ -205,3 +208,34 @@ def test_links_are_told_apart_without_remainder(before: set[tuple[str, int]], no
 def test_a_first_export_has_lost_nothing(file: ExportFile):
     change = compare(file, school(range(3), "ab", [("a", 1)]), None, NIGHT)
     assert told(change) == (0, 0, 0, 0) and change.added == {"students.csv": 3, "classes.csv": 2}.get(file.name, 1)
+
+
+# --- lists ------------------------------------------------------------------------------------------------------
+
+ALL = [*SCHOOLSBUDDY, *ROOM_BOOKING, *SCHOOLBOOKING]
+
+
+def test_a_list_names_a_record_without_what_it_says():
+    medical = next(file for file in SCHOOLSBUDDY if file.name == "medical.csv")
+    before = csv(
+        "student_id,field,value", ["501,Allergies,Zqxold", "501,Diet,Zqxdiet", "502,Diet,Zqxa", "503,Diet,Zqxb"]
+    )
+    now = csv("student_id,field,value", ["501,Allergies,Zqxnew", "501,Diet,Zqxdiet", "502,Diet,Zqxa", "502,Diet,Zqxc"])
+    told = listed(medical, Export({medical.name: now}), Export({medical.name: before})).decode()
+    assert told.splitlines() == [
+        "change,student_id,field,fields",
+        "changed,501,Allergies,value",
+        "changed,502,Diet,value",
+        "removed,503,Diet,",
+    ]
+
+
+@pytest.mark.parametrize("file", ALL, ids=lambda file: file.name)
+def test_no_list_has_what_a_person_wrote(file: ExportFile):
+    by = file.listed_by or file.key
+    named = {"date", "start", "end", "code", "kind", "type", "field"}
+    assert all(name in named or name.endswith("_id") for name in by), by
+    cells = {name: f"Zqx{name}" for name in file.columns}
+    rows = ["1,".join(cells.values()), "2,".join(cells.values())]
+    found = listed(file, Export({file.name: csv(",".join(cells), rows)}), None).decode()
+    assert all(f"Zqx{name}" not in found for name in file.columns if name not in by)

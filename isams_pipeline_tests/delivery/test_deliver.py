@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -432,16 +433,35 @@ def test_a_first_export_is_held_until_a_person_releases_it(desk: Desk):
     held = Receipts(desk.state).last_held("partner", "school")
     assert held is not None and held.date == NIGHT + timedelta(days=1)
     address = Address("partner", "school", NIGHT)
-    Receipts(desk.state).release(address, who="me", run_id="r", at=datetime(2026, 11, 18, 9, tzinfo=UTC))
-    assert desk.deliver(people(range(3)), hold_first=True).outcome is Outcome.DELIVERED
-    assert desk.deliver(people(range(3)), day=2, hold_first=True).outcome is Outcome.DELIVERED
-    assert Receipts(desk.state).baseline(replace(address, date=NIGHT + timedelta(days=9))) is not None
+    release(desk, address, people(range(3)))
+    other = desk.deliver(people(range(4)), hold_first=True)
+    assert other.outcome is Outcome.HELD, "nobody has looked at this content"
+    assert desk.deliver(people(range(3)), day=1, hold_first=True).outcome is Outcome.DELIVERED
+    assert desk.deliver(people(range(4)), day=2, hold_first=True).outcome is Outcome.DELIVERED
+    assert desk.deliver(people(range(4)), hold_first=True).outcome is Outcome.DELIVERED, (
+        "an older night is not the first"
+    )
+    assert Receipts(desk.state).last_held("partner", "school") is None
+
+
+def release(desk: Desk, address: Address, export: Export) -> None:
+    at = datetime(2026, 11, 18, 9, tzinfo=UTC)
+    Receipts(desk.state).release(address, export.content_hash, who="me", run_id="r", at=at)
+
+
+def test_a_school_whose_last_export_is_lost_is_not_taken_for_a_new_one(desk: Desk):
+    assert desk.deliver(people(range(3))).outcome is Outcome.DELIVERED
+    shutil.rmtree(desk.folder / "staged")
+    (desk.folder / f"exports/partner/school/{NIGHT}/people.csv").unlink()
+    done = desk.deliver(people(range(4)), day=1, hold_first=True, list_changes=True)
+    assert done.outcome is Outcome.REFUSED and "can no longer be read" in (done.reason or "")
+    done = desk.deliver(people(range(4)), day=1, hold_first=True, list_changes=True, allow_removals=True)
+    assert done.outcome is Outcome.DELIVERED
+    assert desk.names(1) == ["manifest.json", "people.csv"], "a list in which all look new would be wrong"
 
 
 def test_another_school_s_release_releases_nothing_here(desk: Desk):
-    Receipts(desk.state).release(
-        Address("partner", "another", NIGHT), who="me", run_id="r", at=datetime(2026, 11, 18, 9, tzinfo=UTC)
-    )
+    release(desk, Address("partner", "another", NIGHT), people(range(3)))
     assert desk.deliver(people(range(3)), hold_first=True).outcome is Outcome.HELD
 
 
@@ -466,6 +486,27 @@ def test_a_list_of_what_changed_lies_beside_each_file(desk: Desk):
     counts = plain.changes["people.csv"]
     assert (counts["added"], counts["changed"], counts["removed"]) == (1, 1, 1), "the list and the counts agree"
     assert first.outcome is plain.outcome is Outcome.DELIVERED
+
+
+def test_a_file_that_is_gone_has_a_list_of_what_to_take_away(desk: Desk):
+    desk.deliver(Export({"people.csv": b"id,name\n1,x\n", "extra.csv": b"id\n7\n"}), list_changes=True)
+    gone = desk.deliver(Export({"people.csv": b"id,name\n1,x\n"}), day=1, list_changes=True)
+    assert gone.outcome is Outcome.DELIVERED
+    assert lines(desk, 1, "extra.changes.csv") == ["change,id,fields", "removed,7,"]
+
+
+def test_lists_are_since_the_night_before_however_often_a_night_is_delivered(desk: Desk):
+    desk.deliver(people(range(2)), list_changes=True)
+    for count in (3, 4):
+        assert desk.deliver(people(range(count)), day=1, list_changes=True).outcome is Outcome.DELIVERED
+        added = [f"added,{n}," for n in range(2, count)]
+        assert lines(desk, 1, "people.changes.csv") == ["change,id,fields", *added]
+    since = desk.manifest(1)["changes"]["lists_since"]
+    assert since == {"date": str(NIGHT), "content_hash": people(range(2)).content_hash}
+    (desk.folder / f"exports/partner/school/{NIGHT + timedelta(days=1)}/people.changes.csv").unlink()
+    assert desk.deliver(people(range(4)), day=1, list_changes=True).outcome is Outcome.DELIVERED
+    assert len(lines(desk, 1, "people.changes.csv")) == 3, "a list that is lost is brought back"
+    assert desk.deliver(people(range(4)), day=1, list_changes=True).outcome is Outcome.UNCHANGED
 
 
 def test_lists_that_are_no_longer_wanted_are_taken_away(desk: Desk):

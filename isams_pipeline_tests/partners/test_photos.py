@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from isams_pipeline.errors import StorageError
+from isams_pipeline.errors import NotRestData, StorageError, Unavailable
+from isams_pipeline.partners.schoolsbuddy.photos import refresh
 from isams_pipeline.rules.photos import MOST_BYTES, UnreadablePhoto, reencoded
 from isams_pipeline.sandbox import photos as sandbox_photos
 from isams_pipeline.sandbox import rest as sandbox_rest
@@ -114,6 +117,92 @@ def test_a_source_that_is_down_leaves_the_photos_of_before_and_says_so(school: W
     assert delivered(school, 1) == {student: data for student, data in before.items() if student in roll}
 
 
+def test_an_answer_that_is_no_picture_holds_nobody_back(school: World, monkeypatch: pytest.MonkeyPatch):
+    from isams_pipeline.isams.rest import RestClient
+
+    first = having(on(school, 0))
+    odd = min(first)
+
+    def image(self: RestClient, path: str, whole: Callable[..., bytes] = RestClient.image) -> bytes:
+        if not path.endswith("photos/current") or odd_path not in path:
+            return whole(self, path)
+        raise NotRestData("The answer is no picture", school=SCHOOL)
+
+    odd_path = next(str(p.school_id) for p in on(school, 0).pupils if str(p.id) == odd)
+    monkeypatch.setattr(RestClient, "image", image)
+    run = school.night(0)
+    assert run.outcome == "delivered" and delivered(school).keys() == first.keys() - {odd}
+    assert any("1 could not be fetched" in note for note in run.notes)
+    monkeypatch.undo()
+    asked(school)
+    assert school.run(0).outcome == "delivered" and delivered(school).keys() == first.keys()
+    assert len(asked(school)) == 2, "only the one that failed is asked for again"
+
+
+class Album:
+    """A source of one-coloured photos, of which some cannot be had."""
+
+    def __init__(self, pupils: Collection[str], *failing: str) -> None:
+        self.pupils, self.failing, self.asked = pupils, set(failing), list[str]()
+
+    def versions(self) -> dict[str, str]:
+        return dict.fromkeys(self.pupils, "1")
+
+    def fetch(self, pupil: str) -> bytes:
+        self.asked.append(pupil)
+        if pupil in self.failing:
+            raise Unavailable("It is down", school="riverside")
+        return picture("PNG")
+
+    def each(self, fetch: Callable[[str], Any], pupils: Collection[str]) -> list[Any]:
+        return [fetch(pupil) for pupil in pupils]
+
+
+def test_one_photo_that_never_comes_starves_no_other(tmp_path: Path):
+    album, store = Album([str(n) for n in range(200)], "3", "70"), PhotoStore(Folder(tmp_path))
+    done = refresh("rest", album, store, album.pupils, FIRST)
+    assert (done.photos, done.fetched, done.failed) == (198, 198, 2)
+    album.asked.clear()
+    assert refresh("rest", album, store, album.pupils, FIRST).failed == 2 and album.asked == ["3", "70"]
+
+
+def test_a_source_that_is_down_is_not_asked_for_every_photo(tmp_path: Path):
+    pupils = [str(n) for n in range(200)]
+    album, store = Album(pupils, *pupils[70:]), PhotoStore(Folder(tmp_path))
+    with pytest.raises(Unavailable):
+        refresh("rest", album, store, pupils, FIRST)
+    assert len(album.asked) == 78 and len(store.now()) == 70, "what came before is kept"
+
+
+def test_another_source_s_photo_is_another_photo(tmp_path: Path):
+    store, one, other = PhotoStore(Folder(tmp_path)), Album(["1"]), Album(["1"])
+    refresh("rest", one, store, ["1"], FIRST)
+    refresh("assembly", other, store, ["1"], FIRST)
+    assert other.asked == ["1"]
+    assert store.forget("rest") == 0 and store.now(), "they came by another source"
+    assert store.forget("assembly") > 0 and not store.now() and list(tmp_path.rglob("*.json")) == []
+
+
+def test_a_note_that_is_damaged_has_all_photos_fetched_anew(tmp_path: Path):
+    store, album = PhotoStore(Folder(tmp_path)), Album(["1"])
+    refresh("rest", album, store, ["1"], FIRST)
+    (tmp_path / "now.json").write_text("{")
+    assert refresh("rest", album, store, ["1"], FIRST).photos == 1 and album.asked == ["1", "1"]
+
+
+def test_photos_that_nobody_asks_for_any_more_are_not_kept(school: World):
+    school.night(0)
+    assert (school.data / "photos" / SCHOOL / "now.json").exists()
+
+    def without(config: Any) -> None:
+        for name in ("photos", "photos_client"):
+            del config["schools"][SCHOOL]["partners"]["schoolsbuddy"][name]
+
+    school.configure(without)
+    school.night(1, allow_removals=True)
+    assert not (school.data / "photos" / SCHOOL).exists()
+
+
 def test_a_run_that_is_broken_off_fetches_nothing_twice(school: World, monkeypatch: pytest.MonkeyPatch):
     from isams_pipeline.partners.schoolsbuddy import photos
 
@@ -210,6 +299,43 @@ def test_a_picture_is_turned_as_its_metadata_says():
         assert found.size == (30, 40)
 
 
+@pytest.mark.parametrize("tag", [0x0100, 0x011A, 0x013B, 0x8769], ids=["width", "resolution", "artist", "exif"])
+def test_metadata_of_odd_types_keeps_no_picture_from_being_read(tag: int):
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHI4s", tag, 2, 4, b"odd\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
+    with Image.open(io.BytesIO(reencoded(picture("JPEG", exif=exif)))) as found:
+        assert found.size == (30, 40) and not found.getexif()
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_picture_is_turned_as_pillow_turns_it(turn: int):
+    from PIL import ImageOps
+
+    exif, made = Image.Exif(), Image.new("L", (48, 32), 255)
+    made.paste(0, (0, 0, 16, 16))
+    exif[0x0112], buffer = turn, io.BytesIO()
+    made.save(buffer, "PNG", exif=exif)
+    with Image.open(buffer) as whole, Image.open(io.BytesIO(reencoded(buffer.getvalue()))) as found:
+        corners = [(4, 4), (-5, 4), (4, -5), (-5, -5)]
+        oracle = ImageOps.exif_transpose(whole).convert("L")
+        assert found.size == oracle.size
+        for x, y in corners:
+            at = (x % found.width, y % found.height)
+            assert (found.convert("L").getpixel(at) > 128) == (oracle.getpixel(at) > 128)  # type: ignore[operator]
+
+
+def test_what_is_transparent_is_white_and_16_bits_are_scaled():
+    for made, colour in (
+        (Image.new("RGBA", (20, 20), (0, 0, 0, 0)), 255),
+        (Image.new("LA", (20, 20), (0, 0)), 255),
+        (Image.new("I;16", (20, 20), 30_000), 117),
+    ):
+        buffer = io.BytesIO()
+        made.save(buffer, "PNG")
+        with Image.open(io.BytesIO(reencoded(buffer.getvalue()))) as found:
+            assert abs(found.convert("L").getpixel((9, 9)) - colour) <= 2, made.mode  # type: ignore[operator]
+
+
 def test_the_same_picture_gives_the_same_bytes():
     assert reencoded(picture("PNG")) == reencoded(picture("PNG"))
 
@@ -231,7 +357,9 @@ def test_what_cannot_be_read_says_why(data: bytes, why: str):
 
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_bytes_that_are_broken_give_one_kind_of_error(data: bytes, at: int):
-    whole = picture("JPEG")
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A], exif[0x010F] = 6, 72.0, "a maker"
+    whole = picture("JPEG", exif=exif)
     for broken in (data, whole[:at], whole[:at] + data + whole[at:]):
         try:
             reencoded(broken)
@@ -274,6 +402,14 @@ def test_photos_by_another_source_where_its_scope_is_granted(crossing: Crossing,
     if source == "assembly":
         url = crossing.world.environment.assembly_client_for(SCHOOL).tokens.authorise_url("state")
         assert "students.photo%3Aoptional" in url, "the school is asked for it"
+
+
+def test_a_number_that_two_people_have_is_nobody_s_photo(crossing: Crossing, monkeypatch: pytest.MonkeyPatch):
+    client: Any = crossing.world.environment.xporter_client_for(SCHOOL)
+    two = [{"Id": "9-501", "Photo": "QQ=="}, {"Id": "8-501", "Photo": "Qg=="}, {"Id": "9-502", "Photo": "Qw=="}]
+    reading = SimpleNamespace(rows=two)
+    monkeypatch.setattr(client, "read", lambda *_: reading)
+    assert client.photos(SimpleNamespace(request=lambda *_: None)).keys() == {"502"}
 
 
 def test_without_the_scope_nothing_is_asked_for_and_that_is_said(crossing: Crossing):

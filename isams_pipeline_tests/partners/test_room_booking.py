@@ -177,6 +177,15 @@ def test_calendars_are_rewritten_only_where_lessons_changed(world: World):
     assert 0 < second["written"] < second["written"] + second["unchanged"]
 
 
+def test_no_calendar_is_written_while_a_first_export_waits(world: World):
+    mine: dict[str, Any] = {"first_delivery": "hold"}
+    world.configure(lambda c: c["schools"][SCHOOL]["partners"]["room_booking"].update(mine))
+    waiting = world.rooms(0)
+    assert waiting.outcome is Outcome.HELD
+    assert "still waits" in events(world, waiting.run_id)["room_booking/calendars"]["calendars"]
+    assert not (world.exports.parent / "room_booking" / SCHOOL).exists(), "the partner has got nothing"
+
+
 def test_a_mail_server_that_is_down_loses_nothing_and_holds_nothing_back(world: World):
     world.bring_in_bookings()
     world.configure(

@@ -189,6 +189,7 @@ def test_a_broken_answer_of_rest_is_data_or_a_typed_error(crossing: Crossing, mo
         b'[{"b": {"a": 1, "a": 2}}]',
         b"NaN",
         b"[Infinity]",
+        b'{"a": -1e999}',
         b"[" * 100_000,
         b"",
         b"{",

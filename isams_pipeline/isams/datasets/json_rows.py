@@ -90,7 +90,7 @@ def _shaped(rows: Iterable[Mapping[str, Any]], dataset: str) -> Iterator[Mapping
             row = next(waiting)
         except StopIteration:
             return
-        except (TypeError, ValueError, AttributeError, KeyError):
+        except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
             raise WrongType(f"What {dataset} is made from has another shape than expected", row=done + 1) from None
         done += 1
         yield row

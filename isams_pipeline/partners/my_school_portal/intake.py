@@ -22,7 +22,7 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.config import MySchoolPortalSettings, secret_from
 from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
-from isams_pipeline.isams.json_answer import each_once, no_number
+from isams_pipeline.isams.json_answer import each_once, finite, no_number
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.ledger import FILE, Door
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
@@ -149,7 +149,9 @@ def _items(path: Path) -> tuple[_Version, list[Any], str]:
             raise Refused([f"it is larger than {MAX_FILE >> 20} MB"])
         data = file.read(MAX_FILE + 1)
     try:
-        found: Any = json.loads(data.decode("utf-8"), object_pairs_hook=each_once, parse_constant=no_number)
+        found: Any = json.loads(
+            data.decode("utf-8"), object_pairs_hook=each_once, parse_constant=no_number, parse_float=finite
+        )
     except (ValueError, RecursionError):
         if is_young:
             raise _Waiting from None

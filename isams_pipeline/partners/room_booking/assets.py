@@ -297,6 +297,10 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(metadata={"calendars": "not touched: the new year has no terms yet"})
                 return
             settings = environment.settings.partner(night.school, RoomBookingSettings)
+            address, receipts = Address(PARTNER, night.school, night.date), Receipts(environment.state)
+            if settings.first_delivery == "hold" and not receipts.ever_delivered(address):
+                yield dg.MaterializeResult(metadata={"calendars": "not written: the first export still waits"})
+                return
             folder = environment.target(settings, night.school).child(f"{PARTNER}/{night.school}/calendars")
             done = publish(folder, booked.calendars())
             yield dg.MaterializeResult(

@@ -34,6 +34,7 @@ FILES: tuple[ExportFile, ...] = (
         "closures.csv",
         ("room_id", "start", "end", "reason"),
         key=("room_id", "start", "end", "reason"),
+        listed_by=("room_id", "start", "end"),
         may_be_empty=("reason",),
         guarded=False,
     ),

@@ -24,5 +24,4 @@ def make(
 ) -> Made:
     """The export of a night and the verdicts on it."""
     built = build(tables, night.date, settings, notes)
-    on_tables = (*check_source(tables, night.date), built.accounted_for)
-    return Made(built, tuple(check_export(built.export)), on_tables)
+    return Made(built, check_export, lambda: check_source(tables, night.date))

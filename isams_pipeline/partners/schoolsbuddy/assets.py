@@ -1,6 +1,7 @@
 """SchoolsBuddy's assets: the export, what is not in it, and its delivery."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -79,6 +80,8 @@ def _photos(environment: Environment) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(metadata=said, check_results=fine)
                 return
             told = done.problem and f"photos: those of before are delivered: {done.problem}"
+            if told is None and done.failed:
+                told = f"photos: {done.failed} could not be fetched; the next night asks again"
             if told is None and done.unreadable:
                 told = f"photos: those of pupils {', '.join(done.unreadable)} cannot be read as pictures; left out"
             if told is not None:
@@ -90,6 +93,7 @@ def _photos(environment: Environment) -> dg.AssetsDefinition:
                     "photos": done.photos,
                     "fetched": done.fetched,
                     "cannot be read": len(done.unreadable),
+                    "failed": done.failed,
                     "gone": done.gone,
                 },
             )
@@ -103,11 +107,11 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
     school = environment.settings.school(night.school)
     made = make(school, settings, night, tables, brought=brought_by(pins), notes=notes_of(pins))
-    built = made.built
-    if settings.photos is not None:
-        built = with_photos(built, environment.photos(night.school), night.date)
-    verdicts = made.verdicts if built is made.built else (*check_export(built.export), *made.on_tables)
-    return Prepared(pins, built, verdicts)
+    if settings.photos is None:
+        environment.photos(night.school).forget()  # what nobody asks for any more is not kept
+    else:
+        made = replace(made, built=with_photos(made.built, environment.photos(night.school), night.date))
+    return Prepared(pins, made.built, made.verdicts)
 
 
 def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:

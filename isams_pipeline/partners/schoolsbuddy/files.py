@@ -88,6 +88,7 @@ FILES: tuple[ExportFile, ...] = (
         "medical.csv",
         ("student_id", "field", "value"),
         key=("student_id", "field", "value"),
+        listed_by=("student_id", "field"),
         optional=True,
         ends=(STUDENT,),
     ),

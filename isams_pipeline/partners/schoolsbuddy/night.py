@@ -27,5 +27,4 @@ def make(
     campuses = school.campuses
     has_medical = "health" in brought
     built = build(tables, settings, campuses, night=night.date, has_medical=has_medical, notes=notes)
-    on_tables = check_tables(built.export, tables, has_campuses=bool(campuses))
-    return Made(built, tuple(check_export(built.export)), (*on_tables, built.accounted_for))
+    return Made(built, check_export, lambda: check_tables(built.export, tables, has_campuses=bool(campuses)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pandas as pd
 
@@ -14,17 +14,20 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.config import SchoolsBuddySettings
 from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.environment import Environment
-from isams_pipeline.errors import IsamsError
+from isams_pipeline.errors import PipelineError
 from isams_pipeline.isams.photos import RestPhotos
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.built import Built
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, PHOTOS
 from isams_pipeline.roads.photos import RoadPhotos
 from isams_pipeline.rules.photos import UnreadablePhoto, reencoded
-from isams_pipeline.storage.photos import KeptPhoto, PhotoStore
+from isams_pipeline.storage.photos import KeptPhoto, PhotoStore, worded
 
 _AT_ONCE = 64
 """So many are noted together: what a broken-off run has fetched is not fetched again."""
+_ENOUGH = 8
+"""So many that fail in a row mean that it is not the photos: no more are asked for."""
+T = TypeVar("T")
 
 
 class PhotoSource(Protocol):
@@ -38,8 +41,8 @@ class PhotoSource(Protocol):
         """A photo's bytes; None where there is none."""
         ...
 
-    def each(self, fetch: Callable[[str], bytes | None], pupils: Collection[str]) -> list[bytes | None]:
-        """Several, some at a time."""
+    def each(self, fetch: Callable[[str], T], pupils: Collection[str]) -> list[T]:
+        """What comes of several, some at a time."""
         ...
 
 
@@ -55,28 +58,59 @@ class Refreshed:
     """Pupils who had one before."""
     problem: str | None = None
     """Why it could not be looked for new ones; those of before are delivered again."""
+    failed: int = 0
+    """Pupils whose photo could not be fetched; those of before are delivered again, and all are asked for again."""
 
 
-def refresh(source: PhotoSource, store: PhotoStore, roll: Collection[str], night: date) -> Refreshed:
-    """Fetch the photos that have changed, of pupils on the roll; note the night's."""
+@dataclass
+class _Fetching:
+    """Fetches photos, and gives the error of one that fails: the others are fetched all the same."""
+
+    source: PhotoSource
+    in_a_row: int = 0
+    failed: set[str] = field(default_factory=set[str])
+    given_up: PipelineError | None = None
+    """Many failed in a row, and why."""
+
+    def __call__(self, pupil: str) -> bytes | PipelineError | None:
+        if self.given_up is not None:
+            return self.given_up
+        try:
+            data = self.source.fetch(pupil)
+        except PipelineError as error:
+            self.in_a_row += 1
+            self.failed.add(pupil)
+            self.given_up = error if self.in_a_row >= _ENOUGH else None
+            return error
+        self.in_a_row = 0
+        return data
+
+
+def refresh(name: str, source: PhotoSource, store: PhotoStore, roll: Collection[str], night: date) -> Refreshed:
+    """Fetch the photos that have changed, of pupils on the roll; note the night's. `name`: the source's."""
     before = store.now()
-    versions = {pupil: version for pupil, version in source.versions().items() if pupil in roll}
+    versions = {pupil: worded(name, version) for pupil, version in source.versions().items() if pupil in roll}
     now = {pupil: kept for pupil, kept in before.items() if pupil in versions}
     todo = [pupil for pupil, version in versions.items() if pupil not in now or now[pupil].version != version]
-    fetched = 0
+    fetched, fetching = 0, _Fetching(source)
     for start in range(0, len(todo), _AT_ONCE):
         some = todo[start : start + _AT_ONCE]
-        for pupil, data in zip(some, source.each(source.fetch, some), strict=True):
+        for pupil, data in zip(some, source.each(fetching, some), strict=True):
+            if isinstance(data, PipelineError):
+                continue
             if data is None:
                 now.pop(pupil, None)
                 continue
             fetched += 1
             now[pupil] = KeptPhoto(versions[pupil], _put(store, data))
         store.save_now(now)
+        if fetching.given_up is not None:
+            raise fetching.given_up
     store.save_now(now)
     store.save_night(night, now)
     unreadable = tuple(pupil for pupil, kept in sorted(now.items()) if kept.sha256 is None)
-    return Refreshed(len(now) - len(unreadable), fetched, unreadable, len(before.keys() - now.keys()))
+    gone, failed = len(before.keys() - now.keys()), len(fetching.failed)
+    return Refreshed(len(now) - len(unreadable), fetched, unreadable, gone, failed=failed)
 
 
 def _as_before(store: PhotoStore, roll: Collection[str], night: date, problem: str) -> Refreshed:
@@ -119,8 +153,8 @@ def look(environment: Environment, night: Night) -> Refreshed | None:
     store, roll = environment.photos(night.school), set(pupils["pupil_id"].astype("str"))
     try:
         with source_of(environment, night.school, settings.photos, pupils) as source:
-            return refresh(source, store, roll, night.date)
-    except IsamsError as error:
+            return refresh(settings.photos, source, store, roll, night.date)
+    except PipelineError as error:
         # A photo that is a day old is no reason to keep a new child from being picked up.
         return _as_before(store, roll, night.date, str(error))
 
