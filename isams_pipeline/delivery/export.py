@@ -119,7 +119,7 @@ def _texts(series: pd.Series[Any]) -> list[str]:
         texts = series.astype("object").map({True: "true", False: "false"})
     else:
         texts = series.astype("str")
-    found: list[str] = texts.astype("object").where(texts.notna(), "").tolist()
+    found: list[str] = texts.fillna("").tolist()
     # A lone carriage return would end a line for some readers, and the csv module would not quote it.
     return [_BREAKS.sub("\n", text) if "\r" in text else text for text in found]
 

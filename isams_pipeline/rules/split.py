@@ -31,10 +31,12 @@ class Split:
     def by(cls, frame: pd.DataFrame, keep: Any, *, rule: str, reason: str | list[str]) -> Split:
         """Split by a boolean column as long as the frame; `reason` is one for all or one for each excluded row."""
         mask: pd.Series[bool] = keep.fillna(False).astype(bool)  # noqa: FBT003
-        excluded: pd.DataFrame = frame[~mask].copy()
+        # Most rules keep all rows of most nights: those need not be copied.
+        every = bool(mask.all())
+        excluded: pd.DataFrame = (frame.iloc[:0] if every else frame[~mask]).copy()
         excluded["rule"] = rule
         excluded["reason"] = reason
-        return cls(frame[mask], excluded)
+        return cls(frame.copy(deep=False) if every else frame[mask], excluded)
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Exclusions:
 
         `of` is the dataset whose rows they are; the rule is then those rows' place in the account.
         """
+        if split.excluded.empty:
+            return split.kept
         columns = [key] if isinstance(key, str) else list(key)
         for row in split.excluded[[*columns, "rule", "reason"]].itertuples(index=False, name=None):
             *ids, rule, reason = row
