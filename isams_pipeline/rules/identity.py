@@ -82,10 +82,7 @@ def of_pupils(frame: pd.DataFrame, pupils: pd.DataFrame) -> Split:
     by_code = Lookup.of(pupils, "school_id", "pupil_id", fold=code)
     ids: list[int | None] = []
     reasons: dict[int, str] = {}
-    # The usual row names a pupil by number and by just that pupil's code: it needs no look.
-    own = dict(zip(pupils["pupil_id"].tolist(), pupils["school_id"].tolist(), strict=True))
-    usual = (frame["school_id"] == frame["pupil_id"].map(own).astype("str")).fillna(False).astype(bool)  # noqa: FBT003
-    matches = {text: by_code.find(text) for text in frame.loc[~usual, "school_id"].dropna().unique()}
+    matches = {text: by_code.find(text) for text in frame["school_id"].dropna().unique()}
     nothing = by_code.find(None)
     for at, (number, text) in enumerate(zip(frame["pupil_id"].tolist(), frame["school_id"].tolist(), strict=True)):
         match = matches.get(text, nothing) if isinstance(text, str) else nothing
