@@ -37,7 +37,7 @@ def what_if_ours(pupils: str) -> float:
     """The command's work: the tables, the rules with the settings that are and with others, the gate, the difference."""
     from isams_pipeline.config import load_settings
     from isams_pipeline.partners.differences import difference
-    from isams_pipeline.partners.trials import behind, judged, made, trials
+    from isams_pipeline.partners.trials import behind, judged, makes, trials
     from isams_pipeline_tests.world import SCHOOL
 
     with _nights(pupils) as world:
@@ -45,9 +45,9 @@ def what_if_ours(pupils: str) -> float:
         started = time.perf_counter()
         changed = load_settings(world.config, {place: ["Mother", "Father", "Guardian"]})
         given = behind(world.environment, SCHOOL, PARTNER)
-        now = made(world.environment, PARTNER, given)
         other = changed.school(SCHOOL).partners.exporting[PARTNER]
-        then = made(world.environment, PARTNER, given, other)
+        made = makes(world.environment, PARTNER, given)
+        now, then = made(), made(other)
         judged(world.environment, PARTNER, given, then, other, given.night.date)
         found = difference(now.built, then.built, trials(world.environment)[PARTNER].files)
         took = time.perf_counter() - started

@@ -26,7 +26,7 @@ from isams_pipeline.isams.datasets import rules as dataset_rules
 from isams_pipeline.isams.parse import ParsedTable, parse
 from isams_pipeline.partitions import Night
 from isams_pipeline.partners.shared import as_pins, deliverer, pinned
-from isams_pipeline.partners.trials import BehindIt, made, trials
+from isams_pipeline.partners.trials import BehindIt, makes, trials
 from isams_pipeline.sandbox import render
 from isams_pipeline.sandbox.batch import without_rows
 from isams_pipeline.sandbox.demo import KEYS
@@ -150,7 +150,7 @@ class Rehearsal:
         waits = trial.waits(given.tables, day)
         if waits is not None:
             return gate.nothing(Outcome.NO_TIMETABLE, waits)
-        result = made(environment, partner, given)
+        result = makes(environment, partner, given)()
         staged = environment.staged(partner, SCHOOL).stage(
             day,
             result.built.export,

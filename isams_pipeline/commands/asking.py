@@ -9,9 +9,6 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 import yaml
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from isams_pipeline.commands.common import (
     DATA_DIR,
@@ -22,7 +19,7 @@ from isams_pipeline.commands.common import (
     a_date,
     console,
     known_partner,
-    number,
+    print_table,
     say,
 )
 from isams_pipeline.config import SchoolsBuddySettings, load_settings
@@ -30,7 +27,7 @@ from isams_pipeline.config.partners import ContactSettings, Exporting
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
 from isams_pipeline.partners.differences import Difference, difference
-from isams_pipeline.partners.trials import behind, judged, made, trials
+from isams_pipeline.partners.trials import behind, judged, makes, trials
 from isams_pipeline.rules.compare import label
 
 Night = Annotated[
@@ -88,9 +85,9 @@ def what_if(
         raise WrongUse(f"With --set it is not right:\n{str(error).partition(chr(10))[2]}") from None
     given = behind(environment, school, partner, a_date(date) if date else None)
     with console.status("trying"):
-        now = made(environment, partner, given)
         other = changed.school(school).partners.exporting[partner]
-        then = made(environment, partner, given, other)
+        made = makes(environment, partner, given)
+        now, then = made(), made(other)
         verdict = judged(environment, partner, given, then, other, given.night.date)
         found = difference(now.built, then.built, trials(environment)[partner].files)
     say((partner, "bold"), f", the tables of {given.night.date}, with {', '.join(settings)}")
@@ -128,32 +125,21 @@ def _print_difference(found: Difference) -> None:
     if not found.files and not found.rules:
         console.print("  Nothing in the files would change.")
         return
-    _print_table(
+    print_table(
         ("file", "rows now", "then", "added", "changed", "removed"),
         [(f.name, f.rows, f.rows_then, f.added, f.changed, f.removed) for f in found.files],
     )
-    _print_table(
+    print_table(
         ("left out or warned of", "rule", "now", "then"),
         [(f"{entity} ({severity})", rule, now, then) for entity, rule, severity, now, then in found.rules],
     )
-    _print_table(
+    print_table(
         ("year group", "students", "contacts now", "then", "students without now", "then"),
         [
             (then.year or "none", then.students, now.contacts, then.contacts, now.without, then.without)
             for now, then in found.years
         ],
     )
-
-
-def _print_table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for at, name in enumerate(header):
-        table.add_column(name, justify="right" if isinstance(rows[0][at], int) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(number(cell) if isinstance(cell, int) else Text(str(cell)) for cell in row))
-    console.print(table)
 
 
 # --- what there is to choose from -----------------------------------------------------------------------------
@@ -175,7 +161,7 @@ def contact_types(school: School, date: Night = None, config: Config = None, dat
         using = {name: found for name, found in asking.items() if found.source == source}
         console.print(f"{school} on {given.night.date}, by {source}")
         header = ("contact type", "entries", "people", *using)
-        _print_table(header, list(_types(contacts, using)))
+        print_table(header, list(_types(contacts, using)))
     return 0
 
 
@@ -229,5 +215,5 @@ def medical_fields(school: School, date: Night = None, config: Config = None, da
         )
         for field, group in health.groupby("field")
     ]
-    _print_table(("field", "times", "filled", "records", "schoolsbuddy"), rows)
+    print_table(("field", "times", "filled", "records", "schoolsbuddy"), rows)
     return 0

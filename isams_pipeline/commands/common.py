@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -167,3 +167,15 @@ def print_run(run: NightRun) -> int:
         console.print(changes_table(run.receipt.changes))
     print_end(run)
     return 0 if run.outcome in GOOD else 1
+
+
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """A table of texts and counts; nothing where there are no rows."""
+    if not rows:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for at, name in enumerate(header):
+        table.add_column(name, justify="right" if isinstance(rows[0][at], int) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(number(cell) if isinstance(cell, int) else Text(str(cell)) for cell in row))
+    console.print(table)

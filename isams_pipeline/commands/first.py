@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.prompt import Confirm
-from rich.table import Table
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
@@ -18,8 +16,8 @@ from isams_pipeline.commands.common import (
     School,
     console,
     known_partner,
-    number,
     print_run,
+    print_table,
     say,
 )
 from isams_pipeline.commands.made_up import keep_apart
@@ -30,7 +28,7 @@ from isams_pipeline.errors import WrongUse
 from isams_pipeline.headless import Nightly
 from isams_pipeline.instance import open_instance
 from isams_pipeline.partitions import Night
-from isams_pipeline.partners.first_look import FirstLook, first_look
+from isams_pipeline.partners.first_look import first_look
 
 
 def release(
@@ -75,22 +73,5 @@ def print_first_look(environment: Environment, partner: str, night: Night) -> No
     stage = environment.staged(partner, night.school)
     look = first_look(stage.load(stage.find(night.date).files))
     say((partner, "bold"), f", {night.school}, the export of {night.date}")
-    _print_look(look)
-
-
-def _print_look(look: FirstLook) -> None:
-    files = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    with_people = any(file.with_email is not None for file in look.files)
-    for name in ("file", "rows", "with an e-mail address")[: 3 if with_people else 2]:
-        files.add_column(name, justify="left" if name == "file" else "right")
-    for file in look.files:
-        files.add_row(file.name, number(file.rows), *([file.in_words] if with_people else []))
-    console.print(files)
-    if not look.years:
-        return
-    years = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("year group", "campus", "students", "contacts a student", "students without any"):
-        years.add_column(name, justify="left" if name in {"year group", "campus"} else "right")
-    for year in look.years:
-        years.add_row(year.year, year.campus, number(year.students), year.contacts_a_student, number(year.without))
-    console.print(years)
+    for header, rows in look.tables:
+        print_table(header, rows)

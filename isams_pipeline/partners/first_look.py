@@ -51,6 +51,14 @@ class FirstLook:
     files: tuple[FileLook, ...]
     years: tuple[YearLook, ...]
 
+    @property
+    def tables(self) -> list[tuple[tuple[str, ...], list[tuple[str | int, ...]]]]:
+        """As it is shown: headers and rows of a table of files, and of one of year groups where there are any."""
+        files = (("file", "rows", "with an e-mail address"), [(f.name, f.rows, f.in_words) for f in self.files])
+        header = ("year group", "campus", "students", "contacts a student", "students without any")
+        years = [(y.year, y.campus, y.students, y.contacts_a_student, y.without) for y in self.years]
+        return [files, (header, years)] if years else [files]
+
 
 def first_look(export: Export) -> FirstLook:
     """An export in numbers: rows, e-mail coverage, and by year group contacts a student and campus names."""

@@ -480,14 +480,7 @@ def account_table(places: pd.DataFrame) -> str:
 
 def first_look_table(look: FirstLook) -> str:
     """What a person looks at before a school's first export is released."""
-    files = markdown_table(
-        ("file", "rows", "with an e-mail address"), [(f.name, f.rows, f.in_words) for f in look.files]
-    )
-    if not look.years:
-        return files
-    years = [(y.year, y.campus, y.students, y.contacts_a_student, y.without) for y in look.years]
-    header = ("year group", "campus", "students", "contacts a student", "students without any")
-    return files + "\n\n" + markdown_table(header, years)
+    return "\n\n".join(markdown_table(header, rows) for header, rows in look.tables)
 
 
 def by_rule(exclusions: pd.DataFrame) -> str:

@@ -46,7 +46,9 @@ NOT_TRIED = {"cancelled_bookings.csv"}
 _ALSO = ("terms",)
 """Tables that say when a school year ends, whether or not the partner gets anything of them."""
 Tables = Mapping[str, pd.DataFrame]
-Make = Callable[..., Made]
+Of = Callable[[Any], Made]
+"""Settings of a partner → the export."""
+Make = Callable[..., Of]
 
 
 @dataclass(frozen=True)
@@ -94,23 +96,25 @@ class Tried:
 def _make_room_booking(environment: Environment) -> Make:
     def make(
         _school: SchoolSettings,
-        settings: RoomBookingSettings,
         night: Night,
         tables: Tables,
         *,
         brought: Collection[str],  # noqa: ARG001
         notes: Collection[Note | Lacking],
-    ) -> Made:
-        unallocated = settings.unallocated_weeks
-        found = room_booking_export.read(tables, night.date, unallocated_weeks=unallocated, notes=notes)
-        booked = BookingNight(environment, night.school, night.date, tables, found)
-        with environment.state.transaction() as session:
-            built = booked.files(BookingStore(session, night.school), with_cancelled=False)
-        return Made(
-            built,
-            room_booking_export.check_export,
-            lambda: room_booking_export.check_source(tables, found, settings.timeslots),
-        )
+    ) -> Of:
+        def of(settings: RoomBookingSettings) -> Made:
+            unallocated = settings.unallocated_weeks
+            found = room_booking_export.read(tables, night.date, unallocated_weeks=unallocated, notes=notes)
+            booked = BookingNight(environment, night.school, night.date, tables, found)
+            with environment.state.transaction() as session:
+                built = booked.files(BookingStore(session, night.school), with_cancelled=False)
+            return Made(
+                built,
+                room_booking_export.check_export,
+                lambda: room_booking_export.check_source(tables, found, settings.timeslots),
+            )
+
+        return of
 
     return make
 
@@ -168,25 +172,34 @@ def behind(environment: Environment, school: str, partner: str, day: date | None
     return BehindIt(night, pins, {name: environment.tables.load(table) for name, table in stored.items()})
 
 
-def made(
-    environment: Environment, partner: str, given: BehindIt, settings: Exporting | None = None, day: date | None = None
-) -> Made:
-    """The export that a partner would get of these tables: with these settings, as of this date."""
+def makes(environment: Environment, partner: str, given: BehindIt, day: date | None = None) -> Callable[..., Made]:
+    """What makes the export that a partner would get of these tables, as of a date: with its settings, or with others.
+
+    What no setting changes is made once for all of them.
+    """
     school = environment.settings.school(given.night.school)
     night = given.night if day is None else Night(given.night.school, day)
-    own = settings or school.partners.exporting[partner]
     trial = trials(environment)[partner]
-    found = trial.make(school, own, night, given.tables, brought=brought_by(given.pins), notes=given.notes)
-    return replace(found, built=trial.besides(found.built, own, given.night))
+    of = trial.make(school, night, given.tables, brought=brought_by(given.pins), notes=given.notes)
+
+    def made(settings: Exporting | None = None) -> Made:
+        own = settings or school.partners.exporting[partner]
+        found = of(own)
+        return replace(found, built=trial.besides(found.built, own, given.night))
+
+    return made
 
 
 def judged(  # noqa: PLR0917  # whose, of what, by which settings and when
     environment: Environment, partner: str, given: BehindIt, result: Made, settings: Exporting, day: date
 ) -> Judgement:
     """What the gate would say of an export on a date; nothing is written."""
-    own = _gate(environment, partner, given, settings, day)
+    return _judged(_gate(environment, partner, given, settings, day), given, result)
+
+
+def _judged(gate: Deliverer, given: BehindIt, result: Made) -> Judgement:
     pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
-    return own.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins)
+    return gate.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins)
 
 
 def _gate(environment: Environment, partner: str, given: BehindIt, settings: Exporting, day: date) -> Deliverer:
@@ -209,8 +222,8 @@ def tried(environment: Environment, partner: str, given: BehindIt, day: date | N
     waits = trials(environment)[partner].waits(given.tables, night)
     if waits is not None:
         return Tried(partner, None, None, waits)
-    result = made(environment, partner, given, day=night)
+    result = makes(environment, partner, given, night)()
     settings = environment.settings.school(given.night.school).partners.exporting[partner]
-    found = judged(environment, partner, given, result, settings, night)
     gate = _gate(environment, partner, given, settings, night)
+    found = _judged(gate, given, result)
     return Tried(partner, result.built, found, held=gate.waits_for_a_person(result.built.export, found))

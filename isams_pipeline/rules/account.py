@@ -63,6 +63,11 @@ class Account:
         """An account of these datasets in which nothing has a place yet."""
         return cls({name: len(frame) for name, frame in tables.items()})
 
+    def copy(self) -> Account:
+        """The same account, to go on with in another way."""
+        claims = {dataset: list(of) for dataset, of in self._claims.items()}
+        return Account(dict(self.sizes), claims, dict(self._tallies), list(self._said))
+
     # --- giving rows their places -------------------------------------------------------------------------
 
     def deliver(self, dataset: str, rows: Iterable[int], file: str, *, file_rows: int | None = None) -> None:

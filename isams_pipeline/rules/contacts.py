@@ -147,10 +147,12 @@ def same_people(people: pd.DataFrame) -> dict[int, int]:
     """
     if people.empty:
         return {}
-    keys = pd.DataFrame({"mailbox": mailboxes(people)}, index=people.index)
+    boxes = mailboxes(people)
+    people = people[boxes.notna() & boxes.duplicated(keep=False)]  # most share theirs with nobody
+    keys = pd.DataFrame({"mailbox": boxes[people.index]}, index=people.index)
     for name in ("forename", "surname", *_ADDRESS):
         keys[name] = people[name].map(label).fillna("").astype("str")
-    sound = keys["mailbox"].notna() & (keys["surname"] != "") & (keys["forename"] != "")
+    sound = (keys["surname"] != "") & (keys["forename"] != "")
     sound &= (keys["address_1"] != "") & ((keys["postcode"] != "") | (keys["town"] != ""))
     order = people.loc[sound, ["person_id", "first_person"]].sort_values(
         ["first_person", "person_id"], ascending=[False, True], kind="stable"

@@ -143,7 +143,7 @@ def note_emails(frame: pd.DataFrame, entity: str, key: str, out: Exclusions, *, 
 
 def mailboxes(frame: pd.DataFrame) -> pd.Series[str]:
     """The mailbox of each row's address, null where there is none."""
-    return _texts([mailbox(email) or None for email in frame["email"]], frame)
+    return _texts([mailbox(email) or None for email in frame["email"].tolist()], frame)
 
 
 def unique_emails(frame: pd.DataFrame, key: str, *, entity: str, first_if: str | None = None) -> Split:
@@ -170,7 +170,7 @@ def shared_across(groups: dict[str, pd.DataFrame], keys: dict[str, str]) -> list
     holders: dict[str, list[tuple[str, int]]] = {}
     for entity, frame in groups.items():
         having = frame[frame["email"].notna()]
-        for identifier, email in zip(having[keys[entity]], having["email"], strict=True):
+        for identifier, email in zip(having[keys[entity]].tolist(), having["email"].tolist(), strict=True):
             holders.setdefault(mailbox(email), []).append((entity, int(identifier)))
     found: list[tuple[str, int, str]] = []
     for people in holders.values():

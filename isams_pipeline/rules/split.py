@@ -47,6 +47,10 @@ class Exclusions:
     account: Account = field(default_factory=lambda: Account({}))
     """Where the rows of the datasets end."""
 
+    def copy(self) -> Exclusions:
+        """The same, to go on with in another way."""
+        return Exclusions(list(self.rows), self.account.copy())
+
     def add(self, entity: str, identifier: object, rule: str, reason: str, *, severity: str = EXCLUDED) -> None:
         """Note one thing."""
         self.rows.append((entity, str(identifier), rule, severity, reason))

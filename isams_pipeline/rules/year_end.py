@@ -47,7 +47,7 @@ def turned(tables: Mapping[str, pd.DataFrame], night: date, campuses: Collection
         made["terms"] = _with_next_terms(tables["terms"], now)
     day = following.first if following else now.first + _YEAR
     leavers = _people(made, tables, day, campuses) if "pupils" in tables else set[str]()
-    _sets(made, tables, campuses)
+    _sets(made, tables, campuses, leavers)
     _timetable(made, tables)
     # Adding a year to a date makes its unit finer; the tables stay as they are declared.
     kept = {name: frame.astype(tables[name].dtypes.to_dict()) for name, frame in made.items()}
@@ -121,7 +121,12 @@ def _form(form: Any, year: Any, up: Any, forms: Collection[str]) -> Any:
     return name if name in forms else form
 
 
-def _sets(made: dict[str, pd.DataFrame], tables: Mapping[str, pd.DataFrame], campuses: Collection[Years]) -> None:
+def _sets(
+    made: dict[str, pd.DataFrame],
+    tables: Mapping[str, pd.DataFrame],
+    campuses: Collection[Years],
+    leavers: Collection[str],
+) -> None:
     """All sets anew, of the same pupils a year further; the leavers' are the first year's, and still empty."""
     if "sets" not in tables:
         return
@@ -133,7 +138,7 @@ def _sets(made: dict[str, pd.DataFrame], tables: Mapping[str, pd.DataFrame], cam
         made["set_teachers"] = teachers.assign(set_id=teachers["set_id"] + _NEW_NUMBERS)
     if "set_members" in tables:
         members = tables["set_members"]
-        stay = members[members["pupil_id"].isin(set(made["pupils"]["pupil_id"]))]
+        stay = members[~members["pupil_id"].astype("str").isin(leavers)]
         made["set_members"] = _fresh(stay.assign(set_id=stay["set_id"] + _NEW_NUMBERS))
 
 

@@ -11,9 +11,11 @@ from isams_pipeline.delivery.export import Export
 from isams_pipeline.isams.datasets import DATASETS
 from isams_pipeline.partners.built import Built
 from isams_pipeline.partners.explaining import explain
-from isams_pipeline.partners.schoolsbuddy.export import NEEDED, build
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED, build, settled, unsettled
 from isams_pipeline.partners.schoolsbuddy.files import FILES
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
+from isams_pipeline.sandbox.school import SchoolPlan
+from isams_pipeline_tests.rehearsing import answer
 from isams_pipeline_tests.rules.test_contacts import frame_of
 
 NIGHT = date(2026, 2, 10)
@@ -52,6 +54,23 @@ def test_the_small_school_passes_every_rule():
     result = built()
     assert [check for check in check_export(result.export) if not check.passed] == []
     assert ids(result, "student_contacts.csv", "contact_id") == ["30"]
+
+
+def test_settings_that_are_tried_one_after_the_other_leave_no_trace():
+    plan = SchoolPlan("riverside", 60, subjects=2, troubles=True)
+    rows = {name: table.frame for name, table in answer(plan, NIGHT).items()}
+    tried = [
+        SchoolsBuddySettings(contact_types=["Mother"], medical_fields=["Allergies"]),
+        SchoolsBuddySettings(contact_years=[7]),
+        SchoolsBuddySettings(contact_types=["Mother"], medical_fields=["Allergies"]),
+    ]
+    common = unsettled(rows, {}, night=NIGHT)
+    for settings in tried:
+        mine = settled(common, settings, has_medical=True)
+        alone = build(rows, settings, {}, night=NIGHT, has_medical=True)
+        assert mine.export.files == alone.export.files and mine.exclusions.equals(alone.exclusions)
+        assert mine.account.rows().equals(alone.account.rows()) and mine.unaccounted == []
+    assert len({settled(common, one, has_medical=True).export.content_hash for one in tried}) == 2
 
 
 def test_files_and_columns_are_those_of_the_guide():

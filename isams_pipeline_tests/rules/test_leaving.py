@@ -182,6 +182,14 @@ def test_a_night_s_tables_are_moved_up_to_the_next_school_year():
         assert then[name].dtypes.to_dict() == now[name].dtypes.to_dict(), name
 
 
+def test_members_who_are_named_by_school_code_alone_stay_members():
+    given = tables()
+    members = given["set_members"]
+    unnumbered = members.assign(pupil_id=pd.Series([None] * len(members), dtype="Int64"))
+    found = turned({**given, "set_members": unnumbered}, date(2026, 3, 3))
+    assert found is not None and len(found.tables["set_members"]) == len(members) > 0
+
+
 def test_terms_that_are_entered_say_when_the_year_begins():
     found = turned(tables(date(2026, 8, 25)), date(2026, 8, 25))
     assert found is not None and found.knows_terms and found.day == date(2026, 9, 1)

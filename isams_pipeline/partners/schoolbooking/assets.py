@@ -39,7 +39,7 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     pins = pinned(environment, night, NEEDED[source], source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
     school = environment.settings.school(night.school)
-    made = make(school, settings, night, tables, brought=brought_by(pins), notes=notes_of(pins))
+    made = make(school, night, tables, brought=brought_by(pins), notes=notes_of(pins))(settings)
     return Prepared(pins, made.built, made.verdicts)
 
 

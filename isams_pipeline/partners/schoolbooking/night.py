@@ -1,8 +1,8 @@
-"""A school's night for SchoolBooking, without Dagster: tables → files and verdicts."""
+"""A school's night for SchoolBooking, without Dagster: tables → by the settings, files and verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pandas as pd
 
@@ -15,13 +15,16 @@ from isams_pipeline.rules.notes import Lacking, Note
 
 def make(
     _school: SchoolSettings,
-    settings: SchoolBookingSettings,
     night: Night,
     tables: Mapping[str, pd.DataFrame],
     *,
     brought: Collection[str],  # noqa: ARG001  # a trial's arguments, whoever's it is
     notes: Collection[Note | Lacking],
-) -> Made:
-    """The export of a night and the verdicts on it."""
-    built = build(tables, night.date, settings, notes)
-    return Made(built, check_export, lambda: check_source(tables, night.date))
+) -> Callable[[SchoolBookingSettings], Made]:
+    """The export of a night and the verdicts on it, for whichever settings."""
+
+    def of(settings: SchoolBookingSettings) -> Made:
+        built = build(tables, night.date, settings, notes)
+        return Made(built, check_export, lambda: check_source(tables, night.date))
+
+    return of

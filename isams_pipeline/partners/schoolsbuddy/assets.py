@@ -106,7 +106,7 @@ def _prepare(environment: Environment, night: Night) -> Prepared:
     pins = pinned(environment, night, NEEDED, settings.source)
     tables = {name: environment.tables.load(pin) for name, pin in pins.items()}
     school = environment.settings.school(night.school)
-    made = make(school, settings, night, tables, brought=brought_by(pins), notes=notes_of(pins))
+    made = make(school, night, tables, brought=brought_by(pins), notes=notes_of(pins))(settings)
     if settings.photos is None:
         environment.photos(night.school).forget()  # what nobody asks for any more is not kept
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -54,16 +55,35 @@ def build(
     notes: Collection[Note | Lacking] = (),
 ) -> Built:
     """Apply the rules in their order and shape the files."""
+    return settled(unsettled(tables, campuses, night=night, notes=notes), settings, has_medical)
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """What of an export no setting of the partner changes; several settings can go on from it."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """The source's, each row with its number."""
+    pupils: pd.DataFrame
+    staff: pd.DataFrame
+    files: Mapping[str, bytes]
+    out: Exclusions
+
+
+def unsettled(
+    tables: Mapping[str, pd.DataFrame],
+    campuses: Mapping[str, YearRange],
+    *,
+    night: date,
+    notes: Collection[Note | Lacking] = (),
+) -> Unsettled:
+    """Students, staff and classes: the rules that know no setting, and their files."""
     tables = numbered(tables)
     out = Exclusions(account=Account.of({name: tables[name] for name in NEEDED}))
     account = out.account
     note_fields(notes, tables, out)
     pupils = sensible_births(tables["pupils"], night, "student", "pupil_id", out)
     note_shared_codes(pupils, out)
-
-    contacts = Contacts.chosen(tables, settings, out)
-    contacts.take(having_email(contacts.people))
-    note_emails(contacts.people, "contact", "person_id", out, is_left_empty=False)
     staff = with_first_valid(tables["staff"])
     staff = out.take("staff", having_email(staff), "staff_id", of="staff")
     note_emails(staff, "staff", "staff_id", out, is_left_empty=False)
@@ -71,17 +91,8 @@ def build(
     note_emails(pupils, "student", "pupil_id", out, is_left_empty=True)
 
     # Uniqueness comes last, among those whom every other rule kept.
-    contacts.merge_same_people()
-    contacts.take(unique_emails(contacts.people, "person_id", entity="contact", first_if="first_person"))
     staff = out.take("staff", unique_emails(staff, "staff_id", entity="staff"), "staff_id", of="staff")
     pupils = _without_shared_emails(pupils, out)
-    for entity, identifier, reason in shared_across(
-        {"student": pupils, "contact": contacts.people, "staff": staff},
-        {"student": "pupil_id", "contact": "person_id", "staff": "staff_id"},
-    ):
-        out.add(entity, identifier, "email_shared_across", reason, severity=WARNING)
-    links = contacts.settle(set(pupils["pupil_id"]))
-
     years = named_with_campus(tables["years"], campuses)
     note_other_campuses(years, out)
     houses = _houses(tables, staff, out)
@@ -94,10 +105,6 @@ def build(
     account.deliver("years", years[ROW], "year_groups.csv")
     frames: dict[str, pd.DataFrame] = {
         "students.csv": students,
-        "contacts.csv": contacts.people.rename(columns={"person_id": "contact_id"}),
-        "student_contacts.csv": links.rename(
-            columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"}
-        ),
         "staff.csv": staff,
         "year_groups.csv": years,
         "classes.csv": classes,
@@ -105,13 +112,40 @@ def build(
         "class_staff.csv": _class_staff(tables["set_teachers"], classes, staff, out),
         "houses.csv": houses,
     }
+    return Unsettled(tables, pupils, staff, _as_csv(frames), out)
+
+
+def settled(given: Unsettled, settings: SchoolsBuddySettings, has_medical: bool) -> Built:  # noqa: FBT001
+    """Contacts and medical fields as the settings ask for them, and with them the whole export."""
+    out, pupils = given.out.copy(), given.pupils
+    contacts = Contacts.chosen(given.tables, settings, out)
+    contacts.take(having_email(contacts.people))
+    note_emails(contacts.people, "contact", "person_id", out, is_left_empty=False)
+    contacts.merge_same_people()
+    contacts.take(unique_emails(contacts.people, "person_id", entity="contact", first_if="first_person"))
+    for entity, identifier, reason in shared_across(
+        {"student": pupils, "contact": contacts.people, "staff": given.staff},
+        {"student": "pupil_id", "contact": "person_id", "staff": "staff_id"},
+    ):
+        out.add(entity, identifier, "email_shared_across", reason, severity=WARNING)
+    links = contacts.settle(set(pupils["pupil_id"]))
+    frames = {
+        "contacts.csv": contacts.people.rename(columns={"person_id": "contact_id"}),
+        "student_contacts.csv": links.rename(
+            columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"}
+        ),
+    }
     if has_medical and settings.medical_fields:
-        frames["medical.csv"] = _medical(tables["health"], pupils, settings.medical_fields, out)
+        frames["medical.csv"] = _medical(given.tables["health"], pupils, settings.medical_fields, out)
     else:
-        account.rest_not_asked("health", "medical_fields")
-    files = {name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()}
+        out.account.rest_not_asked("health", "medical_fields")
+    files = {**given.files, **_as_csv(frames)}
     exclusions = by_person(out.frame(), set(contacts.people["person_id"]))
-    return Built(Export(files), exclusions, ENTITIES, account)
+    return Built(Export({name: files[name] for name in BY_NAME if name in files}), exclusions, ENTITIES, out.account)
+
+
+def _as_csv(frames: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    return {name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()}
 
 
 # --- students ---------------------------------------------------------------------------------------------
