@@ -29,6 +29,12 @@ def _spare_the_disk(connection: object, _: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record", action="store_true", help="write recorded/nights.json anew, from what the nights give now"
+    )
+
+
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests start without the settings of the person who runs them."""
