@@ -42,8 +42,10 @@ campaign: $(VENV)/.dev ## Kills, fuzzing and many schools at once, bounded, othe
 lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code says
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m isams_pipeline.dictionary --check docs/data-dictionary.md
-	$(BIN)/python -m isams_pipeline.wire_facts --check docs/wire-facts.md
+	$(BIN)/python -m isams_pipeline.commands.dictionary --check docs/data-dictionary.md
+	$(BIN)/python -m isams_pipeline.commands.wire_facts --check docs/wire-facts.md
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m isams_pipeline_tests.house --check docs/architecture.md
 
 types: $(VENV)/.dev ## pyright, strict, on the package
 	$(BIN)/pyright
@@ -57,9 +59,10 @@ browser: $(VENV)/.dev ## The test that drives a real headless Chromium
 bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
 	$(BIN)/python -m isams_pipeline_tests.benchmarks --write docs/benchmarks.md
 
-docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the facts about the wires, the JSON Schema of change requests
-	$(BIN)/python -m isams_pipeline.dictionary docs/data-dictionary.md
-	$(BIN)/python -m isams_pipeline.wire_facts docs/wire-facts.md
+docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the facts about the wires, the picture of the house, the JSON Schema of change requests
+	$(BIN)/python -m isams_pipeline.commands.dictionary docs/data-dictionary.md
+	$(BIN)/python -m isams_pipeline.commands.wire_facts docs/wire-facts.md
+	$(BIN)/python -m isams_pipeline_tests.house docs/architecture.md
 	$(BIN)/python -m isams_pipeline.partners.my_school_portal.requests > docs/change-request.schema.json
 
 lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a server's address

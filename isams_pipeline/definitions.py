@@ -11,11 +11,16 @@ from pathlib import Path
 
 import dagster as dg
 
-from isams_pipeline.broken_off import again_sensor
 from isams_pipeline.config import Settings, load_settings
-from isams_pipeline.environment import Environment
-from isams_pipeline.history import with_history
-from isams_pipeline.isams.assets import isams_assets
+from isams_pipeline.orchestration.broken_off import again_sensor
+from isams_pipeline.orchestration.connection_assets import connection_assets, connection_sensors, connections_job
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.history import with_history
+from isams_pipeline.orchestration.isams_assets import isams_assets
+from isams_pipeline.orchestration.reconciliation.assets import reconciliation_asset, reconciliation_job
+from isams_pipeline.orchestration.removal_windows import allow_removals_job
+from isams_pipeline.orchestration.road_assets import road_assets
+from isams_pipeline.orchestration.runs import NIGHT, night_resource
 from isams_pipeline.partners.my_school_portal.assets import my_school_portal_assets
 from isams_pipeline.partners.my_school_portal.schedules import (
     my_school_portal_jobs,
@@ -30,11 +35,6 @@ from isams_pipeline.partners.schoolsbuddy.assets import schoolsbuddy_assets
 from isams_pipeline.partners.schoolsbuddy.schedules import schoolsbuddy_job, schoolsbuddy_schedules
 from isams_pipeline.partners.schoolsbuddy_attendance.assets import attendance_assets
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import attendance_jobs, attendance_schedules
-from isams_pipeline.removal_windows import allow_removals_job
-from isams_pipeline.roads.assets import road_assets
-from isams_pipeline.roads.connection_assets import connection_assets, connection_sensors, connections_job
-from isams_pipeline.roads.reconciliation_assets import reconciliation_asset, reconciliation_job
-from isams_pipeline.runs import NIGHT, night_resource
 
 
 def build_definitions(environment: Environment) -> dg.Definitions:

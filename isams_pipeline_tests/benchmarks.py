@@ -36,8 +36,8 @@ MEGABYTE = 1 << 20
 
 
 def parse_ours(path: str) -> float:
-    from isams_pipeline.isams.datasets import DATASETS
-    from isams_pipeline.isams.parse import parse
+    from isams_pipeline.datasets import DATASETS
+    from isams_pipeline.sources.isams.parse import parse
 
     _warm_up(lambda small: parse(small, [DATASETS["contacts"]]))
     started = time.perf_counter()
@@ -63,7 +63,7 @@ def _warm_up(read: Callable[[Any], object]) -> None:
 def parse_pandas(path: str) -> float:
     import pandas as pd
 
-    from isams_pipeline.isams.datasets import DATASETS
+    from isams_pipeline.datasets import DATASETS
 
     # The one way in which pandas gives the same fields: by `iterparse`, which finds nested ones by their name.
     fields = [c.path.rpartition("/")[2].removeprefix("@") for c in DATASETS["contacts"].columns]
@@ -111,7 +111,7 @@ def night_ours(pupils: str) -> float:
 def _warm(world: Any) -> None:
     """Let the sandbox make its answers before the clock runs: it keeps them in its cache, as iSAMS does."""
     settings = world.environment.settings.school("riverside")
-    from isams_pipeline.isams.feeds import methods_of
+    from isams_pipeline.config.feeds import methods_of
 
     for name, key in settings.isams.keys.items():
         with world.environment.client_for("riverside", name) as client:
@@ -135,7 +135,7 @@ def backfill_ours(pupils: str, nights: str) -> float:
 
 def _fetch_only(environment: Any, night: date) -> None:
     """Put a night's answers into the archive, as its own run would have."""
-    from isams_pipeline.isams.fetch import NightFetcher
+    from isams_pipeline.sources.isams.fetch import NightFetcher
     from isams_pipeline_tests.world import SCHOOL
 
     settings = environment.settings.school(SCHOOL)
@@ -155,8 +155,8 @@ def bare(runs: str) -> float:
     """Bare Dagster runs with as many empty assets as a night has, on an instance of the same settings."""
     import dagster as dg
 
-    from isams_pipeline.instance import open_instance
-    from isams_pipeline.isams.datasets import DATASETS
+    from isams_pipeline.commands.instance import open_instance
+    from isams_pipeline.datasets import DATASETS
 
     partitions = dg.MultiPartitionsDefinition(
         {"date": dg.DailyPartitionsDefinition("2025-09-01"), "school": dg.StaticPartitionsDefinition(["riverside"])}
@@ -301,8 +301,8 @@ def report_rooms(add: Callable[..., None], count: int) -> None:
 
 
 def output_megabytes(path: Path) -> float:
-    from isams_pipeline.isams.datasets import DATASETS
-    from isams_pipeline.isams.parse import parse
+    from isams_pipeline.datasets import DATASETS
+    from isams_pipeline.sources.isams.parse import parse
 
     with path.open("rb") as file:
         tables = parse(file, [DATASETS["contacts"], DATASETS["contact_pupils"]])

@@ -36,7 +36,7 @@ def _nights(pupils: str, **settings: Any) -> Iterator[Any]:
 def what_if_ours(pupils: str) -> float:
     """The command's work: the tables, the rules with the settings that are and with others, the gate, the difference."""
     from isams_pipeline.config import load_settings
-    from isams_pipeline.partners.differences import difference
+    from isams_pipeline.delivery.differences import difference
     from isams_pipeline.partners.trials import behind, judged, makes, trials
     from isams_pipeline_tests.world import SCHOOL
 
@@ -57,9 +57,9 @@ def what_if_ours(pupils: str) -> float:
 
 def rules_of_a_night(pupils: str) -> float:
     """What the rules cost in a night: the export's step without Dagster, and the gate, which evaluates them again."""
-    from isams_pipeline.partitions import Night
+    from isams_pipeline.orchestration.exports import staged_results
+    from isams_pipeline.orchestration.partitions import Night
     from isams_pipeline.partners.schoolsbuddy.assets import _prepare, deliver
-    from isams_pipeline.partners.shared import staged_results
     from isams_pipeline_tests.world import FIRST, SCHOOL
 
     with _nights(pupils) as world:

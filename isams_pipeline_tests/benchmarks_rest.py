@@ -40,7 +40,7 @@ def serve_school(pupils: str) -> float:
 def _served(pupils: str) -> Iterator[tuple[Any, list[Any]]]:
     """An environment whose iSAMS is in another process, and a thousand requests of a thousand contacts."""
     from isams_pipeline.config import load_settings
-    from isams_pipeline.environment import Environment
+    from isams_pipeline.orchestration.environment import Environment
     from isams_pipeline.sandbox.change_requests import guardian
     from isams_pipeline.sandbox.demo import make_sandbox, secrets_of
     from isams_pipeline.sandbox.school import SchoolDay
@@ -143,7 +143,7 @@ def attendance_bare() -> float:
     """A bare run of two empty assets with a check, on an instance of the same settings; the second one."""
     import dagster as dg
 
-    from isams_pipeline.instance import open_instance
+    from isams_pipeline.commands.instance import open_instance
 
     partitions = dg.MultiPartitionsDefinition(
         {"date": dg.DailyPartitionsDefinition("2025-09-01"), "school": dg.StaticPartitionsDefinition(["riverside"])}

@@ -52,10 +52,10 @@ def serve_roads(pupils: str, connected: str = "yes") -> float:
 def _crossing(source: str, pupils: str) -> Iterator[Any]:
     """An environment whose road leads into another process, authorised."""
     from isams_pipeline.config import load_settings
-    from isams_pipeline.environment import Environment
-    from isams_pipeline.roads.connector import Connector
-    from isams_pipeline.roads.registry import ROADS
+    from isams_pipeline.orchestration.connector import Connector
+    from isams_pipeline.orchestration.environment import Environment
     from isams_pipeline.sandbox.demo import make_sandbox, secrets_of
+    from isams_pipeline.sources.registry import ROADS
 
     command = [sys.executable, "-m", "isams_pipeline_tests.benchmarks", "--measure", "serve_roads", pupils]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
@@ -88,10 +88,10 @@ def _crossing(source: str, pupils: str) -> Iterator[Any]:
 
 def _night(environment: Any, source: str, day: date) -> float:
     """All datasets read, checked and stored, without Dagster; the seconds."""
-    from isams_pipeline.dataset_assets import check_frame
-    from isams_pipeline.isams.datasets import ROAD_DATASETS
-    from isams_pipeline.roads.night import ReaderContext, RoadReader
-    from isams_pipeline.roads.registry import ROADS
+    from isams_pipeline.datasets import ROAD_DATASETS
+    from isams_pipeline.orchestration.dataset_assets import check_frame
+    from isams_pipeline.sources.registry import ROADS
+    from isams_pipeline.sources.shared.night import ReaderContext, RoadReader
 
     started = time.perf_counter()
     look = ReaderContext(
@@ -118,8 +118,8 @@ def _night(environment: Any, source: str, day: date) -> float:
 
 def road_ours(source: str, pupils: str, nights: str = "1", pages: str = "1") -> float:
     """The last of so many nights of a school that stays as it is; in so many times as many pages."""
-    from isams_pipeline.assembly import client as assembly
-    from isams_pipeline.xporter import client as xporter
+    from isams_pipeline.sources.assembly import client as assembly
+    from isams_pipeline.sources.xporter import client as xporter
 
     assembly.PER_PAGE //= int(pages)
     xporter.PAGE_SIZE //= int(pages)
@@ -151,11 +151,11 @@ def road_calls(source: str, pupils: str) -> float:
 def _calls(environment: Any, source: str) -> float:
     import httpx
 
-    from isams_pipeline.assembly.client import ACCEPT
-    from isams_pipeline.assembly.client import PER_PAGE as ASSEMBLY_PAGE
-    from isams_pipeline.roads.grants import Grant
-    from isams_pipeline.roads.registry import ROADS
-    from isams_pipeline.xporter.client import PAGE_SIZE
+    from isams_pipeline.sources.assembly.client import ACCEPT
+    from isams_pipeline.sources.assembly.client import PER_PAGE as ASSEMBLY_PAGE
+    from isams_pipeline.sources.registry import ROADS
+    from isams_pipeline.sources.shared.grants import Grant
+    from isams_pipeline.sources.xporter.client import PAGE_SIZE
 
     road = ROADS[source]
     grant = Grant(SCHOOL, source, frozenset(road.scopes))
@@ -203,7 +203,7 @@ def _calls(environment: Any, source: str) -> float:
 
 def tables_megabytes(source: str, pupils: str) -> float:
     """How large the tables of a night are in memory."""
-    from isams_pipeline.isams.datasets import ROAD_DATASETS
+    from isams_pipeline.datasets import ROAD_DATASETS
 
     with _crossing(source, pupils) as (environment, _):
         _night(environment, source, DAY)

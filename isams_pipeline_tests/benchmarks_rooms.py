@@ -19,7 +19,7 @@ SCHOOL = "bench"
 
 def tables(years: int) -> dict[str, pd.DataFrame]:
     """A school of 150 rooms, 300 staff and 60 periods a fortnight, all rooms in use in all of them."""
-    from isams_pipeline.isams.datasets import DATASETS
+    from isams_pipeline.datasets import DATASETS
 
     found = {name: declaration.empty() for name, declaration in DATASETS.items()}
 

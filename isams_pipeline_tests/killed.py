@@ -18,12 +18,12 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from isams_pipeline.commands.headless import Nightly, run_job
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.config import load_settings
-from isams_pipeline.environment import Environment
-from isams_pipeline.headless import Nightly, run_job
-from isams_pipeline.instance import open_instance
-from isams_pipeline.isams.http import Patience
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.storage.folder import Incoming
 
 

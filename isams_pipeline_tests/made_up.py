@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.isams.datasets import DATASETS, ROAD_DATASETS, DatasetDeclaration
+from isams_pipeline.datasets import DATASETS, ROAD_DATASETS, DatasetDeclaration
 
 NIGHT = date(2026, 2, 10)
 PUBLISHED = "PublishedTimetables"

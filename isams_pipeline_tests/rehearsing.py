@@ -17,21 +17,21 @@ import pandas as pd
 import yaml
 
 from isams_pipeline.config import load_settings
+from isams_pipeline.datasets import DATASETS, SOURCE
+from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address, Outcome
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import DatasetError
-from isams_pipeline.isams.datasets import DATASETS, SOURCE
-from isams_pipeline.isams.datasets import rules as dataset_rules
-from isams_pipeline.isams.parse import ParsedTable, parse
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.shared import as_pins, deliverer, pinned
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import as_pins, deliverer, pinned
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.trials import BehindIt, makes, trials
 from isams_pipeline.sandbox import render
 from isams_pipeline.sandbox.batch import without_rows
 from isams_pipeline.sandbox.demo import KEYS
 from isams_pipeline.sandbox.school import SchoolPlan
 from isams_pipeline.sandbox.yearly import school_on
+from isams_pipeline.sources.isams.parse import ParsedTable, parse
 
 SCHOOL = "riverside"
 PARTNERS = ("schoolsbuddy", "room_booking", "schoolbooking")

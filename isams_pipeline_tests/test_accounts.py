@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from isams_pipeline.config import SchoolBookingSettings, SchoolsBuddySettings, YearRange
-from isams_pipeline.isams.datasets import ATTENDANCE
-from isams_pipeline.partners.built import Built
+from isams_pipeline.datasets import ATTENDANCE
+from isams_pipeline.delivery.built import Built
 from isams_pipeline.partners.room_booking.export import NEEDED, PartnerSide, read
 from isams_pipeline.partners.room_booking.export import build as build_rooms
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of

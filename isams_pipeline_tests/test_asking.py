@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.partners.looking_back import Past
+from isams_pipeline.orchestration.looking_back import Past
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline_tests.test_commands import call_here
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school

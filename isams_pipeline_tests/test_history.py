@@ -11,13 +11,13 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.config import Settings, load_settings
 from isams_pipeline.definitions import build_definitions, environment_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError
-from isams_pipeline.history import first_night, oldest_backfill, with_history
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import nights_of
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.history import first_night, oldest_backfill, with_history
+from isams_pipeline.orchestration.partitions import nights_of
 
 AUGUST, SEPTEMBER = date(2026, 8, 31), date(2026, 9, 1)
 TWO_YEARS = Settings(history_years=2)

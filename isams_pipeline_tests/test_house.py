@@ -18,15 +18,18 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from importlinter.cli import lint_imports
 
-from isams_pipeline import wire_facts
+from isams_pipeline.commands import wire_facts
+from isams_pipeline.commands.dictionary import dictionary
+from isams_pipeline.commands.instance import instance_settings, open_instance
 from isams_pipeline.config import SOURCES, Settings
+from isams_pipeline.datasets import DATASETS, ROAD_DATASETS
 from isams_pipeline.definitions import build_definitions
-from isams_pipeline.dictionary import dictionary
-from isams_pipeline.environment import Environment
-from isams_pipeline.instance import instance_settings, open_instance
-from isams_pipeline.isams.datasets import DATASETS, ROAD_DATASETS
-from isams_pipeline.partitions import Night, key_of, night_at, night_of
+from isams_pipeline.moved import MOVED
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night, key_of, night_at, night_of
+from isams_pipeline_tests import house
 from isams_pipeline_tests.world import World, small_school
 
 ROOT = Path(__file__).parent.parent
@@ -42,87 +45,44 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def modules(pattern: str) -> list[Path]:
-    found = sorted(PACKAGE.glob(pattern))
-    assert found, f"no module matches {pattern}"
-    return found
+# --- the floors -------------------------------------------------------------------------------------------
 
 
-CLIENTS = (
-    *("batch", "document", "messages", "parse", "fetch", "night", "feeds", "inspection", "diagnosis", "changes"),
-    *("http", "rest", "registers", "people"),
-)
-FORBIDDEN: list[tuple[str, tuple[str, ...]]] = [
-    (
-        "rules/*.py",
-        (
-            "dagster",
-            "httpx",
-            "sqlalchemy",
-            "fsspec",
-            "isams_pipeline.isams",
-            "isams_pipeline.storage",
-            "isams_pipeline.delivery",
-            "isams_pipeline.partners",
-        ),
-    ),
-    *((f"isams/{name}.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery")) for name in CLIENTS),
-    (
-        "isams/datasets/*.py",
-        ("dagster", "httpx", "isams_pipeline.storage", "isams_pipeline.partners", "isams_pipeline.delivery"),
-    ),
-    ("isams/assets.py", ("isams_pipeline.partners",)),
-    *(
-        (f"{road}/*.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery"))
-        for road in ("assembly", "xporter")
-    ),
-    *(
-        (f"roads/{name}.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery"))
-        for name in sorted(
-            {path.stem for path in (PACKAGE / "roads").glob("*.py")}
-            - {"assets", "connection_assets", "reconciliation_assets"}
+def lint(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """What import-linter says of the house by a configuration."""
+    status = lint_imports(config_filename=str(config), no_cache=True)
+    return status, capsys.readouterr().out
+
+
+def test_imports_go_down_the_floors_and_in_no_circle(capsys: pytest.CaptureFixture[str]):
+    status, said = lint(ROOT / "pyproject.toml", capsys)
+    assert status == 0, said
+
+
+def test_an_import_up_is_named_with_both_files_and_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The same floors, two of them the other way round: all that is built on them is an import up."""
+    text = (ROOT / "pyproject.toml").read_text()
+    upside_down = tmp_path / "pyproject.toml"
+    upside_down.write_text(
+        text.replace('"delivery | sources",', '"sandbox | storage",', 1).replace(
+            '"sandbox | storage",\n  "config', '"delivery | sources",\n  "config', 1
         )
-    ),
-    ("roads/*.py", ("isams_pipeline.partners",)),
-    (
-        "storage/**/*.py",
-        (
-            "dagster",
-            "isams_pipeline.isams",
-            "isams_pipeline.partners",
-            "isams_pipeline.delivery",
-            "isams_pipeline.rules",
-        ),
-    ),
-    ("delivery/*.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.partners")),
-    ("partners/*/export.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
-    *(
-        (
-            f"partners/room_booking/{name}.py",
-            ("dagster", "httpx", "isams_pipeline.isams", "isams_pipeline.storage.state"),
-        )
-        for name in ("matching", "files", "calendars", "pictures")
-    ),
-    *(
-        (f"partners/room_booking/{name}.py", ("dagster", "httpx"))
-        for name in ("store", "sync", "mail", "night", "imports")
-    ),
-    *(
-        (f"partners/my_school_portal/{name}.py", ("dagster", "httpx", "sqlalchemy", "isams_pipeline.storage"))
-        for name in ("requests", "review", "ordering", "confirm")
-    ),
-    *((f"partners/my_school_portal/{name}.py", ("dagster", "httpx")) for name in ("store", "intake", "apply", "desk")),
-    ("partners/schoolsbuddy_attendance/session.py", ("dagster", "httpx", "sqlalchemy")),
-    ("partners/*/rules.py", ("dagster", "isams_pipeline.isams", "isams_pipeline.storage")),
-    ("sandbox/*.py", ("dagster", "isams_pipeline.partners", "isams_pipeline.delivery", "isams_pipeline.storage")),
-]
+    )
+    status, said = lint(upside_down, capsys)
+    assert status == 1
+    assert re.search(r"isams_pipeline\.delivery\.staging\s+->\s+isams_pipeline\.storage\.folder\s+\(l\.\d+\)", said), (
+        said
+    )
 
 
-@pytest.mark.parametrize(("pattern", "forbidden"), FORBIDDEN, ids=[pattern for pattern, _ in FORBIDDEN])
-def test_imports_go_one_way(pattern: str, forbidden: tuple[str, ...]):
-    for path in modules(pattern):
-        wrong = {name for name in imports(path) if any(name == f or name.startswith(f"{f}.") for f in forbidden)}
-        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+def test_the_top_of_the_house_can_be_seen_at_a_glance():
+    rooms = {path for path in PACKAGE.iterdir() if path.name != "__pycache__" and path.name != "__init__.py"}
+    assert len(rooms) <= 15 and len([room for room in rooms if room.is_file()]) <= 4, rooms
+
+
+def test_the_page_of_the_house_is_drawn_from_the_floors():
+    page = ROOT / "docs/architecture.md"
+    assert page.read_text() == house.drawn(page.read_text())
 
 
 def test_only_definitions_and_the_command_line_know_the_partners():
@@ -131,14 +91,29 @@ def test_only_definitions_and_the_command_line_know_the_partners():
             assert path.name == "definitions.py" or path.parent.name == "commands", path
 
 
-def test_partners_do_not_know_each_other():
-    for path in (PACKAGE / "partners").glob("*/*.py"):
-        others = {folder.name for folder in (PACKAGE / "partners").iterdir() if folder.is_dir()} - {path.parent.name}
-        assert not [
-            name
-            for name in imports(path)
-            if name.startswith("isams_pipeline.partners.") and name.split(".")[2] in others
-        ]
+@pytest.mark.parametrize("floor", ["partners", "sources"])
+def test_neighbours_do_not_know_each_other(floor: str):
+    """Partners among each other, and sources but for what they share."""
+    folders = {folder.name for folder in (PACKAGE / floor).iterdir() if (folder / "__init__.py").exists()} - {"shared"}
+    assert len(folders) >= 3
+    for path in (PACKAGE / floor).glob("*/*.py"):
+        others = folders - {path.parent.name}
+        found = [name.split(".")[2:3] for name in imports(path) if name.startswith(f"isams_pipeline.{floor}.")]
+        assert not [name for (name,) in found if name in others], path
+
+
+def test_what_moved_is_found_under_its_old_name_with_a_warning():
+    code = (
+        "from isams_pipeline.isams.datasets import DATASETS; from isams_pipeline.datasets import DATASETS as now;"
+        "from isams_pipeline.isams.parse import parse; from isams_pipeline.sources.isams.parse import parse as here;"
+        "assert DATASETS is now and parse is here"
+    )
+    plain = [sys.executable, "-W", "always::DeprecationWarning", "-c", code]
+    done = subprocess.run(plain, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "isams_pipeline.isams.datasets has moved to isams_pipeline.datasets; import it from there" in done.stderr
+    for new in MOVED.values():
+        assert (PACKAGE / new.replace(".", "/")).exists() or (PACKAGE / f"{new.replace('.', '/')}.py").exists(), new
 
 
 def test_nothing_reads_shared_folders_outside():
@@ -172,24 +147,28 @@ def test_the_page_of_wire_facts_is_the_codes_own_list_and_each_place_is_there():
     for path in PACKAGE.rglob("*.py"):
         name = path.relative_to(PACKAGE).with_suffix("").as_posix()
         says = re.search(r"\binferred\b", path.read_text(), re.IGNORECASE)
-        if says and not name.startswith(("sandbox/", "isams/datasets/", "wire_facts")) and path.name != "__init__.py":
+        if (
+            says
+            and not name.startswith(("sandbox/", "datasets/", "commands/wire_facts"))
+            and path.name != "__init__.py"
+        ):
             assert name in told, f"{name} calls something inferred that is not on the page"
 
 
 LOOKUPS = re.compile(r"\.drop_duplicates\(|dict\(\s*zip\(|\.set_index\([^)]*\)(?:\[[^]]*\])?\.to_dict\(")
 WHOLE_ROWS = {
-    "isams/datasets/rules.py": "people of two nights, counted once each",
+    "datasets/rules.py": "people of two nights, counted once each",
     "partners/room_booking/sync.py": "entries that say the same in every column of the store's key",
     "partners/room_booking/store.py": "column names beside a row's own values",
     "partners/room_booking/calendars.py": "column names beside an event's own values",
     "rules/people.py": "persons who are unique by then, with their row",
-    "isams/parse.py": "the declared key of a dataset, within one document",
+    "sources/isams/parse.py": "the declared key of a dataset, within one document",
 }
 """Where a plain look-up is no look-up by a key that a source may repeat, and why."""
 
 
 def test_what_a_source_may_repeat_is_looked_up_by_the_one_helper():
-    for folder in ("rules", "partners", "roads", "assembly", "xporter", "isams"):
+    for folder in ("rules", "partners", "sources", "datasets"):
         for path in (PACKAGE / folder).rglob("*.py"):
             name = path.relative_to(PACKAGE).as_posix()
             found = LOOKUPS.findall(path.read_text())
@@ -359,7 +338,7 @@ def test_schools_without_the_partner_have_no_schedule(make: Callable[..., World]
 def test_tomorrow_exists_where_it_comes_first():
     from datetime import timedelta
 
-    from isams_pipeline.partitions import nights_of
+    from isams_pipeline.orchestration.partitions import nights_of
 
     nights = nights_of(empty_environment().settings)
     dates = nights.get_partitions_def_for_dimension("date").get_partition_keys()

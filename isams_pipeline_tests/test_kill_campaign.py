@@ -25,7 +25,7 @@ from isams_pipeline.partners.my_school_portal.store import ChangeStore
 from isams_pipeline.sandbox.demo import secrets_of
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline_tests.partners.portal import Portal
-from isams_pipeline_tests.roads.crossing import Crossing
+from isams_pipeline_tests.sources.crossing import Crossing
 from isams_pipeline_tests.test_commands import ROOT
 from isams_pipeline_tests.world import SCHOOL, World, small_school
 

@@ -12,7 +12,7 @@ import pytest
 
 from isams_pipeline import commands
 from isams_pipeline.errors import PipelineError, Unforeseen
-from isams_pipeline.runs import NIGHT, night_resource, told_to_dagster, told_to_ticks
+from isams_pipeline.orchestration.runs import NIGHT, night_resource, told_to_dagster, told_to_ticks
 from isams_pipeline_tests.world import World
 
 CANARY = "canary-of-a-child"

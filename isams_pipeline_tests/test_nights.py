@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from isams_pipeline.config import feeds
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
-from isams_pipeline.isams import feeds
-from isams_pipeline.partitions import Night, key_of
+from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.partners.schoolsbuddy.schedules import DATASETS as SCHOOLSBUDDY_DATASETS
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school

@@ -16,15 +16,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from isams_pipeline.broken_off import AGAIN, BROKEN_OFF, SENSOR, end_broken_off
 from isams_pipeline.clock import system_clock
+from isams_pipeline.commands.instance import broken_files, open_instance, repair
 from isams_pipeline.config import load_settings
 from isams_pipeline.definitions import build_definitions
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import StorageError
-from isams_pipeline.instance import broken_files, open_instance, repair
-from isams_pipeline.partitions import Night, key_of
-from isams_pipeline.runs import alive, lock_of
+from isams_pipeline.orchestration.broken_off import AGAIN, BROKEN_OFF, SENSOR, end_broken_off
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night, key_of
+from isams_pipeline.orchestration.runs import alive, lock_of
 from isams_pipeline.sandbox.demo import secrets_of
 from isams_pipeline_tests.test_commands import ROOT
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school

@@ -14,8 +14,8 @@ from isams_pipeline.commands.common import console
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.partitions import LAUNCHED_BY
-from isams_pipeline.removal_windows import JOB, open_windows
+from isams_pipeline.orchestration.partitions import LAUNCHED_BY
+from isams_pipeline.orchestration.removal_windows import JOB, open_windows
 from isams_pipeline.sandbox.calendars import SchoolCalendar
 from isams_pipeline.sandbox.school import SchoolPlan
 from isams_pipeline.storage.state.windows import RemovalWindow, RemovalWindows

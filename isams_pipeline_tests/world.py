@@ -11,18 +11,18 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from isams_pipeline.commands.headless import Nightly, NightRun
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.config import load_settings
-from isams_pipeline.environment import Environment
-from isams_pipeline.headless import Nightly, NightRun
-from isams_pipeline.instance import open_instance
-from isams_pipeline.isams.batch import Patience
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.demo import DemoSchool, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 from isams_pipeline.sandbox.server import Sandbox
+from isams_pipeline.sources.isams.batch import Patience
 
 FIRST = date(2026, 2, 10)
 """Long past, since Dagster's own partitions end at the real tomorrow; in winter, since London then is on UTC."""

@@ -25,8 +25,8 @@ from isams_pipeline.commands.common import (
 from isams_pipeline.config import SchoolsBuddySettings, load_settings
 from isams_pipeline.config.partners import ContactSettings, Exporting
 from isams_pipeline.definitions import environment_from
+from isams_pipeline.delivery.differences import Difference, difference
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
-from isams_pipeline.partners.differences import Difference, difference
 from isams_pipeline.partners.trials import behind, judged, makes, trials
 from isams_pipeline.rules.compare import label
 

@@ -17,15 +17,15 @@ from isams_pipeline.commands.common import (
     console,
     print_run,
 )
+from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.nights import AllowRemovals, night_meant
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ConfigurationError
-from isams_pipeline.headless import Nightly
-from isams_pipeline.instance import open_instance
-from isams_pipeline.isams.registers import divisions, registers_today
 from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
+from isams_pipeline.sources.isams.registers import divisions, registers_today
 
 
 def registers(

@@ -15,14 +15,14 @@ from rich.text import Text
 
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
+from isams_pipeline.commands.headless import run_job
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.headless import run_job
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.my_school_portal import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
 from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, take_in

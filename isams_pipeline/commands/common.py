@@ -16,9 +16,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from isams_pipeline.commands.headless import NightRun
 from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.headless import NightRun
 from isams_pipeline.rules.texts import visible
 
 

@@ -16,14 +16,14 @@ from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, co
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.redirect import code_from_browser
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, WrongUse
-from isams_pipeline.roads import ASSEMBLY, LABELS
-from isams_pipeline.roads.advice import advice, steps
-from isams_pipeline.roads.connections import Connection, State
-from isams_pipeline.roads.connections import in_words as in_plain_words
-from isams_pipeline.roads.connector import Connector
-from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.orchestration.connector import Connector
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.sources.advice import advice, steps
+from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.shared import ASSEMBLY, LABELS
+from isams_pipeline.sources.shared.connections import Connection, State
+from isams_pipeline.sources.shared.connections import in_words as in_plain_words
 
 Road = Annotated[
     str | None,

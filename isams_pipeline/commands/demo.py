@@ -17,14 +17,16 @@ from rich.table import Table
 
 from isams_pipeline.commands.changes import audit_trail, requests_table
 from isams_pipeline.commands.common import DATA_DIR, DataDir, add_night, console, outcome_table, print_end, say
+from isams_pipeline.commands.headless import Nightly, NightRun, run_job
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import DEMO_CONFIG, make_room, the_only
 from isams_pipeline.commands.reconcile import print_reconciliation
 from isams_pipeline.config import load_settings
 from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.environment import Environment
-from isams_pipeline.headless import Nightly, NightRun, run_job
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.connector import Connector
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.orchestration.reconciliation.assets import RECONCILE_JOB
 from isams_pipeline.partners.my_school_portal import PARTNER as PORTAL
 from isams_pipeline.partners.my_school_portal import State
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
@@ -35,11 +37,6 @@ from isams_pipeline.partners.room_booking.night import outbox_of
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.schoolsbuddy_attendance import SESSIONS
 from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
-from isams_pipeline.roads import ASSEMBLY, XPORTER
-from isams_pipeline.roads.connections import Moved
-from isams_pipeline.roads.connector import Connector
-from isams_pipeline.roads.reconciliation_assets import RECONCILE_JOB
-from isams_pipeline.roads.registry import ROADS
 from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.change_requests import sample_files
 from isams_pipeline.sandbox.demo import (
@@ -52,6 +49,9 @@ from isams_pipeline.sandbox.demo import (
 )
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.server import Sandbox, serving
+from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.shared import ASSEMBLY, XPORTER
+from isams_pipeline.sources.shared.connections import Moved
 
 HOURS = {"schoolsbuddy": 2, "room_booking": 3, "schoolbooking": 5}
 """When the demo runs each partner, as their schedules do."""

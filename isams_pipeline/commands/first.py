@@ -20,15 +20,15 @@ from isams_pipeline.commands.common import (
     print_table,
     say,
 )
+from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
+from isams_pipeline.delivery.first_look import first_look
 from isams_pipeline.delivery.receipts import Address, Receipts
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.headless import Nightly
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.first_look import first_look
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
 
 
 def release(

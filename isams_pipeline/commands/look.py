@@ -23,15 +23,15 @@ from isams_pipeline.commands.common import (
 from isams_pipeline.commands.machine import mend, print_machine
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, WrongUse
-from isams_pipeline.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
-from isams_pipeline.isams.inspection import Inspection, records
-from isams_pipeline.isams.inspection import inspect as look_into
-from isams_pipeline.roads.advice import advice as advice_on
-from isams_pipeline.roads.connections import State
-from isams_pipeline.roads.connector import Connector
-from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.orchestration.connector import Connector
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.sources.advice import advice as advice_on
+from isams_pipeline.sources.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
+from isams_pipeline.sources.isams.inspection import Inspection, records
+from isams_pipeline.sources.isams.inspection import inspect as look_into
+from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.shared.connections import State
 from isams_pipeline.storage.archive import unpacked
 
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from isams_pipeline.broken_off import end_broken_off
 from isams_pipeline.clock import Clock
 from isams_pipeline.commands.common import say
+from isams_pipeline.commands.instance import broken_files, open_instance, repair
 from isams_pipeline.commands.made_up import the_only
 from isams_pipeline.config import Settings
 from isams_pipeline.config.secrets import file_of, is_set
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError
-from isams_pipeline.instance import broken_files, open_instance, repair
+from isams_pipeline.orchestration.broken_off import end_broken_off
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, protection
 
 FIXED = {(3, 11): 10, (3, 12): 5}

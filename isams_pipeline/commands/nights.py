@@ -26,14 +26,14 @@ from isams_pipeline.commands.common import (
     reasons,
 )
 from isams_pipeline.commands.first import print_first_look
+from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, WrongUse
-from isams_pipeline.headless import Nightly
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
 
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Deliver although many rows are gone; for this content only.")

@@ -19,16 +19,16 @@ from isams_pipeline.commands.common import (
     say,
 )
 from isams_pipeline.definitions import environment_from
+from isams_pipeline.delivery.built import no_places, places_from
+from isams_pipeline.delivery.explaining import explain as explanation
 from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotMaterialised, WrongUse
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.built import no_places, places_from
-from isams_pipeline.partners.explaining import explain as explanation
-from isams_pipeline.partners.looking_back import Course, Past
-from isams_pipeline.partners.shared import exclusions_path
-from isams_pipeline.roads import LABELS
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import exclusions_path
+from isams_pipeline.orchestration.looking_back import Course, Past
+from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.sources.shared import LABELS
 from isams_pipeline.storage.tables import StoredTable
 
 WITH_PEOPLE = ("schoolsbuddy", "schoolbooking")

@@ -10,17 +10,23 @@ from rich.table import Table
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, a_date, console, say
+from isams_pipeline.commands.headless import run_job
+from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
-from isams_pipeline.dataset_assets import asset_key
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.environment import Environment
-from isams_pipeline.headless import run_job
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
-from isams_pipeline.roads import LABELS
-from isams_pipeline.roads.reconciliation_assets import RECONCILE_JOB, RECONCILIATION
-from isams_pipeline.roads.reconciling import as_rows, header, kept_report, report_path, roads_meant
+from isams_pipeline.orchestration.dataset_assets import asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.orchestration.reconciliation.assets import RECONCILE_JOB, RECONCILIATION
+from isams_pipeline.orchestration.reconciliation.reconciling import (
+    as_rows,
+    header,
+    kept_report,
+    report_path,
+    roads_meant,
+)
 from isams_pipeline.rules.reconciliation import NEEDED
+from isams_pipeline.sources.shared import LABELS
 
 
 def reconcile(

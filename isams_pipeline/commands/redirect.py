@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from isams_pipeline.commands.common import console
 from isams_pipeline.config import is_loopback
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotAuthorised, WrongUse
+from isams_pipeline.orchestration.environment import Environment
 
 _WAIT = 300
 """Seconds that the redirect is waited for."""

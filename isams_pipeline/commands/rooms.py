@@ -17,8 +17,8 @@ from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, co
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.config import RoomBookingSettings
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking import imports
 from isams_pipeline.partners.room_booking.export import PartnerSide
 from isams_pipeline.partners.room_booking.imports import take

@@ -25,10 +25,10 @@ from isams_pipeline.commands.common import (
     say,
 )
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.removal_windows import ALL, open_windows
 from isams_pipeline.partners.trials import NOT_TRIED, BehindIt, Tried, behind, tried
-from isams_pipeline.removal_windows import ALL, open_windows
 from isams_pipeline.rules.year_end import Turned, turned
 from isams_pipeline.storage.state.windows import RemovalWindows
 

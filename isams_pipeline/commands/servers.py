@@ -20,7 +20,6 @@ import dagster as dg
 import httpx
 import typer
 
-from isams_pipeline.broken_off import end_broken_off
 from isams_pipeline.clock import system_clock
 from isams_pipeline.commands.common import (
     DATA_DIR,
@@ -30,17 +29,18 @@ from isams_pipeline.commands.common import (
     say,
 )
 from isams_pipeline.commands.demo import exports_of
+from isams_pipeline.commands.instance import open_instance, prepare_home
 from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, the_only
 from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, is_loopback, load_settings
 from isams_pipeline.config.secrets import is_set, without_secrets
-from isams_pipeline.environment import DATA_DIR_VARIABLE, Environment
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.instance import open_instance, prepare_home
+from isams_pipeline.orchestration.broken_off import end_broken_off
+from isams_pipeline.orchestration.environment import DATA_DIR_VARIABLE, Environment
+from isams_pipeline.orchestration.ui.guard import networks
 from isams_pipeline.sandbox.calendars import SchoolCalendar
 from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
 from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
-from isams_pipeline.ui.guard import networks
 
 HERE = "127.0.0.1"
 _ANY = {"0.0.0.0", "::"}  # noqa: S104
@@ -180,7 +180,7 @@ def ui(
             DATA_DIR_VARIABLE: str(data_dir.resolve()),
         }
         variables |= {name: os.environ[name] for name in (POSTGRES_VARIABLE,) if name in os.environ}
-        web = [sys.executable, "-m", "isams_pipeline.ui", "--port", str(port), *guarded]
+        web = [sys.executable, "-m", "isams_pipeline.orchestration.ui", "--port", str(port), *guarded]
         daemon = [sys.executable, "-m", "dagster._daemon", "run", "-m", "isams_pipeline.definitions"]
         # The web server shows; runs are launched by the daemon, which alone needs the secrets.
         shown = without_secrets(variables, _secret_names(settings))
@@ -283,7 +283,7 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], Non
         yield secrets_of(server)
 
 
-_LOGS = {"isams_pipeline.ui": "webserver", "dagster._daemon": "daemon"}
+_LOGS = {"isams_pipeline.orchestration.ui": "webserver", "dagster._daemon": "daemon"}
 
 
 @contextlib.contextmanager

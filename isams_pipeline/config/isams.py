@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 from pydantic import Field, field_validator, model_validator
 
+from isams_pipeline.config import feeds
 from isams_pipeline.config.values import ServerUrl, StrictSettings, Variable
-from isams_pipeline.isams import feeds
 
 ADVISED_CACHE_HOURS = (2, 3)
 """SchoolsBuddy's guide: 2 or 3 hours, not iSAMS's default of 24, so that a second sync sees new data."""

@@ -17,15 +17,16 @@ from isams_pipeline.config import (
     SchoolSettings,
 )
 from isams_pipeline.config.partners import Exporting
+from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.deliver import Deliverer, Judgement
 from isams_pipeline.delivery.export import ExportFile
 from isams_pipeline.delivery.receipts import Address
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import NotMaterialised
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import as_pins, brought_by, deliverer, notes_of, pinned
+from isams_pipeline.orchestration.leaving import Leaving
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners import room_booking, schoolbooking, schoolsbuddy
-from isams_pipeline.partners.built import Built, Made
-from isams_pipeline.partners.leaving import Leaving
 from isams_pipeline.partners.room_booking import export as room_booking_export
 from isams_pipeline.partners.room_booking import files as room_booking_files
 from isams_pipeline.partners.room_booking.night import BookingNight, no_timetable
@@ -37,7 +38,6 @@ from isams_pipeline.partners.schoolsbuddy import export as schoolsbuddy_export
 from isams_pipeline.partners.schoolsbuddy import files as schoolsbuddy_files
 from isams_pipeline.partners.schoolsbuddy.night import make as make_schoolsbuddy
 from isams_pipeline.partners.schoolsbuddy.photos import with_photos
-from isams_pipeline.partners.shared import as_pins, brought_by, deliverer, notes_of, pinned
 from isams_pipeline.rules.notes import Lacking, Note
 from isams_pipeline.storage.tables import StoredTable
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -19,12 +19,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from isams_pipeline.sandbox import render_assembly
+from isams_pipeline.sandbox.forms import form_of
 from isams_pipeline.sandbox.photos import photo
 from isams_pipeline.sandbox.roads import RoadDay
 from isams_pipeline.sandbox.sides import SandboxAssembly
-
-if TYPE_CHECKING:
-    from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
+from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
 Json = dict[str, Any]
 ACCEPTED = {"application/vnd.assembly+json; version=1.1", "application/vnd.assembly+json; version=1"}
@@ -70,7 +69,7 @@ class _Call:
 class AssemblyApi:
     """Serves `/assembly/…` for all schools; whose data it is, the token says."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox
         self._app_tokens: set[str] = set()
 
@@ -128,7 +127,7 @@ class AssemblyApi:
         return RedirectResponse(f"{given['redirect_uri']}?{query}", status_code=302)
 
     async def _token(self, request: Request) -> Response:
-        form = {**request.query_params, **await self._sandbox.form(request)}
+        form = {**request.query_params, **await form_of(request)}
         client = _basic(request)
         sides = [side for _, _, side in self._sides() if (side.client_id, side.secret) == client]
         if not sides:

@@ -6,23 +6,19 @@ import asyncio
 import gzip
 import re
 import secrets
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from lxml import etree
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from isams_pipeline.isams.feeds import REQUIRED_FILTERS
+from isams_pipeline.config.feeds import REQUIRED_FILTERS
 from isams_pipeline.sandbox import render
 from isams_pipeline.sandbox.school import SchoolPlan
-
-if TYPE_CHECKING:
-    from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
+from isams_pipeline.sandbox.sides import SandboxKey
+from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
 BATCH_FAULTS = {
     "deadlock": "500 with the text of an SQL deadlock",
@@ -50,25 +46,10 @@ BATCH_FAULTS = {
 """Kinds of faults of the Batch API, and what the sandbox does."""
 
 
-@dataclass
-class SandboxKey:
-    """A Batch key (or OAuth client) of a sandbox school."""
-
-    name: str
-    methods: tuple[str, ...]
-    guid: str = field(default_factory=lambda: str(uuid.uuid4()).upper(), repr=False)
-    client_secret: str | None = field(default=None, repr=False)
-    """With it, `guid` is an OAuth client's id, and the key wants a token."""
-    cache_hours: float = 0
-    cache_ignores_filters: bool = False
-    """The cache answers whatever was asked first, whatever is asked now. Whether iSAMS does is unknown."""
-    active: bool = True
-
-
 class BatchApi:
     """Serves `/<school>/api/batch/1.0/xml.ashx` for all schools."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox
         self._cache: dict[tuple[str, ...], tuple[datetime, bytes]] = {}
         self._tokens: dict[str, str] = {}

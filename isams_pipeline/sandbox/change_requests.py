@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from isams_pipeline.sandbox.school import Contact, SchoolDay
+from isams_pipeline.sandbox.people import Contact
+from isams_pipeline.sandbox.school import SchoolDay
 
 Request = dict[str, Any]
 APPROVER = "registrar@example.org"

@@ -12,13 +12,12 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.isams import feeds
-from isams_pipeline.sandbox.batch import SandboxKey
+from isams_pipeline.config import feeds
 from isams_pipeline.sandbox.registers import DIVISIONS, is_school_day
-from isams_pipeline.sandbox.rest import SandboxClient
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
-from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
-from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
+from isams_pipeline.sandbox.server import Sandbox
+from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxClient, SandboxKey, SandboxXporter
+from isams_pipeline.sandbox.world import SandboxSchool
 
 KEYS: dict[str, list[str]] = {
     "students": ["pupils", "siblings"],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from isams_pipeline.sandbox.school import Contact, Pupil
+from isams_pipeline.sandbox.people import Contact, Pupil
 
 T = TypeVar("T")
 

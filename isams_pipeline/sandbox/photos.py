@@ -8,7 +8,8 @@ from random import Random
 
 from PIL import Image
 
-from isams_pipeline.sandbox.school import Pupil, SchoolDay
+from isams_pipeline.sandbox.people import Pupil
+from isams_pipeline.sandbox.school import SchoolDay
 
 MADE_BY = "A telephone that says where it was"
 _EVERY = 60

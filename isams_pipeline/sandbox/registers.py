@@ -9,8 +9,9 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from isams_pipeline.sandbox.people import Pupil
 from isams_pipeline.sandbox.render import division_of
-from isams_pipeline.sandbox.school import Pupil, SchoolDay
+from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.timetable import term_dates
 
 DIVISIONS = {2: "Junior", 3: "Senior"}

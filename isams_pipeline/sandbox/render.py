@@ -9,10 +9,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 
-from isams_pipeline.isams.feeds import CONTACTS_ADVANCED, CONTACTS_PLAIN
+from isams_pipeline.config.feeds import CONTACTS_ADVANCED, CONTACTS_PLAIN
 from isams_pipeline.sandbox import render_timetable as timetable
 from isams_pipeline.sandbox.elements import attributes, element, legacy, moment
-from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay, StaffMember
+from isams_pipeline.sandbox.people import Contact, Pupil, StaffMember
+from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.timetable import term_dates
 
 _AUTHOR = '<Author Legacy="True">ADM100200300400</Author>'

@@ -8,10 +8,11 @@ from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from isams_pipeline.sandbox.people import Contact, Pupil, StaffMember
 from isams_pipeline.sandbox.photos import photo_id
 from isams_pipeline.sandbox.registers import ABSENCE_CODES, DIVISIONS, PRESENT_CODES, Register
 from isams_pipeline.sandbox.render import division_of
-from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay, StaffMember
+from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.timetable import term_dates
 
 Json = dict[str, Any]

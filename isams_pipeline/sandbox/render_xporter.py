@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from isams_pipeline.sandbox import timetable
+from isams_pipeline.sandbox.people import Pupil
 from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.roads import RoadDay, RoadLesson
-from isams_pipeline.sandbox.school import Pupil
 
 Json = dict[str, Any]
 STUDENT, STAFF, CONTACT, GROUP, ROOM = 2_000_000, 2_500_000, 3_000_000, 4_000_000, 5_000

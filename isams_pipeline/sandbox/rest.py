@@ -6,11 +6,10 @@ import asyncio
 import json
 import re
 import secrets
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
@@ -20,9 +19,8 @@ from starlette.routing import Route
 from isams_pipeline.sandbox import registers, render_rest
 from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
-
-if TYPE_CHECKING:
-    from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
+from isams_pipeline.sandbox.sides import SandboxClient
+from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
 Json = dict[str, Any]
 TOKEN_SECONDS = 3600
@@ -48,19 +46,6 @@ REST_FAULTS = {
     "put_loses": "the PUT loses a field that it was given",
 }
 """Kinds of faults of the REST API, and what the sandbox does. Those of a PUT wait for one."""
-
-
-@dataclass
-class SandboxClient:
-    """A REST client of a sandbox school."""
-
-    name: str
-    permissions: dict[str, str]
-    """Module → Read or Full."""
-    client_id: str = field(default_factory=lambda: str(uuid.uuid4()).upper(), repr=False)
-    secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
-    requests_per_hour: int | None = None
-    spent: list[datetime] = field(default_factory=list[datetime], repr=False)
 
 
 class RestError(Exception):
@@ -100,7 +85,7 @@ Handler = Callable[[Call], Awaitable[Any]]
 class RestApi:
     """Serves `/{school}/api/…` beside the Batch API, over the same school."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox
         self._tokens: dict[str, tuple[str, datetime]] = {}
         self._shift = 0

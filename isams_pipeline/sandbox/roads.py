@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from isams_pipeline.sandbox import registers, timetable
+from isams_pipeline.sandbox.people import Contact, Pupil, StaffMember, TeachingSet
 from isams_pipeline.sandbox.render import HOUSES, division_of
 from isams_pipeline.sandbox.render_timetable import suspended_days
-from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay, StaffMember, TeachingSet
-
-if TYPE_CHECKING:
-    from isams_pipeline.sandbox.server import Sandbox
+from isams_pipeline.sandbox.school import SchoolDay
 
 T = TypeVar("T")
 Mark = tuple[Pupil, date, str, str, int | None]
@@ -210,25 +208,6 @@ class RoadDay:
                 elif record["absenceCodeId"] is not None:
                     mark = registers.ABSENCE_CODES[record["absenceCodeId"]][1]
                 yield pupil, day, register.kind, mark, late
-
-
-class RoadDays:
-    """The days of a sandbox's schools, made once for each road."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        self._days: dict[tuple[str, str, bool], RoadDay] = {}
-
-    def of(self, name: str, road: str, *, differs: bool) -> RoadDay:
-        """A school as a road has it now."""
-        day, zone = self._sandbox.day_of(name), self._sandbox.schools[name].timezone
-        made = self._days.get((name, road, differs))
-        edits = repr(day.edits)
-        if made is None or made.day is not day or made.once("edits", lambda: edits) != edits:
-            made = RoadDay(day, road, zone, differs=differs)
-            made.once("edits", lambda: edits)
-            self._days[name, road, differs] = made
-        return made
 
 
 def _planted(day: SchoolDay, road: str) -> Iterator[Planted]:

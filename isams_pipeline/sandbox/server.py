@@ -7,11 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any, TypeVar, cast
-from urllib.parse import parse_qsl
-from zoneinfo import ZoneInfo
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,67 +17,23 @@ from starlette.routing import Route
 
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.sandbox.assembly import ASSEMBLY_FAULTS, AssemblyApi
-from isams_pipeline.sandbox.batch import BATCH_FAULTS, BatchApi, SandboxKey
-from isams_pipeline.sandbox.edits import Edits
-from isams_pipeline.sandbox.rest import REST_FAULTS, TOKEN_SECONDS, RestApi, SandboxClient
-from isams_pipeline.sandbox.roads import RoadDays
-from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
-from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
+from isams_pipeline.sandbox.batch import BATCH_FAULTS, BatchApi
+from isams_pipeline.sandbox.forms import form_of
+from isams_pipeline.sandbox.rest import REST_FAULTS, TOKEN_SECONDS, RestApi
+from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 from isams_pipeline.sandbox.xporter import XPORTER_FAULTS, XporterApi
-from isams_pipeline.sandbox.yearly import school_on
 
 T = TypeVar("T")
 FAULTS = BATCH_FAULTS | REST_FAULTS | ASSEMBLY_FAULTS | XPORTER_FAULTS
 
 
-@dataclass
-class SandboxSchool:
-    """A school that the sandbox serves."""
-
-    plan: SchoolPlan
-    timezone: ZoneInfo
-    keys: list[SandboxKey]
-    faults: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
-    """Kinds of fault still to come, each with the key that it is for (None: any)."""
-    requests: list[tuple[str, tuple[str, ...]]] = field(default_factory=list[tuple[str, tuple[str, ...]]])
-    """Key and methods of every request that came."""
-    at_once: int = 0
-    most_at_once: int = 0
-    clients: list[SandboxClient] = field(default_factory=list[SandboxClient])
-    rest_requests: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
-    """Client, method and path of every REST request that was let in."""
-    rest_seconds: float = 0
-    """How long the REST API takes for each answer."""
-    edits: Edits = field(default_factory=Edits)
-    """What has been written, by REST."""
-    assembly: SandboxAssembly | None = None
-    xporter: SandboxXporter | None = None
-    frozen: date | None = None
-    """The school stays as it was on that date."""
-
-    @property
-    def roads(self) -> dict[str, SandboxAssembly | SandboxXporter]:
-        """The school's sides of the other roads, by their names."""
-        found = {"assembly": self.assembly, "xporter": self.xporter}
-        return {road: side for road, side in found.items() if side is not None}
-
-    def now(self, clock: Clock) -> datetime:
-        """The moment that it is at the school: one at night where it is frozen."""
-        if self.frozen is None:
-            return clock()
-        return datetime.combine(self.frozen, datetime.min.time(), self.timezone)
-
-
-class Sandbox:
+class Sandbox(SandboxWorld):
     """Several schools behind one address: `/<school>/api/batch/1.0/xml.ashx`."""
 
     def __init__(self, schools: dict[str, SandboxSchool], clock: Clock) -> None:
-        self.schools = schools
-        self.clock = clock
-        self._days: dict[tuple[str, SchoolPlan, date], SchoolDay] = {}
+        super().__init__(schools, clock)
         self._batch = BatchApi(self)
         self._rest = RestApi(self)
-        self.road_days = RoadDays(self)
         self.assembly = AssemblyApi(self)
         self.xporter = XporterApi(self)
 
@@ -106,40 +58,9 @@ class Sandbox:
             ]
         )
 
-    # --- the schools ----------------------------------------------------------------------------------
-
-    def day_of(self, name: str, plan: SchoolPlan | None = None) -> SchoolDay:
-        """A school as it is now; with a plan, another one in its place."""
-        school = self.schools[name]
-        plan = plan or school.plan
-        wanted = (name, plan, school.frozen or today_at(school.timezone, self.clock))
-        if wanted not in self._days:
-            if len(self._days) > 4:  # noqa: PLR2004  # a day of a large school is large
-                self._days.clear()
-            self._days[wanted] = school_on(plan, wanted[2], school.edits)
-        return self._days[wanted]
-
-    def edit_pupil(self, name: str, school_id: str, values: dict[str, Any]) -> None:
-        """Write into a pupil, for now and for all days to come."""
-        edits, day = self.schools[name].edits, self.day_of(name)
-        edits.pupils[school_id] = edits.pupils.get(school_id, {}) | values
-        edits.of_pupil(day.by_school_id[school_id])
-
-    def edit_contact(self, name: str, entry: int, values: dict[str, Any]) -> None:
-        """Write into a contact entry, for now and for all days to come."""
-        edits, day = self.schools[name].edits, self.day_of(name)
-        edits.contacts[entry] = edits.contacts.get(entry, {}) | values
-        for person in day.by_entry[entry]:
-            edits.of_contact(person)
-
-    @staticmethod
-    async def form(request: Request) -> dict[str, str]:
-        """What came as a form. By hand: starlette's own parser wants a package that nothing else here needs."""
-        return dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-
     async def _token(self, request: Request) -> Response:
         school = self.schools.get(request.path_params["school"])
-        form = await self.form(request)
+        form = await form_of(request)
         token = (self._rest.token(school, form) or self._batch.token(school, form)) if school else None
         if token is None:
             return JSONResponse({"error": "invalid_client"}, status_code=400)

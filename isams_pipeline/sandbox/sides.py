@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import secrets
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -179,3 +180,31 @@ class SandboxXporter:
         authorised = "paused" if self.is_paused else "yes" if self.is_authorised else "no"
         told = {"authorised": authorised, "status": self.status, "invitations": self.invitations}
         return {**told, "requests": len(self.requests), "steps": self.steps}
+
+
+@dataclass
+class SandboxKey:
+    """A Batch key (or OAuth client) of a sandbox school."""
+
+    name: str
+    methods: tuple[str, ...]
+    guid: str = field(default_factory=lambda: str(uuid.uuid4()).upper(), repr=False)
+    client_secret: str | None = field(default=None, repr=False)
+    """With it, `guid` is an OAuth client's id, and the key wants a token."""
+    cache_hours: float = 0
+    cache_ignores_filters: bool = False
+    """The cache answers whatever was asked first, whatever is asked now. Whether iSAMS does is unknown."""
+    active: bool = True
+
+
+@dataclass
+class SandboxClient:
+    """A REST client of a sandbox school."""
+
+    name: str
+    permissions: dict[str, str]
+    """Module → Read or Full."""
+    client_id: str = field(default_factory=lambda: str(uuid.uuid4()).upper(), repr=False)
+    secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
+    requests_per_hour: int | None = None
+    spent: list[datetime] = field(default_factory=list[datetime], repr=False)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from isams_pipeline.sandbox.school import SchoolDay, StaffMember, TeachingSet
+from isams_pipeline.sandbox.people import StaffMember, TeachingSet
+from isams_pipeline.sandbox.school import SchoolDay
 
 PERIODS = (
     ("Assembly", "08:40", "08:55"),

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,9 +16,7 @@ from starlette.routing import Route
 from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.roads import RoadDay
 from isams_pipeline.sandbox.sides import SandboxXporter
-
-if TYPE_CHECKING:
-    from isams_pipeline.sandbox.server import Sandbox, SandboxSchool
+from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
 Json = dict[str, Any]
 TOKEN_DAYS = 5
@@ -63,7 +61,7 @@ class _Told(Exception):  # it is told under 200
 class XporterApi:
     """Serves `/xporter/api/…` for all schools; whose data it is, estab and token say."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox
         self._applications: set[str] = set()
 

@@ -8,7 +8,8 @@ from functools import cached_property
 
 from isams_pipeline.sandbox.calendars import SchoolCalendar, latest
 from isams_pipeline.sandbox.edits import Edits
-from isams_pipeline.sandbox.school import Pupil, SchoolDay, SchoolPlan, StaffMember, TeachingSet
+from isams_pipeline.sandbox.people import Pupil, StaffMember, TeachingSet
+from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 
 _FIRST_COHORT = 1990
 _AFTER_GCSE = 12

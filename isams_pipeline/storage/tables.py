@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.arrow import pa, pq
+from isams_pipeline.datasets.arrow import pa, pq
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.folder import Folder, Incoming
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import dagster as dg
 
-from isams_pipeline.headless import JobRun, run_job
-from isams_pipeline.partitions import Night
+from isams_pipeline.commands.headless import JobRun, run_job
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
 from isams_pipeline.partners.my_school_portal.intake import Taken, take_in
 from isams_pipeline.sandbox.change_requests import approval, guardian
-from isams_pipeline.sandbox.school import Contact, Pupil, SchoolDay
+from isams_pipeline.sandbox.people import Contact, Pupil
+from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline_tests.world import FIRST, SCHOOL, World
 
 

@@ -159,8 +159,8 @@ def test_a_backfill_of_a_past_date_gives_what_was_read_then(ready: World):
     (folder(ready) / "attendance.csv").unlink()
     asked = len(ready.sandbox.schools[SCHOOL].rest_requests)
     ready.moment[0] += timedelta(days=30)
-    from isams_pipeline.headless import Nightly
-    from isams_pipeline.partitions import Night
+    from isams_pipeline.commands.headless import Nightly
+    from isams_pipeline.orchestration.partitions import Night
 
     def again(day: date) -> Any:
         runner = Nightly(ready.environment, ready.instance, "schoolsbuddy_attendance", "schoolsbuddy_attendance_am")
@@ -383,7 +383,7 @@ def test_a_choice_that_no_register_ever_was_is_a_mistake_on_a_saturday_too(
 
 
 def test_reading_of_isregistered_as_a_number():
-    from isams_pipeline.isams.registers import _is_registered
+    from isams_pipeline.sources.isams.registers import _is_registered
 
     assert [_is_registered(value) for value in (0, 1, 3, -1, True, False, None)] == [
         *(False, True, True, False),

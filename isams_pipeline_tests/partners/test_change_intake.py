@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.isams import people
 from isams_pipeline.partners.my_school_portal import intake
 from isams_pipeline.partners.my_school_portal.requests import FIELDS, Refused, read, schema
 from isams_pipeline.rules import details
+from isams_pipeline.sources.isams import people
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline_tests.partners.portal import Portal
 from isams_pipeline_tests.world import FIRST, SCHOOL

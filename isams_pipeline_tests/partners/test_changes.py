@@ -18,11 +18,11 @@ from sqlalchemy import delete, update
 
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.errors import StorageError, WrongUse
-from isams_pipeline.isams import people
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.requests import read
 from isams_pipeline.sandbox.change_requests import sample_files
+from isams_pipeline.sources.isams import people
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeStep
 from isams_pipeline_tests.partners.portal import Portal

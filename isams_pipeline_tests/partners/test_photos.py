@@ -25,7 +25,7 @@ from isams_pipeline.sandbox.photos import MADE_BY, photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.photos import KeptPhoto, PhotoStore
-from isams_pipeline_tests.roads.crossing import Crossing
+from isams_pipeline_tests.sources.crossing import Crossing
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
 
@@ -118,7 +118,7 @@ def test_a_source_that_is_down_leaves_the_photos_of_before_and_says_so(school: W
 
 
 def test_an_answer_that_is_no_picture_holds_nobody_back(school: World, monkeypatch: pytest.MonkeyPatch):
-    from isams_pipeline.isams.rest import RestClient
+    from isams_pipeline.sources.isams.rest import RestClient
 
     first = having(on(school, 0))
     odd = min(first)
@@ -250,7 +250,7 @@ def test_a_picture_that_was_changed_since_it_was_staged_is_not_delivered(school:
     student, data = delivered(school).popitem()
     digest = hashlib.sha256(data).hexdigest()
     (school.data / "staged/schoolsbuddy" / SCHOOL / "objects" / digest).write_bytes(b"another")
-    from isams_pipeline.partitions import Night
+    from isams_pipeline.orchestration.partitions import Night
     from isams_pipeline.partners.schoolsbuddy.assets import deliver
 
     with pytest.raises(StorageError, match="lost or damaged"):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from isams_pipeline.config import SchoolsBuddySettings, YearRange
+from isams_pipeline.datasets import DATASETS
+from isams_pipeline.delivery.built import Built
+from isams_pipeline.delivery.explaining import explain
 from isams_pipeline.delivery.export import Export
-from isams_pipeline.isams.datasets import DATASETS
-from isams_pipeline.partners.built import Built
-from isams_pipeline.partners.explaining import explain
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, build, settled, unsettled
 from isams_pipeline.partners.schoolsbuddy.files import FILES
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables

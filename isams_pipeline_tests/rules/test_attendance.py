@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.isams.datasets import ATTENDANCE
+from isams_pipeline.datasets import ATTENDANCE
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student
 
 NOW = datetime(2026, 2, 10, 11)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from isams_pipeline.config import YearRange
-from isams_pipeline.isams.datasets import DATASETS
+from isams_pipeline.datasets import DATASETS
 from isams_pipeline.rules.account import numbered
 from isams_pipeline.rules.contacts import (
     linked_to_years,

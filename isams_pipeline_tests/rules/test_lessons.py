@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from isams_pipeline.isams.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import ROAD_DATASETS
 from isams_pipeline.rules.account import numbered
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms
 from isams_pipeline.rules.dated import covered, lessons_on_dates

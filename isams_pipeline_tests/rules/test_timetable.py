@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.isams.datasets import DATASETS
+from isams_pipeline.datasets import DATASETS
 from isams_pipeline.rules.clock_times import in_words, minutes
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
 from isams_pipeline.rules.split import Exclusions

@@ -24,9 +24,9 @@ from websockets.sync.client import connect
 
 from isams_pipeline.commands.servers import _guard_options
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.partitions import LAUNCHED_BY
-from isams_pipeline.ui.__main__ import served, tag_runs
-from isams_pipeline.ui.guard import LOOPBACK, Door, networks, user
+from isams_pipeline.orchestration.partitions import LAUNCHED_BY
+from isams_pipeline.orchestration.ui.__main__ import served, tag_runs
+from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, networks, user
 
 HOST = "localhost:3000"
 OWN = {"host": HOST, "origin": f"http://{HOST}", "sec-fetch-site": "same-origin", "content-type": "application/json"}

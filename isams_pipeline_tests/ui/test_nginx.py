@@ -19,7 +19,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from isams_pipeline.ui.guard import LOOPBACK, Door, networks
+from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, networks
 from isams_pipeline_tests.certificates import make_certificate
 from isams_pipeline_tests.ui.test_guard import running
 

@@ -30,13 +30,13 @@ from isams_pipeline.errors import (
     TransientIsamsError,
     Unforeseen,
 )
-from isams_pipeline.isams.http import Patience
-from isams_pipeline.isams.people import People, Record, Target, read, read_back, same, write
 from isams_pipeline.partners.my_school_portal import OPEN, State
 from isams_pipeline.partners.my_school_portal.ledger import unapproved
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, Wanted, review
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Overtaken, Step
+from isams_pipeline.sources.isams.people import People, Record, Target, read, read_back, same, write
+from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
 INTENDED, ANSWERED, APPLIED, FAILED, NOT_TAKEN = "intended", "answered", "applied", "failed", "not taken"

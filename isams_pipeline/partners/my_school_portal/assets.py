@@ -5,18 +5,18 @@ from typing import Any
 
 import dagster as dg
 
-from isams_pipeline import checks
 from isams_pipeline.clock import today_at
-from isams_pipeline.dataset_assets import OWNER, asset_key
-from isams_pipeline.environment import Environment
-from isams_pipeline.partitions import LAUNCHED_BY, night_of, nights_of
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import markdown_table
+from isams_pipeline.orchestration.partitions import LAUNCHED_BY, night_of, nights_of
+from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
 from isams_pipeline.partners.my_school_portal.apply import Applied
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, Confirmed
 from isams_pipeline.partners.my_school_portal.intake import take_in
 from isams_pipeline.partners.my_school_portal.ledger import UI, Door
-from isams_pipeline.partners.shared import markdown_table
-from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 
 CHANGES, CONFIRMATION = [PARTNER, "changes"], [PARTNER, "confirmation"]
 SETTLED = {"settled": "Every approved request was applied and changed nothing else; none conflicts, failed or waits."}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.isams.people import same
 from isams_pipeline.rules.split import rows_of
+from isams_pipeline.sources.isams.people import same
 
 _STUDENT = {
     "forename": "forename",

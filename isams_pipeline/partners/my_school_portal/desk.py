@@ -9,11 +9,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from isams_pipeline.config import MySchoolPortalSettings
-from isams_pipeline.environment import Environment
+from isams_pipeline.datasets import SOURCE
 from isams_pipeline.errors import PipelineError, StorageError, WrongUse
-from isams_pipeline.isams.datasets import SOURCE
-from isams_pipeline.isams.people import read
-from isams_pipeline.isams.rest import RestClient
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.apply import (
     APPLIED,
@@ -31,6 +29,8 @@ from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
 from isams_pipeline.rules.split import rows_of
+from isams_pipeline.sources.isams.people import read
+from isams_pipeline.sources.isams.rest import RestClient
 from isams_pipeline.storage.state.changes import ChangeRequest
 
 REVIEWABLE = (State.PENDING, State.CONFLICT, State.FAILED, State.LOST)

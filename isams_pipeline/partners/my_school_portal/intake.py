@@ -20,14 +20,14 @@ from typing import Any, cast
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import MySchoolPortalSettings, secret_from
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
-from isams_pipeline.isams.json_answer import each_once, finite, no_number
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.ledger import FILE, Door
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
 from isams_pipeline.rules.texts import label
+from isams_pipeline.sources.shared.json_answer import each_once, finite, no_number
 
 DONE, REFUSED = "done", "refused"
 MAX_FILE = 16 << 20

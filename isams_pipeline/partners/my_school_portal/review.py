@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from isams_pipeline.isams.people import DERIVED, Record, ones_own, same
 from isams_pipeline.rules.details import UK, is_british_postcode
+from isams_pipeline.sources.isams.people import DERIVED, Record, ones_own, same
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 import dagster as dg
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.dataset_assets import asset_key
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import PipelineError
-from isams_pipeline.partitions import Night, key_of
+from isams_pipeline.orchestration.dataset_assets import asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import nightly_schedules
+from isams_pipeline.orchestration.partitions import Night, key_of
+from isams_pipeline.orchestration.runs import told_to_ticks
 from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
 from isams_pipeline.partners.my_school_portal.assets import CHANGES, CONFIRMATION
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, portal_schools
 from isams_pipeline.partners.my_school_portal.intake import take_in
-from isams_pipeline.partners.shared import nightly_schedules
-from isams_pipeline.runs import told_to_ticks
 
 HOUR = 4
 CHANGES_JOB = f"{PARTNER}_changes"

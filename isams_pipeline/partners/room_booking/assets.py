@@ -7,23 +7,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from isams_pipeline import checks
 from isams_pipeline.config import RoomBookingSettings
-from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
-from isams_pipeline.environment import Environment
-from isams_pipeline.partitions import Night, night_of, nights_of
-from isams_pipeline.partners.room_booking import PARTNER
-from isams_pipeline.partners.room_booking.calendars import publish
-from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of, read
-from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
-from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
-from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
-from isams_pipeline.partners.room_booking.store import BookingStore
-from isams_pipeline.partners.room_booking.sync import Synced
-from isams_pipeline.partners.shared import (
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import (
     SHOWN,
     as_pins,
     deliverer,
@@ -34,7 +25,16 @@ from isams_pipeline.partners.shared import (
     refusal_metadata,
     staged_results,
 )
-from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.orchestration.partitions import Night, night_of, nights_of
+from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.partners.room_booking.calendars import publish
+from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of, read
+from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
+from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
+from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
+from isams_pipeline.partners.room_booking.store import BookingStore
+from isams_pipeline.partners.room_booking.sync import Synced
 
 TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
     [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")

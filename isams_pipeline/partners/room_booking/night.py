@@ -10,10 +10,10 @@ import pandas as pd
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import RoomBookingSettings, secret_from
-from isams_pipeline.environment import Environment
+from isams_pipeline.datasets import SOURCE
+from isams_pipeline.delivery.built import Built
 from isams_pipeline.errors import NotMaterialised
-from isams_pipeline.isams.datasets import SOURCE
-from isams_pipeline.partners.built import Built
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
 from isams_pipeline.partners.room_booking.export import NEEDED, PartnerSide, Read, build, cancelled_rows, read

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from isams_pipeline.environment import Environment
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import nightly_job, nightly_schedules
 from isams_pipeline.partners.room_booking import PARTNER
 from isams_pipeline.partners.room_booking.export import NEEDED
-from isams_pipeline.partners.shared import nightly_job, nightly_schedules
 
 HOUR = 3
 DATASETS = ("departments", *NEEDED)

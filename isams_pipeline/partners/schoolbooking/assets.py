@@ -5,13 +5,8 @@ import dagster as dg
 from isams_pipeline.config import SchoolBookingSettings
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address
-from isams_pipeline.environment import Environment
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.schoolbooking import PARTNER
-from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, build, check_export, check_source
-from isams_pipeline.partners.schoolbooking.files import FILES, SCHEMA_VERSION
-from isams_pipeline.partners.schoolbooking.night import make
-from isams_pipeline.partners.shared import (
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import (
     Prepared,
     brought_by,
     deliverer,
@@ -22,6 +17,11 @@ from isams_pipeline.partners.shared import (
     notes_of,
     pinned,
 )
+from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.partners.schoolbooking import PARTNER
+from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED, build, check_export, check_source
+from isams_pipeline.partners.schoolbooking.files import FILES, SCHEMA_VERSION
+from isams_pipeline.partners.schoolbooking.night import make
 
 
 def schoolbooking_assets(environment: Environment) -> list[dg.AssetsDefinition]:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.config import SchoolBookingSettings
+from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
-from isams_pipeline.partners.built import ACCOUNTED_FOR, Built
 from isams_pipeline.partners.schoolbooking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.partners.schoolbooking.timetable import timetable_of
 from isams_pipeline.rules import Exclusions

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 import pandas as pd
 
 from isams_pipeline.config import SchoolBookingSettings, SchoolSettings
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.built import Made
+from isams_pipeline.delivery.built import Made
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.schoolbooking.export import build, check_export, check_source
 from isams_pipeline.rules.notes import Lacking, Note
 

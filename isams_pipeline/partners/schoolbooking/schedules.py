@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from isams_pipeline.environment import Environment
-from isams_pipeline.isams.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import nightly_job, nightly_schedules
 from isams_pipeline.partners.schoolbooking import PARTNER
 from isams_pipeline.partners.schoolbooking.export import NEEDED
-from isams_pipeline.partners.shared import nightly_job, nightly_schedules
-from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.sources.registry import ROADS
 
 HOUR = 5
 BY_SOURCE = {"isams": NEEDED["isams"], **dict.fromkeys(ROADS, tuple(ROAD_DATASETS))}

@@ -6,20 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from isams_pipeline import checks
 from isams_pipeline.config import SOURCES, SchoolsBuddySettings
-from isams_pipeline.dataset_assets import OWNER, asset_key
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address
-from isams_pipeline.environment import Environment
-from isams_pipeline.partitions import Night, night_of, nights_of
-from isams_pipeline.partners.schoolsbuddy import PARTNER
-from isams_pipeline.partners.schoolsbuddy.export import NEEDED
-from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
-from isams_pipeline.partners.schoolsbuddy.night import make
-from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
-from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
-from isams_pipeline.partners.shared import (
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import (
     Prepared,
     brought_by,
     deliverer,
@@ -30,7 +23,14 @@ from isams_pipeline.partners.shared import (
     notes_of,
     pinned,
 )
-from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.orchestration.partitions import Night, night_of, nights_of
+from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.partners.schoolsbuddy import PARTNER
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED
+from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
+from isams_pipeline.partners.schoolsbuddy.night import make
+from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
+from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
 
 FRESH = {"fresh": "The source was asked for new photos, and all of them can be read. Else those of before stay."}
 """Not blocking."""

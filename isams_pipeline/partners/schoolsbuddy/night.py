@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 import pandas as pd
 
 from isams_pipeline.config import SchoolsBuddySettings, SchoolSettings
-from isams_pipeline.partitions import Night
-from isams_pipeline.partners.built import Made
+from isams_pipeline.delivery.built import Made
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.schoolsbuddy.export import settled, unsettled
 from isams_pipeline.partners.schoolsbuddy.rules import check_export, check_tables
 from isams_pipeline.rules.notes import Lacking, Note

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from isams_pipeline.delivery.built import ACCOUNTED_FOR
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few
-from isams_pipeline.partners.built import ACCOUNTED_FOR
 from isams_pipeline.partners.schoolsbuddy.files import FILES, REFERENCES
 from isams_pipeline.rules.compare import mailbox
 from isams_pipeline.rules.identity import other_pupils, other_staff

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from isams_pipeline.environment import Environment
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import nightly_job, nightly_schedules
 from isams_pipeline.partners.schoolsbuddy import PARTNER
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED
-from isams_pipeline.partners.shared import nightly_job, nightly_schedules
-from isams_pipeline.roads.registry import ROADS
+from isams_pipeline.sources.registry import ROADS
 
 HOUR = 2
 DATASETS = (

@@ -5,16 +5,16 @@ from typing import Any
 
 import dagster as dg
 
-from isams_pipeline import checks
-from isams_pipeline.dataset_assets import OWNER, column_schema
+from isams_pipeline.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.environment import Environment
-from isams_pipeline.isams.datasets import ATTENDANCE, REST_SOURCE
-from isams_pipeline.partitions import night_of, nights_of
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import OWNER, column_schema
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import delivery_metadata, markdown_table, run_by
+from isams_pipeline.orchestration.partitions import night_of, nights_of
+from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.session import SchoolSession
-from isams_pipeline.partners.shared import delivery_metadata, markdown_table, run_by
-from isams_pipeline.runs import NIGHT, NightSession, told_to_dagster
 from isams_pipeline.storage.tables import StoredTable
 
 WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}

@@ -8,8 +8,8 @@ from datetime import date, datetime
 
 import pandas as pd
 
+from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, check_files, few, to_csv
-from isams_pipeline.partners.built import Built
 from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student

@@ -7,16 +7,16 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from isams_pipeline.config import AttendanceSettings
-from isams_pipeline.environment import Environment
+from isams_pipeline.datasets import SOURCE
 from isams_pipeline.errors import StorageError
-from isams_pipeline.isams.datasets import SOURCE
-from isams_pipeline.partitions import key_of, night_at
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import in_a_name
+from isams_pipeline.orchestration.partitions import key_of, night_at
+from isams_pipeline.orchestration.runs import told_to_ticks
 from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.assets import WORDS, delivery_key, records_key
-from isams_pipeline.partners.shared import in_a_name
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.split import rows_of
-from isams_pipeline.runs import told_to_ticks
 
 PRIORITY = {"dagster/priority": "10"}
 """Before whatever else waits in the queue: a backfill has time, a register has not."""

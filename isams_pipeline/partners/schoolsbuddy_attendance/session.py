@@ -10,17 +10,17 @@ import pandas as pd
 
 from isams_pipeline.clock import in_words, today_at
 from isams_pipeline.config import AttendanceSettings, SchoolsBuddySettings
+from isams_pipeline.datasets import ATTENDANCE as RECORDS
+from isams_pipeline.datasets import REST_SOURCE
+from isams_pipeline.datasets import rules as dataset_rules
+from isams_pipeline.delivery.built import ACCOUNTING
 from isams_pipeline.delivery.changes import Explained
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.export import Export, to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
-from isams_pipeline.environment import Environment
 from isams_pipeline.errors import ConfigurationError, FutureDate, IsamsError, NoSnapshot, NotMaterialised
-from isams_pipeline.isams.datasets import ATTENDANCE as RECORDS
-from isams_pipeline.isams.datasets import REST_SOURCE
-from isams_pipeline.isams.datasets import rules as dataset_rules
-from isams_pipeline.isams.registers import Register, choose, marks_of
-from isams_pipeline.partners.built import ACCOUNTING
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.exports import EXCLUSIONS, as_pins, deliverer
 from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, Session
 from isams_pipeline.partners.schoolsbuddy_attendance.export import (
     ATTENDANCE,
@@ -30,7 +30,7 @@ from isams_pipeline.partners.schoolsbuddy_attendance.export import (
     build,
     check_export,
 )
-from isams_pipeline.partners.shared import EXCLUSIONS, as_pins, deliverer
+from isams_pipeline.sources.isams.registers import Register, choose, marks_of
 from isams_pipeline.storage.tables import StoredTable
 
 _LATELY = 7

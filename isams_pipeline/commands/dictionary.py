@@ -1,0 +1,96 @@
+"""The data dictionary: every dataset and column, by every road, written from the declarations and mappings.
+
+python -m isams_pipeline.commands.dictionary [--check] docs/data-dictionary.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from isams_pipeline.config.feeds import FEEDS
+from isams_pipeline.datasets import ATTENDANCE, DATASETS, REST_SOURCE, ROAD_DATASETS, SOURCE, DatasetDeclaration
+from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.shared.mapping import Absent
+
+
+def dictionary() -> str:
+    """The page, in Markdown."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Data dictionary"
+    yield ""
+    yield "Written by `make docs` from the declarations in `isams_pipeline/datasets/`; CI checks it."
+    yield ""
+    yield (
+        "Types: int (64 bits), str, bool, date, datetime. What iSAMS omits, leaves empty or fills with spaces is null. "
+        "**Key** columns tell rows apart. **Personal** columns tell something about a person."
+    )
+    for dataset in DATASETS.values():
+        feed = FEEDS[dataset.feed]
+        must = "must have rows" if dataset.must_have_rows else "may be empty or absent"
+        where = "any container of `PupilManager`" if dataset.free_form else f"`{dataset.rows}`"
+        origin = f"Feed `{dataset.feed}` (`{feed.method}`), {where}; {must}."
+        yield from _dataset(f"{SOURCE}/{dataset.name}", dataset, origin, "in the row's element")
+        if dataset.name in ROAD_DATASETS:
+            yield from _roads(dataset)
+    for name, dataset in ROAD_DATASETS.items():
+        if name not in DATASETS:
+            yield from _dataset(name, dataset, "By the other roads only.", "")
+            yield from _roads(dataset)
+    for session in ("am", "pm"):
+        origin = "REST `/api/registration/register/…`, with `/absencecodes` and `/presentcodes`."
+        yield from _dataset(f"{REST_SOURCE}/{ATTENDANCE.name}_{session}", ATTENDANCE, origin, "in the record")
+
+
+def _dataset(name: str, dataset: DatasetDeclaration, origin: str, place: str) -> Iterator[str]:
+    yield ""
+    yield f"## {name}"
+    yield ""
+    yield dataset.summary
+    yield ""
+    yield origin
+    yield ""
+    yield f"| column | type | | {place} | what it is |"
+    yield "|---|---|---|---|---|"
+    for c in dataset.columns:
+        kind = c.kind if not c.nullable else f"{c.kind}, null"
+        marks = ", ".join(word for word, is_so in (("key", c.key), ("personal", c.personal)) if is_so)
+        path = f"`{c.path}`" if c.path else ""
+        yield f"| `{c.name}` | {kind} | {marks} | {path} | {c.description} |"
+
+
+def _roads(dataset: DatasetDeclaration) -> Iterator[str]:
+    """From which lists and fields the other roads fill it. What is not named there is null by that road."""
+    for road in ROADS.values():
+        mapped = road.mapping.datasets[dataset.name]
+        yield ""
+        if isinstance(mapped, Absent):
+            yield f"**{road.source}/{dataset.name}**: always empty, as {mapped.reason}."
+            continue
+        lists = ", ".join(f"`{name}`" for name in mapped.lists)
+        fields = "; ".join(f"`{name}` ← `{place}`" for name, place in mapped.columns.items())
+        yield f"**{road.source}/{dataset.name}**, from {lists}: {fields}."
+
+
+def keep_page(text: str, about: str | None) -> int:
+    """Write a generated page, or with --check say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
+    parser.add_argument("page", type=Path)
+    given = parser.parse_args()
+    if not given.check:
+        given.page.write_text(text, encoding="utf-8")
+        return 0
+    if given.page.exists() and given.page.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{given.page} is not up to date; run: make docs\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(keep_page(dictionary(), __doc__))

@@ -1,0 +1,171 @@
+"""A school's night now, without the UI: the same Dagster job, in this process, on the same instance."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+
+from isams_pipeline.definitions import build_definitions
+from isams_pipeline.delivery.receipts import Outcome, Receipts
+from isams_pipeline.errors import StorageError
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night, key_of
+from isams_pipeline.orchestration.runs import NIGHT, alive
+from isams_pipeline.orchestration.selections import selection_of
+from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.storage.state import Delivery
+
+
+@dataclass(frozen=True)
+class NightRun:
+    """How a night's run ended."""
+
+    partner: str
+    night: Night
+    outcome: Outcome
+    reason: str | None
+    receipt: Delivery | None
+    notes: tuple[str, ...]
+    """What the run had to say, such as that iSAMS may still answer from its cache."""
+    seconds: float
+    run_id: str
+
+
+class Nightly:
+    """Runs one partner's nightly job, or another job of it that delivers."""
+
+    def __init__(
+        self, environment: Environment, instance: dg.DagsterInstance, partner: str, job: str | None = None
+    ) -> None:
+        self._environment = environment
+        self._partner = partner
+        self._instance = instance
+        self._job = build_definitions(environment).resolve_job_def(job or f"{partner}_nightly")
+
+    def run(self, night: Night, **told: bool) -> NightRun:
+        """Run a night, and say how it ended by its receipt.
+
+        `told`: the options of the night, which the launch pad has, too: fresh, allow_removals, allow_cancellations.
+        """
+        chosen = selection_of(self._environment.settings.school(night.school), self._partner, self._job)
+        return self._run(night, told, chosen)
+
+    def release(self, night: Night) -> NightRun:
+        """Deliver a school's first export, which was staged and held."""
+        return self._run(night, {"release": True}, [dg.AssetKey([self._partner, "delivery"])])
+
+    def _run(self, night: Night, told: dict[str, bool], chosen: list[dg.AssetKey] | None) -> NightRun:
+        config = {"resources": {NIGHT: {"config": told}}}
+        result, failures, seconds = _execute(self._environment, self._job, self._instance, night, config, chosen)
+        receipt = self._receipt(result.run_id)
+        if receipt is not None:
+            outcome, reason = Outcome(receipt.outcome), receipt.reason
+        else:
+            outcome, reason = Outcome.FAILED, "\n".join(failures) or "The run was broken off; run it again."
+        notes = together(self._said(result.run_id))
+        if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
+            notes += [f"not part of the export, but failed: {failure}" for failure in failures]
+        return NightRun(self._partner, night, outcome, reason, receipt, tuple(notes), seconds, result.run_id)
+
+    def _receipt(self, run_id: str) -> Delivery | None:
+        try:
+            return Receipts(self._environment.state).of_run(run_id)
+        except StorageError:
+            return None
+
+    def _said(self, run_id: str) -> Iterator[str]:
+        for entry in self._instance.all_logs(run_id):
+            if not entry.is_dagster_event and entry.user_message.startswith(_TOLD):
+                yield entry.user_message
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """How a run ended that leaves no receipt."""
+
+    run_id: str
+    failures: tuple[str, ...]
+    """What each failed step said."""
+    seconds: float
+
+
+def run_job(  # a run's where, what and how
+    environment: Environment,
+    instance: dg.DagsterInstance,
+    job: str,
+    night: Night,
+    ops: dict[str, Any],
+    chosen: list[dg.AssetKey] | None = None,
+) -> JobRun:
+    """Run a job now, or only some of its assets; `ops` is the configuration of its steps."""
+    resolved = build_definitions(environment).resolve_job_def(job)
+    result, failures, seconds = _execute(environment, resolved, instance, night, {"ops": ops}, chosen)
+    return JobRun(result.run_id, tuple(failures), seconds)
+
+
+def _execute(
+    environment: Environment,
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    night: Night,
+    config: dict[str, Any],
+    chosen: list[dg.AssetKey] | None = None,
+) -> tuple[dg.ExecuteInProcessResult, list[str], float]:
+    """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
+    started = time.monotonic()
+    run_id = make_new_run_id()
+    with alive(environment.locks, run_id):  # before there is a run that could be taken for nobody's
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=key_of(night),
+            asset_selection=chosen,
+            run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+            run_id=run_id,
+        )
+    return result, together(_failures(result)), time.monotonic() - started
+
+
+_TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{label}: " for label in LABELS.values()))
+"""How a message begins that a person at the command line should see."""
+_KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
+
+
+def together(sentences: Iterable[str]) -> list[str]:
+    """Sentences that differ only in the key they speak of, as one that names all the keys."""
+    keys: dict[str, list[str]] = {}
+    for sentence in sentences:
+        found = _KEY.search(sentence)
+        plain = _KEY.sub("key *", sentence)
+        names = keys.setdefault(plain, [])
+        if found and found[1] not in names:
+            names.append(found[1])
+    return [
+        plain.replace("key *", f"key{'s' if len(names) > 1 else ''} {', '.join(names)}") if names else plain
+        for plain, names in keys.items()
+    ]
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    """What each failed step said, once."""
+    seen: set[str] = set()
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            text = data.user_failure_data.description
+        else:
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            text = error.message.strip().partition(": ")[2] if error is not None else ""
+        if text and text not in seen:
+            seen.add(text)
+            yield text

@@ -1,0 +1,69 @@
+"""Where modules are that were elsewhere before: scripts and notebooks that import the old names go on, and are warned.
+
+Gone with version 1.0.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+PACKAGE = "isams_pipeline"
+MOVED: Mapping[str, str] = {
+    "assembly": "sources.assembly",
+    "isams": "sources.isams",
+    "isams.datasets": "datasets",
+    "isams.feeds": "config.feeds",
+    "isams.http": "sources.shared.http",
+    "roads": "sources.shared",
+    "xporter": "sources.xporter",
+}
+"""Old name → new one, below the package; what is inside a moved package has moved with it."""
+RENAMED: Mapping[str, Mapping[str, str]] = {}
+"""New module → names of before in it, and what they are called now."""
+
+
+def now_at(name: str) -> str | None:
+    """Where a module of before is now; None where nothing has moved from there."""
+    inside = name.removeprefix(f"{PACKAGE}.")
+    for old in sorted(MOVED, key=len, reverse=True):
+        if inside == old or inside.startswith(f"{old}."):
+            return f"{PACKAGE}.{MOVED[old]}{inside[len(old) :]}"
+    return None
+
+
+class _Forwarding(MetaPathFinder, Loader):
+    """Gives an old name the module that stands at the new one."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002  # importlib's own signature
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        if not fullname.startswith(f"{PACKAGE}.") or now_at(fullname) is None:
+            return None
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = now_at(spec.name) or spec.name
+        found = importlib.import_module(new)
+        warnings.warn(f"{spec.name} has moved to {new}; import it from there", DeprecationWarning, stacklevel=2)
+        alias = ModuleType(spec.name, found.__doc__)
+        names = {old: getattr(found, name) for old, name in RENAMED.get(new.removeprefix(f"{PACKAGE}."), {}).items()}
+        vars(alias).update({name: value for name, value in vars(found).items() if not name.startswith("__")} | names)
+        return alias
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: the module at the new name has run already."""
+
+
+def forward() -> None:
+    """Let the old names be imported."""
+    if not any(isinstance(finder, _Forwarding) for finder in sys.meta_path):
+        sys.meta_path.append(_Forwarding())

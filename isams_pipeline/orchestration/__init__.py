@@ -1,0 +1,1 @@
+"""Everything Dagster that is not a partner's: source assets, runs, checks, partitions, connections, reconciliation."""

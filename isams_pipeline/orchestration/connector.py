@@ -1,0 +1,166 @@
+"""A school's connector: looking, inviting, authorising, revoking, purging. For the command line and the sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.shared import ASSEMBLY, LABELS, REPORTS
+from isams_pipeline.sources.shared.connections import Connection, Finding, Moved, Reason, State
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What was removed of a school from one road."""
+
+    lists: int
+    tables: int
+    exports: int
+    """Staged copies of exports that were made from the road's data; what a partner has got stays there."""
+    reports: int
+    """Reconciliations, and the reports that go with the exports."""
+    photos: int
+    """Photos of pupils, where they came by this road."""
+    left: int
+    """Half written files of runs that were killed."""
+
+
+class Connector:
+    """One school's connection by one road. `who` is written into the history."""
+
+    def __init__(self, environment: Environment, school: str, source: str, *, who: str, to_purge: bool = False) -> None:
+        """`to_purge` is for a road, or a school, that may be in schools.yaml no more."""
+        if not to_purge:
+            environment.settings.school(school).road(source)
+        self._environment = environment
+        self.school, self.source, self._who = school, source, who
+
+    @property
+    def current(self) -> Connection | None:
+        """As it was last seen."""
+        return self._environment.connections.current(self.school, self.source)
+
+    def look(self) -> Moved:
+        """Look by calls that read nobody's data, and note what they show."""
+        with self._environment.road_client_for(self.school, self.source) as client:
+            return self._found(client.look(self.current))
+
+    def _found(self, finding: Finding) -> Moved:
+        return self._environment.connections.found(self.school, self.source, finding, who=self._who)
+
+    def invite(self) -> Moved:
+        """Send the school an invitation; raises WrongUse where only the school itself can."""
+        if self.source == ASSEMBLY:
+            raise WrongUse(
+                "Only the school can invite Assembly",
+                school=self.school,
+                remedy="On the Connector page of platform.assembly.education it presses Grant Access, which mails its "
+                "owner. Then: isams-pipeline connector test.",
+            )
+        settings = self._environment.settings.school(self.school)
+        if settings.xporter is None or settings.xporter.invite_to is None:
+            raise WrongUse(
+                "It is not said who at the school is invited",
+                school=self.school,
+                remedy=f"Write schools.{self.school}.xporter.invite_to into schools.yaml.",
+            )
+        with self._environment.xporter_client_for(self.school, to_manage=True) as client:
+            client.invite(settings.name)
+        self._environment.connections.invited(self.school, self.source, who=self._who)
+        try:
+            return self.look()
+        except MissingSecret:
+            said = f"the school's secret comes with its authorisation: put it into {settings.xporter.secret}"
+            return self._found(Finding(State.AWAITING_CONNECTION, Reason.NOT_AUTHORISED, said=said))
+
+    def take_code(self, code: str) -> Moved:
+        """Assembly: exchange the code that came with the redirect. Raises WrongToken for another school's."""
+        with self._environment.assembly_client_for(self.school) as client:
+            return self._found(client.take_code(code))
+
+    def choose(self, scopes: Collection[str] | None) -> Moved:
+        """Xporter: use these of the scopes that the school has authorised; all that are wanted without any.
+
+        Raises NotAuthorised before the school is connected, and WrongUse for scopes that it has not authorised.
+        """
+        now = self.look().now
+        if now.state.rank < State.CONNECTED.rank:
+            raise NotAuthorised(
+                f"The school is not connected: {now.words}",
+                school=self.school,
+                source=self.source,
+                remedy=f"`isams-pipeline connector status {self.school}` says what is to be done.",
+            )
+        with self._environment.xporter_client_for(self.school) as client:
+            offered = client.details()
+        wanted = frozenset(scopes) if scopes else offered
+        missing = sorted(wanted - offered)
+        if missing:
+            raise WrongUse(
+                f"The school has not authorised {', '.join(missing)}",
+                school=self.school,
+                remedy=f"It has authorised: {', '.join(sorted(offered))}.",
+            )
+        needed = {name for name, must in ROADS[self.source].scopes.items() if must}
+        if needed - wanted:
+            raise WrongUse(
+                f"Nothing can be delivered without {', '.join(sorted(needed - wanted))}",
+                school=self.school,
+                remedy="Ask the school to authorise it, and take it in.",
+            )
+        self._environment.connections.choose(self.school, self.source, wanted, who=self._who)
+        return self.look()
+
+    def revoke(self) -> Moved:
+        """Take the app's authorisation back: nothing is read any more from now on. Waits for a run that is reading."""
+        environment = self._environment
+        with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
+            if self.source == ASSEMBLY:
+                with environment.assembly_client_for(self.school) as client:
+                    client.forget()
+            else:
+                environment.connections.choose(self.school, self.source, None, who=self._who)
+                with environment.xporter_client_for(self.school) as client:
+                    client.forget()
+            return self.look()
+
+    def sync(self) -> None:
+        """Ask Assembly to fetch the school's data now; raises SyncPending, or WrongUse for another road."""
+        if self.source != ASSEMBLY:
+            raise WrongUse(
+                "Only Assembly can be asked to fetch", school=self.school, remedy="Xporter's jobs run by themselves."
+            )
+        with self._environment.assembly_client_for(self.school) as client:
+            client.sync()
+
+    def purge(self) -> Purged:
+        """Remove what is kept of the school from this road. Raises WrongUse while the app is authorised."""
+        now = self.current
+        if now is not None and now.state is State.AUTHORISED:
+            raise WrongUse(
+                f"{LABELS[self.source]} is still authorised, so the next night would bring everything back",
+                school=self.school,
+                remedy=f"First: isams-pipeline connector revoke {self.school} --road {self.source}.",
+            )
+        environment = self._environment
+        with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
+            # By what is there, not by what schools.yaml says today: a partner may have been removed from it.
+            left = environment.sweep(self.school)
+            exports = reports = 0
+            for staged in environment.staged_of(self.school):
+                files, nights = staged.forget(self.source)
+                exports += files
+                reports += sum(
+                    environment.reports.remove_tree(f"{staged.partner}/{self.school}/{night}") for night in nights
+                )
+            return Purged(
+                environment.lists.forget(self.source, self.school),
+                environment.tables.forget(self.source, self.school),
+                exports,
+                reports + environment.reports.remove_tree(f"{REPORTS}/{self.school}"),
+                environment.photos(self.school).forget(self.source),
+                left,
+            )

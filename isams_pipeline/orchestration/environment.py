@@ -1,0 +1,224 @@
+"""Everything a run needs besides the code: settings, the clock, the folders, the state database, the secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from isams_pipeline.clock import Clock, system_clock
+from isams_pipeline.config import Settings, secret_from
+from isams_pipeline.config.partners import Delivering
+from isams_pipeline.config.secrets import is_set
+from isams_pipeline.delivery.staging import StagedExports
+from isams_pipeline.sources.assembly import lists as assembly_lists
+from isams_pipeline.sources.assembly.client import AssemblyClient
+from isams_pipeline.sources.isams.batch import BatchClient, Credential, Patience
+from isams_pipeline.sources.isams.rest import RestClient
+from isams_pipeline.sources.shared import ASSEMBLY, XPORTER
+from isams_pipeline.sources.shared.connections import Connections
+from isams_pipeline.sources.xporter import lists as xporter_lists
+from isams_pipeline.sources.xporter.client import XporterClient, XporterSecrets
+from isams_pipeline.storage.archive import SnapshotArchive
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.lists import ListStore
+from isams_pipeline.storage.locks import Locks
+from isams_pipeline.storage.photos import PhotoStore
+from isams_pipeline.storage.state import StateDatabase
+from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
+from isams_pipeline.storage.state.limits import HourlyLimit
+from isams_pipeline.storage.state.tokens import TokenVault
+from isams_pipeline.storage.tables import TableStore
+
+PHOTO_SCOPES = {ASSEMBLY: assembly_lists.ON_DEMAND, XPORTER: xporter_lists.ON_DEMAND}
+DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
+
+
+@dataclass
+class Environment:
+    """Opened piece by piece when a run needs it: making one reads no secret, no disk and no network."""
+
+    settings: Settings
+    data_dir: Path = field(default_factory=lambda: Path(os.environ.get(DATA_DIR_VARIABLE) or "data"))
+    clock: Clock = system_clock
+    variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    patience: Patience = field(default_factory=Patience)
+    lock_wait: float = 900
+    """Seconds that a run waits for another run of the same school."""
+    retries: int = 2
+    """How often a step is tried again after a transient fault that outlasted the client's patience."""
+    retry_wait: float = 300
+
+    def __post_init__(self) -> None:
+        self.data_dir = self.data_dir.resolve()
+
+    @property
+    def postgres(self) -> str | None:
+        """The URL of the Postgres that holds state and history, where there is one."""
+        return secret_from(self.variables, POSTGRES_VARIABLE) if is_set(self.variables, POSTGRES_VARIABLE) else None
+
+    @cached_property
+    def state(self) -> StateDatabase:
+        """The state database, its tables up to date."""
+        return StateDatabase.open(self.data_dir, self.postgres)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """Locks across processes (and, with Postgres, machines)."""
+        return Locks(self.data_dir / "locks", self.state.engine if self.postgres else None)
+
+    @property
+    def archive(self) -> SnapshotArchive:
+        """The snapshots."""
+        return SnapshotArchive(Folder(self.data_dir / "archive"))
+
+    @property
+    def tables(self) -> TableStore:
+        """The datasets."""
+        return TableStore(Folder(self.data_dir / "tables"))
+
+    @property
+    def lists(self) -> ListStore:
+        """What the other roads gave."""
+        return ListStore(Folder(self.data_dir / "lists"))
+
+    def photos(self, school: str) -> PhotoStore:
+        """A school's photos."""
+        return PhotoStore(Folder(self.data_dir / "photos").child(school))
+
+    @property
+    def connections(self) -> Connections:
+        """The schools' connections by the other roads."""
+        return Connections(self.state, self.clock)
+
+    @property
+    def reports(self) -> Folder:
+        """What the school, not the partner, is told."""
+        return Folder(self.data_dir / "reports")
+
+    def target(self, partner: Delivering, school: str) -> Folder:
+        """Where a partner's files go. Raises MissingSecret, and StorageError where the place cannot be reached."""
+        named = partner.deliver_secret
+        password = secret_from(self.variables, named, school=school, partner=partner.key) if named else None
+        return Folder(self.settings.resolve(partner.deliver_to), password=password)
+
+    def staged(self, partner: str, school: str, part: str = "") -> StagedExports:
+        """A partner's exports of a school before delivery."""
+        return StagedExports(Folder(self.data_dir / "staged"), partner, school, part)
+
+    def sweep(self, school: str) -> int:
+        """Remove what killed runs of a school left half written; only for who holds the school's lock.
+
+        Gives the number of files.
+        """
+        data = Folder(self.data_dir)
+        places = [f"archive/{school}", f"outbox/{school}", f"photos/{school}"]
+        places += [f"{kept}/{other}/{school}" for kept in ("lists", "staged", "reports") for other in data.names(kept)]
+        for source in data.names("tables"):
+            places += [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
+        return sum(data.sweep(place, deep=True) for place in places)
+
+    def keeps(self, school: str, source: str) -> bool:
+        """Whether anything of a school from another road is on disk or in the database."""
+        data = Folder(self.data_dir)
+        tables = [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
+        on_disk = any(data.names(place) for place in (f"lists/{source}/{school}", *tables))
+        return on_disk or self.connections.current(school, source) is not None
+
+    def staged_of(self, school: str) -> list[StagedExports]:
+        """A school's staged exports of all partners that there are on disk, whoever is in schools.yaml today."""
+        folder = Folder(self.data_dir / "staged")
+        return [StagedExports(folder, name, school) for name in folder.names() if folder.exists(f"{name}/{school}")]
+
+    def client_for(self, school: str, key: str) -> BatchClient:
+        """A client of one key; raises MissingSecret."""
+        isams = self.settings.school(school).need_isams
+        settings = isams.keys[key]
+        credential = Credential(
+            secret_from(self.variables, settings.secret, school=school, key=key),
+            secret_from(self.variables, settings.client_id, school=school, key=key) if settings.client_id else None,
+        )
+        return BatchClient(
+            isams.url,
+            credential,
+            patience=self.patience,
+            take_turns=self._one_request_at_a_time,
+            school=school,
+            key=key,
+        )
+
+    def rest_client_for(self, school: str, name: str | None) -> RestClient:
+        """A REST client of a school: of that name, or the only one. Raises MissingSecret."""
+        isams = self.settings.school(school).need_isams
+        name = isams.client_named(name)
+        settings = isams.rest[name]
+        credential = Credential(
+            secret_from(self.variables, settings.secret, school=school, client=name),
+            secret_from(self.variables, settings.client_id, school=school, client=name),
+        )
+        limit = settings.requests_per_hour
+        hourly = HourlyLimit(self.state, f"{school}/{name}", limit, self.clock) if limit else None
+        return RestClient(
+            isams.url,
+            credential,
+            patience=self.patience,
+            parallel=settings.parallel,
+            spend=hourly.spend if hourly else _free,
+            school=school,
+            client=name,
+        )
+
+    def road_client_for(self, school: str, source: str) -> AssemblyClient | XporterClient:
+        """A client of a road other than iSAMS's own; raises ConfigurationError or MissingSecret."""
+        return self.assembly_client_for(school) if source == ASSEMBLY else self.xporter_client_for(school)
+
+    def assembly_client_for(self, school: str) -> AssemblyClient:
+        """A school's client at Assembly; raises ConfigurationError or MissingSecret."""
+        settings = self.settings.school(school)
+        settings.road(ASSEMBLY)
+        assembly = settings.assembly
+        assert assembly is not None
+        secret = secret_from(self.variables, assembly.secret, school=school, source=ASSEMBLY)
+        client_id = secret_from(self.variables, assembly.client_id, school=school, source=ASSEMBLY)
+        vault = TokenVault(self.state, school, ASSEMBLY, secret, self.clock)
+        return AssemblyClient(
+            assembly,
+            Credential(secret, client_id),
+            vault,
+            school=school,
+            clock=self.clock,
+            exclusive=lambda: self.locks.hold(f"tokens {school}", wait=self.lock_wait),
+            patience=self.patience,
+            also=PHOTO_SCOPES[ASSEMBLY] if settings.partners.photos == ASSEMBLY else (),
+        )
+
+    def xporter_client_for(self, school: str, *, to_manage: bool = False) -> XporterClient:
+        """A school's client at Xporter on Demand; raises ConfigurationError or MissingSecret.
+
+        `to_manage` is for finding and inviting, before the school's own secret has come with its authorisation.
+        """
+        settings = self.settings.school(school)
+        settings.road(XPORTER)
+        xporter = settings.xporter
+        assert xporter is not None
+        secret = "" if to_manage else secret_from(self.variables, xporter.secret, school=school, source=XPORTER)
+        named = xporter.management_secret
+        management = secret_from(self.variables, named, school=school, source=XPORTER) if named else None
+        vault = TokenVault(self.state, school, XPORTER, secret, self.clock)
+        secrets = XporterSecrets(secret, management)
+        also = PHOTO_SCOPES[XPORTER] if settings.partners.photos == XPORTER else ()
+        return XporterClient(
+            xporter, secrets, vault, school=school, clock=self.clock, patience=self.patience, also=also
+        )
+
+    @contextmanager
+    def _one_request_at_a_time(self, host: str) -> Generator[None, None, None]:
+        with self.locks.hold(f"host {host}", wait=self.lock_wait):
+            yield
+
+
+def _free() -> None:
+    """Nobody counts."""

@@ -1,0 +1,107 @@
+"""The reconciliation of a school's roads as a Dagster asset, and its job."""
+
+import base64
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from isams_pipeline.config import SOURCES
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import night_of, nights_of
+from isams_pipeline.orchestration.reconciliation.pictures import reconciliation_picture
+from isams_pipeline.orchestration.reconciliation.reconciling import (
+    Reconciliation,
+    as_rows,
+    header,
+    reconciled,
+    report_path,
+    roads_meant,
+)
+from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.rules.reconciliation import NEEDED
+from isams_pipeline.sources.shared import LABELS, REPORTS
+
+RECONCILIATION = [REPORTS, "reconciliation"]
+RECONCILE_JOB = "reconciliation"
+AGREE = {"roads_agree": "Warns: the roads differ in who and what is at the school. Ids and fields are in the report."}
+
+
+def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
+    """The comparison of all of a school's roads."""
+    partitions = nights_of(environment.settings)
+
+    @dg.asset(
+        key=RECONCILIATION,
+        description="Where the roads to a school differ: counts, who and what only one of them has, and which fields "
+        "differ. Ids and names of fields; no values.",
+        partitions_def=partitions,
+        group_name=REPORTS,
+        owners=[OWNER],
+        kinds={"json", "matplotlib"},
+        deps=[asset_key(name, source) for source in SOURCES for name in NEEDED],
+        required_resource_keys={NIGHT},
+        config_schema={
+            "roads": dg.Field(
+                [str],
+                is_required=False,
+                description="Which; the first is what the others are compared with. Left out: all that the school has.",
+            )
+        },
+        check_specs=checks.check_specs(RECONCILIATION, partitions, AGREE),
+    )
+    def reconciliation(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            session.hold(night.school)
+            config: Mapping[str, Any] = context.op_execution_context.op_config or {}
+            roads = roads_meant(environment, night.school, config.get("roads"))
+            found = reconciled(environment, night, roads)
+            picture = reconciliation_picture(found)
+            environment.reports.write_json(report_path(night, "json"), found.as_json())
+            environment.reports.write(report_path(night, "png"), picture)
+            report = environment.reports.location(report_path(night, "json"))
+            problem = f"{found.said}; see {report}"
+            verdict = (
+                checks.failed("roads_agree", RECONCILIATION, problem, warn=True)
+                if found.differences
+                else checks.passed(AGREE, RECONCILIATION)[0]
+            )
+            yield dg.MaterializeResult(
+                metadata={
+                    "differences": found.differences,
+                    "report": report,
+                    "table": dg.MetadataValue.md(as_markdown(found)),
+                    "picture": dg.MetadataValue.md(
+                        f"![reconciliation](data:image/png;base64,{base64.b64encode(picture).decode()})"
+                    ),
+                },
+                check_results=[verdict],
+            )
+
+    return reconciliation
+
+
+def reconciliation_job() -> "dg.UnresolvedAssetJobDefinition":
+    """The job that reads a school by all its roads, and compares them."""
+    keys = [asset_key(name, source) for source in SOURCES for name in NEEDED]
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+        RECONCILE_JOB,
+        selection=dg.AssetSelection.assets(*keys, dg.AssetKey(RECONCILIATION)),  # pyright: ignore[reportUnknownMemberType]
+        description="Reads a school by all its roads, and compares them.",
+        executor_def=dg.in_process_executor,
+    )
+
+
+def as_markdown(found: Reconciliation) -> str:
+    """A table for each road."""
+    tables: list[str] = []
+    for road, entities in found.roads.items():
+        head = header(found.first, road)
+        lines = [head, tuple("---" for _ in head), *as_rows(entities)]
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        tables.append(f"{LABELS[found.first]} / {LABELS[road]}\n\n{table}")
+    return "\n\n".join(tables)

@@ -1,0 +1,128 @@
+"""A school by its roads, compared; and the report of it, as JSON and back, and as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isams_pipeline.errors import ConfigurationError, NotMaterialised, StorageError
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.rules.reconciliation import NEEDED, ONLY_FIRST, ONLY_SECOND, Compared, Difference, reconcile
+from isams_pipeline.sources.shared import LABELS, REPORTS
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """A school's night by its roads: each road beside the first → what it has otherwise."""
+
+    night: Night
+    first: str
+    roads: Mapping[str, Sequence[Compared]]
+
+    @property
+    def differences(self) -> int:
+        """How many there are."""
+        return sum(len(one.differences) for entities in self.roads.values() for one in entities)
+
+    @property
+    def said(self) -> str:
+        """That in words."""
+        return f"{self.differences or 'no'} difference{'' if self.differences == 1 else 's'}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole of it: every difference by its ids."""
+        return {
+            "school": self.night.school,
+            "night": self.night.date.isoformat(),
+            "compared_with": self.first,
+            "roads": {
+                road: {one.entity: _entity_as_json(one, self.first, road) for one in entities}
+                for road, entities in self.roads.items()
+            },
+        }
+
+    @classmethod
+    def of_json(cls, night: Night, report: Mapping[str, Any]) -> Reconciliation:
+        """What `as_json` gave of this night."""
+        first = str(report["compared_with"])
+        roads = {
+            road: [_entity_of_json(entity, found, first, road) for entity, found in entities.items()]
+            for road, entities in report["roads"].items()
+        }
+        return cls(night, first, roads)
+
+
+def _entity_as_json(one: Compared, first: str, road: str) -> dict[str, Any]:
+    return {
+        "counts": {first: one.first, road: one.second},
+        "not_compared": one.untold,
+        "differences": [{"what": d.kind, first: d.first_id, road: d.second_id} for d in one.differences],
+    }
+
+
+def _entity_of_json(entity: str, found: Mapping[str, Any], first: str, road: str) -> Compared:
+    differences = [Difference(entity, one["what"], one[first], one[road]) for one in found["differences"]]
+    return Compared(entity, found["counts"][first], found["counts"][road], differences, list(found["not_compared"]))
+
+
+def reconciled(environment: Environment, night: Night, roads: Sequence[str]) -> Reconciliation:
+    """The roads' tables of a night, compared. Raises NotMaterialised where one is missing."""
+    tables = {
+        road: {
+            name: environment.tables.load(environment.tables.need(road, name, night.school, night.date))
+            for name in NEEDED
+        }
+        for road in roads
+    }
+    first, *others = roads
+    return Reconciliation(night, first, {road: reconcile(tables[first], tables[road]) for road in others})
+
+
+def report_path(night: Night, end: str) -> str:
+    """Where the report lies, below `reports/`."""
+    return f"{REPORTS}/{night.school}/{night.date}/reconciliation.{end}"
+
+
+def kept_report(environment: Environment, night: Night) -> Reconciliation:
+    """The night's reconciliation as it was reported. Raises NotMaterialised where there is none, and StorageError."""
+    path = report_path(night, "json")
+    remedy = f"isams-pipeline reconcile {night.school} --date {night.date}."
+    try:
+        return Reconciliation.of_json(night, environment.reports.read_json(path))
+    except (KeyError, TypeError, AttributeError):
+        where = environment.reports.location(path)
+        raise StorageError("The report of the roads is damaged", file=where, remedy=remedy) from None
+    except FileNotFoundError:
+        raise NotMaterialised(
+            "The roads were not compared on that night",
+            school=night.school,
+            date=night.date,
+            remedy=remedy,
+        ) from None
+
+
+def roads_meant(environment: Environment, school: str, wanted: Sequence[str] | None) -> list[str]:
+    """The roads that are compared, the first with the others; raises ConfigurationError where there are none."""
+    has: list[str] = [*environment.settings.school(school).sources]
+    roads = list(dict.fromkeys(wanted)) if wanted else has
+    unknown = [road for road in roads if road not in has]
+    if unknown or len(roads) < 2:  # noqa: PLR2004
+        what = f"It has no source {unknown[0]}" if unknown else "There is nothing to compare it with"
+        raise ConfigurationError(what, school=school, remedy=f"Its sources in schools.yaml are: {', '.join(has)}.")
+    return roads
+
+
+def header(first: str, road: str) -> tuple[str, ...]:
+    """The head of a road's table."""
+    here, there = LABELS[first].partition(" ")[0], LABELS[road].partition(" ")[0]
+    return ("", here, there, f"only {here}", f"only {there}", "differing in", "not compared")
+
+
+def as_rows(entities: Sequence[Compared]) -> Iterator[tuple[str, ...]]:
+    """What a road has otherwise than the first: a row for each kind of thing."""
+    for one in entities:
+        fields = ", ".join(f"{name} {count}" for name, count in one.fields.items())
+        only = (str(one.count(kind) or "·") for kind in (ONLY_FIRST, ONLY_SECOND))
+        yield (one.entity, str(one.first), str(one.second), *only, fields or "·", ", ".join(one.untold) or "·")

@@ -1,0 +1,122 @@
+"""The datasets of the other roads as Dagster assets."""
+
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+
+from isams_pipeline.datasets import ROAD_DATASETS, DatasetDeclaration
+from isams_pipeline.errors import DatasetError, MissingRows
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import (
+    CHECKED,
+    OWNER,
+    SOUND,
+    changes_metadata,
+    check_frame,
+    column_schema,
+    verdict,
+)
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night, night_of, nights_of
+from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.orchestration.selections import is_wanted
+from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.shared.mapping import Absent
+from isams_pipeline.sources.shared.night import RoadTable
+from isams_pipeline.sources.shared.road import Road
+from isams_pipeline.storage.tables import StoredTable
+
+
+def road_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """One asset per road and dataset."""
+    return [_asset(environment, road, declaration) for road in ROADS.values() for declaration in ROAD_DATASETS.values()]
+
+
+def _asset(environment: Environment, road: Road, declaration: DatasetDeclaration) -> dg.AssetsDefinition:
+    partitions = nights_of(environment.settings)
+    key = [road.source, declaration.name]
+    mapped = road.mapping.datasets[declaration.name]
+    is_checked = declaration.name in CHECKED
+    absent = f" Always empty by this road: {mapped.reason}." if isinstance(mapped, Absent) else ""
+
+    @dg.asset(
+        key=key,
+        description=f"{declaration.summary} By {road.label}.{absent}",
+        partitions_def=partitions,
+        group_name=road.source,
+        owners=[OWNER],
+        kinds={"json", "parquet"},
+        metadata={"dagster/column_schema": column_schema(declaration)},
+        required_resource_keys={NIGHT},
+        check_specs=checks.check_specs(key, partitions, SOUND if is_checked else {}),
+    )
+    def dataset(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+        night = night_of(context.partition_key)
+        session: NightSession = getattr(context.resources, NIGHT)
+        with told_to_dagster(environment):
+            if not is_wanted(environment.settings.school(night.school), road.source, context.job_name):
+                yield checks.not_in_use(SOUND if is_checked else {}, key)
+                return
+            before = environment.tables.before(road.source, declaration.name, night.school, night.date)
+            try:
+                reader = session.road_reader(road.source, night, context)
+                table = reader.table(declaration.name, before)
+                if table.frame is not None:
+                    _check(environment, road, declaration, table, None if session.allow_removals else before)
+            except DatasetError as error:
+                error.at(school=night.school, date=night.date)
+                if is_checked:
+                    yield checks.failed("sound", key, str(error))
+                raise
+            stored = _stored(environment, road.source, declaration.name, table, night)
+            sound = [_fold_verdict(table, key) or verdict(environment, stored)] if is_checked else []
+            yield dg.MaterializeResult(
+                metadata=changes_metadata(environment, declaration, stored, table.frame, before) | _metadata(table),
+                check_results=sound,
+            )
+
+    return dataset
+
+
+def _check(
+    environment: Environment, road: Road, declaration: DatasetDeclaration, table: RoadTable, before: StoredTable | None
+) -> None:
+    assert table.frame is not None
+    if declaration.must_have_rows and table.frame.empty:
+        why = f": {table.absent}" if table.absent else ""
+        remedy = "Look there whether the school's data is complete, and whom it has let be extracted."
+        raise MissingRows(f"{declaration.name} has no rows by {road.label}{why}", remedy=remedy)
+    check_frame(environment, declaration, table.frame, before)
+
+
+def _stored(environment: Environment, source: str, dataset: str, table: RoadTable, night: Night) -> StoredTable:
+    if table.frame is None:
+        assert table.same_as is not None
+        return environment.tables.save_as_before(table.same_as, night=night.date, provenance=table.provenance)
+    return environment.tables.save(
+        table.frame,
+        source=source,
+        dataset=dataset,
+        school=night.school,
+        night=night.date,
+        provenance=table.provenance,
+    )
+
+
+def _fold_verdict(table: RoadTable, key: list[str]) -> dg.AssetCheckResult | None:
+    return checks.failed("sound", key, "; ".join(table.folds), warn=True) if table.folds else None
+
+
+def _metadata(table: RoadTable) -> dict[str, Any]:
+    if table.absent is not None:
+        return {"empty because": table.absent}
+    metadata: dict[str, Any] = {
+        "lists": dg.MetadataValue.json(table.provenance["lists"]),
+        "read_at": table.provenance["fetched_at"],
+    }
+    if table.provenance.get("freshness"):
+        metadata["the road's own copy is of"] = table.provenance["freshness"]
+    if table.folds:
+        metadata["missed by changes"] = "; ".join(table.folds)
+    return metadata

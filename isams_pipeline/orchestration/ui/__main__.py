@@ -1,0 +1,90 @@
+"""The web server's process, which `isams-pipeline ui` starts. Has none of the secrets.
+
+python -m isams_pipeline.orchestration.ui
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import uvicorn
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster_webserver import app as dagster_app
+from dagster_webserver.version import __version__
+
+from isams_pipeline.orchestration.partitions import LAUNCHED_BY
+from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, Guard, networks, user
+
+DEFINITIONS = "isams_pipeline.definitions"
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    parser = argparse.ArgumentParser(prog="isams_pipeline.orchestration.ui")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--allowed-host", action="append", default=[])
+    parser.add_argument("--behind-proxy")
+    parser.add_argument("--proxy", action="append", default=[])
+    parser.add_argument("--read-only", action="store_true")
+    given = parser.parse_args()
+    door = Door(
+        frozenset({*LOOPBACK, *(name.lower() for name in given.allowed_host)}),
+        given.behind_proxy,
+        networks(given.proxy),
+    )
+    with dg.DagsterInstance.get() as instance:
+        tag_runs(instance)
+        target = ModuleTarget(
+            module_name=DEFINITIONS, attribute=None, working_directory=None, location_name=DEFINITIONS
+        )
+        with WorkspaceProcessContext(
+            instance, version=__version__, read_only=given.read_only, workspace_load_target=target
+        ) as context:
+            webserver: Any = dagster_app
+            app = webserver.create_app_from_workspace_process_context(context)
+            uvicorn.Server(served(app, door, given.host, given.port)).run()
+
+
+def served(app: Any, door: Door, host: str, port: int) -> uvicorn.Config:
+    """How the guarded UI is served: the guard looks at who really asks, where a header could name anybody."""
+    return uvicorn.Config(
+        Guard(app, door), host=host, port=port, log_level="warning", proxy_headers=False, server_header=False
+    )
+
+
+def tag_runs(instance: dg.DagsterInstance) -> None:
+    """Let every run and backfill that is launched here say in its tags who launched it.
+
+    The web server makes them by these two methods, whichever of its buttons was pressed; a tag of that name that came
+    with the request does not count.
+    """
+    runs: Any = instance.run_domain
+    create_run, add_backfill = runs.create_run, instance.add_backfill
+
+    @functools.wraps(create_run)
+    def run(*args: Any, **options: Any) -> Any:
+        return create_run(*args, **options | {"tags": _tagged(options.get("tags"))})
+
+    @functools.wraps(add_backfill)
+    def backfill(partition_backfill: PartitionBackfill) -> None:
+        add_backfill(partition_backfill._replace(tags=_tagged(partition_backfill.tags)))
+
+    runs.create_run = run
+    setattr(instance, "add_backfill", backfill)  # noqa: B010
+
+
+def _tagged(tags: Mapping[str, str] | None) -> dict[str, str]:
+    name = user.get()
+    others = {key: value for key, value in (tags or {}).items() if key != LAUNCHED_BY}
+    return others if name is None else {**others, LAUNCHED_BY: name}
+
+
+if __name__ == "__main__":
+    main()

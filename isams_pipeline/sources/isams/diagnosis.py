@@ -1,0 +1,183 @@
+"""What is wrong with a school's keys: asked in a way that runs no method and reads nobody's data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from isams_pipeline.clock import Clock
+from isams_pipeline.config import GUIDE_FEEDS, IsamsSettings, KeySettings, SchoolSettings, advised_cache_hours
+from isams_pipeline.config.feeds import FEEDS, KNOWN_METHODS
+from isams_pipeline.errors import ConfigurationError, MethodsNotAllocated, NotPermitted, PipelineError
+from isams_pipeline.sources.isams.batch import BatchClient
+from isams_pipeline.sources.isams.rest import RestClient, address
+
+MADE_UP_METHOD = "IsamsPipeline_GetNothing"
+"""No key can have it, so a request that names it is always refused, and nothing runs."""
+_MAX_SKEW = 300
+
+
+@dataclass
+class KeyDiagnosis:
+    """What one key can do, and what a school's administrator should change."""
+
+    key: str
+    asked: bool = False
+    """A request could be made at all: its secret was there."""
+    reachable: bool = False
+    authorised: bool = False
+    missing: list[str] = field(default_factory=list[str])
+    """Methods that its feeds need and it may not run."""
+    extra: list[str] = field(default_factory=list[str])
+    """Methods that it may run and no feed needs; some partners fail on them."""
+    allowed: int | None = None
+    cache_hours: float = 0
+    encrypted: bool = False
+    skew_seconds: float | None = None
+    advice: list[str] = field(default_factory=list[str])
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the nightly run can use the key."""
+        return self.reachable and self.authorised and not self.missing and not self.extra
+
+
+def diagnose(isams: IsamsSettings, client_for: Callable[[str], BatchClient], clock: Clock) -> list[KeyDiagnosis]:
+    """Look at every key of a school."""
+    return [_diagnose(isams.url, name, key, client_for, clock) for name, key in isams.keys.items()]
+
+
+def _diagnose(
+    url: str, name: str, key: KeySettings, client_for: Callable[[str], BatchClient], clock: Clock
+) -> KeyDiagnosis:
+    found = KeyDiagnosis(name, cache_hours=key.cache_hours, encrypted=urlsplit(url).scheme == "https")
+    low, high = advised_cache_hours(key.feeds)
+    try:
+        with client_for(name) as client:
+            error, headers = client.probe([*KNOWN_METHODS, MADE_UP_METHOD])
+    except PipelineError as problem:
+        found.asked = not isinstance(problem, ConfigurationError)
+        found.advice.append(str(problem))
+        return found
+    found.asked = True
+    found.reachable = bool(headers)
+    found.skew_seconds = _skew(headers.get("date"), clock())
+    if found.skew_seconds is not None and abs(found.skew_seconds) > _MAX_SKEW:
+        found.advice.append(
+            f"This machine's clock and iSAMS's differ by {abs(found.skew_seconds) / 60:.0f} minutes; set it by NTP."
+        )
+    if isinstance(error, MethodsNotAllocated):
+        found.authorised = True
+        _methods(found, key, error.methods)
+    elif error is None:
+        found.authorised = True
+        found.advice.append("iSAMS did not say which methods the key may run; compare them in iSAMS by eye.")
+    else:
+        found.advice.append(str(error))
+    if not low <= key.cache_hours <= high:
+        found.advice.append(
+            f"cache_hours is {key.cache_hours:g}; set the key's cache expiry in iSAMS to {_hours(low, high)}, and "
+            "cache_hours here to the same."
+        )
+    return found
+
+
+def _hours(low: int, high: int) -> str:
+    return f"{low} hour{'s' if low > 1 else ''}" if low == high else f"{low} or {high} hours"
+
+
+def feeds_missing(settings: SchoolSettings) -> dict[str, list[str]]:
+    """Partner → feeds that its guide asks for and no key of the school brings."""
+    found = {
+        partner: [feed for feed in GUIDE_FEEDS.get(partner, ()) if settings.need_isams.key_for(feed) is None]
+        for partner in settings.partners.exporting
+    }
+    return {partner: feeds for partner, feeds in found.items() if feeds}
+
+
+def _methods(found: KeyDiagnosis, key: KeySettings, refused: frozenset[str]) -> None:
+    allowed = [m for m in KNOWN_METHODS if m.casefold() not in refused]
+    found.allowed = len(allowed)
+    wanted: set[str] = set()
+    for feed in key.feeds:
+        methods = FEEDS[feed].methods
+        if not any(method in allowed for method in methods):
+            found.missing.append(methods[0])
+        wanted.update(methods, FEEDS[feed].also)
+    found.extra = [method for method in allowed if method not in wanted]
+    if found.missing:
+        found.advice.append(f"In iSAMS, tick under this key's Batch Methods: {', '.join(found.missing)}.")
+    if found.extra:
+        found.advice.append(f"In iSAMS, untick under this key's Batch Methods: {', '.join(found.extra)}.")
+
+
+def _skew(header: str | None, now: datetime) -> float | None:
+    """Seconds that this machine is ahead of the server."""
+    try:
+        return (now - parsedate_to_datetime(header)).total_seconds() if header else None
+    except (ValueError, TypeError):
+        return None
+
+
+@dataclass
+class ClientDiagnosis:
+    """What one REST client may do, asked by lists that hold nobody."""
+
+    client: str
+    serves: tuple[str, ...]
+    """Who uses it."""
+    authorised: bool = False
+    missing: list[str] = field(default_factory=list[str])
+    """Modules that it needs and may not read."""
+    advice: list[str] = field(default_factory=list[str])
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can be used."""
+        return self.authorised and not self.missing
+
+
+_NOBODY = {
+    "schoolsbuddy.attendance": {
+        "Attendance (SCHOOLREGISTRATION)": address("registration", "absencecodes"),
+        "School Manager (SCHOOLMANAGEMENT)": address("school", "yeargroups"),
+    },
+    "my_school_portal": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
+    "schoolsbuddy.photos": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
+}
+"""Who uses a client → the module whose permission it needs, and a list of it without people."""
+
+
+def diagnose_rest(settings: SchoolSettings, client_for: Callable[[str], RestClient]) -> list[ClientDiagnosis]:
+    """Look at every REST client of a school. That it may write cannot be seen without writing."""
+    users: dict[str, list[str]] = {name: [] for name in settings.need_isams.rest}
+    for user, name in settings.partners.rest_clients.items():
+        users[settings.need_isams.client_named(name)].append(user)
+    return [_diagnose_client(name, tuple(serves), client_for) for name, serves in users.items()]
+
+
+def _diagnose_client(name: str, serves: tuple[str, ...], client_for: Callable[[str], RestClient]) -> ClientDiagnosis:
+    found = ClientDiagnosis(name, serves)
+    if not serves:
+        found.authorised = True
+        found.advice.append("no partner uses it; remove it, or name it as a partner's client")
+        return found
+    try:
+        with client_for(name) as client:
+            for module, path in {m: p for user in serves for m, p in _NOBODY[user].items()}.items():
+                try:
+                    client.get(path)
+                except NotPermitted:
+                    found.missing.append(module)
+                found.authorised = True
+    except PipelineError as problem:
+        found.authorised = False
+        found.advice.append(str(problem))
+    if found.missing:
+        found.advice.append(f"in iSAMS, let the client read {', '.join(found.missing)}")
+    if "my_school_portal" in serves:
+        found.advice.append("to write it needs Pupil Manager at level Full, which shows only when it writes")
+    return found

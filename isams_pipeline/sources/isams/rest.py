@@ -1,0 +1,349 @@
+"""The REST API client: JSON objects and lists, or a typed error. Knows nothing of Dagster or of partners.
+
+Paths, fields and status codes are from the vendor's OpenAPI of the REST API and from clients in use at schools; what
+no source settles is said where it stands. In any error: ids, counts and field names; never iSAMS's own words, which may
+quote a value.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Self, TypeVar, cast
+from urllib.parse import quote
+
+import httpx
+
+from isams_pipeline.errors import (
+    AccessRefused,
+    InvalidKey,
+    IsamsError,
+    NotAccepted,
+    NotFound,
+    NotPermitted,
+    NotRestData,
+    PipelineError,
+    RequestRefused,
+    RowsMoved,
+    ServerTimeout,
+    Throttled,
+    Unavailable,
+)
+from isams_pipeline.rules.photos import MOST_BYTES
+from isams_pipeline.sources.isams.token import TOKEN_ENDPOINT, ClientToken
+from isams_pipeline.sources.shared.http import (
+    Credential,
+    HiddenQuery,
+    Patience,
+    patiently,
+    retry_after,
+    transport_error,
+)
+from isams_pipeline.sources.shared.json_answer import read_json
+from isams_pipeline.sources.shared.transport import MOST, BoundedTransport
+
+T = TypeVar("T")
+S = TypeVar("S")
+Json = dict[str, Any]
+
+SCOPE = "restapi"
+PAGE_SIZE = 1000
+"""Accepted and echoed by a live server; the maximum is unknown, so what the answer says counts."""
+_MAX_PAGES = 10_000
+_READINGS = 3
+"""How often a list is read anew because its rows moved between pages."""
+_MAX_ANSWER = 64 << 20
+_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]{1,100}")
+
+
+def address(*segments: object) -> str:
+    """The path below `/api`, each segment escaped; raises ValueError for one that could mean another path."""
+    parts: list[str] = []
+    for segment in segments:
+        text = str(segment)
+        if not _SEGMENT.fullmatch(text) or set(text) == {"."}:
+            raise ValueError("not a segment of a path")
+        parts.append(quote(text, safe=""))
+    return "/api/" + "/".join(parts)
+
+
+def equals(field: str, value: str | int) -> str:
+    """An OData condition for `$filter`: a field's name is one word, quotes in a text are doubled."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", field):
+        raise ValueError("not the name of a field")
+    return f"{field} eq {value}" if isinstance(value, int) else f"{field} eq '{value.replace(chr(39), chr(39) * 2)}'"
+
+
+class RestClient:
+    """One REST client of one school; may be used by several threads.
+
+    `spend` is called before every request, and raises Throttled if the client's requests of the hour are used up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential: Credential,
+        *,
+        patience: Patience | None = None,
+        parallel: int = 8,
+        spend: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        verify: ssl.SSLContext | None = None,
+        **where: str,
+    ) -> None:
+        self._patience = patience or Patience()
+        self._spend = spend
+        self._sleep = sleep
+        self._where = where
+        self.parallel = parallel
+        limits = httpx.Limits(max_connections=parallel, max_keepalive_connections=parallel)
+        self._http = httpx.Client(
+            base_url=url,
+            auth=ClientToken(url, credential, scope=SCOPE, clock=clock),
+            timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect, pool=None),
+            transport=HiddenQuery(
+                BoundedTransport(self._patience.bounds(_MAX_ANSWER), verify=verify, limits=limits), _query_of
+            ),
+            headers={"User-Agent": "isams-pipeline", "Accept": "application/json"},
+            follow_redirects=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def get(self, path: str, *, filter: str = "", expand: Collection[str] = (), **params: object) -> Json:  # noqa: A002
+        """An object. Transient errors are tried again, with some patience; raises IsamsError or DocumentError."""
+        found: Any = patiently(lambda: self._json(path, filter, expand, params), self._patience, self._sleep)
+        if not isinstance(found, dict):
+            raise self._not_data("The answer is no object", path)
+        return cast("Json", found)
+
+    def listed(self, path: str, collection: str | None, *, filter: str = "", **params: object) -> list[Json]:  # noqa: A002
+        """The rows of a list that comes in one piece; without a name, of the only list that there is."""
+        found = patiently(lambda: self._json(path, filter, (), params), self._patience, self._sleep)
+        return self._rows(found, collection, path)
+
+    def pages(
+        self,
+        path: str,
+        collection: str,
+        *,
+        key: str = "id",
+        page_size: int = PAGE_SIZE,
+        filter: str = "",  # noqa: A002
+        expand: Collection[str] = (),
+    ) -> list[Json]:
+        """All rows of a list that comes in pages, each row once, in the order of the pages.
+
+        The first page says how many rows there are; the others are asked for by our own count, some at a time. If
+        rows were added, removed or moved meanwhile, so that one is missing or came twice, the list is read anew.
+        Raises RowsMoved if that goes on.
+        """
+
+        def page(number: int) -> Json:
+            try:
+                return self.get(path, filter=filter, expand=expand, page=number, pageSize=page_size)
+            except NotFound:
+                if number == 1:
+                    raise
+                return {collection: []}  # past the end by now: rows were removed
+
+        for _ in range(_READINGS):
+            first = page(1)
+            total = _count(first, "totalCount")
+            size = _count(first, "pageSize") or page_size
+            number_of_pages = ceil((total or 0) / size)
+            if total is None or number_of_pages > _MAX_PAGES:
+                raise self._not_data("The first page does not say how many rows there are", path)
+            answers = [first, *self.each(page, range(2, number_of_pages + 1))]
+            rows = [row for answer in answers for row in self._rows(answer, collection, path)]
+            keys = {row.get(key) for row in rows}
+            if len(rows) == len(keys) == total and all(_count(a, "totalCount") == total for a in answers):
+                return rows
+        raise RowsMoved(
+            f"Rows of {collection} moved between pages each of {_READINGS} times",
+            remedy="It is asked again later.",
+        ).at(**self._where, path=path)
+
+    def image(self, path: str) -> bytes:
+        """The bytes of a picture. Raises NotRestData where the answer is something else."""
+        answer = patiently(
+            lambda: self._send("GET", path, accept="image/*", most=MOST_BYTES), self._patience, self._sleep
+        )
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not kind.startswith("image/") and kind != "application/octet-stream":
+            raise self._not_data("The answer is no picture", path)
+        return answer.content
+
+    def each(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """The function's results, in the order of the items, `parallel` at a time; raises the first error."""
+        wanted = list(items)
+        if len(wanted) < 2 or self.parallel == 1:  # noqa: PLR2004
+            return [function(item) for item in wanted]
+        with ThreadPoolExecutor(min(self.parallel, len(wanted)), thread_name_prefix="isams") as pool:
+            futures = [pool.submit(function, item) for item in wanted]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    def put(self, path: str, body: Mapping[str, Any]) -> int:
+        """Replace a record; gives the status. Never tried again here: what it replaces may have changed by then.
+
+        Raises IsamsError, whose `taken` is False where iSAMS has surely not done it. Otherwise, after a time-out or a
+        broken connection, nobody knows: the caller has to read what is there now.
+        """
+        return self._send("PUT", path, body=dict(body)).status
+
+    # --- the wire -----------------------------------------------------------------------------------------
+
+    def _json(self, path: str, filter: str, expand: Collection[str], params: Mapping[str, object]) -> Any:  # noqa: A002
+        wanted = {name: str(value) for name, value in params.items()}
+        if filter:
+            wanted["$filter"] = filter
+        if expand:
+            wanted["expand"] = ",".join(expand)
+        answer = self._send("GET", path, wanted)
+        try:
+            return read_json(answer.content)
+        except ValueError:
+            raise self._not_data("The answer is not JSON", path) from None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        accept: str = "application/json",
+        most: int = _MAX_ANSWER,
+    ) -> Answer:
+        headers = {"Accept": accept}
+        try:
+            self._spend()
+            # Not as `params`: httpx logs the address of every request, and a filter may hold a person's value.
+            asked = {_QUERY: dict(params or {}), MOST: most}
+            with self._http.stream(method, path, json=body, headers=headers, extensions=asked) as response:
+                content = response.read()
+        except PipelineError as error:
+            raise error.at(**self._where, path=path) from None
+        except httpx.HTTPError as error:
+            problem = transport_error(error)
+            if isinstance(problem, IsamsError):
+                problem.taken = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise problem.at(**self._where, path=path) from None
+        answer = Answer(response.status_code, response.headers, content)
+        if not response.is_success:
+            raise error_for(answer).at(**self._where, path=path)
+        return answer
+
+    def _rows(self, found: Any, collection: str | None, path: str) -> list[Json]:
+        """The rows of an answer; a list may also come bare."""
+        rows = _list_in(cast("Json", found), collection) if isinstance(found, dict) else found
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in cast("list[Any]", rows)):
+            raise self._not_data(f"The answer has no list {collection or ''}".rstrip(), path)
+        return cast("list[Json]", rows)
+
+    def _not_data(self, what: str, path: str) -> PipelineError:
+        remedy = "Check that isams.url is the school's iSAMS, and not a log-in page before it."
+        return NotRestData(what, remedy=remedy, path=path).at(**self._where)
+
+
+def _list_in(answer: Json, collection: str | None) -> Any:
+    """The list of that name; without a name, the only one."""
+    if collection is not None:
+        return answer.get(collection)
+    lists: list[Any] = [value for value in answer.values() if isinstance(value, list)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _count(answer: Json, name: str) -> int | None:
+    value = answer.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, read to its end."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
+def error_for(answer: Answer) -> IsamsError:
+    """The typed error for an answer that is no success; its own words in `said`, not in the text.
+
+    400, 404, 422 and 500 with `{"message"}` are declared by the vendor; 401, 403 and 429 are what they mean elsewhere.
+    """
+    error = _by_status(answer.status, retry_after(answer.headers))
+    error.taken = not 300 <= answer.status < 500 or answer.status == 408  # noqa: PLR2004
+    try:
+        error.said = str(read_json(answer.content)["message"])[:500]
+    except (ValueError, KeyError, TypeError):
+        error.said = None
+    return error
+
+
+def _by_status(status: int, wait: float | None) -> IsamsError:
+    again = "It is asked again."
+    match status:
+        case 400 | 405 | 415:
+            return RequestRefused("iSAMS found the request invalid", status=status, remedy="Report this as a bug.")
+        case 401:
+            remedy = "Check that the REST client is active in iSAMS."
+            return InvalidKey("iSAMS does not accept the client's token", status=status, remedy=remedy)
+        case 403:
+            return NotPermitted(
+                "The REST client may not do this",
+                status=status,
+                remedy="Give it the permission in iSAMS; the partner's page in docs/ lists what is needed.",
+            )
+        case 404:
+            return NotFound("iSAMS has no such record", status=status, remedy="Check the id, and isams.url.")
+        case 422:
+            remedy = "`isams-pipeline changes show` has iSAMS's own words."
+            return NotAccepted("iSAMS does not accept what was sent", status=status, remedy=remedy)
+        case 429:
+            return Throttled(
+                "iSAMS throttles this client",
+                status=status,
+                remedy="It is asked again later; raise the client's limit in iSAMS if this is usual.",
+                retry_after=wait,
+            )
+        case 408 | 504:
+            return ServerTimeout("iSAMS ran out of time", status=status, remedy=again, retry_after=wait)
+        case 500 | 502 | 503:
+            return Unavailable("iSAMS is not available", status=status, remedy=again, retry_after=wait)
+        case int() if 300 <= status < 400:  # noqa: PLR2004
+            return AccessRefused(
+                "The address sends elsewhere, and a client follows no redirect",
+                status=status,
+                remedy="Write the final address as isams.url.",
+            )
+        case _:
+            return IsamsError("iSAMS failed", status=status, remedy="Ask iSAMS support with the time of this run.")
+
+
+_QUERY = "isams_query"
+
+
+def _query_of(request: httpx.Request) -> dict[str, str]:
+    """What a request is asked with; the request for a token shares its extensions, and is asked with nothing."""
+    return {} if request.url.path.endswith(TOKEN_ENDPOINT) else request.extensions.get(_QUERY, {})

@@ -1,0 +1,366 @@
+"""A school's night by a road → its tables: each list read once, only what has changed, folded into what was there.
+
+Knows no Dagster. A road only knows now: a date is read only while it is today at the school.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from isams_pipeline.clock import Clock, today_at
+from isams_pipeline.config import SchoolSettings
+from isams_pipeline.datasets import ROAD_DATASETS, DatasetDeclaration
+from isams_pipeline.errors import (
+    FutureDate,
+    NoSnapshot,
+    NotAuthorised,
+    PipelineError,
+    ScopesShrunk,
+    WrongToken,
+    WrongType,
+)
+from isams_pipeline.rules.notes import as_json
+from isams_pipeline.sources.shared.client import RoadClient
+from isams_pipeline.sources.shared.connections import Connections, Finding, State
+from isams_pipeline.sources.shared.grants import READING, Grant, Json
+from isams_pipeline.sources.shared.keeping import ListKeeper
+from isams_pipeline.sources.shared.mapping import VERSION, Absent, Lists, Mapped
+from isams_pipeline.sources.shared.road import Road
+from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
+from isams_pipeline.storage.tables import StoredTable
+
+
+@dataclass(frozen=True)
+class RoadTable:
+    """A dataset of the night. Without a frame, it is that of `same_as`: what it is made from has not changed."""
+
+    frame: pd.DataFrame | None
+    same_as: StoredTable | None = None
+    absent: str | None = None
+    """Why it is empty by this road."""
+    provenance: dict[str, Any] = field(default_factory=dict[str, Any])
+    folds: tuple[str, ...] = ()
+    """Where a full read has shown that the changes since the last one had missed something."""
+
+
+@dataclass(frozen=True)
+class ReaderContext:
+    """What the reader needs of the world."""
+
+    road: Road
+    school: str
+    settings: SchoolSettings
+    lists: ListStore
+    connections: Connections
+    client: Callable[[], contextlib.AbstractContextManager[RoadClient]]
+    clock: Clock
+    run_id: str = "unknown"
+    is_intact: Callable[[StoredTable], bool] = lambda _: True
+    """Whether a stored table can still be read, so that a night may have it again."""
+
+
+class RoadReader:
+    """All datasets of one school and night by one road. `close` it."""
+
+    def __init__(
+        self,
+        context: ReaderContext,
+        night: date,
+        *,
+        fresh: bool = False,
+        allow_removals: bool = False,
+        ask_again_after: float = 0,
+        ahead: Collection[str] = (),
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`ahead` are the datasets that will be asked for: while one is made, the lists of the next are read."""
+        self._context, self._night = context, night
+        self._source, self._school = context.road.source, context.school
+        self._store = context.lists
+        self._road_settings = context.settings.road(context.road.source)
+        self._fresh, self._allow_removals, self._tell = fresh, allow_removals, tell
+        self._ask_again_after = ask_again_after
+        self._held = contextlib.ExitStack()
+        self._client: RoadClient | None = None
+        self._of_night: ListNight | None = None
+        self._keeper: ListKeeper | None = None
+        self._ahead = [name for name in ahead if name in ROAD_DATASETS]
+        self._reading: dict[str, Future[StoredList]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._broken: PipelineError | None = None
+        self._said: list[str] = []
+        self._failed: tuple[PipelineError, float] | None = None
+        # Once for all datasets: midnight may pass while they are read.
+        self._today = today_at(context.settings.timezone, context.clock)
+
+    def close(self) -> None:
+        """Let go of the connection, and of what was still to be read."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._held.close()
+
+    # --- tables -------------------------------------------------------------------------------------------
+
+    def table(self, dataset: str, before: StoredTable | None) -> RoadTable:
+        """A dataset, unchecked; `before` is the newest table that there is of an earlier night, or of this one.
+
+        Raises what the road said, NotAuthorised, ScopesShrunk, WrongType, NoSnapshot or FutureDate.
+        """
+        declaration, mapped = ROAD_DATASETS[dataset], self._context.road.mapping.datasets[dataset]
+        if isinstance(mapped, Absent):
+            return RoadTable(declaration.empty(), absent=mapped.reason)
+        found = self._lists_for(mapped, must_have=declaration.must_have_rows)
+        if mapped.lists[0] not in found:
+            scope = self._context.road.lists[mapped.lists[0]].scope
+            said = f"the school has not authorised {scope}"
+            lacking = {"lacking": self._lacking(dataset)}
+            return RoadTable(declaration.empty(), absent=said, provenance=lacking)
+        assert self._of_night is not None
+        provenance = self._provenance(declaration, mapped, found)
+        folded = self._keeper.folds if self._keeper else {}
+        folds = tuple(folded[name] for name in mapped.lists if name in folded)
+        if (
+            before is not None
+            and before.provenance.get("sha256") == provenance["sha256"]
+            and not self._fresh
+            and self._holds(before)
+            and self._context.is_intact(before)
+        ):
+            of_rows = {name: before.provenance[name] for name in ("notes", "holds") if name in before.provenance}
+            return RoadTable(None, before, provenance=provenance | of_rows, folds=folds)
+        lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings, self._night)
+        lists.leaves_people_out = any(stored.leaves_people_out for stored in found.values())
+        try:
+            frame = mapped.frame(declaration, lists, self._context.settings)
+        except WrongType as error:
+            error.remedy = _remedy(error, self._context.road.label, self._source)
+            raise error.at(school=self._school, source=self._source, dataset=dataset) from None
+        except PipelineError as error:
+            raise error.at(school=self._school, source=self._source, dataset=dataset) from None
+        if lists.notes:
+            provenance["notes"] = as_json(lists.notes)
+        if lists.last_day or lists.next_first_day:
+            provenance["holds"] = [lists.last_day, lists.next_first_day]
+        return RoadTable(frame, provenance=provenance, folds=folds)
+
+    def _holds(self, before: StoredTable) -> bool:
+        """Whether the groups that a table is made from run, or do not, on this night as they did on its own."""
+        last_day, next_first_day = before.provenance.get("holds") or (None, None)
+        night = self._night.isoformat()
+        return (last_day is None or night <= last_day) and (next_first_day is None or night < next_first_day)
+
+    def _rows(self, found: Mapping[str, StoredList], name: str, begin: bytes) -> Iterator[Json]:
+        if name in found:
+            yield from self._store.rows(self._source, self._school, found[name].sha256, begin)
+
+    def _provenance(
+        self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]
+    ) -> dict[str, Any]:
+        assert self._of_night is not None
+        lacking = self._lacking(declaration.name)
+        # All that a table is made from: with the same of it, the table is the same.
+        lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
+        lines += [f"{c.name} {c.kind} {mapped.columns.get(c.name)}" for c in declaration.columns]
+        lines += [f"{name} {stored.sha256}" for name, stored in sorted(found.items())]
+        clocks = [stored.token["freshness"] for stored in found.values() if "freshness" in stored.token]
+        return {
+            "key": self._source,
+            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "fetched_at": min(stored.read_at for stored in found.values()),
+            # Where lists have clocks of their own, the table is as old as the oldest.
+            "freshness": min(clocks) if clocks else self._of_night.freshness,
+            "lists": {name: found[name].sha256 for name in mapped.lists if name in found},
+        } | ({"lacking": lacking} if lacking else {})
+
+    def _lacking(self, dataset: str) -> list[list[str]]:
+        """The scopes that the school has not authorised, and what of a dataset is missing for want of each."""
+        held = self._of_night.scopes if self._of_night else ()
+        return [
+            [scope, what]
+            for scope, given in self._context.road.gives.items()
+            for of, what in given
+            if of == dataset and scope not in held
+        ]
+
+    # --- lists --------------------------------------------------------------------------------------------
+
+    def _lists_for(self, mapped: Mapped, *, must_have: bool) -> dict[str, StoredList]:
+        """The lists that a dataset is made from; those that are not authorised are missing."""
+        today = self._today
+        if self._night > today:
+            raise FutureDate(
+                f"It is not yet {self._night} at the school",
+                school=self._school,
+                remedy=f"There it is {today}; run this date when it has come.",
+            )
+        if self._night < today:
+            return self._kept(mapped)
+        keeper = self._open()
+        wanted = [self._context.road.lists[name] for name in mapped.lists]
+        if must_have:
+            keeper.grant.request(wanted[0], self._night)
+        return {one.name: self._list(keeper, one.name) for one in wanted if keeper.grant.allows(one)}
+
+    def _kept(self, mapped: Mapped) -> dict[str, StoredList]:
+        if self._of_night is None:
+            self._of_night = self._store.find(self._source, self._school, self._night)
+        if self._of_night is None:
+            raise NoSnapshot(
+                f"Nothing of that night was kept, and {self._context.road.label} only knows today",
+                school=self._school,
+                source=self._source,
+                date=self._night,
+                remedy="Choose a night that was run: others cannot be had any more.",
+            )
+        lists = self._of_night.lists
+        missing = [
+            name
+            for name in mapped.lists
+            if name not in lists and self._context.road.lists[name].scope in self._of_night.scopes
+        ]
+        if missing:
+            raise NoSnapshot(
+                f"That night was broken off before {', '.join(missing)} could be read",
+                school=self._school,
+                source=self._source,
+                date=self._night,
+                remedy="What was not read then cannot be had any more; choose another night.",
+            )
+        return {name: lists[name] for name in mapped.lists if name in lists}
+
+    def _open(self) -> ListKeeper:
+        """Prove the authorisation once, before anything else is asked."""
+        if self._keeper is not None:
+            return self._keeper
+        if self._failed is not None:
+            error, at = self._failed
+            if not error.retryable or time.monotonic() - at < self._ask_again_after:
+                raise error
+        try:
+            self._keeper = self._proven()
+        except PipelineError as error:
+            error.at(school=self._school, source=self._source)
+            self._failed = error, time.monotonic()
+            raise
+        return self._keeper
+
+    def _proven(self) -> ListKeeper:
+        connections = self._context.connections
+        if self._client is None:
+            self._client = self._held.enter_context(self._context.client())
+        with self._noticed():
+            grant = self._client.grant(connections.current(self._school, self._source))
+        said = f"read by {self._context.road.label}"
+        finding = Finding(State.AUTHORISED, scopes=grant.scopes, said=said)
+        connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
+        before = self._store.latest(self._source, self._school, self._night)
+        lost = sorted(set(before.scopes) - grant.scopes) if before else []
+        if lost and not self._allow_removals:
+            raise ScopesShrunk(
+                f"The school has taken back {', '.join(lost)}",
+                remedy="Nothing was read, and the tables stay. If that is right, run once with --allow-removals; else "
+                f"`isams-pipeline connector authorise {self._school} --road {self._source}`.",
+            )
+        self._refuse_unused(grant, before)
+        freshness = self._client.freshness()
+        of_night = ListNight(self._night.isoformat(), tuple(sorted(grant.scopes)), grant.subject, freshness, {})
+        if before and (before.date, before.scopes, before.subject) == (of_night.date, of_night.scopes, grant.subject):
+            of_night.lists.update(before.lists)  # an earlier run of this very night
+        self._of_night = of_night
+        return ListKeeper(
+            self._context.road,
+            self._client,
+            grant,
+            self._store,
+            night=of_night,
+            before=before,
+            settings=self._road_settings,
+            clock=self._context.clock,
+            fresh=self._fresh,
+            say=self._say,
+        )
+
+    def _refuse_unused(self, grant: Grant, before: ListNight | None) -> None:
+        """Raise ScopesShrunk where fields came before that now need a scope which nobody has taken into use."""
+        is_first = before is not None and not any(stored.asked.startswith(READING) for stored in before.lists.values())
+        if is_first and grant.unused and not self._allow_removals:
+            raise ScopesShrunk(
+                f"The school has authorised {', '.join(sorted(grant.unused))}, which is not taken into use, and "
+                "fields that were read before need it",
+                remedy=f"Take it into use: `isams-pipeline connector authorise {self._school} --road {self._source}`; "
+                "or run once with --allow-removals, and do without.",
+            )
+
+    @contextlib.contextmanager
+    def _noticed(self) -> Generator[None, None, None]:
+        """Where a call shows that the connection is not what it was, look again and note that."""
+        try:
+            yield
+        except (NotAuthorised, WrongToken):
+            connections = self._context.connections
+            with contextlib.suppress(PipelineError):
+                assert self._client is not None
+                finding = self._client.look(connections.current(self._school, self._source))
+                connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
+            raise
+
+    def _list(self, keeper: ListKeeper, name: str) -> StoredList:
+        """A list of the night, read once; one request at a time goes to the server, whoever waits for it."""
+        if self._pool is None:
+            self._pool = self._start(keeper)
+        if name not in self._reading:
+            self._reading[name] = self._pool.submit(self._kept_list, keeper, name)
+        try:
+            return self._reading[name].result()
+        except BaseException:
+            del self._reading[name]  # a step that is tried again asks again
+            raise
+        finally:
+            while self._said:  # from this thread: Dagster's log wants to know whose step it is
+                self._tell(self._said.pop(0))
+
+    def _start(self, keeper: ListKeeper) -> ThreadPoolExecutor:
+        pool = ThreadPoolExecutor(1, thread_name_prefix=self._source)
+        for dataset in self._ahead:
+            mapped = self._context.road.mapping.datasets[dataset]
+            for name in mapped.lists if isinstance(mapped, Mapped) else ():
+                if name not in self._reading and keeper.grant.allows(self._context.road.lists[name]):
+                    self._reading[name] = pool.submit(self._kept_list, keeper, name)
+        return pool
+
+    def _kept_list(self, keeper: ListKeeper, name: str) -> StoredList:
+        assert self._of_night is not None
+        if self._broken is not None:
+            raise self._broken
+        request = keeper.grant.request(self._context.road.lists[name], self._night)
+        try:
+            with self._noticed():
+                stored = keeper.now(request)
+        except (NotAuthorised, WrongToken) as error:
+            self._broken = error  # what is refused for one list is not asked for again with the next
+            raise error.at(school=self._school, source=self._source, list=name) from None
+        except PipelineError as error:
+            raise error.at(school=self._school, source=self._source, list=name) from None
+        self._of_night.lists[name] = stored
+        self._store.remember(self._source, self._school, self._of_night)
+        return stored
+
+    def _say(self, what: str) -> None:
+        self._said.append(f"{self._context.road.label}: {what}")
+
+
+def _remedy(error: WrongType, label: str, source: str) -> str:
+    if str(error.where.get("field", "")).casefold() == "year":
+        return f"Say the National Curriculum year of each under {source}.year_codes in schools.yaml, such as FD: -1."
+    return (
+        f"Correct the record in iSAMS; if iSAMS shows it well, {label} fills the field otherwise: report it as a bug."
+    )

@@ -1,0 +1,25 @@
+"""A road: its lists, its mapping, and the scopes that its app asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isams_pipeline.sources.shared.grants import Given, RoadList
+from isams_pipeline.sources.shared.mapping import MappingTable
+
+
+@dataclass(frozen=True)
+class Road:
+    """What is known of a road before any school is looked at."""
+
+    source: str
+    label: str
+    lists: Mapping[str, RoadList]
+    mapping: MappingTable
+    scopes: Mapping[str, bool]
+    """What is asked of a school; whether it cannot do without."""
+    gives: Mapping[str, tuple[Given, ...]]
+    """Scope → what is missing without it."""
+    freshness_is_sure: bool
+    """The freshness is of all lists, so that none has changed where it has not. Else that is asked for list by list."""
