@@ -20,6 +20,7 @@ MOVED: Mapping[str, str] = {
     "isams.datasets": "datasets",
     "isams.feeds": "config.feeds",
     "isams.http": "sources.shared.http",
+    "partners.schoolsbuddy_attendance": "partners.schoolsbuddy.attendance",
     "roads": "sources.shared",
     "xporter": "sources.xporter",
 }

@@ -37,19 +37,20 @@ def what_if_ours(pupils: str) -> float:
     """The command's work: the tables, the rules with the settings that are and with others, the gate, the difference."""
     from isams_pipeline.config import load_settings
     from isams_pipeline.delivery.differences import difference
-    from isams_pipeline.partners.trials import behind, judged, makes, trials
+    from isams_pipeline.orchestration.trials import behind, judged, makes
+    from isams_pipeline.partners import schoolsbuddy
     from isams_pipeline_tests.world import SCHOOL
 
     with _nights(pupils) as world:
         place = ("schools", SCHOOL, "partners", PARTNER, "contact_types")
         started = time.perf_counter()
         changed = load_settings(world.config, {place: ["Mother", "Father", "Guardian"]})
-        given = behind(world.environment, SCHOOL, PARTNER)
+        given = behind(world.environment, SCHOOL, schoolsbuddy.PARTNER)
         other = changed.school(SCHOOL).partners.exporting[PARTNER]
-        made = makes(world.environment, PARTNER, given)
+        made = makes(schoolsbuddy.PARTNER, given)
         now, then = made(), made(other)
-        judged(world.environment, PARTNER, given, then, other, given.night.date)
-        found = difference(now.built, then.built, trials(world.environment)[PARTNER].files)
+        judged(schoolsbuddy.PARTNER, given, then, other, given.night.date)
+        found = difference(now.built, then.built, schoolsbuddy.PARTNER.exporting.files)
         took = time.perf_counter() - started
         assert found.files and found.rules and found.years
         return took
@@ -57,20 +58,22 @@ def what_if_ours(pupils: str) -> float:
 
 def rules_of_a_night(pupils: str) -> float:
     """What the rules cost in a night: the export's step without Dagster, and the gate, which evaluates them again."""
-    from isams_pipeline.orchestration.exports import staged_results
+    from isams_pipeline.orchestration.deliveries import deliver
+    from isams_pipeline.orchestration.exports import prepared, staged_results
     from isams_pipeline.orchestration.partitions import Night
-    from isams_pipeline.partners.schoolsbuddy.assets import _prepare, deliver
+    from isams_pipeline.partners import schoolsbuddy
     from isams_pipeline_tests.world import FIRST, SCHOOL
 
     with _nights(pupils) as world:
         night = Night(SCHOOL, FIRST)
         started = time.perf_counter()
-        prepared = _prepare(world.environment, night)
-        steps = staged_results(
-            world.environment, PARTNER, night, prepared.pins, prepared.built, verdicts=prepared.verdicts
-        )
+        behind, made = prepared(world.environment, schoolsbuddy.PARTNER, night)
+        steps = staged_results(world.environment, PARTNER, night, behind.pins, made.built, verdicts=made.verdicts)
         assert len(list(steps)) == 2
-        assert deliver(world.environment, night, "a benchmark", allow_removals=False).outcome == "unchanged"
+        assert (
+            deliver(world.environment, schoolsbuddy.PARTNER, night, "a benchmark", allow_removals=False).outcome
+            == "unchanged"
+        )
         return time.perf_counter() - started
 
 

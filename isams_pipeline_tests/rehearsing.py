@@ -22,10 +22,13 @@ from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.receipts import Address, Outcome
 from isams_pipeline.errors import DatasetError
+from isams_pipeline.orchestration.deliveries import deliverer
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import as_pins, deliverer, pinned
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.partners.trials import BehindIt, makes, trials
+from isams_pipeline.orchestration.partner import Behind
+from isams_pipeline.orchestration.pins import as_pins, pinned
+from isams_pipeline.orchestration.trials import makes, waits
+from isams_pipeline.partners import registry
 from isams_pipeline.sandbox import render
 from isams_pipeline.sandbox.batch import without_rows
 from isams_pipeline.sandbox.demo import KEYS
@@ -133,24 +136,26 @@ class Rehearsal:
 
     def _deliver(self, partner: str, day: date, frames: dict[str, pd.DataFrame]) -> Delivered:
         environment = self.environment
-        trial = trials(environment)[partner]
+        which = registry.PARTNERS[partner]
         settings = environment.settings.school(SCHOOL).partners.exporting[partner]
-        source, names = trial.needed(settings)
+        source, names = which.exporting.needed(settings)
         night = Night(SCHOOL, day)
-        given = BehindIt(night, pinned(environment, night, names, source), {name: frames[name] for name in names})
+        given = Behind(
+            environment, night, pinned(environment, night, names, source), {name: frames[name] for name in names}
+        )
         gate = deliverer(
             environment,
             Address(partner, SCHOOL, day),
-            trial.files,
-            trial.schema_version,
+            which.exporting.files,
+            which.exporting.schema_version,
             settings,
             run_id=f"{partner} {day}",
             allow_removals=False,
         )
-        waits = trial.waits(given.tables, day)
-        if waits is not None:
-            return gate.nothing(Outcome.NO_TIMETABLE, waits)
-        result = makes(environment, partner, given)()
+        waiting = waits(which, given.tables, day)
+        if waiting is not None:
+            return gate.nothing(Outcome.NO_TIMETABLE, waiting)
+        result = makes(which, given)()
         staged = environment.staged(partner, SCHOOL).stage(
             day,
             result.built.export,

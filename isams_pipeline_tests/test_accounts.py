@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from isams_pipeline.config import SchoolBookingSettings, SchoolsBuddySettings, YearRange
+from isams_pipeline.config import YearRange
 from isams_pipeline.datasets import ATTENDANCE
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.partners.room_booking.export import NEEDED, PartnerSide, read
@@ -16,9 +16,11 @@ from isams_pipeline.partners.room_booking.export import build as build_rooms
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of
 from isams_pipeline.partners.schoolbooking.export import build as build_schoolbooking
 from isams_pipeline.partners.schoolbooking.export import check_export as check_schoolbooking
+from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
+from isams_pipeline.partners.schoolsbuddy.attendance.export import build as build_attendance
 from isams_pipeline.partners.schoolsbuddy.export import build as build_schoolsbuddy
 from isams_pipeline.partners.schoolsbuddy.rules import check_export as check_schoolsbuddy
-from isams_pipeline.partners.schoolsbuddy_attendance.export import build as build_attendance
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.account import DELIVERED, Account
 from isams_pipeline_tests.made_up import NIGHT, MadeUp, frame
 

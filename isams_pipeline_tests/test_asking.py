@@ -232,7 +232,7 @@ def test_medical_fields_are_named_and_counted_without_what_they_hold(make: Calla
     assert code == 0 and "Zqxcanary" not in said
     lines = {line.split()[0]: line.split()[-1] for line in said.splitlines() if len(line.split()) == 5}
     assert lines["Allergies"] == "sent" and lines["Doctor"] == "-"
-    assert environment_from(world.config, world.data).settings.schools[SCHOOL].partners.schoolsbuddy is not None
+    assert environment_from(world.config, world.data).settings.schools[SCHOOL].partners.root["schoolsbuddy"] is not None
 
 
 # --- the first delivery ---------------------------------------------------------------------------------------

@@ -32,13 +32,13 @@ def test_the_example_is_right_and_complete():
         type(school),
         type(school.isams),
         type(school.isams.keys["staff"]),
-        type(school.partners.schoolsbuddy),
-        type(school.partners.room_booking),
-        type(school.partners.my_school_portal),
-        type(school.partners.schoolbooking),
+        type(school.partners.root["schoolsbuddy"]),
+        type(school.partners.root["room_booking"]),
+        type(school.partners.root["my_school_portal"]),
+        type(school.partners.root["schoolbooking"]),
         type(school.assembly),
         type(school.xporter),
-        type(school.partners.schoolsbuddy.attendance),
+        type(school.partners.root["schoolsbuddy"].attendance),
         type(school.isams.rest["portal"]),
     ):
         for name in set(model.model_fields) - {"file"}:
@@ -107,7 +107,7 @@ def broken(tmp_path: Path, change: str) -> str:
         ("s['partners']['schoolsbuddy']['medical_fields'] = 'A: b'", "medical_fields", "write a list: ['A: b']"),
         ("s['partners']['schoolsbuddy']['contact_years'] = []", "contact_years", "an empty list of year groups"),
         ("s['partners']['schoolsbuddy']['contact_years'] = [7, 'x']", "contact_years", "not a range of year groups"),
-        ("s['partners']['schoolbooking']['mail_merge'] = ['all']", "schoolbooking", "only iSAMS's own road knows"),
+        ("s['partners']['schoolbooking']['mail_merge'] = ['all']", "schoolbooking", "only iSAMS's own source knows"),
         ("s['partners']['schoolbooking']['contact_only'] = 'send'", "schoolbooking", "knows Contact Only"),
         (
             "s['partners']['schoolsbuddy']['contact_years'] = 'seven'",

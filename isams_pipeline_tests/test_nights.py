@@ -15,7 +15,7 @@ import pytest
 from isams_pipeline.config import feeds
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.orchestration.partitions import Night, key_of
-from isams_pipeline.partners.schoolsbuddy.schedules import DATASETS as SCHOOLSBUDDY_DATASETS
+from isams_pipeline.partners.schoolsbuddy import TAKES as SCHOOLSBUDDY_DATASETS
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
@@ -559,7 +559,8 @@ def test_the_delivery_refuses_tables_that_were_damaged_since(world: World):
     world.night(0)
     for path in Path(world.data / "tables/isams/pupils").rglob("*.parquet"):
         path.write_bytes(b"not what it was")
-    from isams_pipeline.partners.schoolsbuddy.assets import deliver
+    from isams_pipeline.orchestration.deliveries import deliver
+    from isams_pipeline.partners import schoolsbuddy
 
     with pytest.raises(Exception, match="lost or damaged"):
-        deliver(world.environment, Night(SCHOOL, FIRST), "manual", allow_removals=False)
+        deliver(world.environment, schoolsbuddy.PARTNER, Night(SCHOOL, FIRST), "manual", allow_removals=False)

@@ -24,7 +24,7 @@ from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.broken_off import AGAIN, BROKEN_OFF, SENSOR, end_broken_off
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of
-from isams_pipeline.orchestration.runs import alive, lock_of
+from isams_pipeline.orchestration.session import alive, lock_of
 from isams_pipeline.sandbox.demo import secrets_of
 from isams_pipeline_tests.test_commands import ROOT
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
@@ -34,10 +34,10 @@ import os, signal, sys
 from datetime import date, datetime
 from pathlib import Path
 from isams_pipeline.config import load_settings
-from isams_pipeline.environment import Environment
-from isams_pipeline.headless import Nightly
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.commands.instance import open_instance
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.storage import tables
 
 config, data, moment, waits = sys.argv[1:]

@@ -14,20 +14,23 @@ from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
     DataDir,
-    Partner,
     School,
     a_date,
     console,
-    known_partner,
     print_table,
     say,
 )
-from isams_pipeline.config import SchoolsBuddySettings, load_settings
-from isams_pipeline.config.partners import ContactSettings, Exporting
+from isams_pipeline.commands.partner_option import Partner
+from isams_pipeline.config import load_settings
+from isams_pipeline.config.partners import ContactSettings
+from isams_pipeline.config.partners import Delivering as Exporting
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.differences import Difference, difference
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
-from isams_pipeline.partners.trials import behind, judged, makes, trials
+from isams_pipeline.orchestration.trials import behind, judged, makes
+from isams_pipeline.partners import schoolsbuddy
+from isams_pipeline.partners.registry import PARTNERS
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.compare import label
 
 Night = Annotated[
@@ -66,7 +69,7 @@ def what_if(
     if not settings:
         raise WrongUse("Which setting?", remedy="Give --set, such as --set contact_types=[Mother,Father,Guardian].")
     environment = environment_from(config, data_dir)
-    place = ("schools", school, "partners", known_partner(partner))
+    place = ("schools", school, "partners", partner)
     if partner not in environment.settings.school(school).partners.exporting:
         raise ConfigurationError(
             f"The school sends nothing to {partner}", school=school, remedy="Add it to schools.yaml first."
@@ -83,13 +86,14 @@ def what_if(
         changed = load_settings(environment.settings.file, {(*place, name): value for name, value in wanted.items()})
     except ConfigurationError as error:
         raise WrongUse(f"With --set it is not right:\n{str(error).partition(chr(10))[2]}") from None
-    given = behind(environment, school, partner, a_date(date) if date else None)
+    which = PARTNERS[partner]
+    given = behind(environment, school, which, a_date(date) if date else None)
     with console.status("trying"):
         other = changed.school(school).partners.exporting[partner]
-        made = makes(environment, partner, given)
+        made = makes(which, given)
         now, then = made(), made(other)
-        verdict = judged(environment, partner, given, then, other, given.night.date)
-        found = difference(now.built, then.built, trials(environment)[partner].files)
+        verdict = judged(which, given, then, other, given.night.date)
+        found = difference(now.built, then.built, which.exporting.files)
     say((partner, "bold"), f", the tables of {given.night.date}, with {', '.join(settings)}")
     _print_difference(found)
     for name in _not_there(other, given.tables):
@@ -156,7 +160,7 @@ def contact_types(school: School, date: Night = None, config: Config = None, dat
         )
     for source in dict.fromkeys(found.source for found in asking.values()):
         first = next(name for name, found in asking.items() if found.source == source)
-        given = behind(environment, school, first, a_date(date) if date else None)
+        given = behind(environment, school, PARTNERS[first], a_date(date) if date else None)
         contacts = given.tables["contacts"]
         using = {name: found for name, found in asking.items() if found.source == source}
         console.print(f"{school} on {given.night.date}, by {source}")
@@ -187,14 +191,14 @@ def medical_fields(school: School, date: Night = None, config: Config = None, da
     Names of fields and counts only; never what a field holds.
     """
     environment = environment_from(config, data_dir)
-    settings = environment.settings.school(school).partners.schoolsbuddy
+    settings = environment.settings.school(school).partners.get(SchoolsBuddySettings)
     if settings is None or settings.source != "isams":
         raise ConfigurationError(
             "SchoolsBuddy gets no medical fields of the school",
             school=school,
             remedy="Only iSAMS's own source has them.",
         )
-    given = behind(environment, school, "schoolsbuddy", a_date(date) if date else None)
+    given = behind(environment, school, schoolsbuddy.PARTNER, a_date(date) if date else None)
     health = given.tables["health"]
     if health.empty:
         raise NotMaterialised(

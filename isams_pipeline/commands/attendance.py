@@ -23,8 +23,9 @@ from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.nights import AllowRemovals, night_meant
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ConfigurationError
-from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, SESSIONS, Session
-from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
+from isams_pipeline.partners.schoolsbuddy.attendance.schedules import job_name
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import NIGHTLY, SESSIONS, Session
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.isams.registers import divisions, registers_today
 
 
@@ -40,7 +41,7 @@ def registers(
     """List today's registers, to choose from: what goes under schoolsbuddy.attendance in schools.yaml."""
     environment = environment_from(config, data_dir)
     settings = environment.settings.school(school)
-    partner = settings.partners.schoolsbuddy
+    partner = settings.partners.get(SchoolsBuddySettings)
     name = client or (partner.attendance.client if partner and partner.attendance else None)
     if not settings.need_isams.rest:
         raise ConfigurationError(

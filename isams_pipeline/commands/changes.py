@@ -18,16 +18,16 @@ from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, co
 from isams_pipeline.commands.headless import run_job
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
-from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.partners.my_school_portal import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.desk import REVIEWABLE, ChangeDesk, Looked
 from isams_pipeline.partners.my_school_portal.intake import Taken, inbox_of, take_in
 from isams_pipeline.partners.my_school_portal.ledger import COMMAND_LINE, Door
 from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
+from isams_pipeline.partners.my_school_portal.settings import MySchoolPortalSettings
+from isams_pipeline.partners.my_school_portal.states import OPEN, WRITTEN, State
 from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 

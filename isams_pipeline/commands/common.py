@@ -48,9 +48,7 @@ DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="ISAMS_DATA_DIR", help="Archive, tables, state, reports and history lie here."),
 ]
-Partner = Annotated[str, typer.Option("--partner", help="Whose export: schoolsbuddy, room_booking or schoolbooking.")]
 DATA_DIR = Path("data")
-PARTNERS = ("schoolsbuddy", "room_booking", "schoolbooking")
 
 COLOURS = {
     Outcome.DELIVERED: "green",
@@ -64,13 +62,6 @@ COLOURS = {
 }
 GOOD = (Outcome.DELIVERED, Outcome.UNCHANGED, Outcome.NO_SESSION, Outcome.NO_TIMETABLE)
 """Outcomes with exit code 0."""
-
-
-def known_partner(name: str) -> str:
-    """The partner, or wrong use."""
-    if name not in PARTNERS:
-        raise typer.BadParameter(f"there is no partner {name!r}; known are {', '.join(PARTNERS)}")
-    return name
 
 
 def a_date(text: str) -> date:

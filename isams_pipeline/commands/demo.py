@@ -27,16 +27,18 @@ from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.reconciliation.assets import RECONCILE_JOB
-from isams_pipeline.partners.my_school_portal import PARTNER as PORTAL
-from isams_pipeline.partners.my_school_portal import State
+from isams_pipeline.partners import schoolbooking
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
 from isams_pipeline.partners.my_school_portal.intake import inbox_of
 from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
+from isams_pipeline.partners.my_school_portal.settings import KEY as PORTAL
+from isams_pipeline.partners.my_school_portal.states import State
+from isams_pipeline.partners.registry import PARTNERS, exporting
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.night import outbox_of
 from isams_pipeline.partners.room_booking.store import BookingStore
-from isams_pipeline.partners.schoolsbuddy_attendance import SESSIONS
-from isams_pipeline.partners.schoolsbuddy_attendance.schedules import job_name
+from isams_pipeline.partners.schoolsbuddy.attendance.schedules import job_name
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import SESSIONS
 from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.change_requests import sample_files
 from isams_pipeline.sandbox.demo import (
@@ -53,7 +55,7 @@ from isams_pipeline.sources.registry import ROADS
 from isams_pipeline.sources.shared import ASSEMBLY, XPORTER
 from isams_pipeline.sources.shared.connections import Moved
 
-HOURS = {"schoolsbuddy": 2, "room_booking": 3, "schoolbooking": 5}
+HOURS = {key: PARTNERS[key].hour for key in exporting()}
 """When the demo runs each partner, as their schedules do."""
 SESSION_HOURS = {"AM": 11, "PM": 15}
 ROAD_SCHOOL = "riverside"
@@ -160,7 +162,7 @@ class _Demo:
         return _way([*way, connector.look(), connector.choose(None)])
 
     def _reconcile(self, day: date) -> str:
-        self.at(ROAD_SCHOOL, day, HOURS["schoolbooking"])
+        self.at(ROAD_SCHOOL, day, HOURS[schoolbooking.PARTNER.key])
         run = run_job(self.environment, self.instance, RECONCILE_JOB, Night(ROAD_SCHOOL, day), {})
         self.failures += run.failures
         return f"{len(self.environment.settings.school(ROAD_SCHOOL).sources)} roads in {run.seconds:.1f} s"

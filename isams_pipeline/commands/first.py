@@ -12,10 +12,8 @@ from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
     DataDir,
-    Partner,
     School,
     console,
-    known_partner,
     print_run,
     print_table,
     say,
@@ -23,6 +21,7 @@ from isams_pipeline.commands.common import (
 from isams_pipeline.commands.headless import Nightly
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.commands.partner_option import Partner
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.first_look import first_look
 from isams_pipeline.delivery.receipts import Address, Receipts
@@ -46,7 +45,7 @@ def release(
     keep_apart(data_dir, environment.settings)
     timezone = environment.settings.school(school).timezone
     receipts = Receipts(environment.state)
-    held = receipts.last_held(known_partner(partner), school)
+    held = receipts.last_held(partner, school)
     if held is None:
         done = receipts.ever_delivered(Address(partner, school, today_at(timezone, environment.clock)))
         raise WrongUse(

@@ -16,8 +16,10 @@ from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of
-from isams_pipeline.orchestration.runs import NIGHT, alive
+from isams_pipeline.orchestration.runs import NIGHT
 from isams_pipeline.orchestration.selections import selection_of
+from isams_pipeline.orchestration.session import alive
+from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.sources.shared import LABELS
 from isams_pipeline.storage.state import Delivery
 
@@ -37,6 +39,12 @@ class NightRun:
     run_id: str
 
 
+def job_of(environment: Environment, name: str) -> dg.JobDefinition:
+    """A job by its name, out of its own partner's definitions: a run of one needs those of no other."""
+    owners = [partner for key, partner in PARTNERS.items() if name.startswith(f"{key}_")]
+    return build_definitions(environment, owners[-1:]).resolve_job_def(name)
+
+
 class Nightly:
     """Runs one partner's nightly job, or another job of it that delivers."""
 
@@ -46,7 +54,7 @@ class Nightly:
         self._environment = environment
         self._partner = partner
         self._instance = instance
-        self._job = build_definitions(environment).resolve_job_def(job or f"{partner}_nightly")
+        self._job = job_of(environment, job or f"{partner}_nightly")
 
     def run(self, night: Night, **told: bool) -> NightRun:
         """Run a night, and say how it ended by its receipt.
@@ -104,7 +112,7 @@ def run_job(  # a run's where, what and how
     chosen: list[dg.AssetKey] | None = None,
 ) -> JobRun:
     """Run a job now, or only some of its assets; `ops` is the configuration of its steps."""
-    resolved = build_definitions(environment).resolve_job_def(job)
+    resolved = job_of(environment, job)
     result, failures, seconds = _execute(environment, resolved, instance, night, {"ops": ops}, chosen)
     return JobRun(result.run_id, tuple(failures), seconds)
 

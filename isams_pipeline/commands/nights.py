@@ -17,11 +17,9 @@ from isams_pipeline.commands.common import (
     GOOD,
     Config,
     DataDir,
-    Partner,
     School,
     a_date,
     console,
-    known_partner,
     print_run,
     reasons,
 )
@@ -29,6 +27,7 @@ from isams_pipeline.commands.first import print_first_look
 from isams_pipeline.commands.headless import Nightly
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.commands.partner_option import Partner
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.errors import ConfigurationError, WrongUse
@@ -71,7 +70,7 @@ def sync(
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
-    night = night_meant(environment, school, known_partner(partner), date)
+    night = night_meant(environment, school, partner, date)
     with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
         run = Nightly(environment, instance, partner).run(
             night, fresh=fresh, allow_removals=allow_removals, allow_cancellations=allow_cancellations
@@ -94,7 +93,7 @@ def backfill(
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0
-    start = night_meant(environment, school, known_partner(partner), first).date
+    start = night_meant(environment, school, partner, first).date
     end = night_meant(environment, school, partner, last).date
     if start > end:
         raise WrongUse("--from is later than --to", remedy="Swap them.")
@@ -123,7 +122,7 @@ def backfill(
 def night_meant(environment: Environment, school: str, partner: str, given: str | None) -> Night:
     """The night that is meant; wrong use if it cannot be a partition."""
     settings = environment.settings.school(school)
-    if getattr(settings.partners, partner) is None:
+    if partner not in settings.partners:
         raise ConfigurationError(
             f"The school sends nothing to {partner}",
             school=school,

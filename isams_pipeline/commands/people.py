@@ -11,13 +11,12 @@ from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
     DataDir,
-    Partner,
     School,
     a_date,
     console,
-    known_partner,
     say,
 )
+from isams_pipeline.commands.partner_option import Partner
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.delivery.built import no_places, places_from
 from isams_pipeline.delivery.explaining import explain as explanation
@@ -25,15 +24,12 @@ from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import NotMaterialised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import exclusions_path
 from isams_pipeline.orchestration.looking_back import Course, Past
 from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.orchestration.pins import exclusions_path
+from isams_pipeline.partners.registry import with_people
 from isams_pipeline.sources.shared import LABELS
 from isams_pipeline.storage.tables import StoredTable
-
-WITH_PEOPLE = ("schoolsbuddy", "schoolbooking")
-"""The partners whose exports hold people."""
-
 
 Who = Annotated[
     str,
@@ -144,7 +140,7 @@ _COLOURS = {"joined": "green", "came back": "green", "left": "yellow"}
 
 
 def _has_people(environment: Environment, school: str, partner: str) -> None:
-    if known_partner(partner) not in WITH_PEOPLE:
+    if partner not in with_people():
         raise WrongUse(f"{partner} has no people to explain", remedy=f"Its exclusions lie in reports/{partner}/.")
     mine = environment.settings.school(school).partners.exporting
     if partner not in mine:

@@ -15,7 +15,6 @@ from rich.table import Table
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.made_up import keep_apart
-from isams_pipeline.config import RoomBookingSettings
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
@@ -25,6 +24,7 @@ from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.matching import CONFIRMED, timings
 from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post
+from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import in_words
 

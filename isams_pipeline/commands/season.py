@@ -14,7 +14,6 @@ from rich.text import Text
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import (
     DATA_DIR,
-    PARTNERS,
     Config,
     DataDir,
     School,
@@ -24,18 +23,21 @@ from isams_pipeline.commands.common import (
     reasons,
     say,
 )
+from isams_pipeline.commands.partner_option import OnePartner, PartnerOrAll
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partner import AnyPartner, Behind
 from isams_pipeline.orchestration.removal_windows import ALL, open_windows
-from isams_pipeline.partners.trials import NOT_TRIED, BehindIt, Tried, behind, tried
+from isams_pipeline.orchestration.trials import Tried, behind, tried
+from isams_pipeline.partners.registry import PARTNERS, exporting
 from isams_pipeline.rules.year_end import Turned, turned
 from isams_pipeline.storage.state.windows import RemovalWindows
 
 
 def allow(
     schools: Annotated[str, typer.Option("--schools", help="Schools by commas, or all.")] = "",
-    partner: Annotated[str, typer.Option("--partner", help="schoolsbuddy, room_booking, schoolbooking or all.")] = "",
+    partner: PartnerOrAll = None,
     until: Annotated[
         str, typer.Option("--until", help="The last night, such as 2026-09-05; at most 31 days ahead.")
     ] = "",
@@ -55,10 +57,9 @@ def allow(
         return 0
     if not schools or not partner:
         raise WrongUse(
-            "Which schools, and which partner?", remedy=f"Give --schools and --partner ({', '.join(PARTNERS)} or all)."
+            "Which schools, and which partner?",
+            remedy=f"Give --schools and --partner ({', '.join(exporting())} or all).",
         )
-    if partner not in {*PARTNERS, ALL}:
-        raise WrongUse(f"There is no partner {partner!r}", remedy=f"Known are {', '.join(PARTNERS)} and all.")
     names = [name.strip() for name in schools.split(",")]
     if close:
         return _close(environment, names, partner)
@@ -74,7 +75,7 @@ def _close(environment: Environment, names: list[str], partner: str) -> int:
     windows, closed = RemovalWindows(environment.state), 0
     for name in known if names == [ALL] else names:
         today = today_at(environment.settings.school(name).timezone, environment.clock)
-        for one in PARTNERS if partner == ALL else (partner,):
+        for one in exporting() if partner == ALL else (partner,):
             closed += windows.close(name, one, who=getpass.getuser(), at=environment.clock(), today=today)
     console.print(f"{closed} window{'s' if closed != 1 else ''} closed.")
     return 0
@@ -107,9 +108,7 @@ def rehearse(
             help="Move the tables up a school year first: leavers gone, sets and timetable anew, next year's terms.",
         ),
     ] = False,
-    partner: Annotated[
-        str | None, typer.Option("--partner", help="One partner. [default: all of the school]", show_default=False)
-    ] = None,
+    partner: OnePartner = None,
     date: Annotated[
         str | None, typer.Option("--date", help="The night. [default: the latest there is]", show_default=False)
     ] = None,
@@ -130,28 +129,28 @@ def rehearse(
     fine, seen = True, False
     for name in [partner] if partner else mine:
         try:
-            given = behind(environment, school, name, a_date(date) if date else None)
+            given = behind(environment, school, PARTNERS[name], a_date(date) if date else None)
         except NotMaterialised as missing:
             say((name, "bold"), f": {missing}")
             continue
         seen = True
-        fine = _rehearse(environment, name, given, year_end=year_end) and fine
+        fine = _rehearse(PARTNERS[name], given, year_end=year_end) and fine
     return 0 if fine and seen else 1
 
 
-def _rehearse(environment: Environment, partner: str, given: BehindIt, *, year_end: bool) -> bool:
+def _rehearse(partner: AnyPartner, given: Behind, *, year_end: bool) -> bool:
     """Print one partner's rehearsal; whether it would be delivered."""
-    school, night = given.night
+    night = given.night.date
     if not year_end:
-        say((partner, "bold"), f", the tables of {night} as they are")
-        return _print_trial(tried(environment, partner, given))
-    campuses = list(environment.settings.school(school).campuses.values())
+        say((partner.key, "bold"), f", the tables of {night} as they are")
+        return _print_trial(partner, tried(partner, given))
+    campuses = list(given.school.campuses.values())
     moved = turned(given.tables, night, campuses)
     if moved is None:
-        say((partner, "bold"), f": the tables of {night} have no terms, so nobody knows when a school year ends")
+        say((partner.key, "bold"), f": the tables of {night} have no terms, so nobody knows when a school year ends")
         return False
-    say((partner, "bold"), f", the tables of {night} moved up to {moved.day}{_what_is_known(moved)}")
-    return _print_trial(tried(environment, partner, replace(given, tables=moved.tables), moved.day))
+    say((partner.key, "bold"), f", the tables of {night} moved up to {moved.day}{_what_is_known(moved)}")
+    return _print_trial(partner, tried(partner, replace(given, tables=moved.tables), moved.day))
 
 
 def _what_is_known(moved: Turned) -> str:
@@ -164,7 +163,7 @@ def _what_is_known(moved: Turned) -> str:
     return f" ({terms}){leavers}. Who joins, and what is suspended or closed, is not known."
 
 
-def _print_trial(found: Tried) -> bool:
+def _print_trial(partner: AnyPartner, found: Tried) -> bool:
     if found.waits is not None:
         say("  ", ("no_timetable", "yellow"), f": {found.waits}")
         return True
@@ -173,7 +172,7 @@ def _print_trial(found: Tried) -> bool:
     shown = {
         file: counts
         for file, counts in found.judged.changes.items()
-        if file in found.built.export.files or file not in NOT_TRIED
+        if file in found.built.export.files or file not in partner.exporting.only_for_real
     }
     rows = {file: found.built.export.row_count(file) for file in found.built.export.files}
     console.print(changes_table(shown, rows))

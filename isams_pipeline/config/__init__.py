@@ -7,26 +7,19 @@ import re
 from collections.abc import Hashable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from isams_pipeline.config.isams import IsamsSettings, KeySettings, RestClientSettings, advised_cache_hours
-from isams_pipeline.config.partners import (
-    GUIDE_FEEDS,
-    REQUIRED_FEEDS,
-    SOURCES,
-    AttendanceSettings,
-    MySchoolPortalSettings,
-    PartnerSettings,
-    PartnersSettings,
+from isams_pipeline.config.isams import (
+    IsamsSettings,
+    KeySettings,
     RegisterChoice,
-    RoomBookingSettings,
-    SchoolBookingSettings,
-    SchoolsBuddySettings,
-    SourceName,
+    RestClientSettings,
+    advised_cache_hours,
 )
+from isams_pipeline.config.partners import SOURCES, P, PartnersSettings, SourceName
 from isams_pipeline.config.roads import AssemblySettings, RoadSettings, XporterSettings
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
@@ -34,20 +27,14 @@ from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.rules.compare import label
 
 __all__ = [
-    "GUIDE_FEEDS",
     "SOURCES",
     "AssemblySettings",
-    "AttendanceSettings",
     "IsamsSettings",
     "KeySettings",
-    "MySchoolPortalSettings",
     "RegisterChoice",
     "RestClientSettings",
     "RoadSettings",
-    "RoomBookingSettings",
-    "SchoolBookingSettings",
     "SchoolSettings",
-    "SchoolsBuddySettings",
     "Settings",
     "SourceName",
     "Timeslot",
@@ -59,7 +46,6 @@ __all__ = [
     "load_settings",
     "secret_from",
 ]
-P = TypeVar("P", bound=PartnerSettings)
 CONFIG_VARIABLE = "ISAMS_CONFIG"
 DEFAULT_CONFIG = "schools.yaml"
 
@@ -73,7 +59,7 @@ class SchoolSettings(StrictSettings):
     assembly: AssemblySettings | None = None
     xporter: XporterSettings | None = None
     campuses: dict[str, Years] = Field(default_factory=dict[str, YearRange])
-    partners: PartnersSettings = PartnersSettings()
+    partners: PartnersSettings = Field(default_factory=PartnersSettings)
 
     @field_validator("campuses", mode="after")
     @classmethod
@@ -105,28 +91,21 @@ class SchoolSettings(StrictSettings):
 
     @model_validator(mode="after")
     def _feeds_for_partners(self) -> SchoolSettings:
-        if self.isams is None:
-            if self.partners.rest_clients:
-                raise ValueError(f"{', '.join(self.partners.rest_clients)}: iSAMS's REST API is needed; add isams")
+        isams, uses = self.isams, self.partners.rest_uses
+        if isams is None:
+            if uses:
+                raise ValueError(f"{', '.join(use.user for use in uses)}: iSAMS's REST API is needed; add isams")
             return self
-        for name, feeds_needed in REQUIRED_FEEDS.items():
-            if self.partners.sources.get(name) != "isams":
-                continue
-            missing = [feed for feed in feeds_needed if self.isams.key_for(feed) is None]
-            if missing:
-                raise ValueError(f"{name} needs the feeds {', '.join(missing)}; name them under a key in isams.keys")
-        for name, client in self.partners.rest_clients.items():
+        has = isams.key_for
+        of_isams = (settings for settings in self.partners.root.values() if settings.uses == "isams")
+        lacking = [settings.lacks(lambda feed: has(feed) is not None) for settings in of_isams]
+        if problems := [problem for problem in lacking if problem is not None]:
+            raise ValueError("; ".join(problems))
+        for use in uses:
             try:
-                self.isams.client_named(client)
+                isams.client_named(use.client)
             except ValueError as problem:
-                field = f"{name}_client" if name.endswith(".photos") else f"{name}.client"
-                raise ValueError(f"{name}: {problem}; partners.{field} names it") from None
-        partner = self.partners.schoolsbuddy
-        if partner is not None and partner.medical_fields and self.isams.key_for("medical") is None:
-            raise ValueError(
-                "schoolsbuddy.medical_fields is set, but no key brings the feed medical; add the key or remove "
-                "medical_fields"
-            )
+                raise ValueError(f"{use.user}: {problem}; partners.{use.setting} names it") from None
         return self
 
     @property
@@ -216,8 +195,8 @@ class Settings(StrictSettings):
 
     def partner(self, school: str, kind: type[P]) -> P:
         """What a school has agreed with a partner; raises ConfigurationError where that is nothing."""
-        found = getattr(self.school(school).partners, kind.key)
-        if not isinstance(found, kind):
+        found = self.school(school).partners.get(kind)
+        if found is None:
             raise ConfigurationError(
                 f"The school does not use {kind.label}",
                 school=school,

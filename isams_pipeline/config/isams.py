@@ -108,3 +108,12 @@ class IsamsSettings(StrictSettings):
 def _named(what: str, name: str) -> None:
     if re.fullmatch(r"[a-z][a-z0-9_-]*", name) is None:
         raise ValueError(f"{what} {name!r}: a {what}'s name is lower-case letters, digits, - and _")
+
+
+class RegisterChoice(StrictSettings):
+    """A register that counts: of a division, by its type or its friendly name."""
+
+    division: str = Field(min_length=1)
+    """The division's name or code."""
+    called: str = Field(alias="register", min_length=1)
+    """The `registrationType` or the `friendlyName`."""

@@ -1,75 +1,38 @@
-"""What a school sends to each partner, and which feeds that needs."""
+"""What a school may agree with partners: what all of them have in common, and the settings of those there are.
+
+A partner's own settings stand in its folder below `partners/`: a class with a `key` is known from when it is made, and
+`partners/registry.py` makes all of them.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, RootModel, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from isams_pipeline.config.values import (
-    AList,
-    AllOrTexts,
-    AllOrYears,
-    ATimeslot,
-    Share,
-    SmtpUrl,
-    StrictSettings,
-    Target,
-    TimeOfDay,
-    Variable,
-)
+from isams_pipeline.config.values import AList, AllOrTexts, AllOrYears, Share, StrictSettings, Target, Variable
 from isams_pipeline.rules.contacts import ParentalResponsibility
-from isams_pipeline.rules.timetable import UnallocatedWeeks
 
-REQUIRED_FEEDS: dict[str, tuple[str, ...]] = {
-    "schoolsbuddy": ("pupils", "contacts", "staff", "years"),
-    "room_booking": ("estates", "staff", "terms", "timetable_structure", "week_allocations", "timetables"),
-    "my_school_portal": ("pupils", "contacts"),
-    "schoolbooking": (
-        *("pupils", "contacts", "staff", "years", "forms", "sets", "set_lists", "estates", "terms"),
-        *("timetable_structure", "week_allocations", "timetables"),
-    ),
-}
-"""Feeds without which there is no export for a partner by iSAMS's own road, or nothing to confirm a write by."""
 SourceName = Literal["isams", "assembly", "xporter"]
 SOURCES: tuple[SourceName, ...] = ("isams", "assembly", "xporter")
-"""The roads to a school's data."""
-GUIDE_FEEDS: dict[str, tuple[str, ...]] = {
-    "room_booking": (
-        *REQUIRED_FEEDS["room_booking"],
-        *("departments", "sets", "teaching_forms", "lesson_suspensions", "room_closure_reasons", "room_closures"),
-    ),
-}
-"""All that a partner's guide asks for, what it calls optional left out."""
+"""The sources of a school's data."""
+MailMerge = Literal["all", "correspondence"]
 
 
-class RegisterChoice(StrictSettings):
-    """A register that counts: of a division, by its type or its friendly name."""
+class RestUse(NamedTuple):
+    """What a partner uses one of a school's REST clients for."""
 
-    division: str = Field(min_length=1)
-    """The division's name or code."""
-    called: str = Field(alias="register", min_length=1)
-    """The `registrationType` or the `friendlyName`."""
-
-
-class AttendanceSettings(StrictSettings):
-    """What SchoolsBuddy gets of the day's registers, and when."""
-
-    client: str | None = None
-    """Which of `isams.rest`; can be left out where there is one."""
-    am: tuple[RegisterChoice, ...] = ()
-    pm: tuple[RegisterChoice, ...] = ()
-    am_at: TimeOfDay = 11 * 60
-    """When the morning is pulled, in minutes after midnight."""
-    pm_at: TimeOfDay = 15 * 60
-    max_removed: Share = 0.5
-    """More than of the nightly export: year groups on study leave have no register."""
-
-    @model_validator(mode="after")
-    def _some_register(self) -> AttendanceSettings:
-        if not self.am and not self.pm:
-            raise ValueError("it names no register; choose some from `isams-pipeline registers SCHOOL`")
-        return self
+    user: str
+    """The partner, or a part of it: `schoolsbuddy.photos`."""
+    client: str | None
+    """Which of `isams.rest`; None: the only one."""
+    setting: str
+    """Where that is said, below `partners`."""
+    modules: tuple[str, ...]
+    """The modules of iSAMS that the client has to be allowed to read."""
+    writes: bool = False
 
 
 class PartnerSettings(StrictSettings):
@@ -79,9 +42,49 @@ class PartnerSettings(StrictSettings):
     """The partner's name."""
     key: ClassVar[str]
     """Its name under `partners`."""
+    required_feeds: ClassVar[tuple[str, ...]] = ()
+    """Feeds without which there is nothing for the partner by iSAMS's own source, or nothing to confirm a write by."""
+    guide_feeds: ClassVar[tuple[str, ...]] = ()
+    """All that the partner's guide asks for, what it calls optional left out."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if "key" in vars(cls):
+            known = KNOWN.setdefault(cls.key, cls)
+            if known.__module__ != cls.__module__:
+                raise TypeError(f"two partners are called {cls.key}: {known.__module__} and {cls.__module__}")
+
+    @property
+    def uses(self) -> SourceName:
+        """The source by which the school's data comes for the partner."""
+        return "isams"
+
+    @property
+    def secrets(self) -> set[str | None]:
+        """The names of the secrets that the partner needs by itself."""
+        return set()
+
+    @property
+    def rest_uses(self) -> tuple[RestUse, ...]:
+        """What REST clients are used for."""
+        return ()
+
+    @property
+    def photos_by(self) -> str | None:
+        """Where students' photos come from, if the partner gets them."""
+        return None
+
+    def lacks(self, has_feed: Callable[[str], bool]) -> str | None:
+        """What the settings ask for that no key of the school brings, in words; only by iSAMS's own source."""
+        missing = [feed for feed in self.required_feeds if not has_feed(feed)]
+        return (
+            f"{self.key} needs the feeds {', '.join(missing)}; name them under a key in isams.keys" if missing else None
+        )
 
 
-MailMerge = Literal["all", "correspondence"]
+KNOWN: dict[str, type[PartnerSettings]] = {}
+"""The settings of all partners, by their names under `partners`."""
+P = TypeVar("P", bound=PartnerSettings)
 
 
 class Delivering(PartnerSettings):
@@ -97,6 +100,11 @@ class Delivering(PartnerSettings):
     list_changes: bool = False
     """Whether a list of what was added, changed and removed lies beside each file."""
 
+    @property
+    def secrets(self) -> set[str | None]:
+        """The names of the secrets that the partner needs by itself."""
+        return {self.deliver_secret}
+
     @model_validator(mode="after")
     def _password_for_sftp(self) -> Self:
         if self.deliver_secret is not None and not self.deliver_to.startswith("sftp://"):
@@ -108,7 +116,7 @@ class ContactSettings(PartnerSettings):
     """Which contacts a school sends."""
 
     source: SourceName
-    """The road by which the school's data comes."""
+    """The source by which the school's data comes."""
     contact_types: AllOrTexts = None
     """Relationships, compared without case; None is all."""
     mail_merge: Annotated[tuple[MailMerge, ...], AList] = ()
@@ -120,6 +128,11 @@ class ContactSettings(PartnerSettings):
     """What becomes of contacts that iSAMS marks Contact Only: not for any communication."""
 
     @property
+    def uses(self) -> SourceName:
+        """The source by which the school's data comes for the partner."""
+        return self.source
+
+    @property
     def sends_contact_only(self) -> bool:
         """The school has written down that they are to be sent."""
         return self.contact_only == "send"
@@ -127,159 +140,83 @@ class ContactSettings(PartnerSettings):
     @model_validator(mode="after")
     def _what_the_source_has(self) -> ContactSettings:
         if self.source != "isams" and self.mail_merge:
-            raise ValueError(f"only iSAMS's own road knows mail merge; with source: {self.source} write mail_merge: []")
+            raise ValueError(
+                f"only iSAMS's own source knows mail merge; with source: {self.source} write mail_merge: []"
+            )
         if self.source != "isams" and self.contact_only != "leave_out":
-            raise ValueError(f"only iSAMS's own road knows Contact Only; remove it with source: {self.source}")
+            raise ValueError(f"only iSAMS's own source knows Contact Only; remove it with source: {self.source}")
         return self
 
 
-class SchoolsBuddySettings(ContactSettings, Delivering):
-    """What a school sends to SchoolsBuddy."""
-
-    label: ClassVar[str] = "SchoolsBuddy"
-    key: ClassVar[str] = "schoolsbuddy"
-
-    source: SourceName = "isams"
-    contact_types: AllOrTexts = ("Mother", "Father")
-    mail_merge: Annotated[tuple[MailMerge, ...], AList] = ("all", "correspondence")
-    medical_fields: Annotated[tuple[str, ...], AList] = ()
-    attendance: AttendanceSettings | None = None
-    photos: Literal["rest", "assembly", "xporter"] | None = None
-    """Students' photos: by iSAMS's REST API, or by the source that their data comes by. None is none."""
-    photos_client: str | None = None
-    """Which of `isams.rest` reads the photos; can be left out where there is one."""
-
-    @model_validator(mode="after")
-    def _photos_source(self) -> SchoolsBuddySettings:
-        of = {"isams": "rest"}.get(self.source, self.source)
-        if self.photos not in {None, of}:
-            raise ValueError(f"with source: {self.source} photos come by {of} only; write photos: {of}, or remove it")
-        if self.photos_client is not None and self.photos != "rest":
-            raise ValueError("photos_client is for photos: rest; remove it")
-        return self
-
-    @model_validator(mode="after")
-    def _medical_source(self) -> SchoolsBuddySettings:
-        if self.source != "isams" and self.medical_fields:
-            raise ValueError(f"only iSAMS's own road brings medical fields; remove them with source: {self.source}")
-        return self
-
-
-class RoomBookingSettings(Delivering):
-    """What a school sends to Room Booking."""
-
-    label: ClassVar[str] = "Room Booking"
-    key: ClassVar[str] = "room_booking"
-
-    timeslots: Annotated[tuple[ATimeslot, ...], AList] = ()
-    """The periods' timings as the school has confirmed them; iSAMS must agree."""
-    unallocated_weeks: UnallocatedWeeks = "ignore"
-    """What becomes of timetable weeks that no week of the year is allocated to."""
-    max_cancelled: int = Field(default=20, ge=0)
-    """More cancellations than this in one night wait for a person."""
-    licence: int | None = Field(default=None, ge=1)
-    """How many bookable rooms the school's licence is for."""
-    smtp_url: SmtpUrl | None = None
-    """Without one, mail is written to `outbox/` in the data folder."""
-    smtp_user: str | None = None
-    smtp_secret: Variable | None = None
-    mail_from: str = "room-booking@localhost"
-
-    @model_validator(mode="after")
-    def _whole_log_in(self) -> RoomBookingSettings:
-        if (self.smtp_user is None) != (self.smtp_secret is None):
-            raise ValueError("smtp_user and smtp_secret go together; give both or neither")
-        if self.smtp_url and self.mail_from.endswith("@localhost"):
-            raise ValueError("smtp_url needs mail_from: the address that mail comes from")
-        return self
-
-
-class MySchoolPortalSettings(PartnerSettings):
-    """How a school lets My School Portal's change requests into iSAMS."""
-
-    label: ClassVar[str] = "My School Portal"
-    key: ClassVar[str] = "my_school_portal"
-
-    client: str | None = None
-    """Which of `isams.rest`; can be left out where there is one."""
-    writeback: Literal["enabled", "disabled"] = "disabled"
-    """Without it, every apply is a dry run."""
-    guardian_route: Literal["tempcontacts"] | None = None
-    """Where guardians' changes are written; without one they are not."""
-    trust_portal_approval: bool = False
-    """An approval that comes with the request counts, if it says what its approver saw."""
-    approval_secret: Variable | None = None
-    """The name of the secret that the portal signs approvals with; with one, only signed approvals count."""
-    phone_region: str = Field(default="GB", pattern=r"^[A-Z]{2}$")
-    """The country, as two letters, of telephone numbers without a country code."""
-
-
-class SchoolBookingSettings(ContactSettings, Delivering):
-    """What a school sends to SchoolBooking."""
-
-    label: ClassVar[str] = "SchoolBooking"
-    key: ClassVar[str] = "schoolbooking"
-
-    source: SourceName = "assembly"
-    unallocated_weeks: UnallocatedWeeks = "ignore"
-    """What becomes of iSAMS's timetable weeks that no week of the year is allocated to."""
-
-
-Exporting = SchoolsBuddySettings | RoomBookingSettings | SchoolBookingSettings
-
-
-class PartnersSettings(StrictSettings):
+class PartnersSettings(RootModel[dict[str, SerializeAsAny[PartnerSettings]]]):
     """Which partners a school sends data to, or takes it from."""
 
-    schoolsbuddy: SchoolsBuddySettings | None = None
-    room_booking: RoomBookingSettings | None = None
-    my_school_portal: MySchoolPortalSettings | None = None
-    schoolbooking: SchoolBookingSettings | None = None
+    root: dict[str, SerializeAsAny[PartnerSettings]] = Field(default_factory=dict[str, PartnerSettings])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _each_by_its_own(cls, given: object) -> object:
+        """Each partner's settings by its own model, with the place of each problem."""
+        if not isinstance(given, Mapping):
+            return given
+        made: dict[str, object] = {}
+        problems: list[InitErrorDetails] = []
+        for key, settings in cast("Mapping[str, object]", given).items():
+            model = KNOWN.get(key)
+            if model is None:
+                unknown = PydanticCustomError("extra_forbidden", "unknown partner")
+                problems.append(InitErrorDetails(type=unknown, loc=(key,), input=None))
+            elif settings is not None:
+                try:
+                    made[key] = model.model_validate(settings)
+                except ValidationError as error:
+                    problems += [
+                        _within(key, problem) for problem in error.errors(include_url=False, include_input=False)
+                    ]
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return made
+
+    def get(self, kind: type[P]) -> P | None:
+        """What the school has agreed with a partner, if anything."""
+        found = self.root.get(kind.key)
+        return found if isinstance(found, kind) else None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.root
 
     @property
-    def exporting(self) -> dict[str, Exporting]:
+    def exporting(self) -> dict[str, Delivering]:
         """The partners that get files, by name."""
-        found: dict[str, Exporting | None] = {
-            "schoolsbuddy": self.schoolsbuddy,
-            "room_booking": self.room_booking,
-            "schoolbooking": self.schoolbooking,
-        }
-        return {name: settings for name, settings in found.items() if settings is not None}
+        return {key: settings for key, settings in self.root.items() if isinstance(settings, Delivering)}
 
     @property
     def sources(self) -> dict[str, SourceName]:
-        """By which road each partner's data comes.
-
-        Room Booking needs the timetable's weeks, and My School Portal writes: only iSAMS's own road has those.
-        """
-        chosen: dict[str, SourceName] = {}
-        for name in REQUIRED_FEEDS:
-            if (settings := getattr(self, name)) is not None:
-                chosen[name] = getattr(settings, "source", "isams")
-        return chosen
+        """By which source each partner's data comes."""
+        return {key: settings.uses for key, settings in self.root.items()}
 
     @property
     def photos(self) -> str | None:
         """Where students' photos come from, if somebody gets them."""
-        return self.schoolsbuddy.photos if self.schoolsbuddy is not None else None
+        return next((settings.photos_by for settings in self.root.values() if settings.photos_by), None)
 
     def using(self, source: str) -> tuple[str, ...]:
-        """The partners whose data comes by a road."""
+        """The partners whose data comes by a source."""
         return tuple(name for name, mine in self.sources.items() if mine == source)
 
     @property
     def secrets(self) -> set[str | None]:
         """The names of the secrets that partners need by themselves."""
-        found: set[str | None] = {mine.deliver_secret for mine in self.exporting.values()}
-        found.add(self.my_school_portal.approval_secret if self.my_school_portal else None)
-        return found | {self.room_booking.smtp_secret if self.room_booking else None}
+        return {name for settings in self.root.values() for name in settings.secrets}
 
     @property
-    def rest_clients(self) -> dict[str, str | None]:
-        """Who uses a REST client → which."""
-        attendance = self.schoolsbuddy.attendance if self.schoolsbuddy else None
-        users = {"schoolsbuddy.attendance": attendance, "my_school_portal": self.my_school_portal}
-        found = {name: settings.client for name, settings in users.items() if settings is not None}
-        if self.schoolsbuddy is not None and self.schoolsbuddy.photos == "rest":
-            found["schoolsbuddy.photos"] = self.schoolsbuddy.photos_client
-        return found
+    def rest_uses(self) -> tuple[RestUse, ...]:
+        """What the school's REST clients are used for."""
+        return tuple(use for settings in self.root.values() for use in settings.rest_uses)
+
+
+def _within(key: str, problem: Any) -> InitErrorDetails:
+    """A problem of a partner's settings as one of the school's partners. Keeps the words, and no value."""
+    said = problem["ctx"]["error"] if problem["type"] == "value_error" and "ctx" in problem else problem["msg"]
+    kind = PydanticCustomError(problem["type"], "{said}", {"said": str(said), "error": str(said)})
+    return InitErrorDetails(type=kind, loc=(key, *problem["loc"]), input=None)

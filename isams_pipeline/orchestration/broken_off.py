@@ -18,7 +18,8 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import key_of, night_of_tag
-from isams_pipeline.orchestration.runs import lock_of, told_to_ticks
+from isams_pipeline.orchestration.runs import told_to_ticks
+from isams_pipeline.orchestration.session import lock_of
 from isams_pipeline.storage.locks import Locks
 
 BROKEN_OFF, AGAIN = "broken_off", "again_after"

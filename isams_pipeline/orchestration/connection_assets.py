@@ -44,7 +44,9 @@ def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
         kinds={"json"},
         check_specs=checks.check_specs(key, partitions, NOT_WORSE),
     )
-    def connection(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
+    def connection(
+        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
+    ) -> Generator[Any, None, None]:
         night = night_of(context.partition_key)
         with told_to_dagster(environment):
             if source not in environment.settings.school(night.school).sources:
@@ -75,6 +77,14 @@ def _connection_metadata(environment: Environment, moved: Moved) -> dict[str, An
         "goes by": now.said,
         "scopes": ", ".join(sorted(now.scopes)) or "none",
     }
+
+
+def connection_definitions(environment: Environment) -> dg.Definitions:
+    """The connections' assets, their job, and the sensor that keeps them current."""
+    job = connections_job()
+    return dg.Definitions(
+        assets=connection_assets(environment), jobs=[job], sensors=connection_sensors(environment, job)
+    )
 
 
 def connections_job() -> "dg.UnresolvedAssetJobDefinition":

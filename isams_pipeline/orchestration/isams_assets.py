@@ -1,6 +1,6 @@
 """The datasets as Dagster assets: fetch, check, store, say what changed."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -19,8 +19,8 @@ from isams_pipeline.orchestration.dataset_assets import (
     verdict,
 )
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partitions import night_of, nights_of
-from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.orchestration.partitions import nights_of
+from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.selections import is_wanted
 from isams_pipeline.rules.notes import as_json
 from isams_pipeline.sources.isams.night import NightTable
@@ -48,40 +48,38 @@ def _asset(environment: Environment, declaration: DatasetDeclaration) -> dg.Asse
         kinds={"xml", "parquet"},
         tags={"isams/feed": declaration.feed},
         metadata={"dagster/column_schema": column_schema(declaration)},
-        required_resource_keys={NIGHT},
         check_specs=checks.check_specs(key, partitions, SOUND if is_checked else {}),
     )
-    def dataset(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            if not is_wanted(environment.settings.school(night.school), SOURCE, context.job_name):
-                yield checks.not_in_use(SOUND if is_checked else {}, key)
-                return
-            tables = environment.tables
-            before = tables.before(SOURCE, declaration.name, night.school, night.date)
-            try:
-                table = session.reader(night, context.log).table(declaration.name)
-                _check(environment, declaration, table, None if session.allow_removals else before)
-            except DatasetError as error:
-                # The check shows what is wrong, and the failure keeps the table from being materialised.
-                error.at(school=night.school, date=night.date)
-                if is_checked:
-                    yield checks.failed("sound", key, str(error))
-                raise
-            stored = tables.save(
-                table.parsed.frame,
-                source=SOURCE,
-                dataset=declaration.name,
-                school=night.school,
-                night=night.date,
-                provenance=_provenance(table),
-            )
-            yield dg.MaterializeResult(
-                metadata=changes_metadata(environment, declaration, stored, table.parsed.frame, before)
-                | _metadata(declaration, table),
-                check_results=[verdict(environment, stored)] if is_checked else [],
-            )
+    @of_a_night
+    def dataset(run: NightRun) -> Iterator[Any]:
+        environment, night, session = run.environment, run.night, run.session
+        if not is_wanted(environment.settings.school(night.school), SOURCE, run.context.job_name):
+            yield checks.not_in_use(SOUND if is_checked else {}, key)
+            return
+        tables = environment.tables
+        before = tables.before(SOURCE, declaration.name, night.school, night.date)
+        try:
+            table = session.reader(night, run.log).table(declaration.name)
+            _check(environment, declaration, table, None if session.allow_removals else before)
+        except DatasetError as error:
+            # The check shows what is wrong, and the failure keeps the table from being materialised.
+            error.at(school=night.school, date=night.date)
+            if is_checked:
+                yield checks.failed("sound", key, str(error))
+            raise
+        stored = tables.save(
+            table.parsed.frame,
+            source=SOURCE,
+            dataset=declaration.name,
+            school=night.school,
+            night=night.date,
+            provenance=_provenance(table),
+        )
+        yield dg.MaterializeResult(
+            metadata=changes_metadata(environment, declaration, stored, table.parsed.frame, before)
+            | _metadata(declaration, table),
+            check_results=[verdict(environment, stored)] if is_checked else [],
+        )
 
     return dataset
 

@@ -18,8 +18,8 @@ from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.delivery.receipts import Receipts
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import exclusions_path
 from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.orchestration.pins import exclusions_path
 from isams_pipeline.rules.compare import code, mailbox
 from isams_pipeline.rules.split import EXCLUDED
 from isams_pipeline.sources.shared import LABELS

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.errors import WrongUse
@@ -60,41 +61,40 @@ def open_windows(  # noqa: PLR0917  # whose, until when, why and by whom
     return opened
 
 
-def allow_removals_job(environment: Environment) -> dg.JobDefinition:
+class WindowOptions(dg.Config):
+    """What the launch pad asks before a window is opened."""
+
+    schools: list[str] = Field(description="Names in schools.yaml, or [all].")
+    partner: str = Field(description="One that gets files, such as schoolsbuddy, or all.")
+    until: str = Field(description="The last night, such as 2026-09-05; at most 31 days ahead.")
+    reason: str = Field(description="Why. It stands in the manifests and receipts of these nights.")
+
+
+@dg.op(
+    description="Lets files lose more rows than max_removed until a date: for a new school year, say. What a feed that "
+    "is gone, another source or other people would do is refused all the same.",
+)
+def open_window(
+    context: dg.OpExecutionContext, config: WindowOptions, environment: dg.ResourceParam[Environment]
+) -> None:
+    """Open windows, and say which."""
+    with told_to_dagster(environment):
+        who = context.run.tags.get(LAUNCHED_BY) or getpass.getuser()
+        try:
+            until = date.fromisoformat(config.until)
+        except ValueError:
+            raise WrongUse("`until` is no date", remedy="Write it as 2026-09-05.") from None
+        opened = open_windows(environment, config.schools, config.partner, until, config.reason, who)
+        for window in opened:
+            context.log.info("%s, %s: %s", window.school, window.partner, window.in_words)
+        context.add_output_metadata({"windows": len(opened), "until": until.isoformat()})
+
+
+@dg.job(  # pyright: ignore[reportUnknownMemberType]
+    name=JOB,
+    description="Open a window in which files may lose more rows than usual. It closes by itself.",
+    executor_def=dg.in_process_executor,
+)
+def allow_removals() -> None:
     """The job by which a window is opened from the UI."""
-
-    @dg.op(
-        name="open_window",
-        description="Lets files lose more rows than max_removed until a date: for a new school year, say. What a feed "
-        "that is gone, another source or other people would do is refused all the same.",
-        config_schema={
-            "schools": dg.Field([str], description="Names in schools.yaml, or [all]."),
-            "partner": dg.Field(str, description="schoolsbuddy, room_booking, schoolbooking or all."),
-            "until": dg.Field(str, description="The last night, such as 2026-09-05; at most 31 days ahead."),
-            "reason": dg.Field(str, description="Why. It stands in the manifests and receipts of these nights."),
-        },
-    )
-    def open_window(context: dg.OpExecutionContext) -> None:
-        config = context.op_config
-        with told_to_dagster(environment):
-            who = context.run.tags.get(LAUNCHED_BY) or getpass.getuser()
-            try:
-                until = date.fromisoformat(config["until"])
-            except ValueError:
-                raise WrongUse("`until` is no date", remedy="Write it as 2026-09-05.") from None
-            opened = open_windows(
-                environment, list(config["schools"]), str(config["partner"]), until, str(config["reason"]), who
-            )
-            for window in opened:
-                context.log.info("%s, %s: %s", window.school, window.partner, window.in_words)
-            context.add_output_metadata({"windows": len(opened), "until": until.isoformat()})
-
-    @dg.job(  # pyright: ignore[reportUnknownMemberType]
-        name=JOB,
-        description="Open a window in which files may lose more rows than usual. It closes by itself.",
-        executor_def=dg.in_process_executor,
-    )
-    def allow_removals() -> None:
-        open_window()
-
-    return allow_removals
+    open_window()

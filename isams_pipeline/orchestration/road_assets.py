@@ -1,6 +1,6 @@
 """The datasets of the other roads as Dagster assets."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -18,8 +18,8 @@ from isams_pipeline.orchestration.dataset_assets import (
     verdict,
 )
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partitions import Night, night_of, nights_of
-from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.orchestration.partitions import Night, nights_of
+from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.selections import is_wanted
 from isams_pipeline.sources.registry import ROADS
 from isams_pipeline.sources.shared.mapping import Absent
@@ -48,33 +48,31 @@ def _asset(environment: Environment, road: Road, declaration: DatasetDeclaration
         owners=[OWNER],
         kinds={"json", "parquet"},
         metadata={"dagster/column_schema": column_schema(declaration)},
-        required_resource_keys={NIGHT},
         check_specs=checks.check_specs(key, partitions, SOUND if is_checked else {}),
     )
-    def dataset(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            if not is_wanted(environment.settings.school(night.school), road.source, context.job_name):
-                yield checks.not_in_use(SOUND if is_checked else {}, key)
-                return
-            before = environment.tables.before(road.source, declaration.name, night.school, night.date)
-            try:
-                reader = session.road_reader(road.source, night, context)
-                table = reader.table(declaration.name, before)
-                if table.frame is not None:
-                    _check(environment, road, declaration, table, None if session.allow_removals else before)
-            except DatasetError as error:
-                error.at(school=night.school, date=night.date)
-                if is_checked:
-                    yield checks.failed("sound", key, str(error))
-                raise
-            stored = _stored(environment, road.source, declaration.name, table, night)
-            sound = [_fold_verdict(table, key) or verdict(environment, stored)] if is_checked else []
-            yield dg.MaterializeResult(
-                metadata=changes_metadata(environment, declaration, stored, table.frame, before) | _metadata(table),
-                check_results=sound,
-            )
+    @of_a_night
+    def dataset(run: NightRun) -> Iterator[Any]:
+        environment, night, session = run.environment, run.night, run.session
+        if not is_wanted(environment.settings.school(night.school), road.source, run.context.job_name):
+            yield checks.not_in_use(SOUND if is_checked else {}, key)
+            return
+        before = environment.tables.before(road.source, declaration.name, night.school, night.date)
+        try:
+            reader = session.road_reader(road.source, night, run.context)
+            table = reader.table(declaration.name, before)
+            if table.frame is not None:
+                _check(environment, road, declaration, table, None if session.allow_removals else before)
+        except DatasetError as error:
+            error.at(school=night.school, date=night.date)
+            if is_checked:
+                yield checks.failed("sound", key, str(error))
+            raise
+        stored = _stored(environment, road.source, declaration.name, table, night)
+        sound = [_fold_verdict(table, key) or verdict(environment, stored)] if is_checked else []
+        yield dg.MaterializeResult(
+            metadata=changes_metadata(environment, declaration, stored, table.frame, before) | _metadata(table),
+            check_results=sound,
+        )
 
     return dataset
 

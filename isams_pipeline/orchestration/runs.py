@@ -3,189 +3,139 @@
 import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dagster as dg
+from pydantic import Field, PrivateAttr
 
-from isams_pipeline.datasets import DATASETS, SOURCE
-from isams_pipeline.errors import PipelineError, SchoolBusy, Unforeseen
+from isams_pipeline.clock import today_at
+from isams_pipeline.errors import PipelineError, Unforeseen
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.sources.isams.fetch import NightFetcher
-from isams_pipeline.sources.isams.night import NightReader
-from isams_pipeline.sources.registry import ROADS
-from isams_pipeline.sources.shared.night import ReaderContext, RoadReader
-from isams_pipeline.storage.locks import Locks
+from isams_pipeline.orchestration.partitions import LAUNCHED_BY, Night, night_of
+from isams_pipeline.orchestration.session import NightSession, alive
 
+Options = TypeVar("Options", bound=dg.Config)
+C = TypeVar("C")
+Y = TypeVar("Y")
 NIGHT = "night"
-"""The resource key."""
+"""The key of the resource that holds a night's run."""
+ENVIRONMENT = "environment"
+"""The key of the resource of settings, clock, stores and secrets."""
 
 
-class NightSession:
-    """One run's hold on a school: the lock, and the reader that fetches and parses each snapshot once."""
+class NightResource(dg.ConfigurableResource["NightResource"]):
+    """One run's hold on a school, and what it has fetched so far."""
 
-    def __init__(
-        self,
-        environment: Environment,
-        *,
-        fresh: bool,
-        allow_removals: bool,
-        allow_cancellations: bool = False,
-        release: bool = False,
-    ) -> None:
-        self._environment = environment
-        self._fresh = fresh
-        self.allow_removals = allow_removals
-        """A person says that many people being gone, or other ones, is right."""
-        self.allow_cancellations = allow_cancellations
-        """A person has looked at the bookings that would be cancelled."""
-        self.release = release
-        """A person has looked at the school's first export."""
-        self._held = ExitStack()
-        self._locked: set[str] = set()
-        self._busy: SchoolBusy | None = None
-        self._readers: dict[Night, NightReader] = {}
-        self._road_readers: dict[tuple[str, Night], RoadReader] = {}
-
-    def hold(self, school: str) -> None:
-        """Be the only run of a school, until the run ends. Waits for another one; raises SchoolBusy."""
-        if school in self._locked:
-            return
-        if self._busy is not None:
-            raise self._busy  # waited for once; the other steps of this run need not wait again
-        environment = self._environment
-        try:
-            self._held.enter_context(environment.locks.hold(f"school {school}", wait=environment.lock_wait))
-        except SchoolBusy as busy:
-            self._busy = busy
-            raise
-        self._locked.add(school)
-        environment.sweep(school)
-
-    def reader(self, night: Night, log: Any) -> NightReader:
-        """The reader of a night."""
-        self.hold(night.school)
-        if night not in self._readers:
-            environment = self._environment
-            fetcher = NightFetcher(
-                night.school,
-                environment.settings.school(night.school),
-                night.date,
-                archive=environment.archive,
-                client_for=lambda key: environment.client_for(night.school, key),
-                clock=environment.clock,
-                fresh=self._fresh,
-                ask_again_after=0.9 * environment.retry_wait,
-                passed=lambda feed: self._passed(night, feed),
-                tell=log.info,
-            )
-            self._readers[night] = NightReader(fetcher, environment.archive)
-        return self._readers[night]
-
-    def road_reader(self, source: str, night: Night, context: dg.AssetExecutionContext) -> RoadReader:
-        """The reader of a night by another road. It reads ahead for the other datasets of the run."""
-        self.hold(night.school)
-        if (source, night) not in self._road_readers:
-            environment = self._environment
-            reader_context = ReaderContext(
-                road=ROADS[source],
-                school=night.school,
-                settings=environment.settings.school(night.school),
-                lists=environment.lists,
-                connections=environment.connections,
-                client=lambda: environment.road_client_for(night.school, source),
-                clock=environment.clock,
-                run_id=context.run.run_id,
-                is_intact=environment.tables.is_intact,
-            )
-            self._road_readers[source, night] = RoadReader(
-                reader_context,
-                night.date,
-                fresh=self._fresh,
-                allow_removals=self.allow_removals,
-                ask_again_after=0.9 * environment.retry_wait,
-                ahead=[
-                    key.path[1] for key in context.job_def.asset_layer.executable_asset_keys if key.path[0] == source
-                ],
-                tell=context.log.info,
-            )
-        return self._road_readers[source, night]
-
-    def _passed(self, night: Night, feed: str) -> str | None:
-        names = [d.name for d in DATASETS.values() if d.feed == feed]
-        stored = [self._environment.tables.find(SOURCE, name, night.school, night.date) for name in names]
-        hashes = {table.provenance.get("sha256") for table in stored if table is not None}
-        return hashes.pop() if len(hashes) == 1 else None
-
-    def close(self) -> None:
-        """Let go."""
-        self._readers.clear()
-        for reader in self._road_readers.values():
-            reader.close()
-        self._road_readers.clear()
-        self._held.close()
-
-
-def lock_of(run_id: str) -> str:
-    """The name of the lock that a run holds while its process lives."""
-    return f"run {run_id}"
-
-
-@contextlib.contextmanager
-def alive(locks: Locks, run_id: str) -> Generator[None, None, None]:
-    """Hold a run's lock; who calls the run from the same process may hold it already."""
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(SchoolBusy):
-            held.enter_context(locks.hold(lock_of(run_id), wait=0, once=True))
-        yield
-
-
-def night_resource(environment: Environment) -> dg.ResourceDefinition:
-    """The resource that holds a run's session. `fresh` in the launch pad asks iSAMS even within the cache hours."""
-
-    @dg.resource(
-        config_schema={
-            "fresh": dg.Field(
-                bool,
-                default_value=False,
-                description="Ask iSAMS even where it may still answer from its cache.",
-            ),
-            "allow_removals": dg.Field(
-                bool,
-                default_value=False,
-                description="Store and deliver although many rows are gone; counts for this very content only.",
-            ),
-            "allow_cancellations": dg.Field(
-                bool,
-                default_value=False,
-                description="Cancel bookings that clash, though they are many or the school's first (Room Booking).",
-            ),
-            "release": dg.Field(
-                bool,
-                default_value=False,
-                description="Deliver the school's first export, which you have looked at (first_delivery: hold).",
-            ),
-        },
-        description="One run's hold on a school, and what it has fetched so far.",
+    fresh: bool = Field(default=False, description="Ask iSAMS even where it may still answer from its cache.")
+    allow_removals: bool = Field(
+        default=False, description="Store and deliver although many rows are gone; counts for this very content only."
     )
-    def night(context: dg.InitResourceContext) -> Generator[NightSession, None, None]:
-        config = context.resource_config
-        session = NightSession(
+    allow_cancellations: bool = Field(
+        default=False,
+        description="Cancel bookings that clash, though they are many or the school's first (Room Booking).",
+    )
+    release: bool = Field(
+        default=False, description="Deliver the school's first export, which you have looked at (first_delivery: hold)."
+    )
+    environment: dg.ResourceDependency[Environment]
+    _session: NightSession | None = PrivateAttr(default=None)
+
+    @property
+    def session(self) -> NightSession:
+        """The run's hold; only while it goes on."""
+        if self._session is None:
+            raise dg.DagsterInvariantViolationError("a night's session is there in a run only")
+        return self._session
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["NightResource", None, None]:
+        """Hold the run's lock while it goes on, and let go of everything at its end."""
+        environment = self.environment
+        session = self._session = NightSession(
             environment,
-            fresh=bool(config["fresh"]),
-            allow_removals=bool(config["allow_removals"]),
-            allow_cancellations=bool(config["allow_cancellations"]),
-            release=bool(config["release"]),
+            fresh=self.fresh,
+            allow_removals=self.allow_removals,
+            allow_cancellations=self.allow_cancellations,
+            release=self.release,
         )
         with alive(environment.locks, context.run.run_id if context.run else "none"):
             try:
-                yield session
+                yield self
             finally:
+                self._session = None
                 with _said_only():
                     session.close()
 
-    return night
+
+@dataclass(frozen=True)
+class NightRun:
+    """What the body of a night's asset is given: which night, what the run holds, and where it tells what it does."""
+
+    context: dg.AssetExecutionContext
+    session: NightSession
+    night: Night
+
+    @property
+    def environment(self) -> Environment:
+        """Settings, clock, stores and secrets."""
+        return self.session.environment
+
+    @property
+    def log(self) -> dg.DagsterLogManager:
+        """Dagster's own log of the run."""
+        return self.context.log
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.context.run.run_id
+
+    @property
+    def launched_by(self) -> str | None:
+        """Who was logged in at the proxy when the run was launched, if somebody was."""
+        return self.context.run.tags.get(LAUNCHED_BY)
+
+    @property
+    def is_today(self) -> bool:
+        """Whether it is that date at the school now."""
+        zone = self.environment.settings.school(self.night.school).timezone
+        return self.night.date == today_at(zone, self.environment.clock)
+
+
+def of_a_night(body: Callable[[NightRun], Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """A night's asset out of its body: be the school's only run, and turn errors into failures that may be read."""
+
+    def step(context: dg.AssetExecutionContext, night: NightResource) -> Iterator[Any]:
+        yield from _in_a_night(context, night, body)
+
+    step.__name__ = body.__name__
+    return step
+
+
+def of_a_night_with(
+    options: type[Options],
+) -> Callable[[Callable[[NightRun, Options], Iterator[Any]]], Callable[..., Iterator[Any]]]:
+    """The same, for a body that takes options from the launch pad."""
+
+    def decorate(body: Callable[[NightRun, Options], Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def step(context: dg.AssetExecutionContext, night: NightResource, config: Any) -> Iterator[Any]:
+            yield from _in_a_night(context, night, lambda run: body(run, config))
+
+        step.__annotations__["config"] = options
+        step.__name__ = body.__name__
+        return step
+
+    return decorate
+
+
+def _in_a_night(
+    context: dg.AssetExecutionContext, night: NightResource, body: Callable[[NightRun], Iterator[Any]]
+) -> Iterator[Any]:
+    run = NightRun(context, night.session, night_of(context.partition_key))
+    with told_to_dagster(run.environment):
+        run.session.hold(run.night.school)
+        yield from body(run)
 
 
 @contextlib.contextmanager
@@ -210,8 +160,6 @@ def told_to_dagster(environment: Environment) -> Generator[None, None, None]:
 
 _ENDS = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, GeneratorExit)
 """A person or the machine ends the run; nothing is quoted."""
-C = TypeVar("C")
-Y = TypeVar("Y")
 
 
 def told_to_ticks(body: Callable[[C], Iterator[Y]]) -> Callable[[C], Iterator[Y]]:

@@ -703,7 +703,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from isams_pipeline.config import load_settings
-from isams_pipeline.environment import Environment
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.my_school_portal import apply
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
 from isams_pipeline.partners.my_school_portal.store import ChangeStore
@@ -799,7 +799,7 @@ def test_what_was_interrupted_is_settled_even_where_writing_is_off_by_now(
 
 
 def test_a_decision_of_somebody_else_is_not_overwritten(portal: Portal, state_url: str | None):
-    from isams_pipeline.partners.my_school_portal import State
+    from isams_pipeline.partners.my_school_portal.states import State
     from isams_pipeline.partners.my_school_portal.store import ChangeStore, Overtaken, Step
 
     state = StateDatabase.open(portal.world.folder / "elsewhere", state_url)

@@ -250,11 +250,12 @@ def test_a_picture_that_was_changed_since_it_was_staged_is_not_delivered(school:
     student, data = delivered(school).popitem()
     digest = hashlib.sha256(data).hexdigest()
     (school.data / "staged/schoolsbuddy" / SCHOOL / "objects" / digest).write_bytes(b"another")
+    from isams_pipeline.orchestration.deliveries import deliver
     from isams_pipeline.orchestration.partitions import Night
-    from isams_pipeline.partners.schoolsbuddy.assets import deliver
+    from isams_pipeline.partners import schoolsbuddy
 
     with pytest.raises(StorageError, match="lost or damaged"):
-        deliver(school.environment, Night(SCHOOL, FIRST), "a test", allow_removals=False)
+        deliver(school.environment, schoolsbuddy.PARTNER, Night(SCHOOL, FIRST), "a test", allow_removals=False)
     assert student
 
 

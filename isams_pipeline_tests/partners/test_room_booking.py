@@ -274,10 +274,10 @@ import os, signal, sys
 from datetime import date, datetime
 from pathlib import Path
 from isams_pipeline.config import load_settings
-from isams_pipeline.environment import Environment
-from isams_pipeline.headless import Nightly
-from isams_pipeline.instance import open_instance
-from isams_pipeline.partitions import Night
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.commands.instance import open_instance
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.room_booking import mail, store
 
 def die(*_):

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from isams_pipeline.config import SchoolsBuddySettings, YearRange
+from isams_pipeline.config import YearRange
 from isams_pipeline.datasets import DATASETS
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.explaining import explain
@@ -14,6 +14,7 @@ from isams_pipeline.delivery.export import Export
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED, build, settled, unsettled
 from isams_pipeline.partners.schoolsbuddy.files import FILES
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS, check_export, check_tables
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sandbox.school import SchoolPlan
 from isams_pipeline_tests.rehearsing import answer
 from isams_pipeline_tests.rules.test_contacts import frame_of

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isams_pipeline.partners.room_booking import UNASSIGNED
+from isams_pipeline.partners.room_booking.files import UNASSIGNED
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.storage.state.bookings import BookingResource

@@ -1,16 +1,17 @@
 """The reconciliation of a school's roads as a Dagster asset, and its job."""
 
 import base64
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from isams_pipeline.config import SOURCES
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partitions import night_of, nights_of
+from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.reconciliation.pictures import reconciliation_picture
 from isams_pipeline.orchestration.reconciliation.reconciling import (
     Reconciliation,
@@ -20,13 +21,22 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     report_path,
     roads_meant,
 )
-from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
+from isams_pipeline.orchestration.runs import NightRun, of_a_night_with
 from isams_pipeline.rules.reconciliation import NEEDED
 from isams_pipeline.sources.shared import LABELS, REPORTS
 
 RECONCILIATION = [REPORTS, "reconciliation"]
 RECONCILE_JOB = "reconciliation"
 AGREE = {"roads_agree": "Warns: the roads differ in who and what is at the school. Ids and fields are in the report."}
+
+
+class ReconciliationOptions(dg.Config):
+    """What the launch pad asks before sources are compared."""
+
+    roads: list[str] | None = Field(
+        default=None,
+        description="Which; the first is what the others are compared with. Left out: all that the school has.",
+    )
 
 
 def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
@@ -42,47 +52,41 @@ def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
         owners=[OWNER],
         kinds={"json", "matplotlib"},
         deps=[asset_key(name, source) for source in SOURCES for name in NEEDED],
-        required_resource_keys={NIGHT},
-        config_schema={
-            "roads": dg.Field(
-                [str],
-                is_required=False,
-                description="Which; the first is what the others are compared with. Left out: all that the school has.",
-            )
-        },
         check_specs=checks.check_specs(RECONCILIATION, partitions, AGREE),
     )
-    def reconciliation(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            config: Mapping[str, Any] = context.op_execution_context.op_config or {}
-            roads = roads_meant(environment, night.school, config.get("roads"))
-            found = reconciled(environment, night, roads)
-            picture = reconciliation_picture(found)
-            environment.reports.write_json(report_path(night, "json"), found.as_json())
-            environment.reports.write(report_path(night, "png"), picture)
-            report = environment.reports.location(report_path(night, "json"))
-            problem = f"{found.said}; see {report}"
-            verdict = (
-                checks.failed("roads_agree", RECONCILIATION, problem, warn=True)
-                if found.differences
-                else checks.passed(AGREE, RECONCILIATION)[0]
-            )
-            yield dg.MaterializeResult(
-                metadata={
-                    "differences": found.differences,
-                    "report": report,
-                    "table": dg.MetadataValue.md(as_markdown(found)),
-                    "picture": dg.MetadataValue.md(
-                        f"![reconciliation](data:image/png;base64,{base64.b64encode(picture).decode()})"
-                    ),
-                },
-                check_results=[verdict],
-            )
+    @of_a_night_with(ReconciliationOptions)
+    def reconciliation(run: NightRun, options: ReconciliationOptions) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        roads = roads_meant(environment, night.school, options.roads)
+        found = reconciled(environment, night, roads)
+        picture = reconciliation_picture(found)
+        environment.reports.write_json(report_path(night, "json"), found.as_json())
+        environment.reports.write(report_path(night, "png"), picture)
+        report = environment.reports.location(report_path(night, "json"))
+        problem = f"{found.said}; see {report}"
+        verdict = (
+            checks.failed("roads_agree", RECONCILIATION, problem, warn=True)
+            if found.differences
+            else checks.passed(AGREE, RECONCILIATION)[0]
+        )
+        yield dg.MaterializeResult(
+            metadata={
+                "differences": found.differences,
+                "report": report,
+                "table": dg.MetadataValue.md(as_markdown(found)),
+                "picture": dg.MetadataValue.md(
+                    f"![reconciliation](data:image/png;base64,{base64.b64encode(picture).decode()})"
+                ),
+            },
+            check_results=[verdict],
+        )
 
     return reconciliation
+
+
+def reconciliation_definitions(environment: Environment) -> dg.Definitions:
+    """The comparison, and its job."""
+    return dg.Definitions(assets=[reconciliation_asset(environment)], jobs=[reconciliation_job()])
 
 
 def reconciliation_job() -> "dg.UnresolvedAssetJobDefinition":

@@ -1,32 +1,15 @@
 """My School Portal: change requests that guardians made and the school approved, written back to iSAMS."""
 
-from enum import StrEnum
+from isams_pipeline.orchestration.partner import Partner
+from isams_pipeline.partners.my_school_portal.assets import CONFIRMATION
+from isams_pipeline.partners.my_school_portal.schedules import more
+from isams_pipeline.partners.my_school_portal.settings import MySchoolPortalSettings
 
-PARTNER = "my_school_portal"
-
-
-class State(StrEnum):
-    """Where a change request stands."""
-
-    PENDING = "pending"
-    """Waits for a person's approval."""
-    APPROVED = "approved"
-    """Will be written by the next run."""
-    APPLYING = "applying"
-    """A run meant to write it and has not said how that ended: the next one finds out by reading."""
-    APPLIED = "applied"
-    """Written, and read back."""
-    CONFIRMED = "confirmed"
-    """A night's datasets hold it too."""
-    LOST = "lost"
-    """Written and read back, but a night's datasets did not hold it."""
-    CONFLICT = "conflict"
-    """iSAMS no longer held what the approver saw; nothing was written."""
-    FAILED = "failed"
-    """It cannot be written as it stands."""
-    REJECTED = "rejected"
-    """A person said no."""
-
-
-OPEN = (State.APPROVED, State.APPLYING)
-WRITTEN = (State.APPLIED, State.CONFIRMED, State.LOST)
+PARTNER = Partner(
+    MySchoolPortalSettings,
+    hour=4,
+    night="Whether a night's datasets hold what was written to iSAMS.",
+    takes={"isams": ("pupils", "contacts")},
+    more=more,
+    in_its_night=(CONFIRMATION,),
+)

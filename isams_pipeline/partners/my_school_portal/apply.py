@@ -30,10 +30,10 @@ from isams_pipeline.errors import (
     TransientIsamsError,
     Unforeseen,
 )
-from isams_pipeline.partners.my_school_portal import OPEN, State
 from isams_pipeline.partners.my_school_portal.ledger import unapproved
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, Wanted, review
+from isams_pipeline.partners.my_school_portal.states import OPEN, State
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Overtaken, Step
 from isams_pipeline.sources.isams.people import People, Record, Target, read, read_back, same, write
 from isams_pipeline.sources.shared.http import Patience

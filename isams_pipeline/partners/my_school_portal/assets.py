@@ -1,27 +1,34 @@
 """My School Portal's assets: the changes that are written, and their confirmation by the next night's datasets."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from isams_pipeline.clock import today_at
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import markdown_table
-from isams_pipeline.orchestration.partitions import LAUNCHED_BY, night_of, nights_of
-from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
-from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
+from isams_pipeline.orchestration.partitions import nights_of
+from isams_pipeline.orchestration.runs import NightRun, of_a_night, of_a_night_with
+from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.partners.my_school_portal.apply import Applied
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, Confirmed
 from isams_pipeline.partners.my_school_portal.intake import take_in
 from isams_pipeline.partners.my_school_portal.ledger import UI, Door
+from isams_pipeline.partners.my_school_portal.settings import KEY
+from isams_pipeline.partners.my_school_portal.states import OPEN
 
-CHANGES, CONFIRMATION = [PARTNER, "changes"], [PARTNER, "confirmation"]
+CHANGES, CONFIRMATION = [KEY, "changes"], [KEY, "confirmation"]
 SETTLED = {"settled": "Every approved request was applied and changed nothing else; none conflicts, failed or waits."}
 STUCK = {"stuck": "What was written to iSAMS is what iSAMS serves a night later."}
 _SHOWN = 200
+
+
+class ChangesOptions(dg.Config):
+    """What the launch pad asks before changes are written."""
+
+    requests: list[str] = Field(default=[], description="Only these, by id. Empty: all that are approved.")
 
 
 def my_school_portal_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -37,49 +44,39 @@ def _changes(environment: Environment) -> dg.AssetsDefinition:
         description="Approved change requests, written to iSAMS: read, compared, written, read back, in the ledger. "
         "A dry run where the school has not enabled writing. Only today's partition does anything.",
         partitions_def=partitions,
-        group_name=PARTNER,
+        group_name=KEY,
         owners=[OWNER],
         kinds={"json"},
-        config_schema={
-            "requests": dg.Field(
-                [str], default_value=[], description="Only these, by id. Empty: all that are approved."
-            ),
-        },
         check_specs=checks.check_specs(CHANGES, partitions, SETTLED),
-        required_resource_keys={NIGHT},
     )
-    def changes(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            desk = ChangeDesk(environment, night.school, _door(context))
-            if night.date != today_at(environment.settings.school(night.school).timezone, environment.clock):
-                metadata = {"changes": "not touched: only today's partition writes"}
-                yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(SETTLED, CHANGES))
-                return
-            refused = sum(len(taken.problems) for taken in take_in(environment, night.school))
-            chosen: list[str] = context.op_execution_context.op_config["requests"]
-            result = desk.apply(f"run {context.run.run_id}", chosen)
-            verdict = _settled(result, refused)
-            metadata = _changes_metadata(result, desk.store.counts()) | {"refused at intake": refused}
-            metadata["ledger head"] = desk.store.verify().head
-            if not desk.writes:
-                waiting = len(desk.store.listed(OPEN))
-                metadata["dry run"] = f"{waiting} approved requests would be written (writeback is not enabled)"
-            if result.problem is not None:
-                context.log.warning("%s", verdict.description)
-                yield verdict
-                raise result.problem
-            yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
+    @of_a_night_with(ChangesOptions)
+    def changes(run: NightRun, options: ChangesOptions) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        desk = ChangeDesk(environment, night.school, _door(run))
+        if not run.is_today:
+            metadata = {"changes": "not touched: only today's partition writes"}
+            yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(SETTLED, CHANGES))
+            return
+        refused = sum(len(taken.problems) for taken in take_in(environment, night.school))
+        result = desk.apply(f"run {run.id}", options.requests)
+        verdict = _settled(result, refused)
+        metadata = _changes_metadata(result, desk.store.counts()) | {"refused at intake": refused}
+        metadata["ledger head"] = desk.store.verify().head
+        if not desk.writes:
+            waiting = len(desk.store.listed(OPEN))
+            metadata["dry run"] = f"{waiting} approved requests would be written (writeback is not enabled)"
+        if result.problem is not None:
+            run.log.warning("%s", verdict.description)
+            yield verdict
+            raise result.problem
+        yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return changes
 
 
-def _door(context: dg.AssetExecutionContext) -> Door:
+def _door(run: NightRun) -> Door:
     """The run's own; that of the UI where somebody who was logged in has launched it."""
-    launched_by = context.run.tags.get(LAUNCHED_BY)
-    return Door(UI, launched_by) if launched_by else Door.here()
+    return Door(UI, run.launched_by) if run.launched_by else Door.here()
 
 
 def _settled(result: Applied, refused: int) -> dg.AssetCheckResult:
@@ -109,22 +106,19 @@ def _confirmation(environment: Environment) -> dg.AssetsDefinition:
         key=CONFIRMATION,
         description="Whether the night's datasets hold what was written to iSAMS before; warns of what did not stick.",
         partitions_def=partitions,
-        group_name=PARTNER,
+        group_name=KEY,
         owners=[OWNER],
         kinds={"pandas"},
         deps=[asset_key("pupils"), asset_key("contacts")],
         check_specs=checks.check_specs(CONFIRMATION, partitions, STUCK),
-        required_resource_keys={NIGHT},
     )
-    def confirmation(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            desk = ChangeDesk(environment, night.school, _door(context))
-            found = desk.confirm(night.date, f"run {context.run.run_id}")
-            metadata = _confirmation_metadata(found) | {"ledger head": desk.store.verify().head}
-            yield dg.MaterializeResult(metadata=metadata, check_results=[_stuck(found)])
+    @of_a_night
+    def confirmation(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        desk = ChangeDesk(environment, night.school, _door(run))
+        found = desk.confirm(night.date, f"run {run.id}")
+        metadata = _confirmation_metadata(found) | {"ledger head": desk.store.verify().head}
+        yield dg.MaterializeResult(metadata=metadata, check_results=[_stuck(found)])
 
     return confirmation
 

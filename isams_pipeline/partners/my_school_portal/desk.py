@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from isams_pipeline.config import MySchoolPortalSettings
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.errors import PipelineError, StorageError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.partners.my_school_portal import OPEN, PARTNER, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.apply import (
     APPLIED,
     FAILED,
@@ -27,6 +25,8 @@ from isams_pipeline.partners.my_school_portal.intake import store_of
 from isams_pipeline.partners.my_school_portal.ledger import Door, broken
 from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
+from isams_pipeline.partners.my_school_portal.settings import KEY, MySchoolPortalSettings
+from isams_pipeline.partners.my_school_portal.states import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.sources.isams.people import read
@@ -306,7 +306,7 @@ def _as_of(provenance: Any) -> datetime:
 
 def portal_schools(environment: Environment) -> list[str]:
     """The schools that use My School Portal."""
-    return [name for name, school in environment.settings.schools.items() if getattr(school.partners, PARTNER)]
+    return [name for name, school in environment.settings.schools.items() if KEY in school.partners]
 
 
 def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

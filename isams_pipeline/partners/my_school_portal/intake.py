@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import MySchoolPortalSettings, secret_from
+from isams_pipeline.config import secret_from
 from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.partners.my_school_portal import PARTNER
 from isams_pipeline.partners.my_school_portal.ledger import FILE, Door
 from isams_pipeline.partners.my_school_portal.requests import Refused, Tidied, read
+from isams_pipeline.partners.my_school_portal.settings import KEY, MySchoolPortalSettings
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
 from isams_pipeline.rules.texts import label
 from isams_pipeline.sources.shared.json_answer import each_once, finite, no_number
@@ -242,5 +242,5 @@ def _trouble(error: OSError, folder: Path) -> StorageError:
     return StorageError(
         f"The inbox cannot be used: {type(error).__name__}",
         folder=folder,
-        remedy=f"Let this user read it and move files in it. ({PARTNER})",
+        remedy=f"Let this user read it and move files in it. ({KEY})",
     )

@@ -1,4 +1,4 @@
-"""When changes are written: as soon as some are approved. When they are confirmed: every night at 04:00."""
+"""When changes are written: as soon as some are approved."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,45 +7,39 @@ import dagster as dg
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.errors import PipelineError
-from isams_pipeline.orchestration.dataset_assets import asset_key
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import nightly_schedules
 from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.orchestration.runs import told_to_ticks
-from isams_pipeline.partners.my_school_portal import OPEN, PARTNER
-from isams_pipeline.partners.my_school_portal.assets import CHANGES, CONFIRMATION
+from isams_pipeline.partners.my_school_portal.assets import CHANGES, my_school_portal_assets
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, portal_schools
 from isams_pipeline.partners.my_school_portal.intake import take_in
+from isams_pipeline.partners.my_school_portal.settings import KEY
+from isams_pipeline.partners.my_school_portal.states import OPEN
 
-HOUR = 4
-CHANGES_JOB = f"{PARTNER}_changes"
+CHANGES_JOB = f"{KEY}_changes"
 EVERY = 60
 """Seconds between two looks into the inboxes."""
 
 
-def my_school_portal_jobs() -> "tuple[dg.UnresolvedAssetJobDefinition, dg.UnresolvedAssetJobDefinition]":
-    """The job that writes, and the one that confirms."""
-    writing = dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+def more(environment: Environment) -> dg.Definitions:
+    """What is written and whether it stuck; the job that writes, and the sensor that starts it."""
+    writing = changes_job()
+    return dg.Definitions(
+        assets=my_school_portal_assets(environment),
+        jobs=[writing],
+        sensors=my_school_portal_sensors(environment, writing),
+    )
+
+
+def changes_job() -> "dg.UnresolvedAssetJobDefinition":
+    """The job that writes."""
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         CHANGES_JOB,
         selection=dg.AssetSelection.assets(CHANGES),  # pyright: ignore[reportUnknownMemberType]
         description="A school's approved change requests, written to iSAMS.",
         executor_def=dg.in_process_executor,
         tags={"dagster/priority": "5"},
     )
-    confirming = dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
-        f"{PARTNER}_nightly",
-        selection=dg.AssetSelection.assets(asset_key("pupils"), asset_key("contacts"), CONFIRMATION),  # pyright: ignore[reportUnknownMemberType]
-        description="Whether a night's datasets hold what was written to iSAMS.",
-        executor_def=dg.in_process_executor,
-    )
-    return writing, confirming
-
-
-def my_school_portal_schedules(
-    environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
-) -> list[dg.ScheduleDefinition]:
-    """One schedule for each time zone in use."""
-    return nightly_schedules(environment, PARTNER, HOUR, job)
 
 
 def my_school_portal_sensors(
@@ -57,7 +51,7 @@ def my_school_portal_sensors(
         return []
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{PARTNER}_approved",
+        name=f"{KEY}_approved",
         job=job,
         minimum_interval_seconds=EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -103,7 +97,7 @@ def _request(environment: Environment, school: str) -> dg.RunRequest | None:
     ids = " ".join(f"{request.id} {request.approved_at}" for request in waiting)
     today = today_at(environment.settings.school(school).timezone, environment.clock)
     return dg.RunRequest(
-        run_key=f"{PARTNER}:{school}:{hashlib.sha256(ids.encode()).hexdigest()[:32]}:{hour}",
+        run_key=f"{KEY}:{school}:{hashlib.sha256(ids.encode()).hexdigest()[:32]}:{hour}",
         partition_key=key_of(Night(school, today)),
         tags={"dagster/priority": "5"},
     )

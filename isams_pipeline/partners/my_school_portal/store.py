@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.partners.my_school_portal import State
 from isams_pipeline.partners.my_school_portal.ledger import APPROVED, Door, Verified, beginning, hash_of, verify
 from isams_pipeline.partners.my_school_portal.requests import Tidied
+from isams_pipeline.partners.my_school_portal.states import State
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 

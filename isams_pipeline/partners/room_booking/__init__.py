@@ -1,5 +1,28 @@
 """Room Booking: rooms, the timetable on real dates, terms, and the bookings that clash; every day."""
 
-PARTNER = "room_booking"
-UNASSIGNED = "Unassigned"
-"""The category of rooms that matched no resource; hidden from bookers."""
+from isams_pipeline.orchestration.partner import Exporting, Partner
+from isams_pipeline.partners.room_booking.assets import booking_export_asset, held_back, more
+from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED
+from isams_pipeline.partners.room_booking.files import CANCELLED, FILES, SCHEMA_VERSION
+from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts
+from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
+
+PARTNER = Partner(
+    RoomBookingSettings,
+    hour=3,
+    night="A school's day: timetable on real dates, clashing bookings, delivery, mail.",
+    takes={"isams": ("departments", *NEEDED)},
+    gets=Exporting(
+        files=FILES,
+        schema_version=SCHEMA_VERSION,
+        checks=CHECKS,
+        needs={"isams": NEEDED},
+        make=make,
+        verdicts=verdicts,
+        waits={"terms": no_timetable},
+        asset=booking_export_asset,
+        held_back=held_back,
+        only_for_real=frozenset({CANCELLED.name}),
+    ),
+    more=more,
+)

@@ -1,64 +1,48 @@
 """Room Booking's assets: the timetable on dates, the booking store, the export, its delivery, and the mail."""
 
 import base64
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
-from isams_pipeline.config import RoomBookingSettings
-from isams_pipeline.delivery.deliver import Delivered, Deliverer
-from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
+from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import (
-    SHOWN,
-    as_pins,
-    deliverer,
-    delivery_asset,
-    load_pinned,
-    markdown_table,
-    pinned,
-    refusal_metadata,
-    staged_results,
-)
-from isams_pipeline.orchestration.partitions import Night, night_of, nights_of
-from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
-from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.orchestration.exports import SHOWN, staged_results
+from isams_pipeline.orchestration.partitions import Night, nights_of
+from isams_pipeline.orchestration.partner import Partner
+from isams_pipeline.orchestration.pins import as_pins, pinned
+from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.showing import markdown_table, refusal_metadata
 from isams_pipeline.partners.room_booking.calendars import publish
-from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of, read
-from isams_pipeline.partners.room_booking.files import FILES, SCHEMA_VERSION, TIMETABLE
+from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of
+from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
+from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 
 TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
-    [PARTNER, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")
+    [KEY, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")
 )
 OUTBOX = {"all_sent": "No message is in doubt or was refused for good."}
 _SHOWN_BYTES = 300_000
 
 
-def room_booking_assets(environment: Environment) -> list[dg.AssetsDefinition]:
-    """The night in the order in which it happens."""
-    description = "The export where Room Booking reads it. Evaluates every blocking rule on the very bytes."
-    return [
-        _export(environment),
-        delivery_asset(environment, PARTNER, description, deliver, _held_back),
-        _mail(environment),
-        _calendars(environment),
-        _occupancy(environment),
-    ]
+def more(environment: Environment) -> dg.Definitions:
+    """Mail, calendars and pictures."""
+    return dg.Definitions(assets=[_mail(environment), _calendars(environment), _occupancy(environment)])
 
 
-def _export(environment: Environment) -> dg.AssetsDefinition:
+def booking_export_asset(environment: Environment, partner: Partner[RoomBookingSettings]) -> dg.AssetsDefinition:
+    """The night in the order in which it happens: timetable, booking store, export and what is not in it."""
     partitions = nights_of(environment.settings)
     datasets = [asset_key(name) for name in NEEDED]
-    common: dict[str, Any] = {"partitions_def": partitions, "group_name": PARTNER, "owners": [OWNER]}
+    common: dict[str, Any] = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
 
     @dg.multi_asset(
         name="room_booking_export",
@@ -94,51 +78,49 @@ def _export(environment: Environment) -> dg.AssetsDefinition:
             ),
         ],
         check_specs=checks.check_specs(EXPORT, partitions, {**CHECKS, **SHOWN}),
-        required_resource_keys={NIGHT},
     )
-    def room_booking_export(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            pins = pinned(environment, night, NEEDED)
-            booked = night_from(environment, night.school, night.date, pins)
-            waiting = no_timetable(booked.tables["terms"], night.date)
-            if waiting is not None:
-                context.log.warning("%s", waiting)
-                yield from _waits(waiting)
-                return
-            settings = environment.settings.partner(night.school, RoomBookingSettings)
-            source_checks = check_source(booked.tables, booked.read, settings.timeslots)
-            yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
-            with environment.state.transaction() as database:
-                before = booked.files(BookingStore(database, night.school), with_cancelled=False)
-            # Nothing may be cancelled for a timetable that the gate is going to refuse.
-            refused = _deliverer(environment, night, context.run.run_id, session.allow_removals).refusal(
-                before.export,
-                [*check_export(before.export), *source_checks, before.accounted_for],
-                before.excluded_per_file(),
-                as_pins(pins, before),
-            )
-            if refused is not None:
-                for check in refused.checks:
-                    if check.name in CHECKS:
-                        yield checks.verdict(check, EXPORT)
-                said = refusal_metadata(refused)
-                raise dg.Failure(f"{refused.outcome}: {refused.reason}", metadata=said, allow_retries=False)
-            synced: Synced | None = None
-            with environment.state.transaction() as database:
-                store = BookingStore(database, night.school)
-                if booked.is_today:
-                    timetable = before.export.hashes[TIMETABLE.name]
-                    synced = booked.sync(store, timetable, allow_cancellations=session.allow_cancellations)
-                built = booked.files(store, with_cancelled=True)
-            yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
-            verdicts = [*check_export(built.export), *source_checks, built.accounted_for]
-            about = {"licence": licence_of(built.export, settings.licence)}
-            if (problem := _over_licence(about["licence"])) is not None:
-                context.log.warning("%s", problem)
-            yield from staged_results(environment, PARTNER, night, pins, built, verdicts=verdicts, about=about)
+    @of_a_night
+    def room_booking_export(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        pins = pinned(environment, night, NEEDED)
+        booked = night_from(environment, night.school, night.date, pins)
+        waiting = no_timetable(booked.tables["terms"], night.date)
+        if waiting is not None:
+            run.log.warning("%s", waiting)
+            yield from _waits(waiting)
+            return
+        settings = environment.settings.partner(night.school, RoomBookingSettings)
+        source_checks = check_source(booked.tables, booked.read, settings.timeslots)
+        yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
+        with environment.state.transaction() as database:
+            before = booked.files(BookingStore(database, night.school), with_cancelled=False)
+        # Nothing may be cancelled for a timetable that the gate is going to refuse.
+        gate = gate_of(environment, partner, night, run.id, allow_removals=run.session.allow_removals)
+        refused = gate.refusal(
+            before.export,
+            [*check_export(before.export), *source_checks, before.accounted_for],
+            before.excluded_per_file(),
+            as_pins(pins, before),
+        )
+        if refused is not None:
+            for check in refused.checks:
+                if check.name in CHECKS:
+                    yield checks.verdict(check, EXPORT)
+            said = refusal_metadata(refused)
+            raise dg.Failure(f"{refused.outcome}: {refused.reason}", metadata=said, allow_retries=False)
+        synced: Synced | None = None
+        with environment.state.transaction() as database:
+            store = BookingStore(database, night.school)
+            if booked.is_today:
+                timetable = before.export.hashes[TIMETABLE.name]
+                synced = booked.sync(store, timetable, allow_cancellations=run.session.allow_cancellations)
+            built = booked.files(store, with_cancelled=True)
+        yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
+        verdicts = [*check_export(built.export), *source_checks, built.accounted_for]
+        about = {"licence": licence_of(built.export, settings.licence)}
+        if (problem := _over_licence(about["licence"])) is not None:
+            run.log.warning("%s", problem)
+        yield from staged_results(environment, KEY, night, pins, built, verdicts=verdicts, about=about)
 
     return room_booking_export
 
@@ -193,53 +175,7 @@ def _bookings_metadata(synced: Synced | None) -> dict[str, Any]:
     return metadata
 
 
-# --- delivery -----------------------------------------------------------------------------------------------
-
-
-def _deliverer(environment: Environment, night: Night, run_id: str, allow_removals: bool) -> Deliverer:  # noqa: FBT001
-    settings = environment.settings.partner(night.school, RoomBookingSettings)
-    return deliverer(
-        environment,
-        Address(PARTNER, night.school, night.date),
-        FILES,
-        SCHEMA_VERSION,
-        settings,
-        run_id=run_id,
-        allow_removals=allow_removals,
-        build=lambda tables: _built_from(environment, night, tables),
-    )
-
-
-def _built_from(environment: Environment, night: Night, tables: Mapping[str, pd.DataFrame]) -> Export:
-    """The export that other tables would give."""
-    settings = environment.settings.partner(night.school, RoomBookingSettings)
-    found = read(tables, night.date, unallocated_weeks=settings.unallocated_weeks)
-    booked = BookingNight(environment, night.school, night.date, tables, found)
-    with environment.state.transaction() as database:
-        return booked.files(BookingStore(database, night.school), with_cancelled=False).export
-
-
-def deliver(environment: Environment, night: Night, run_id: str, *, allow_removals: bool) -> Delivered:
-    """Put a staged export through the gate; where the new school year has no terms yet, nothing is delivered."""
-    waiting = no_timetable(environment.tables.load(pinned(environment, night, ["terms"])["terms"]), night.date)
-    if waiting is not None:
-        return _deliverer(environment, night, run_id, allow_removals).nothing(Outcome.NO_TIMETABLE, waiting)
-    stage = environment.staged(PARTNER, night.school)
-    staged = stage.find(night.date)
-    export: Export = stage.load(staged.files)
-    tables, sound = load_pinned(environment, night, staged)
-    return _deliverer(environment, night, run_id, allow_removals).deliver(
-        staged, export, [*check_export(export), sound, *_source_checks(environment, night, tables)]
-    )
-
-
-def _source_checks(environment: Environment, night: Night, tables: Mapping[str, pd.DataFrame]) -> list[CheckResult]:
-    settings = environment.settings.partner(night.school, RoomBookingSettings)
-    found = read(tables, night.date, unallocated_weeks=settings.unallocated_weeks)
-    return check_source(tables, found, settings.timeslots)
-
-
-def _held_back(environment: Environment, night: Night, run_id: str) -> str | None:
+def held_back(environment: Environment, night: Night, run_id: str) -> str | None:
     """Why today's sync waits for a person although the export was delivered; leaves a receipt that says so."""
     if not is_today(environment, night.school, night.date):
         return None
@@ -250,7 +186,7 @@ def _held_back(environment: Environment, night: Night, run_id: str) -> str | Non
     if reason is None or delivered is None:
         return None
     receipts.record(
-        Address(PARTNER, night.school, night.date),
+        Address(KEY, night.school, night.date),
         Outcome.REFUSED,
         content_hash=delivered.content_hash,
         target=delivered.target,
@@ -278,46 +214,43 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
         description="An iCalendar file for each room and each teacher, to subscribe to. Only those whose lessons have "
         "changed are rewritten, by today's partition only.",
         partitions_def=nights_of(environment.settings),
-        group_name=PARTNER,
+        group_name=KEY,
         owners=[OWNER],
         kinds={"icalendar"},
         deps=[dg.AssetKey(EXPORT)],
-        required_resource_keys={NIGHT},
     )
-    def calendars(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            if not is_today(environment, night.school, night.date):
-                yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
-                return
-            booked = _night(environment, night)
-            if no_timetable(booked.tables["terms"], night.date) is not None:
-                yield dg.MaterializeResult(metadata={"calendars": "not touched: the new year has no terms yet"})
-                return
-            settings = environment.settings.partner(night.school, RoomBookingSettings)
-            address, receipts = Address(PARTNER, night.school, night.date), Receipts(environment.state)
-            if settings.first_delivery == "hold" and not receipts.ever_delivered(address):
-                yield dg.MaterializeResult(metadata={"calendars": "not written: the first export still waits"})
-                return
-            folder = environment.target(settings, night.school).child(f"{PARTNER}/{night.school}/calendars")
-            done = publish(folder, booked.calendars())
-            yield dg.MaterializeResult(
-                metadata={
-                    "target": folder.location(""),
-                    "written": done.written,
-                    "unchanged": done.kept,
-                    "removed": done.removed,
-                }
+    @of_a_night
+    def calendars(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        if not run.is_today:
+            yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
+            return
+        booked = _night(environment, night)
+        if no_timetable(booked.tables["terms"], night.date) is not None:
+            yield dg.MaterializeResult(metadata={"calendars": "not touched: the new year has no terms yet"})
+            return
+        settings = environment.settings.partner(night.school, RoomBookingSettings)
+        address, receipts = Address(KEY, night.school, night.date), Receipts(environment.state)
+        if settings.first_delivery == "hold" and not receipts.ever_delivered(address):
+            yield dg.MaterializeResult(metadata={"calendars": "not written: the first export still waits"})
+            return
+        folder = environment.target(settings, night.school).child(f"{KEY}/{night.school}/calendars")
+        done = publish(folder, booked.calendars())
+        yield dg.MaterializeResult(
+            metadata={
+                "target": folder.location(""),
+                "written": done.written,
+                "unchanged": done.kept,
+                "removed": done.removed,
+            }
+        )
+        if done.failed:
+            some = ", ".join(done.failed[:5])
+            raise dg.Failure(
+                f"{len(done.failed)} calendars could not be written, such as {some}; those of before stay, and all "
+                "others are up to date. Report it as a bug, with the file's name.",
+                allow_retries=False,
             )
-            if done.failed:
-                some = ", ".join(done.failed[:5])
-                raise dg.Failure(
-                    f"{len(done.failed)} calendars could not be written, such as {some}; those of before stay, and all "
-                    "others are up to date. Report it as a bug, with the file's name.",
-                    allow_retries=False,
-                )
 
     return calendars
 
@@ -327,26 +260,23 @@ def _occupancy(environment: Environment) -> dg.AssetsDefinition:
         key=OCCUPANCY,
         description="Pictures: the term's occupancy of all rooms, and the week of the room that is used most.",
         partitions_def=nights_of(environment.settings),
-        group_name=PARTNER,
+        group_name=KEY,
         owners=[OWNER],
         kinds={"matplotlib"},
         deps=[dg.AssetKey(TIMETABLE_KEY)],
-        required_resource_keys={NIGHT},
     )
-    def occupancy(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            metadata: dict[str, Any] = {}
-            for name, picture in _night(environment, night).pictures().items():
-                path = f"{PARTNER}/{night.school}/{night.date}/{name}.png"
-                environment.reports.write(path, picture)
-                metadata[f"{name} file"] = environment.reports.location(path)
-                if len(picture) <= _SHOWN_BYTES:  # the event log keeps it for ever
-                    data = base64.b64encode(picture).decode()
-                    metadata[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")
-            yield dg.MaterializeResult(metadata=metadata or {"pictures": "none: there is nothing in the timetable"})
+    @of_a_night
+    def occupancy(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        metadata: dict[str, Any] = {}
+        for name, picture in _night(environment, night).pictures().items():
+            path = f"{KEY}/{night.school}/{night.date}/{name}.png"
+            environment.reports.write(path, picture)
+            metadata[f"{name} file"] = environment.reports.location(path)
+            if len(picture) <= _SHOWN_BYTES:  # the event log keeps it for ever
+                data = base64.b64encode(picture).decode()
+                metadata[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")
+        yield dg.MaterializeResult(metadata=metadata or {"pictures": "none: there is nothing in the timetable"})
 
     return occupancy
 
@@ -359,27 +289,22 @@ def _mail(environment: Environment) -> dg.AssetsDefinition:
         key=MAIL,
         description="Messages to the owners of cancelled bookings, out of the outbox. Nothing goes twice unasked.",
         partitions_def=nights_of(environment.settings),
-        group_name=PARTNER,
+        group_name=KEY,
         owners=[OWNER],
         kinds={"email"},
         check_specs=checks.check_specs(MAIL, nights_of(environment.settings), OUTBOX),
         deps=[dg.AssetKey(BOOKINGS)],
-        required_resource_keys={NIGHT},
     )
-    def mail(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        session: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            session.hold(night.school)
-            if is_today(environment, night.school, night.date):
-                posted = post(environment, night.school)
-                stuck = {state: count for state, count in posted.counts.items() if state in {IN_DOUBT, FAILED}}
-                problem = f"{', '.join(f'{n} {state}' for state, n in stuck.items())}; see `rooms mail {night.school}`"
-                verdict = (
-                    checks.failed("all_sent", MAIL, problem, warn=True) if stuck else checks.passed(OUTBOX, MAIL)[0]
-                )
-                yield dg.MaterializeResult(metadata=posted.counts, check_results=[verdict])
-            else:
-                yield dg.MaterializeResult(metadata={"outbox": "not touched: only today's partition sends"})
+    @of_a_night
+    def mail(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        if run.is_today:
+            posted = post(environment, night.school)
+            stuck = {state: count for state, count in posted.counts.items() if state in {IN_DOUBT, FAILED}}
+            problem = f"{', '.join(f'{n} {state}' for state, n in stuck.items())}; see `rooms mail {night.school}`"
+            verdict = checks.failed("all_sent", MAIL, problem, warn=True) if stuck else checks.passed(OUTBOX, MAIL)[0]
+            yield dg.MaterializeResult(metadata=posted.counts, check_results=[verdict])
+        else:
+            yield dg.MaterializeResult(metadata={"outbox": "not touched: only today's partition sends"})
 
     return mail

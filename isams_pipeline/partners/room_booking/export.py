@@ -13,8 +13,7 @@ import pandas as pd
 from isams_pipeline.config import Timeslot
 from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
-from isams_pipeline.partners.room_booking import UNASSIGNED
-from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES
+from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES, UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
 from isams_pipeline.rules.account import DELIVERED, INTO_ROW, MERGED, ROW, Account, numbered
 from isams_pipeline.rules.clock_times import in_words

@@ -15,6 +15,13 @@ TIMETABLE = ExportFile(
     dated_by="date",
     ends=(("room_id", "rooms.csv"), ("date", None)),
 )
+CANCELLED = ExportFile(
+    "cancelled_bookings.csv",
+    ("booking_id", "resource_id", "date", "start", "end", "reason"),
+    key=("booking_id",),
+    guarded=False,
+    optional=True,
+)
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
         "rooms.csv",
@@ -38,13 +45,7 @@ FILES: tuple[ExportFile, ...] = (
         may_be_empty=("reason",),
         guarded=False,
     ),
-    ExportFile(
-        "cancelled_bookings.csv",
-        ("booking_id", "resource_id", "date", "start", "end", "reason"),
-        key=("booking_id",),
-        guarded=False,
-        optional=True,
-    ),
+    CANCELLED,
 )
 BY_NAME: dict[str, ExportFile] = {file.name: file for file in FILES}
 
@@ -67,3 +68,5 @@ ENTITIES: dict[str, str] = {
     "room_closure": "closures.csv",
 }
 """Which file an entity of the exclusions would stand in."""
+UNASSIGNED = "Unassigned"
+"""The category of rooms that matched no resource; hidden from bookers."""

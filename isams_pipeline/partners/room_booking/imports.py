@@ -18,7 +18,7 @@ from datetime import date
 from typing import Any
 
 from isams_pipeline.errors import ImportRefused
-from isams_pipeline.partners.room_booking import UNASSIGNED
+from isams_pipeline.partners.room_booking.files import UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import Slot
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import minutes

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pandas as pd
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import RoomBookingSettings, secret_from
+from isams_pipeline.config import secret_from
 from isams_pipeline.datasets import SOURCE
-from isams_pipeline.delivery.built import Built
+from isams_pipeline.delivery.built import Built, Made
+from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.partners.room_booking import PARTNER
+from isams_pipeline.orchestration.partner import Behind
 from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
-from isams_pipeline.partners.room_booking.export import NEEDED, PartnerSide, Read, build, cancelled_rows, read
+from isams_pipeline.partners.room_booking.export import (
+    NEEDED,
+    PartnerSide,
+    Read,
+    build,
+    cancelled_rows,
+    check_export,
+    check_source,
+    read,
+)
 from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
 from isams_pipeline.partners.room_booking.pictures import busiest_room, occupancy, teaching_week, term_of, week_of_room
+from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
 from isams_pipeline.rules.dates import LONGEST_HOLIDAY, terms_are_over
@@ -59,7 +70,7 @@ def latest_night(environment: Environment, school: str) -> BookingNight:
         raise NotMaterialised(
             "No night of Room Booking was run yet",
             school=school,
-            remedy=f"Run `isams-pipeline sync {school} --partner {PARTNER}`.",
+            remedy=f"Run `isams-pipeline sync {school} --partner {KEY}`.",
         )
     night = date.fromisoformat(newest.date)
     return night_from(
@@ -172,3 +183,23 @@ class BookingNight:
             allow_cancellations=allow_cancellations,
             mail_domain=settings.mail_from.rpartition("@")[2],
         )
+
+
+def make(behind: Behind) -> Callable[[RoomBookingSettings], Made]:
+    """The export of a night and the verdicts on it, for whichever settings; no booking is cancelled for it."""
+
+    def of(settings: RoomBookingSettings) -> Made:
+        tables = behind.tables
+        found = read(tables, behind.night.date, unallocated_weeks=settings.unallocated_weeks, notes=behind.notes)
+        booked = BookingNight(behind.environment, behind.night.school, behind.night.date, tables, found)
+        with behind.environment.state.transaction() as session:
+            built = booked.files(BookingStore(session, behind.night.school), with_cancelled=False)
+        return Made(built, check_export, lambda: check_source(tables, found, settings.timeslots))
+
+    return of
+
+
+def verdicts(export: Export, behind: Behind, settings: RoomBookingSettings) -> list[CheckResult]:
+    """The blocking rules, on the very bytes and the tables behind them."""
+    found = read(behind.tables, behind.night.date, unallocated_weeks=settings.unallocated_weeks)
+    return [*check_export(export), *check_source(behind.tables, found, settings.timeslots)]

@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from isams_pipeline.partners.room_booking import UNASSIGNED
+from isams_pipeline.partners.room_booking.files import UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import (
     MADE,
     Resource,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.config import SchoolBookingSettings
 from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
 from isams_pipeline.partners.schoolbooking.files import BY_NAME, ENTITIES, FILES, REFERENCES
+from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
 from isams_pipeline.partners.schoolbooking.timetable import timetable_of
 from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
-import pandas as pd
-
-from isams_pipeline.config import SchoolBookingSettings, SchoolSettings
 from isams_pipeline.delivery.built import Made
-from isams_pipeline.orchestration.partitions import Night
+from isams_pipeline.delivery.export import CheckResult, Export
+from isams_pipeline.orchestration.partner import Behind
 from isams_pipeline.partners.schoolbooking.export import build, check_export, check_source
-from isams_pipeline.rules.notes import Lacking, Note
+from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
 
 
-def make(
-    _school: SchoolSettings,
-    night: Night,
-    tables: Mapping[str, pd.DataFrame],
-    *,
-    brought: Collection[str],  # noqa: ARG001  # a trial's arguments, whoever's it is
-    notes: Collection[Note | Lacking],
-) -> Callable[[SchoolBookingSettings], Made]:
+def make(behind: Behind) -> Callable[[SchoolBookingSettings], Made]:
     """The export of a night and the verdicts on it, for whichever settings."""
 
     def of(settings: SchoolBookingSettings) -> Made:
-        built = build(tables, night.date, settings, notes)
-        return Made(built, check_export, lambda: check_source(tables, night.date))
+        built = build(behind.tables, behind.night.date, settings, behind.notes)
+        return Made(built, check_export, lambda: check_source(behind.tables, behind.night.date))
 
     return of
+
+
+def verdicts(export: Export, behind: Behind, _settings: SchoolBookingSettings) -> list[CheckResult]:
+    """The blocking rules, on the very bytes and the tables behind them."""
+    return [*check_export(export), *check_source(behind.tables, behind.night.date)]

@@ -7,7 +7,7 @@ from datetime import date
 
 import pandas as pd
 
-from isams_pipeline.config import SchoolBookingSettings
+from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
 from isams_pipeline.rules.account import DELIVERED, INTO_ROW, MERGED, ROW
 from isams_pipeline.rules.dated import KINDS, covered, lessons_on_dates, periods_of
 from isams_pipeline.rules.dates import year_of

@@ -1,3 +1,54 @@
-"""SchoolsBuddy: students, contacts, staff, classes, houses; every night."""
+"""SchoolsBuddy: students, contacts, staff, classes, houses; every night. Attendance twice a day."""
 
-PARTNER = "schoolsbuddy"
+import dagster as dg
+
+from isams_pipeline.config import SOURCES
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partner import Exporting, Partner
+from isams_pipeline.partners.schoolsbuddy.attendance.assets import attendance_assets
+from isams_pipeline.partners.schoolsbuddy.attendance.schedules import attendance_jobs, attendance_schedules
+from isams_pipeline.partners.schoolsbuddy.export import NEEDED
+from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
+from isams_pipeline.partners.schoolsbuddy.night import make, verdicts
+from isams_pipeline.partners.schoolsbuddy.photo_assets import forget, photo_assets, photo_keys, photos_besides
+from isams_pipeline.partners.schoolsbuddy.rules import CHECKS
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
+from isams_pipeline.sources.registry import ROADS
+
+TAKES = (
+    *("pupils", "siblings", "contacts", "contact_pupils", "staff"),
+    *("terms", "years", "forms", "academic_houses", "boarding_houses", "divisions", "tutors"),
+    *("departments", "subjects", "sets", "set_teachers", "set_members", "teaching_forms", "health"),
+)
+"""What SchoolsBuddy's keys bring, whether or not the export needs it."""
+
+
+def _more(environment: Environment) -> dg.Definitions:
+    """Attendance, and photos where a school has them delivered."""
+    jobs = attendance_jobs()
+    return dg.Definitions(
+        assets=[*photo_assets(environment), *attendance_assets(environment)],
+        jobs=list(jobs.values()),
+        schedules=attendance_schedules(environment, jobs),
+    )
+
+
+PARTNER = Partner(
+    SchoolsBuddySettings,
+    hour=2,
+    night="A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.",
+    # The terms, too: they say when a school year has ended, and so whose leaving needs no person.
+    takes={"isams": TAKES, **dict.fromkeys(ROADS, (*NEEDED, "terms"))},
+    gets=Exporting(
+        files=FILES,
+        schema_version=SCHEMA_VERSION,
+        checks=CHECKS,
+        needs=dict.fromkeys(SOURCES, NEEDED),
+        make=make,
+        verdicts=verdicts,
+        besides=photos_besides,
+        tidy=forget,
+        also_behind=photo_keys,
+    ),
+    more=_more,
+)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.config import SchoolsBuddySettings, YearRange
+from isams_pipeline.config import YearRange
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, ENTITIES
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.compare import code, is_text, label

@@ -11,13 +11,13 @@ from typing import Protocol, TypeVar
 import pandas as pd
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import SchoolsBuddySettings
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.errors import PipelineError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, PHOTOS
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.photos import UnreadablePhoto, reencoded
 from isams_pipeline.sources.isams.photos import RestPhotos
 from isams_pipeline.sources.shared.photos import RoadPhotos

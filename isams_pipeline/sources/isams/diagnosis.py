@@ -9,8 +9,9 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.config import GUIDE_FEEDS, IsamsSettings, KeySettings, SchoolSettings, advised_cache_hours
+from isams_pipeline.config import IsamsSettings, KeySettings, SchoolSettings, advised_cache_hours
 from isams_pipeline.config.feeds import FEEDS, KNOWN_METHODS
+from isams_pipeline.config.partners import RestUse
 from isams_pipeline.errors import ConfigurationError, MethodsNotAllocated, NotPermitted, PipelineError
 from isams_pipeline.sources.isams.batch import BatchClient
 from isams_pipeline.sources.isams.rest import RestClient, address
@@ -91,9 +92,10 @@ def _hours(low: int, high: int) -> str:
 
 def feeds_missing(settings: SchoolSettings) -> dict[str, list[str]]:
     """Partner → feeds that its guide asks for and no key of the school brings."""
+    has = settings.need_isams.key_for
     found = {
-        partner: [feed for feed in GUIDE_FEEDS.get(partner, ()) if settings.need_isams.key_for(feed) is None]
-        for partner in settings.partners.exporting
+        partner: [feed for feed in mine.guide_feeds if has(feed) is None]
+        for partner, mine in settings.partners.exporting.items()
     }
     return {partner: feeds for partner, feeds in found.items() if feeds}
 
@@ -141,35 +143,32 @@ class ClientDiagnosis:
 
 
 _NOBODY = {
-    "schoolsbuddy.attendance": {
-        "Attendance (SCHOOLREGISTRATION)": address("registration", "absencecodes"),
-        "School Manager (SCHOOLMANAGEMENT)": address("school", "yeargroups"),
-    },
-    "my_school_portal": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
-    "schoolsbuddy.photos": {"Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses")},
+    "Attendance (SCHOOLREGISTRATION)": address("registration", "absencecodes"),
+    "School Manager (SCHOOLMANAGEMENT)": address("school", "yeargroups"),
+    "Pupil Manager (STUDENTMANAGEMENT)": address("students", "systemstatuses"),
 }
-"""Who uses a client → the module whose permission it needs, and a list of it without people."""
+"""Module of iSAMS that a client needs permission for → a list of it without people."""
 
 
 def diagnose_rest(settings: SchoolSettings, client_for: Callable[[str], RestClient]) -> list[ClientDiagnosis]:
     """Look at every REST client of a school. That it may write cannot be seen without writing."""
-    users: dict[str, list[str]] = {name: [] for name in settings.need_isams.rest}
-    for user, name in settings.partners.rest_clients.items():
-        users[settings.need_isams.client_named(name)].append(user)
-    return [_diagnose_client(name, tuple(serves), client_for) for name, serves in users.items()]
+    uses: dict[str, list[RestUse]] = {name: [] for name in settings.need_isams.rest}
+    for use in settings.partners.rest_uses:
+        uses[settings.need_isams.client_named(use.client)].append(use)
+    return [_diagnose_client(name, theirs, client_for) for name, theirs in uses.items()]
 
 
-def _diagnose_client(name: str, serves: tuple[str, ...], client_for: Callable[[str], RestClient]) -> ClientDiagnosis:
-    found = ClientDiagnosis(name, serves)
-    if not serves:
+def _diagnose_client(name: str, uses: list[RestUse], client_for: Callable[[str], RestClient]) -> ClientDiagnosis:
+    found = ClientDiagnosis(name, tuple(use.user for use in uses))
+    if not uses:
         found.authorised = True
         found.advice.append("no partner uses it; remove it, or name it as a partner's client")
         return found
     try:
         with client_for(name) as client:
-            for module, path in {m: p for user in serves for m, p in _NOBODY[user].items()}.items():
+            for module in dict.fromkeys(module for use in uses for module in use.modules):
                 try:
-                    client.get(path)
+                    client.get(_NOBODY[module])
                 except NotPermitted:
                     found.missing.append(module)
                 found.authorised = True
@@ -178,6 +177,6 @@ def _diagnose_client(name: str, serves: tuple[str, ...], client_for: Callable[[s
         found.advice.append(str(problem))
     if found.missing:
         found.advice.append(f"in iSAMS, let the client read {', '.join(found.missing)}")
-    if "my_school_portal" in serves:
+    if any(use.writes for use in uses):
         found.advice.append("to write it needs Pupil Manager at level Full, which shows only when it writes")
     return found

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.clock import in_words, today_at
-from isams_pipeline.config import AttendanceSettings, SchoolsBuddySettings
 from isams_pipeline.datasets import ATTENDANCE as RECORDS
 from isams_pipeline.datasets import REST_SOURCE
 from isams_pipeline.datasets import rules as dataset_rules
@@ -19,10 +18,10 @@ from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.export import Export, to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import ConfigurationError, FutureDate, IsamsError, NoSnapshot, NotMaterialised
+from isams_pipeline.orchestration.deliveries import deliverer
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import EXCLUSIONS, as_pins, deliverer
-from isams_pipeline.partners.schoolsbuddy_attendance import NIGHTLY, PARTNER, Session
-from isams_pipeline.partners.schoolsbuddy_attendance.export import (
+from isams_pipeline.orchestration.pins import EXCLUSIONS, as_pins
+from isams_pipeline.partners.schoolsbuddy.attendance.export import (
     ATTENDANCE,
     FILES,
     SCHEMA_VERSION,
@@ -30,6 +29,8 @@ from isams_pipeline.partners.schoolsbuddy_attendance.export import (
     build,
     check_export,
 )
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, Session
+from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
 from isams_pipeline.sources.isams.registers import Register, choose, marks_of
 from isams_pipeline.storage.tables import StoredTable
 
@@ -61,7 +62,7 @@ class SchoolSession:
     @property
     def address(self) -> Address:
         """Whose delivery it is."""
-        return Address(PARTNER, self.school, self.date, self.part)
+        return Address(KEY, self.school, self.date, self.part)
 
     @property
     def _partner(self) -> SchoolsBuddySettings:
@@ -203,7 +204,7 @@ class SchoolSession:
     def deliver(self, table: StoredTable, run_id: str, *, allow_removals: bool) -> tuple[Delivered, BuiltAttendance]:
         """Stage the export, report who is not in it, and put it through the gate."""
         built, records, night = self.build(table)
-        stage = self.environment.staged(PARTNER, self.school, self.part)
+        stage = self.environment.staged(KEY, self.school, self.part)
         staged = stage.stage(
             self.date,
             built.export,

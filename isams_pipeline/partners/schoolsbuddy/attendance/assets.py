@@ -1,6 +1,6 @@
 """Attendance as assets: the registers' records, and their delivery, for the morning and for the afternoon."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -10,11 +10,12 @@ from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.dataset_assets import OWNER, column_schema
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import delivery_metadata, markdown_table, run_by
-from isams_pipeline.orchestration.partitions import night_of, nights_of
-from isams_pipeline.orchestration.runs import NIGHT, NightSession, told_to_dagster
-from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
-from isams_pipeline.partners.schoolsbuddy_attendance.session import SchoolSession
+from isams_pipeline.orchestration.exports import run_by
+from isams_pipeline.orchestration.partitions import nights_of
+from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.showing import delivery_metadata, markdown_table
+from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
 from isams_pipeline.storage.tables import StoredTable
 
 WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
@@ -32,7 +33,7 @@ def records_key(session: Session) -> list[str]:
 
 def delivery_key(session: Session) -> list[str]:
     """The asset of a session's delivery."""
-    return [PARTNER, f"delivery_{session.lower()}"]
+    return [KEY, f"delivery_{session.lower()}"]
 
 
 def attendance_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -50,16 +51,13 @@ def _records(environment: Environment, session: Session) -> dg.AssetsDefinition:
         owners=[OWNER],
         kinds={"json", "parquet"},
         metadata={"dagster/column_schema": column_schema(ATTENDANCE)},
-        required_resource_keys={NIGHT},
     )
-    def records(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        held: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            held.hold(night.school)
-            here = SchoolSession(environment, night.school, night.date, session)
-            table = here.read()
-            yield dg.MaterializeResult(metadata=_records_metadata(here, table))
+    @of_a_night
+    def records(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        here = SchoolSession(environment, night.school, night.date, session)
+        table = here.read()
+        yield dg.MaterializeResult(metadata=_records_metadata(here, table))
 
     return records
 
@@ -85,41 +83,38 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
         description=f"The {WORDS[session]}'s attendance.csv where SchoolsBuddy reads it, of the students in its last "
         "nightly export. A day without registers ends no_session.",
         partitions_def=partitions,
-        group_name=PARTNER,
+        group_name=KEY,
         owners=[OWNER],
         kinds={"csv"},
         deps=[dg.AssetKey(records_key(session))],
-        required_resource_keys={NIGHT},
         check_specs=checks.check_specs(key, partitions, GATE),
     )
-    def delivery(context: dg.AssetExecutionContext) -> Generator[Any, None, None]:
-        night = night_of(context.partition_key)
-        held: NightSession = getattr(context.resources, NIGHT)
-        with told_to_dagster(environment):
-            held.hold(night.school)
-            here = SchoolSession(environment, night.school, night.date, session)
-            table = here.stored()
-            if not table.provenance["registers"]:
-                reason = here.no_session(table, context.run.run_id)
-                metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
-                yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
-                return
-            result, built = here.deliver(table, context.run.run_id, allow_removals=held.allow_removals)
-            if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
-                problem = f"{result.outcome}: {result.reason}"
-                yield checks.failed("gate", key, problem)
-                raise dg.Failure(problem, metadata={"outcome": result.outcome.value}, allow_retries=False)
-            told = "; ".join(filter(None, (_incomplete(table.provenance, built.without_a_mark), run_by(built.export))))
-            verdict = checks.passed(GATE, key)[0]
-            if told:
-                context.log.info("register: %s", told)
-                verdict = checks.failed("gate", key, told, warn=True)
-            metadata = delivery_metadata(result) | {
-                "taken_at": here.taken_at(table),
-                "students not taken yet": built.without_a_mark,
-                "exclusions": environment.reports.location(here.exclusions_path),
-            }
-            yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
+    @of_a_night
+    def delivery(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        here = SchoolSession(environment, night.school, night.date, session)
+        table = here.stored()
+        if not table.provenance["registers"]:
+            reason = here.no_session(table, run.id)
+            metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
+            yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
+            return
+        result, built = here.deliver(table, run.id, allow_removals=run.session.allow_removals)
+        if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
+            problem = f"{result.outcome}: {result.reason}"
+            yield checks.failed("gate", key, problem)
+            raise dg.Failure(problem, metadata={"outcome": result.outcome.value}, allow_retries=False)
+        told = "; ".join(filter(None, (_incomplete(table.provenance, built.without_a_mark), run_by(built.export))))
+        verdict = checks.passed(GATE, key)[0]
+        if told:
+            run.log.info("register: %s", told)
+            verdict = checks.failed("gate", key, told, warn=True)
+        metadata = delivery_metadata(result) | {
+            "taken_at": here.taken_at(table),
+            "students not taken yet": built.without_a_mark,
+            "exclusions": environment.reports.location(here.exclusions_path),
+        }
+        yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return delivery
 

@@ -6,15 +6,15 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from isams_pipeline.config import AttendanceSettings
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.exports import in_a_name
+from isams_pipeline.orchestration.nightly import in_a_name
 from isams_pipeline.orchestration.partitions import key_of, night_at
 from isams_pipeline.orchestration.runs import told_to_ticks
-from isams_pipeline.partners.schoolsbuddy_attendance import PARTNER, SESSIONS, Session
-from isams_pipeline.partners.schoolsbuddy_attendance.assets import WORDS, delivery_key, records_key
+from isams_pipeline.partners.schoolsbuddy.attendance.assets import WORDS, delivery_key, records_key
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
+from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.split import rows_of
 
@@ -24,7 +24,7 @@ PRIORITY = {"dagster/priority": "10"}
 
 def job_name(session: Session) -> str:
     """The name of a session's job."""
-    return f"{PARTNER}_{session.lower()}"
+    return f"{KEY}_{session.lower()}"
 
 
 def attendance_jobs() -> "dict[Session, dg.UnresolvedAssetJobDefinition]":
@@ -47,7 +47,7 @@ def attendance_schedules(
     """One schedule for each session, time zone and time of day in use, on from the start."""
     schools: dict[tuple[Session, str, int], list[str]] = {}
     for name, school in environment.settings.schools.items():
-        partner = school.partners.schoolsbuddy
+        partner = school.partners.get(SchoolsBuddySettings)
         if partner is not None and partner.attendance is not None:
             for session, at in _sessions_of(partner.attendance).items():
                 schools.setdefault((session, school.timezone.key, at), []).append(name)
@@ -90,7 +90,7 @@ def _schedule(
                 away.append(school)
                 continue
             yield dg.RunRequest(
-                run_key=f"{PARTNER}:{session}:{school}:{night.date}", partition_key=key_of(night), tags=PRIORITY
+                run_key=f"{KEY}:{session}:{school}:{night.date}", partition_key=key_of(night), tags=PRIORITY
             )
         if len(away) == len(schools):
             yield dg.SkipReason(f"Not in term: {', '.join(away)}.")

@@ -1,0 +1,91 @@
+"""A partner's nightly job, and its schedules: one for each time zone in use."""
+
+import re
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from isams_pipeline.orchestration.dataset_assets import asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import key_of, night_at
+from isams_pipeline.orchestration.partner import AnyPartner, Datasets
+from isams_pipeline.orchestration.runs import told_to_ticks
+from isams_pipeline.orchestration.selections import selection_of
+
+
+def job_name(partner: str) -> str:
+    """The name of a partner's nightly job."""
+    return f"{partner}_nightly"
+
+
+def keys_of(datasets: Datasets) -> list[dg.AssetKey]:
+    """The datasets' assets."""
+    return [asset_key(name, source) for source, names in datasets.items() for name in names]
+
+
+def nightly_job(partner: AnyPartner) -> "dg.UnresolvedAssetJobDefinition":
+    """What a partner's night reads, and its own assets, in one process.
+
+    A run takes the datasets of the one source that the school's partner uses (see `selection_of`). Launched whole by
+    hand, it shows those of the other sources too, which store nothing and say so.
+    """
+    if partner.in_its_night is None:
+        own = dg.AssetSelection.groups(partner.key)  # pyright: ignore[reportUnknownMemberType]
+    else:
+        own = dg.AssetSelection.assets(*partner.in_its_night)  # pyright: ignore[reportUnknownMemberType]
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+        job_name(partner.key),
+        selection=dg.AssetSelection.assets(*keys_of(partner.takes)) | own,  # pyright: ignore[reportUnknownMemberType]
+        description=partner.night,
+        # One process: the steps are short, a snapshot is fetched and parsed once for all of them, and iSAMS gets
+        # one request at a time. Schools run beside each other, as runs.
+        executor_def=dg.in_process_executor,
+    )
+
+
+def nightly_schedules(
+    environment: Environment, partner: AnyPartner, job: "dg.UnresolvedAssetJobDefinition"
+) -> list[dg.ScheduleDefinition]:
+    """One schedule for each time zone in use, on from the start, one run for each school."""
+    settings = environment.settings
+    by_zone: dict[str, list[str]] = {}
+    for name, school in settings.schools.items():
+        if partner.key in school.partners:
+            by_zone.setdefault(school.timezone.key, []).append(name)
+    when = sorted(by_zone.items())
+    return [_schedule(environment, (partner.key, partner.hour, zone), schools, job) for zone, schools in when]
+
+
+def in_a_name(zone: str) -> str:
+    """A time zone as part of a schedule's name."""
+    return re.sub(r"[^a-z0-9]+", "_", zone.lower()).strip("_")
+
+
+def _schedule(
+    environment: Environment, what: tuple[str, int, str], schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
+) -> dg.ScheduleDefinition:
+    partner, hour, zone = what
+
+    @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
+        name=f"{job_name(partner)}_{in_a_name(zone)}",
+        job=job,
+        cron_schedule=f"0 {hour} * * *",
+        execution_timezone=zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Every night at {hour:02d}:00 in {zone}, for {', '.join(schools)}.",
+    )
+    @told_to_ticks
+    def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        resolved = context.repository_def.get_job(job.name) if context.repository_def else None
+        for school in schools:
+            settings = environment.settings.school(school)
+            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
+            yield dg.RunRequest(
+                # A key is used up for ever, so it names the night: a tick that is tried again starts no second run.
+                run_key=f"{partner}:{school}:{night.date}",
+                partition_key=key_of(night),
+                asset_selection=selection_of(settings, partner, resolved) if resolved else None,
+            )
+
+    return nightly

@@ -1,0 +1,90 @@
+"""SchoolsBuddy's photos as an asset, and what of them comes to an export."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from isams_pipeline.config import SOURCES
+from isams_pipeline.delivery.built import Built
+from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import nights_of
+from isams_pipeline.orchestration.partner import Behind
+from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
+from isams_pipeline.partners.schoolsbuddy.settings import KEY, SchoolsBuddySettings
+
+FRESH = {"fresh": "The source was asked for new photos, and all of them can be read. Else those of before stay."}
+"""Not blocking."""
+PHOTOS_KEY = [KEY, "photos"]
+
+
+def photo_keys(environment: Environment) -> Sequence[dg.AssetKey]:
+    """The asset of photos; it is there if a school has them delivered."""
+    wanted = any(school.partners.photos for school in environment.settings.schools.values())
+    return (dg.AssetKey(PHOTOS_KEY),) if wanted else ()
+
+
+def photos_besides(behind: Behind, settings: SchoolsBuddySettings, built: Built) -> Built:
+    """An export with the photos that are kept, where the school has them delivered."""
+    if settings.photos is None:
+        return built
+    return with_photos(built, behind.environment.photos(behind.night.school), behind.night.date)
+
+
+def forget(environment: Environment, school: str, settings: SchoolsBuddySettings) -> None:
+    """Photos that a school does not have delivered any more are not kept."""
+    if settings.photos is None:
+        environment.photos(school).forget()
+
+
+def photo_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """The asset of photos, where a school has them delivered."""
+    if not photo_keys(environment):
+        return []
+
+    @dg.asset(
+        key=PHOTOS_KEY,
+        description="Students' photos: those that have changed are fetched, made small and stripped of all but the "
+        "picture. By today's partition only; no picture is shown here.",
+        partitions_def=nights_of(environment.settings),
+        group_name=KEY,
+        owners=[OWNER],
+        kinds={"jpeg"},
+        deps=[asset_key("pupils", source) for source in SOURCES],
+        check_specs=checks.check_specs(PHOTOS_KEY, nights_of(environment.settings), FRESH),
+    )
+    @of_a_night
+    def photos(run: NightRun) -> Iterator[Any]:
+        environment, night = run.environment, run.night
+        fine = checks.passed(FRESH, PHOTOS_KEY)
+        if environment.settings.school(night.school).partners.photos is None:
+            yield dg.MaterializeResult(metadata={"photos": "not asked for by this school"}, check_results=fine)
+            return
+        done = look(environment, night)
+        if done is None:
+            said = {"photos": "not looked for: the source only knows today's"}
+            yield dg.MaterializeResult(metadata=said, check_results=fine)
+            return
+        told = done.problem and f"photos: those of before are delivered: {done.problem}"
+        if told is None and done.failed:
+            told = f"photos: {done.failed} could not be fetched; the next night asks again"
+        if told is None and done.unreadable:
+            told = f"photos: those of pupils {', '.join(done.unreadable)} cannot be read as pictures; left out"
+        if told is not None:
+            run.log.warning("%s", told)
+            fine = [checks.failed("fresh", PHOTOS_KEY, told, warn=True)]
+        yield dg.MaterializeResult(
+            check_results=fine,
+            metadata={
+                "photos": done.photos,
+                "fetched": done.fetched,
+                "cannot be read": len(done.unreadable),
+                "failed": done.failed,
+                "gone": done.gone,
+            },
+        )
+
+    return [photos]
