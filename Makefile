@@ -27,7 +27,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
-demo: $(VENV)/.runtime ## Three nights of two made-up schools, by every road, for every partner
+demo: $(VENV)/.runtime ## Three nights of two made-up schools, by every source, for every partner
 	$(BIN)/isams-pipeline demo
 
 ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the made-up schools, after a demo)

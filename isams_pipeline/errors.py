@@ -61,7 +61,7 @@ class ImportRefused(PipelineError):
 
 
 class IsamsError(PipelineError):
-    """iSAMS, or another road to its data, did not give what was asked for."""
+    """iSAMS, or another source to its data, did not give what was asked for."""
 
     said: str | None = None
     """iSAMS's own words, where it had some. They may quote a person's value, so they are never part of the text."""
@@ -144,7 +144,7 @@ class UnsafeAnswer(IsamsError):
     """An answer that would hurt: in another encoding than was asked for, or larger than it may be."""
 
 
-# --- by the other roads -----------------------------------------------------------------------------------
+# --- by the other sources -----------------------------------------------------------------------------------
 
 
 class NotAuthorised(IsamsError):
@@ -156,15 +156,15 @@ class WrongToken(IsamsError):
 
 
 class SyncPending(TransientIsamsError):
-    """The road is fetching the school's data from its MIS just now, or has done so a moment ago."""
+    """The source is fetching the school's data from its MIS just now, or has done so a moment ago."""
 
 
 class MembersMissing(IsamsError):
     """Groups came without the members that their own counts say they have."""
 
 
-class StaleRoad(IsamsError):
-    """The road's own copy of the school's data is too old, or its last fetch has failed."""
+class StaleSource(IsamsError):
+    """The source's own copy of the school's data is too old, or its last fetch has failed."""
 
 
 class TokensUnreadable(IsamsError):

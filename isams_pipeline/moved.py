@@ -16,16 +16,22 @@ from types import ModuleType
 PACKAGE = "isams_pipeline"
 MOVED: Mapping[str, str] = {
     "assembly": "sources.assembly",
+    "config.roads": "config.sources",
     "isams": "sources.isams",
     "isams.datasets": "datasets",
     "isams.feeds": "config.feeds",
     "isams.http": "sources.shared.http",
     "partners.schoolsbuddy_attendance": "partners.schoolsbuddy.attendance",
     "roads": "sources.shared",
+    "roads.registry": "sources.registry",
     "xporter": "sources.xporter",
 }
 """Old name → new one, below the package; what is inside a moved package has moved with it."""
-RENAMED: Mapping[str, Mapping[str, str]] = {}
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "config.sources": {"RoadSettings": "SourceSettings"},
+    "datasets": {"ROAD_DATASETS": "LISTED_DATASETS"},
+    "sources.registry": {"ROADS": "LISTED"},
+}
 """New module → names of before in it, and what they are called now."""
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from isams_pipeline_tests import benchmarks_questions, benchmarks_rest, benchmarks_roads, benchmarks_rooms
+from isams_pipeline_tests import benchmarks_questions, benchmarks_rest, benchmarks_rooms, benchmarks_sources
 
 ROOT = Path(__file__).parent.parent
 DAY = date(2026, 2, 10)
@@ -189,8 +189,8 @@ MEASURES: dict[str, Callable[..., float | dict[str, float]]] = {
         *(benchmarks_rooms.expand, benchmarks_rooms.write_csv, benchmarks_rooms.reconcile),
         *(benchmarks_rest.serve_school, benchmarks_rest.changes_ours, benchmarks_rest.changes_bare),
         *(benchmarks_rest.attendance_ours, benchmarks_rest.attendance_bare),
-        *(benchmarks_roads.serve_roads, benchmarks_roads.road_ours, benchmarks_roads.road_calls),
-        benchmarks_roads.tables_megabytes,
+        *(benchmarks_sources.serve_sources, benchmarks_sources.source_ours, benchmarks_sources.source_calls),
+        benchmarks_sources.tables_megabytes,
         *(benchmarks_questions.what_if_ours, benchmarks_questions.rules_of_a_night),
         benchmarks_questions.photos_asked_for,
     )
@@ -275,7 +275,7 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
     add("a whole night / a bare Dagster run", ratio, "at most 3", ratio <= 3, detail)
     report_rooms(add, count)
     benchmarks_rest.report(add, pairs, count)
-    benchmarks_roads.report(add, measure, pairs, min(count, 3))
+    benchmarks_sources.report(add, measure, pairs, min(count, 3))
     benchmarks_questions.report(add, measure, pairs, min(count, 3))
     a, b = measure("backfill_ours", "300", str(nights))[0], measure("bare", str(nights))[0]
     detail = f"{nights} nights of 300 pupils from the archive, 22 assets; {a:.0f} s and {b:.0f} s"
@@ -331,7 +331,7 @@ What a profiler showed, and what came of it:
   contact, would have cost a third more: that is looked up in the last night's contacts instead.
 - **Attendance.** One check instead of seven, as each costs 40 ms; year groups, divisions, registers and codes are asked for
   side by side.
-- **Other roads.** Parsing JSON anew for each dataset took most: orjson, and looking only at the lines of the array that is
+- **Other sources.** Parsing JSON anew for each dataset took most: orjson, and looking only at the lines of the array that is
   wanted; then a look at every value one by one, where a column's types say at once that all are as they should be; then
   a dict for every date of a lesson, which Arrow multiplies instead. What is left is the server's time; the next list is
   read while a table is made of the one before. In memory, every page stayed until Python looked for circles, as httpx's

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.datasets import DATASETS, ROAD_DATASETS, DatasetDeclaration
+from isams_pipeline.datasets import DATASETS, LISTED_DATASETS, DatasetDeclaration
 
 NIGHT = date(2026, 2, 10)
 PUBLISHED = "PublishedTimetables"
@@ -320,7 +320,7 @@ class MadeUp:
             }
             for n in range(self.random.randint(0, 12))
         ]
-        return {name: frame(declaration, rows.get(name, [])) for name, declaration in ROAD_DATASETS.items()}
+        return {name: frame(declaration, rows.get(name, [])) for name, declaration in LISTED_DATASETS.items()}
 
     def registers(self) -> Rows:
         """The records of a session's registers."""

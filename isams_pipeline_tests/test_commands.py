@@ -129,7 +129,7 @@ def test_sync_explain_and_backfill(today: World):
     code, out = at(today, "explain", SCHOOL, contact)
     assert code == 0 and "is not in the export" in out and "contact_type" in out
     code, out = at(today, "explain", SCHOOL, "nobody@example.org")
-    assert code == 1 and "by iSAMS has nobody with that id" in out and "each road has ids of its own" in out
+    assert code == 1 and "by iSAMS has nobody with that id" in out and "each source has ids of its own" in out
     code, out = at(today, "backfill", SCHOOL, "--from", night, "--to", night)
     assert code == 0 and "1 unchanged" in out
     code, out = at(today, "backfill", SCHOOL, "--from", str(FIRST), "--to", str(FIRST))

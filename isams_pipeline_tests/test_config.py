@@ -13,7 +13,7 @@ from isams_pipeline.errors import ConfigurationError
 EXAMPLE = Path(__file__).parent.parent / "schools.example.yaml"
 
 
-def test_what_the_docs_begin_another_road_with_is_right(tmp_path: Path):
+def test_what_the_docs_begin_another_source_with_is_right(tmp_path: Path):
     text = (EXAMPLE.parent / "docs/schoolbooking.md").read_text()
     file = tmp_path / "schools.yaml"
     file.write_text(text.split("```yaml")[1].split("```")[0])

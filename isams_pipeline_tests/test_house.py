@@ -24,7 +24,7 @@ from isams_pipeline.commands import wire_facts
 from isams_pipeline.commands.dictionary import dictionary
 from isams_pipeline.commands.instance import instance_settings, open_instance
 from isams_pipeline.config import SOURCES, Settings
-from isams_pipeline.datasets import DATASETS, ROAD_DATASETS
+from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.moved import MOVED
 from isams_pipeline.orchestration.environment import Environment
@@ -214,8 +214,8 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_attendance/delivery_pm",
         "my_school_portal/changes",
         "my_school_portal/confirmation",
-        *(f"{road}/{name}" for road in ("assembly", "xporter") for name in (*ROAD_DATASETS, "connection")),
-        "roads/reconciliation",
+        *(f"{source}/{name}" for source in ("assembly", "xporter") for name in (*LISTED_DATASETS, "connection")),
+        "sources/reconciliation",
         "schoolbooking/export",
         "schoolbooking/exclusions",
         "schoolbooking/delivery",
@@ -258,7 +258,7 @@ def test_every_asset_shows_what_it_is(world: World):
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description and node.group_name == key.path[0] and node.owners and node.kinds, key
-        datasets = DATASETS if key.path[0] == "isams" else ROAD_DATASETS
+        datasets = DATASETS if key.path[0] == "isams" else LISTED_DATASETS
         if key.path[0] in SOURCES and key.path[1] in datasets:
             schema: Any = node.metadata["dagster/column_schema"]
             value = getattr(schema, "value", schema)

@@ -138,7 +138,7 @@ def outbox(folder: Path) -> set[str]:
 def test_a_killed_night_ends_as_a_clean_one_would(
     make: Callable[..., World], campaign: Callable[[World, str], Campaign], partner: str
 ):
-    world = make({SCHOOL: replace(small_school(), roads=partner == "schoolbooking")})
+    world = make({SCHOOL: replace(small_school(), sources=partner == "schoolbooking")})
     if partner == "schoolbooking":
         Crossing(world).connect("assembly")
     world.at_night(0, hour=3)

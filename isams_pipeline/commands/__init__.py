@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,7 @@ for command, panel in (
     (attendance.registers, "Attendance"),
     (people.explain, "Looking into it"),
     (people.history, "Looking into it"),
-    (reconcile.reconcile, "Other roads"),
+    (reconcile.reconcile, "Other sources"),
     (look.doctor, "Looking into it"),
     (look.inspect, "Looking into it"),
     (demo.demo, "Trying it out"),
@@ -74,7 +75,7 @@ for command, panel in (
 
 
 connector_app = typer.Typer(
-    help="The other roads to a school's data, Assembly and Xporter on Demand: find, invite, test, authorise, revoke.",
+    help="The other sources of a school's data, Assembly and Xporter on Demand: find, invite, test, authorise, revoke.",
     no_args_is_help=True,
 )
 for name, command in (
@@ -88,7 +89,7 @@ for name, command in (
     ("purge", connector.purge),
 ):
     connector_app.command(name)(_exiting(command))
-app.add_typer(connector_app, name="connector", rich_help_panel="Other roads")
+app.add_typer(connector_app, name="connector", rich_help_panel="Other sources")
 
 rooms_app = typer.Typer(
     help="Room Booking's side: resources, timeslots and bookings, matches, and what a sync would do.",
@@ -120,12 +121,28 @@ for name, command in (
 app.add_typer(changes_app, name="changes", rich_help_panel="My School Portal")
 
 
+OLD_WORDS = {"--road": "--source", "--roads": "--sources"}
+"""Options of before, and what they are called now. Gone with version 1.0."""
+
+
+def _by_new_words(words: list[str]) -> list[str]:
+    """The command line with its options as they are called now; says so where it had old ones."""
+    found: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        new = OLD_WORDS.get(name)
+        if new is not None:
+            print(f"Warning: {name} is called {new} now.", file=sys.stderr)  # noqa: T201
+        found.append(f"{new}{equals}{value}" if new else word)
+    return found
+
+
 def main() -> int:
     """The entry point; gives the exit code."""
     # Whatever this process writes is for its user alone.
     os.umask(0o077)
     try:
-        app()
+        app(_by_new_words(sys.argv[1:]))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:

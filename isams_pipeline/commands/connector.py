@@ -20,14 +20,14 @@ from isams_pipeline.errors import PipelineError, WrongUse
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources.advice import advice, steps
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared import ASSEMBLY, LABELS
 from isams_pipeline.sources.shared.connections import Connection, State
 from isams_pipeline.sources.shared.connections import in_words as in_plain_words
 
-Road = Annotated[
+Source = Annotated[
     str | None,
-    typer.Option("--road", help="assembly or xporter. [default: the only one; to look, each]", show_default=False),
+    typer.Option("--source", help="assembly or xporter. [default: the only one; to look, each]", show_default=False),
 ]
 _COLOURS = {State.AUTHORISED: "green", State.CONNECTED: "cyan"}
 _MOVES = 6
@@ -64,20 +64,20 @@ def find(
     return 0
 
 
-def status(school: School, road: Road = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+def status(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
     """Show how far the connection was when last looked at, since when, what to do next, and by whom."""
     environment = environment_from(config, data_dir)
-    for source in _roads_of(environment, school, road):
+    for source in _sources_of(environment, school, named):
         _show(environment, Connector(environment, school, source, who=_who()).current, school, source)
         _show_history(environment, school, source)
     return 0
 
 
-def look(school: School, road: Road = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+def look(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
     """Look now, by calls that read nobody's data, and show what they say. Exit code 1 until it is connected."""
     environment = _writable(config, data_dir)
     well = True
-    for source in _roads_of(environment, school, road):
+    for source in _sources_of(environment, school, named):
         moved = Connector(environment, school, source, who=_who()).look()
         _show(environment, moved.now, school, source)
         if moved.worse:
@@ -86,20 +86,20 @@ def look(school: School, road: Road = None, config: Config = None, data_dir: Dat
     return 0 if well else 1
 
 
-def invite(school: School, road: Road = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+def invite(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
     """Invite the school to share its data by Xporter on Demand; Assembly is invited by the school itself."""
     environment = _writable(config, data_dir)
-    source = _one_road(environment, school, road)
+    source = _one_source(environment, school, named)
     moved = Connector(environment, school, source, who=_who()).invite()
     console.print("The invitation is on its way.")
     _show(environment, moved.now, school, source)
     return 0
 
 
-def sync(school: School, road: Road = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+def sync(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
     """Ask Assembly to fetch the school's data from its MIS now, rather than at its own next time."""
     environment = _writable(config, data_dir)
-    source = ASSEMBLY if road is None else _one_road(environment, school, road)
+    source = ASSEMBLY if named is None else _one_source(environment, school, named)
     Connector(environment, school, source, who=_who()).sync()
     console.print("Assembly fetches the school's data now; that may take some minutes.")
     return 0
@@ -107,7 +107,7 @@ def sync(school: School, road: Road = None, config: Config = None, data_dir: Dat
 
 def authorise(
     school: School,
-    road: Road = None,
+    named: Source = None,
     code: Annotated[
         str | None, typer.Option("--code", help="Assembly: the code in the address that it sent the browser to.")
     ] = None,
@@ -124,7 +124,7 @@ def authorise(
     is waited for, else give it with --code. Xporter: what the school has authorised there is taken into use.
     """
     environment = _writable(config, data_dir)
-    source = _one_road(environment, school, road)
+    source = _one_source(environment, school, named)
     connector = Connector(environment, school, source, who=_who())
     if scopes and source == ASSEMBLY:
         raise WrongUse("--scopes is Xporter's", remedy="At Assembly the school chooses them in the browser.")
@@ -166,16 +166,16 @@ def _warn_before_authorising(connector: Connector) -> None:
 
 def revoke(
     school: School,
-    road: Road = None,
+    named: Source = None,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Also remove what is kept of the school from this road.")
+        bool, typer.Option("--purge", help="Also remove what is kept of the school from this source.")
     ] = False,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
     """Take the app's authorisation back: nothing is read any more."""
     environment = _writable(config, data_dir)
-    source = _one_road(environment, school, road)
+    source = _one_source(environment, school, named)
     connector = Connector(environment, school, source, who=_who())
     moved = connector.revoke()
     _show(environment, moved.now, school, source)
@@ -186,19 +186,19 @@ def revoke(
     if purge:
         return _purge(connector)
     console.print(
-        f"What was read before is still here; isams-pipeline connector purge {school} --road {source} removes it.",
+        f"What was read before is still here; isams-pipeline connector purge {school} --source {source} removes it.",
         soft_wrap=True,
     )
     return 0
 
 
-def purge(school: School, road: Road = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
-    """Remove what is kept of the school from this road: lists, tables, staged exports. Refused while authorised.
+def purge(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
+    """Remove what is kept of the school from this source: lists, tables, staged exports. Refused while authorised.
 
     What a partner has got stays where it was delivered; receipts and the connection's history stay, and name nobody.
     """
     environment = _writable(config, data_dir)
-    sources = _kept_roads(environment, school, road)
+    sources = _kept_sources(environment, school, named)
     for source in sources:
         _purge(Connector(environment, school, source, who=_who(), to_purge=True))
     return 0
@@ -228,38 +228,38 @@ def _who() -> str:
     return getpass.getuser()
 
 
-def _roads_of(environment: Environment, school: str, road: str | None) -> list[str]:
-    """The road that was named, or all that the school has; raises ConfigurationError or BadParameter."""
+def _sources_of(environment: Environment, school: str, named: str | None) -> list[str]:
+    """The source that was named, or all that the school has; raises ConfigurationError or BadParameter."""
     settings = environment.settings.school(school)
-    if road is None:
-        found = [source for source in settings.sources if source in ROADS]
+    if named is None:
+        found = [source for source in settings.sources if source in LISTED]
         if not found:
-            settings.road(ASSEMBLY)
+            settings.settings_of(ASSEMBLY)
         return found
-    if road not in ROADS:
-        raise typer.BadParameter(f"there is no road {road!r}; known are {', '.join(ROADS)}")
-    settings.road(road)
-    return [road]
+    if named not in LISTED:
+        raise typer.BadParameter(f"there is no source {named!r}; known are {', '.join(LISTED)}")
+    settings.settings_of(named)
+    return [named]
 
 
-def _kept_roads(environment: Environment, school: str, road: str | None) -> list[str]:
-    """The road that was named, or the one of which something is kept, whether schools.yaml still has it or not."""
-    if road is not None and road not in ROADS:
-        raise typer.BadParameter(f"there is no road {road!r}; known are {', '.join(ROADS)}")
-    if road is not None:
-        return [road]
-    kept = [source for source in ROADS if environment.keeps(school, source)]
+def _kept_sources(environment: Environment, school: str, named: str | None) -> list[str]:
+    """The source that was named, or the one of which something is kept, whether schools.yaml still has it or not."""
+    if named is not None and named not in LISTED:
+        raise typer.BadParameter(f"there is no source {named!r}; known are {', '.join(LISTED)}")
+    if named is not None:
+        return [named]
+    kept = [source for source in LISTED if environment.keeps(school, source)]
     if not kept:
-        raise WrongUse(f"Nothing is kept of {school} from another road", remedy="Check the school's name.")
+        raise WrongUse(f"Nothing is kept of {school} from another source", remedy="Check the school's name.")
     if len(kept) > 1:
-        raise WrongUse(f"{school} has several roads", remedy=f"Say which: --road {' or --road '.join(kept)}.")
+        raise WrongUse(f"{school} has several sources", remedy=f"Say which: --source {' or --source '.join(kept)}.")
     return kept
 
 
-def _one_road(environment: Environment, school: str, road: str | None) -> str:
-    found = _roads_of(environment, school, road)
+def _one_source(environment: Environment, school: str, named: str | None) -> str:
+    found = _sources_of(environment, school, named)
     if len(found) > 1:
-        raise WrongUse(f"{school} has several roads", remedy=f"Say which: --road {' or --road '.join(found)}.")
+        raise WrongUse(f"{school} has several sources", remedy=f"Say which: --source {' or --source '.join(found)}.")
     return found[0]
 
 
@@ -290,7 +290,7 @@ def connection_panel(environment: Environment, connection: Connection | None, sc
 def _show(environment: Environment, connection: Connection | None, school: str, source: str) -> None:
     console.print(connection_panel(environment, connection, school, source))
     if connection is not None and connection.state is State.AUTHORISED:
-        for scope, given in ROADS[source].gives.items():
+        for scope, given in LISTED[source].gives.items():
             if scope not in connection.scopes:
                 for dataset, what in given:
                     lacking = f"{scope}, so {dataset} are without {what}"

@@ -51,15 +51,15 @@ from isams_pipeline.sandbox.demo import (
 )
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.server import Sandbox, serving
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared import ASSEMBLY, XPORTER
 from isams_pipeline.sources.shared.connections import Moved
 
 HOURS = {key: PARTNERS[key].hour for key in exporting()}
 """When the demo runs each partner, as their schedules do."""
 SESSION_HOURS = {"AM": 11, "PM": 15}
-ROAD_SCHOOL = "riverside"
-"""The school that is read by the other roads too."""
+SOURCES_SCHOOL = "riverside"
+"""The school that is read by the other sources too."""
 PORTAL_SCHOOL = "harbour"
 """The school whose guardians ask for changes: it has joint contacts."""
 AFTERNOON, CONFIRMING = 16, 4
@@ -71,7 +71,7 @@ def demo(
     data_dir: DataDir = DATA_DIR,
     scale: Annotated[float, typer.Option(min=0.5, max=50, help="Make the schools larger.")] = 1,
 ) -> int:
-    """Run three nights and a school day of two made-up schools, by every road and for every partner.
+    """Run three nights and a school day of two made-up schools, by every source and for every partner.
 
     Starts anew each time. Everything lands in the data folder; `isams-pipeline ui` shows its history.
     """
@@ -106,7 +106,7 @@ class _Demo:
             for name in SESSIONS
         }
         for source, connect in (("assembly", self._connect_assembly), ("xporter", self._connect_xporter)):
-            yield f"{ROAD_SCHOOL} {nights[0]} connector {source}", lambda connect=connect: connect(nights[0])
+            yield f"{SOURCES_SCHOOL} {nights[0]} connector {source}", lambda connect=connect: connect(nights[0])
         for day in nights:
             for school in self.schools:
                 for partner, runner in nightly.items():
@@ -124,7 +124,7 @@ class _Demo:
                         yield self._run(what, runner, Night(school, day), SESSION_HOURS[session])
                 yield f"{PORTAL_SCHOOL} {day} change requests", lambda day=day: self._changes(day)
         yield f"{PORTAL_SCHOOL} {nights[-1]} confirmation", lambda: self._confirm(nights[-1])
-        yield f"{ROAD_SCHOOL} {nights[-1]} reconciliation", lambda: self._reconcile(nights[-1])
+        yield f"{SOURCES_SCHOOL} {nights[-1]} reconciliation", lambda: self._reconcile(nights[-1])
 
     def _run(
         self, what: str, runner: Nightly, night: Night, hour: int, *, allowed: bool = False
@@ -138,23 +138,23 @@ class _Demo:
         return what, run
 
     def _connect_assembly(self, day: date) -> str:
-        """The guide's road: iSAMS → Xporter → Assembly → app. What the school does is done at the sandbox."""
-        self.at(ROAD_SCHOOL, day, 1)
-        side = self.sandbox.schools[ROAD_SCHOOL].assembly
+        """The guide's source: iSAMS → Xporter → Assembly → app. What the school does is done at the sandbox."""
+        self.at(SOURCES_SCHOOL, day, 1)
+        side = self.sandbox.schools[SOURCES_SCHOOL].assembly
         assert side is not None
-        connector = Connector(self.environment, ROAD_SCHOOL, ASSEMBLY, who="demo")
+        connector = Connector(self.environment, SOURCES_SCHOOL, ASSEMBLY, who="demo")
         way = [connector.look()]
         for side.connector in ("not_authorised", "not_installed", "connected"):
             way.append(connector.look())
-        code = self.sandbox.assembly.codes(ROAD_SCHOOL, set(ROADS[ASSEMBLY].scopes))
+        code = self.sandbox.assembly.codes(SOURCES_SCHOOL, set(LISTED[ASSEMBLY].scopes))
         return _way([*way, connector.take_code(code)])
 
     def _connect_xporter(self, day: date) -> str:
-        """The direct road: invited, authorised by the school, installed, taken into use."""
-        self.at(ROAD_SCHOOL, day, 1)
-        side = self.sandbox.schools[ROAD_SCHOOL].xporter
+        """The direct source: invited, authorised by the school, installed, taken into use."""
+        self.at(SOURCES_SCHOOL, day, 1)
+        side = self.sandbox.schools[SOURCES_SCHOOL].xporter
         assert side is not None
-        connector = Connector(self.environment, ROAD_SCHOOL, XPORTER, who="demo")
+        connector = Connector(self.environment, SOURCES_SCHOOL, XPORTER, who="demo")
         way = [connector.look(), connector.invite()]
         side.is_authorised = True
         way.append(connector.look())
@@ -162,10 +162,10 @@ class _Demo:
         return _way([*way, connector.look(), connector.choose(None)])
 
     def _reconcile(self, day: date) -> str:
-        self.at(ROAD_SCHOOL, day, HOURS[schoolbooking.PARTNER.key])
-        run = run_job(self.environment, self.instance, RECONCILE_JOB, Night(ROAD_SCHOOL, day), {})
+        self.at(SOURCES_SCHOOL, day, HOURS[schoolbooking.PARTNER.key])
+        run = run_job(self.environment, self.instance, RECONCILE_JOB, Night(SOURCES_SCHOOL, day), {})
         self.failures += run.failures
-        return f"{len(self.environment.settings.school(ROAD_SCHOOL).sources)} roads in {run.seconds:.1f} s"
+        return f"{len(self.environment.settings.school(SOURCES_SCHOOL).sources)} sources in {run.seconds:.1f} s"
 
     def _changes(self, day: date) -> str:
         """A handful of requests arrive from the portal; the approved ones are written."""
@@ -242,9 +242,9 @@ def _report(done: _Demo, data_dir: Path) -> int:
     for identifier in SHOWN:
         console.print(audit_trail(identifier, store.ledger(identifier), done.environment, PORTAL_SCHOOL))
     console.print(
-        f"{ROAD_SCHOOL} by its three roads, on the last night, and where they differ (the sandbox sees to it):"
+        f"{SOURCES_SCHOOL} by its three sources, on the last night, and where they differ (the sandbox sees to it):"
     )
-    print_reconciliation(done.environment, Night(ROAD_SCHOOL, done.nights[-1]))
+    print_reconciliation(done.environment, Night(SOURCES_SCHOOL, done.nights[-1]))
     places = Table.grid(padding=(0, 2))
     mail = {name: sum(outbox_of(done.environment, name).counts().values()) for name in done.schools}
     sent = ", ".join(f"{count} of {name}" for name, count in mail.items())

@@ -1,4 +1,4 @@
-"""The data dictionary: every dataset and column, by every road, written from the declarations and mappings.
+"""The data dictionary: every dataset and column, by every source, written from the declarations and mappings.
 
 python -m isams_pipeline.commands.dictionary [--check] docs/data-dictionary.md
 """
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isams_pipeline.config.feeds import FEEDS
-from isams_pipeline.datasets import ATTENDANCE, DATASETS, REST_SOURCE, ROAD_DATASETS, SOURCE, DatasetDeclaration
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.datasets import ATTENDANCE, DATASETS, LISTED_DATASETS, REST_SOURCE, SOURCE, DatasetDeclaration
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.mapping import Absent
 
 
@@ -36,12 +36,12 @@ def _lines() -> Iterator[str]:
         where = "any container of `PupilManager`" if dataset.free_form else f"`{dataset.rows}`"
         origin = f"Feed `{dataset.feed}` (`{feed.method}`), {where}; {must}."
         yield from _dataset(f"{SOURCE}/{dataset.name}", dataset, origin, "in the row's element")
-        if dataset.name in ROAD_DATASETS:
-            yield from _roads(dataset)
-    for name, dataset in ROAD_DATASETS.items():
+        if dataset.name in LISTED_DATASETS:
+            yield from _other_sources(dataset)
+    for name, dataset in LISTED_DATASETS.items():
         if name not in DATASETS:
-            yield from _dataset(name, dataset, "By the other roads only.", "")
-            yield from _roads(dataset)
+            yield from _dataset(name, dataset, "By the other sources only.", "")
+            yield from _other_sources(dataset)
     for session in ("am", "pm"):
         origin = "REST `/api/registration/register/…`, with `/absencecodes` and `/presentcodes`."
         yield from _dataset(f"{REST_SOURCE}/{ATTENDANCE.name}_{session}", ATTENDANCE, origin, "in the record")
@@ -64,17 +64,17 @@ def _dataset(name: str, dataset: DatasetDeclaration, origin: str, place: str) ->
         yield f"| `{c.name}` | {kind} | {marks} | {path} | {c.description} |"
 
 
-def _roads(dataset: DatasetDeclaration) -> Iterator[str]:
-    """From which lists and fields the other roads fill it. What is not named there is null by that road."""
-    for road in ROADS.values():
-        mapped = road.mapping.datasets[dataset.name]
+def _other_sources(dataset: DatasetDeclaration) -> Iterator[str]:
+    """From which lists and fields the other sources fill it. What is not named there is null by that source."""
+    for source in LISTED.values():
+        mapped = source.mapping.datasets[dataset.name]
         yield ""
         if isinstance(mapped, Absent):
-            yield f"**{road.source}/{dataset.name}**: always empty, as {mapped.reason}."
+            yield f"**{source.key}/{dataset.name}**: always empty, as {mapped.reason}."
             continue
         lists = ", ".join(f"`{name}`" for name in mapped.lists)
         fields = "; ".join(f"`{name}` ← `{place}`" for name, place in mapped.columns.items())
-        yield f"**{road.source}/{dataset.name}**, from {lists}: {fields}."
+        yield f"**{source.key}/{dataset.name}**, from {lists}: {fields}."
 
 
 def keep_page(text: str, about: str | None) -> int:

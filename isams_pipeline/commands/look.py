@@ -30,7 +30,7 @@ from isams_pipeline.sources.advice import advice as advice_on
 from isams_pipeline.sources.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
 from isams_pipeline.sources.isams.inspection import Inspection, records
 from isams_pipeline.sources.isams.inspection import inspect as look_into
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline.storage.archive import unpacked
 
@@ -48,7 +48,7 @@ def doctor(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Check each key, REST client and other road: reachable, authorised, what it may do, cache hours, TLS, clock.
+    """Check each key, REST client and other source: reachable, authorised, what it may do, cache hours, TLS, clock.
 
     Says of this machine: Python's known flaws, how Postgres is protected, how old secrets in files are. Reads nobody's
     data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks; a client is
@@ -68,8 +68,8 @@ def doctor(
     for name in names:
         settings = environment.settings.school(name)
         for source in settings.sources:
-            if source in ROADS:
-                fine = _diagnose_road(environment, name, source)
+            if source in LISTED:
+                fine = _diagnose_listed(environment, name, source)
             else:
                 fine = _diagnose_isams(environment, name, settings.need_isams)
             if not fine and not settings.partners.using(source):
@@ -84,7 +84,7 @@ def doctor(
 
 
 def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -> bool:
-    """ISAMS's own road: its keys and REST clients; whether all are fit."""
+    """ISAMS's own source: its keys and REST clients; whether all are fit."""
     settings = environment.settings.school(name)
     with console.status(f"asking {name}"):
         found = diagnose(isams, lambda key: environment.client_for(name, key), environment.clock)
@@ -110,8 +110,8 @@ def _print_advice(advice: Iterable[tuple[str, Iterable[str]]]) -> None:
             console.print(line, soft_wrap=True)
 
 
-def _diagnose_road(environment: Environment, name: str, source: str) -> bool:
-    """Another road: how far its connection is; whether the app may read."""
+def _diagnose_listed(environment: Environment, name: str, source: str) -> bool:
+    """Another source: how far its connection is; whether the app may read."""
     try:
         now = Connector(environment, name, source, who="doctor").look().now
     except PipelineError as error:

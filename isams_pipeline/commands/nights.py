@@ -52,7 +52,9 @@ def sync(
     data_dir: DataDir = DATA_DIR,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", help="Ask anew: iSAMS even within a key's cache hours, another road for whole lists."),
+        typer.Option(
+            "--fresh", help="Ask anew: iSAMS even within a key's cache hours, another source for whole lists."
+        ),
     ] = False,
     allow_removals: AllowRemovals = False,
     allow_cancellations: Annotated[

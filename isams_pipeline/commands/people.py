@@ -90,11 +90,11 @@ def explain(
             say(f"{course.entity} {course.id} {course.in_words}")
         return 0
     if not answers:
-        road = LABELS[staged.datasets["pupils"]["source"]]
+        source = LABELS[staged.datasets["pupils"]["source"]]
         console.print(
-            f"The data of {school} on {day} by {road} has nobody with that id, code or address: no current "
+            f"The data of {school} on {day} by {source} has nobody with that id, code or address: no current "
             "pupil, contact or member of staff. Who has left is not in it any more, even where lists of sets still "
-            "name them; and each road has ids of its own.",
+            "name them; and each source has ids of its own.",
             soft_wrap=True,
         )
         return 1

@@ -1,4 +1,4 @@
-"""`reconcile`: a school by several roads, compared."""
+"""`reconcile`: a school by several sources, compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     header,
     kept_report,
     report_path,
-    roads_meant,
+    sources_meant,
 )
 from isams_pipeline.rules.reconciliation import NEEDED
 from isams_pipeline.sources.shared import LABELS
@@ -31,10 +31,10 @@ from isams_pipeline.sources.shared import LABELS
 
 def reconcile(
     school: School,
-    roads: Annotated[
+    sources: Annotated[
         str | None,
         typer.Option(
-            "--roads",
+            "--sources",
             help="Which of isams, assembly, xporter, by commas; the first is what the others are compared with. "
             "[default: all that the school has]",
         ),
@@ -45,36 +45,36 @@ def reconcile(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Read a school by its roads, and show where they differ: counts, ids and names of fields; no values.
+    """Read a school by its sources, and show where they differ: counts, ids and names of fields; no values.
 
     Exit code 0 where they agree, 1 where they differ or could not be read.
     """
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0
-    meant = roads_meant(environment, school, [name.strip() for name in roads.split(",")] if roads else None)
+    meant = sources_meant(environment, school, [name.strip() for name in sources.split(",")] if sources else None)
     today = today_at(environment.settings.school(school).timezone, environment.clock)
     night = Night(school, a_date(date) if date else today)
     with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
-        keys = [asset_key(name, road) for road in meant for name in NEEDED]
-        ops = {"__".join(RECONCILIATION): {"config": {"roads": meant}}}
+        keys = [asset_key(name, source) for source in meant for name in NEEDED]
+        ops = {"__".join(RECONCILIATION): {"config": {"sources": meant}}}
         run = run_job(environment, instance, RECONCILE_JOB, night, ops, [*keys, asset_key(*RECONCILIATION[::-1])])
     for failure in run.failures:
         say(("failed", "red"), f" {failure}")
     if run.failures:
         if night.date < today and len(meant) > 2:  # noqa: PLR2004
-            console.print(f"Where only some of {', '.join(meant)} were read that night, name those by --roads.")
+            console.print(f"Where only some of {', '.join(meant)} were read that night, name those by --sources.")
         return 1
     return print_reconciliation(environment, night)
 
 
 def print_reconciliation(environment: Environment, night: Night) -> int:
-    """The night's reconciliation as a table for each road, and where its report is; gives the exit code."""
+    """The night's reconciliation as a table for each source, and where its report is; gives the exit code."""
     found = kept_report(environment, night)
-    for road, entities in found.roads.items():
-        title = f"{night.school} on {night.date}: {LABELS[found.first]} / {LABELS[road]}"
+    for source, entities in found.sources.items():
+        title = f"{night.school} on {night.date}: {LABELS[found.first]} / {LABELS[source]}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for name in header(found.first, road):
+        for name in header(found.first, source):
             table.add_column(name, justify="left" if name in {"", "differing in", "not compared"} else "right")
         for row in as_rows(entities):
             table.add_row(*row)

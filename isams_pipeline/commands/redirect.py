@@ -34,7 +34,7 @@ def code_from_browser(environment: Environment, school: str) -> str:
         raise WrongUse(
             "The answer goes to another machine",
             school=school,
-            remedy=f"Then: isams-pipeline connector authorise {school} --road assembly --code CODE, with the code in "
+            remedy=f"Then: isams-pipeline connector authorise {school} --source assembly --code CODE, with the code in "
             "the address that the browser ends at.",
         )
     webbrowser.open(address)

@@ -70,10 +70,10 @@ def sandbox(
 ) -> int:
     """Serve two made-up schools until Ctrl-C: by a stand-in iSAMS, Assembly and Xporter on Demand.
 
-    `GET /sandbox` lists schools, keys, roads and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
+    `GET /sandbox` lists schools, keys, sources and faults; `POST /sandbox/faults` with `{"school": "riverside", "kind":
     "deadlock", "times": 2}` orders one for the next requests; with `"key": "students"` for the next of that key.
-    `POST /sandbox/roads` with `{"school": "riverside", "road": "assembly", "step": "connected"}` does what the school
-    does on the way of connecting another road.
+    `POST /sandbox/sources` with `{"school": "riverside", "source": "assembly", "step": "connected"}` does what the
+    school does on the way of connecting another source.
     """
     try:
         shift = datetime.fromisoformat(start).replace(tzinfo=UTC) - system_clock() if start else timedelta()

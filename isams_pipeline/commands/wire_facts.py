@@ -171,7 +171,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(ASSEMBLY, "lessons are Scheduled, RoomCover, StaffCover or InvigilationCover", _D, "rules.dated:KINDS"),
     Fact(ASSEMBLY, "a cover stands beside the lesson that it replaces, or in its place", _I, "rules.dated:covered"),
     Fact(ASSEMBLY, "legal_first_name may be empty where it is the first name", _C, "sources.shared.mapping:Field"),
-    Fact(ASSEMBLY, "last_changes_at speaks for all lists", _I, "sources.registry:ROADS"),
+    Fact(ASSEMBLY, "last_changes_at speaks for all lists", _I, "sources.registry:LISTED"),
     Fact(
         ASSEMBLY,
         "the list of registered schools, and its word for the connector",
@@ -254,7 +254,7 @@ FACTS: tuple[Fact, ...] = (
         "sources.xporter.client:XporterClient.invite",
     ),
     Fact(XPORTER, "with IsOptIn the ids are of those who alone may be extracted", _I, "sources.xporter.answers:people"),
-    Fact(XPORTER, "year groups' codes R, N1, N2", _I, "config.roads:YEAR_CODES"),
+    Fact(XPORTER, "year groups' codes R, N1, N2", _I, "config.sources:YEAR_CODES"),
 )
 
 

@@ -20,8 +20,8 @@ from isams_pipeline.config.isams import (
     advised_cache_hours,
 )
 from isams_pipeline.config.partners import SOURCES, P, PartnersSettings, SourceName
-from isams_pipeline.config.roads import AssemblySettings, RoadSettings, XporterSettings
 from isams_pipeline.config.secrets import secret_from
+from isams_pipeline.config.sources import AssemblySettings, SourceSettings, XporterSettings
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.rules.compare import label
@@ -33,10 +33,10 @@ __all__ = [
     "KeySettings",
     "RegisterChoice",
     "RestClientSettings",
-    "RoadSettings",
     "SchoolSettings",
     "Settings",
     "SourceName",
+    "SourceSettings",
     "Timeslot",
     "XporterSettings",
     "YearRange",
@@ -51,7 +51,7 @@ DEFAULT_CONFIG = "schools.yaml"
 
 
 class SchoolSettings(StrictSettings):
-    """One iSAMS instance, which may hold several campuses, and the roads to its data."""
+    """One iSAMS instance, which may hold several campuses, and the sources of its data."""
 
     name: str = Field(min_length=1)
     timezone: Zone
@@ -80,7 +80,7 @@ class SchoolSettings(StrictSettings):
         return campuses
 
     @model_validator(mode="after")
-    def _roads_for_partners(self) -> SchoolSettings:
+    def _sources_for_partners(self) -> SchoolSettings:
         if not self.sources:
             raise ValueError("it has no source; add isams, assembly or xporter")
         for name, source in self.partners.sources.items():
@@ -110,7 +110,7 @@ class SchoolSettings(StrictSettings):
 
     @property
     def sources(self) -> tuple[SourceName, ...]:
-        """The roads that the school has."""
+        """The sources that the school has."""
         return tuple(name for name in SOURCES if getattr(self, name) is not None)
 
     @property
@@ -127,8 +127,8 @@ class SchoolSettings(StrictSettings):
         found |= self.partners.secrets
         return {name for name in found if name is not None}
 
-    def road(self, source: str) -> RoadSettings:
-        """The settings of a road other than iSAMS's own; raises ConfigurationError where the school has none."""
+    def settings_of(self, source: str) -> SourceSettings:
+        """The settings of a source other than iSAMS's own; raises ConfigurationError where the school has none."""
         settings = {"assembly": self.assembly, "xporter": self.xporter}.get(source)
         if settings is None:
             raise self._without(source)
@@ -136,7 +136,7 @@ class SchoolSettings(StrictSettings):
 
     @property
     def need_isams(self) -> IsamsSettings:
-        """The settings of iSAMS's own road; raises ConfigurationError where the school has none."""
+        """The settings of iSAMS's own source; raises ConfigurationError where the school has none."""
         if self.isams is None:
             raise self._without("isams")
         return self.isams

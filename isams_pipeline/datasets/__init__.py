@@ -65,7 +65,7 @@ REST_SOURCE = "isams_rest"
 ATTENDANCE = declared(registration.Attendance)
 """By REST, so not among those of Batch. Made twice a day."""
 
-ROAD_DATASETS: dict[str, DatasetDeclaration] = {
+LISTED_DATASETS: dict[str, DatasetDeclaration] = {
     name: DATASETS[name]
     for name in (
         *("pupils", "contacts", "contact_pupils", "staff", "years", "forms", "academic_houses", "boarding_houses"),
@@ -75,19 +75,19 @@ ROAD_DATASETS: dict[str, DatasetDeclaration] = {
     declaration.name: declaration
     for declaration in map(declared, (dated.Periods, dated.DatedLessons, dated.Attendance))
 }
-"""What comes by the other roads: in the same shape where iSAMS's own road has it too."""
+"""What comes by the other sources: in the same shape where iSAMS's own source has it too."""
 
 
 def declaration_of(source: str, name: str) -> DatasetDeclaration:
     """A source's dataset."""
-    return DATASETS[name] if source == SOURCE else ROAD_DATASETS[name]
+    return DATASETS[name] if source == SOURCE else LISTED_DATASETS[name]
 
 
 __all__ = [
     "ATTENDANCE",
     "DATASETS",
+    "LISTED_DATASETS",
     "REST_SOURCE",
-    "ROAD_DATASETS",
     "SOURCE",
     "Column",
     "Dataset",

@@ -1,6 +1,6 @@
-"""What only the other roads bring as it is: lessons on their real dates, and the marks of a session.
+"""What only the other sources bring as it is: lessons on their real dates, and the marks of a session.
 
-iSAMS's own road has the timetable's weeks instead (see the timetable datasets), and registers by REST.
+iSAMS's own source has the timetable's weeks instead (see the timetable datasets), and registers by REST.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Delivered:
 
 
 def _sources(datasets: Mapping[str, Any]) -> frozenset[str]:
-    """The roads by which the tables behind an export came."""
+    """The sources by which the tables behind an export came."""
     return frozenset(str(pin["source"]) for pin in datasets.values() if "source" in pin)
 
 
@@ -115,7 +115,7 @@ class _Baseline:
     lost: str | None = None
     """The date of an export that was delivered but can no longer be read."""
     sources: frozenset[str] = frozenset()
-    """By which roads its data came."""
+    """By which sources its data came."""
     datasets: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What it was made from: dataset → rows, and delivered: how many of them arrived."""
 

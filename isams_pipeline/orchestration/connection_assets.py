@@ -1,4 +1,4 @@
-"""A school's connection by each road as a Dagster asset, its job, and the sensor that keeps connections current."""
+"""A school's connection by each source as a Dagster asset, its job, and the sensor that keeps connections current."""
 
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of, night_of, nights_of
 from isams_pipeline.orchestration.runs import told_to_dagster, told_to_ticks
 from isams_pipeline.sources.advice import advice
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared import LABELS
 from isams_pipeline.sources.shared.connections import Moved, State
 
@@ -26,8 +26,8 @@ NOT_WORSE = {"not_worse": "Warns: the connection has gone back a step, or scopes
 
 
 def connection_assets(environment: Environment) -> list[dg.AssetsDefinition]:
-    """Each road's connection."""
-    return [_connection(environment, source) for source in ROADS]
+    """Each source's connection."""
+    return [_connection(environment, source) for source in LISTED]
 
 
 def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
@@ -91,19 +91,19 @@ def connections_job() -> "dg.UnresolvedAssetJobDefinition":
     """The job that looks at connections."""
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         CONNECTIONS_JOB,
-        selection=dg.AssetSelection.assets(*(dg.AssetKey([source, "connection"]) for source in ROADS)),  # pyright: ignore[reportUnknownMemberType]
-        description="Looks how far a school's connections by the other roads are. Reads nobody's data.",
+        selection=dg.AssetSelection.assets(*(dg.AssetKey([source, "connection"]) for source in LISTED)),  # pyright: ignore[reportUnknownMemberType]
+        description="Looks how far a school's connections by the other sources are. Reads nobody's data.",
         executor_def=dg.in_process_executor,
     )
 
 
 def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefinition") -> list[dg.SensorDefinition]:
-    """The sensor that looks at every connection; none where no school has another road."""
+    """The sensor that looks at every connection; none where no school has another source."""
     wanted = [
         (name, source)
         for name, school in environment.settings.schools.items()
         for source in school.sources
-        if source in ROADS
+        if source in LISTED
     ]
     if not wanted:
         return []

@@ -7,34 +7,34 @@ from dataclasses import dataclass
 
 from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.sources.registry import ROADS
-from isams_pipeline.sources.shared import ASSEMBLY, LABELS, REPORTS
+from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.shared import ASSEMBLY, LABELS, OLD_REPORTS, REPORTS
 from isams_pipeline.sources.shared.connections import Connection, Finding, Moved, Reason, State
 
 
 @dataclass(frozen=True)
 class Purged:
-    """What was removed of a school from one road."""
+    """What was removed of a school from one source."""
 
     lists: int
     tables: int
     exports: int
-    """Staged copies of exports that were made from the road's data; what a partner has got stays there."""
+    """Staged copies of exports that were made from the source's data; what a partner has got stays there."""
     reports: int
     """Reconciliations, and the reports that go with the exports."""
     photos: int
-    """Photos of pupils, where they came by this road."""
+    """Photos of pupils, where they came by this source."""
     left: int
     """Half written files of runs that were killed."""
 
 
 class Connector:
-    """One school's connection by one road. `who` is written into the history."""
+    """One school's connection by one source. `who` is written into the history."""
 
     def __init__(self, environment: Environment, school: str, source: str, *, who: str, to_purge: bool = False) -> None:
-        """`to_purge` is for a road, or a school, that may be in schools.yaml no more."""
+        """`to_purge` is for a source, or a school, that may be in schools.yaml no more."""
         if not to_purge:
-            environment.settings.school(school).road(source)
+            environment.settings.school(school).settings_of(source)
         self._environment = environment
         self.school, self.source, self._who = school, source, who
 
@@ -45,7 +45,7 @@ class Connector:
 
     def look(self) -> Moved:
         """Look by calls that read nobody's data, and note what they show."""
-        with self._environment.road_client_for(self.school, self.source) as client:
+        with self._environment.listed_client_for(self.school, self.source) as client:
             return self._found(client.look(self.current))
 
     def _found(self, finding: Finding) -> Moved:
@@ -104,7 +104,7 @@ class Connector:
                 school=self.school,
                 remedy=f"It has authorised: {', '.join(sorted(offered))}.",
             )
-        needed = {name for name, must in ROADS[self.source].scopes.items() if must}
+        needed = {name for name, must in LISTED[self.source].scopes.items() if must}
         if needed - wanted:
             raise WrongUse(
                 f"Nothing can be delivered without {', '.join(sorted(needed - wanted))}",
@@ -128,7 +128,7 @@ class Connector:
             return self.look()
 
     def sync(self) -> None:
-        """Ask Assembly to fetch the school's data now; raises SyncPending, or WrongUse for another road."""
+        """Ask Assembly to fetch the school's data now; raises SyncPending, or WrongUse for another source."""
         if self.source != ASSEMBLY:
             raise WrongUse(
                 "Only Assembly can be asked to fetch", school=self.school, remedy="Xporter's jobs run by themselves."
@@ -137,13 +137,13 @@ class Connector:
             client.sync()
 
     def purge(self) -> Purged:
-        """Remove what is kept of the school from this road. Raises WrongUse while the app is authorised."""
+        """Remove what is kept of the school from this source. Raises WrongUse while the app is authorised."""
         now = self.current
         if now is not None and now.state is State.AUTHORISED:
             raise WrongUse(
                 f"{LABELS[self.source]} is still authorised, so the next night would bring everything back",
                 school=self.school,
-                remedy=f"First: isams-pipeline connector revoke {self.school} --road {self.source}.",
+                remedy=f"First: isams-pipeline connector revoke {self.school} --source {self.source}.",
             )
         environment = self._environment
         with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
@@ -160,7 +160,7 @@ class Connector:
                 environment.lists.forget(self.source, self.school),
                 environment.tables.forget(self.source, self.school),
                 exports,
-                reports + environment.reports.remove_tree(f"{REPORTS}/{self.school}"),
+                reports + sum(environment.reports.remove_tree(f"{of}/{self.school}") for of in (REPORTS, OLD_REPORTS)),
                 environment.photos(self.school).forget(self.source),
                 left,
             )

@@ -82,7 +82,7 @@ class Environment:
 
     @property
     def lists(self) -> ListStore:
-        """What the other roads gave."""
+        """What the other sources gave."""
         return ListStore(Folder(self.data_dir / "lists"))
 
     def photos(self, school: str) -> PhotoStore:
@@ -91,7 +91,7 @@ class Environment:
 
     @property
     def connections(self) -> Connections:
-        """The schools' connections by the other roads."""
+        """The schools' connections by the other sources."""
         return Connections(self.state, self.clock)
 
     @property
@@ -122,7 +122,7 @@ class Environment:
         return sum(data.sweep(place, deep=True) for place in places)
 
     def keeps(self, school: str, source: str) -> bool:
-        """Whether anything of a school from another road is on disk or in the database."""
+        """Whether anything of a school from another source is on disk or in the database."""
         data = Folder(self.data_dir)
         tables = [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
         on_disk = any(data.names(place) for place in (f"lists/{source}/{school}", *tables))
@@ -171,14 +171,14 @@ class Environment:
             client=name,
         )
 
-    def road_client_for(self, school: str, source: str) -> AssemblyClient | XporterClient:
-        """A client of a road other than iSAMS's own; raises ConfigurationError or MissingSecret."""
+    def listed_client_for(self, school: str, source: str) -> AssemblyClient | XporterClient:
+        """A client of a source other than iSAMS's own; raises ConfigurationError or MissingSecret."""
         return self.assembly_client_for(school) if source == ASSEMBLY else self.xporter_client_for(school)
 
     def assembly_client_for(self, school: str) -> AssemblyClient:
         """A school's client at Assembly; raises ConfigurationError or MissingSecret."""
         settings = self.settings.school(school)
-        settings.road(ASSEMBLY)
+        settings.settings_of(ASSEMBLY)
         assembly = settings.assembly
         assert assembly is not None
         secret = secret_from(self.variables, assembly.secret, school=school, source=ASSEMBLY)
@@ -201,7 +201,7 @@ class Environment:
         `to_manage` is for finding and inviting, before the school's own secret has come with its authorisation.
         """
         settings = self.settings.school(school)
-        settings.road(XPORTER)
+        settings.settings_of(XPORTER)
         xporter = settings.xporter
         assert xporter is not None
         secret = "" if to_manage else secret_from(self.variables, xporter.secret, school=school, source=XPORTER)

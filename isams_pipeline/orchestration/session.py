@@ -13,8 +13,8 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.sources.isams.fetch import NightFetcher
 from isams_pipeline.sources.isams.night import NightReader
-from isams_pipeline.sources.registry import ROADS
-from isams_pipeline.sources.shared.night import ReaderContext, RoadReader
+from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.shared.night import ListReader, ReaderContext
 from isams_pipeline.storage.locks import Locks
 
 
@@ -43,7 +43,7 @@ class NightSession:
         self._locked: set[str] = set()
         self._busy: SchoolBusy | None = None
         self._readers: dict[Night, NightReader] = {}
-        self._road_readers: dict[tuple[str, Night], RoadReader] = {}
+        self._list_readers: dict[tuple[str, Night], ListReader] = {}
 
     def hold(self, school: str) -> None:
         """Be the only run of a school, until the run ends. Waits for another one; raises SchoolBusy."""
@@ -80,23 +80,23 @@ class NightSession:
             self._readers[night] = NightReader(fetcher, environment.archive)
         return self._readers[night]
 
-    def road_reader(self, source: str, night: Night, context: dg.AssetExecutionContext) -> RoadReader:
-        """The reader of a night by another road. It reads ahead for the other datasets of the run."""
+    def list_reader(self, source: str, night: Night, context: dg.AssetExecutionContext) -> ListReader:
+        """The reader of a night by another source. It reads ahead for the other datasets of the run."""
         self.hold(night.school)
-        if (source, night) not in self._road_readers:
+        if (source, night) not in self._list_readers:
             environment = self.environment
             reader_context = ReaderContext(
-                road=ROADS[source],
+                source=LISTED[source],
                 school=night.school,
                 settings=environment.settings.school(night.school),
                 lists=environment.lists,
                 connections=environment.connections,
-                client=lambda: environment.road_client_for(night.school, source),
+                client=lambda: environment.listed_client_for(night.school, source),
                 clock=environment.clock,
                 run_id=context.run.run_id,
                 is_intact=environment.tables.is_intact,
             )
-            self._road_readers[source, night] = RoadReader(
+            self._list_readers[source, night] = ListReader(
                 reader_context,
                 night.date,
                 fresh=self._fresh,
@@ -107,7 +107,7 @@ class NightSession:
                 ],
                 tell=context.log.info,
             )
-        return self._road_readers[source, night]
+        return self._list_readers[source, night]
 
     def _passed(self, night: Night, feed: str) -> str | None:
         names = [d.name for d in DATASETS.values() if d.feed == feed]
@@ -118,9 +118,9 @@ class NightSession:
     def close(self) -> None:
         """Let go."""
         self._readers.clear()
-        for reader in self._road_readers.values():
+        for reader in self._list_readers.values():
             reader.close()
-        self._road_readers.clear()
+        self._list_readers.clear()
         self._held.close()
 
 

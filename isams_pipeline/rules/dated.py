@@ -21,7 +21,7 @@ NEEDED = (
     *("timetable_weeks", "timetable_days", "timetable_periods", "week_allocations"),
     *("timetables", "lessons", "staff_meetings", "year_schedules", "tutorials", "lesson_suspensions"),
 )
-"""The datasets of iSAMS's own road that lessons on dates are made from."""
+"""The datasets of iSAMS's own source that lessons on dates are made from."""
 SCHEDULED, ROOM_COVER, STAFF_COVER = "Scheduled", "RoomCover", "StaffCover"
 KINDS = {
     LESSON: LESSON,

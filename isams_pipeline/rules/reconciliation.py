@@ -1,7 +1,7 @@
-"""Where two roads to the same school differ: people, groups and rooms matched by what identifies them. Pure.
+"""Where two sources of the same school differ: people, groups and rooms matched by what identifies them. Pure.
 
-Ids differ from road to road, so a person is who has the same school code, or the same names and birthday. What comes
-out names ids and fields, never a value.
+Ids differ from source to source, so a person is who has the same school code, or the same names and birthday. What
+comes out names ids and fields, never a value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that the second road has otherwise than the first."""
+    """One thing that the second source has otherwise than the first."""
 
     entity: str
     kind: str
@@ -41,15 +41,15 @@ class Difference:
 
 @dataclass
 class Compared:
-    """An entity by two roads."""
+    """An entity by two sources."""
 
     entity: str
     first: int
-    """How many the first road has."""
+    """How many the first source has."""
     second: int
     differences: list[Difference] = field(default_factory=list[Difference])
     untold: list[str] = field(default_factory=list[str])
-    """Fields that one of the roads fills for nobody, so that they are not compared."""
+    """Fields that one of the sources fills for nobody, so that they are not compared."""
 
     def count(self, kind: str) -> int:
         """How many differences there are of a kind."""
@@ -70,7 +70,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Entity:
-    """What is compared: how records are made of a road's tables, and what identifies one."""
+    """What is compared: how records are made of a source's tables, and what identifies one."""
 
     name: str
     records: Callable[[Tables], dict[str, Record]]
@@ -83,7 +83,7 @@ class Entity:
 
 
 def reconcile(first: Tables, second: Tables) -> list[Compared]:
-    """Compare everything that two roads have; in the order of ENTITIES."""
+    """Compare everything that two sources have; in the order of ENTITIES."""
     matched: dict[str, dict[str, str]] = {}
     return [_compare(entity, entity.records(first), entity.records(second), matched) for entity in ENTITIES]
 
@@ -116,7 +116,7 @@ def _compare(
 
 
 def _is_told(records: Mapping[str, Record], name: str) -> bool:
-    """Whether a road fills a field at all."""
+    """Whether a source fills a field at all."""
     return any(record.get(name) for record in records.values())
 
 

@@ -21,8 +21,8 @@ from starlette.routing import Route
 from isams_pipeline.sandbox import render_assembly
 from isams_pipeline.sandbox.forms import form_of
 from isams_pipeline.sandbox.photos import photo
-from isams_pipeline.sandbox.roads import RoadDay
 from isams_pipeline.sandbox.sides import SandboxAssembly
+from isams_pipeline.sandbox.source_day import SourceDay
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
 Json = dict[str, Any]
@@ -309,8 +309,8 @@ class AssemblyApi:
         if scope not in held:
             raise AssemblyError(401, "insufficient_scope", f"{scope} is required")
 
-    def _day(self, call: _Call) -> RoadDay:
-        return self._sandbox.road_days.of(call.name, "assembly", differs=call.side.differs)
+    def _day(self, call: _Call) -> SourceDay:
+        return self._sandbox.source_days.of(call.name, "assembly", differs=call.side.differs)
 
     def _listing(self, name: str) -> Callable[[_Call], Awaitable[Response]]:
         scope, renderer, conditional = render_assembly.LISTS[name]

@@ -54,15 +54,20 @@ class DemoSchool:
     timezone: str
     campuses: dict[str, str]
     medical_fields: tuple[str, ...] = ()
-    roads: bool = False
-    """It can be read by the other roads too, which differ from iSAMS in some places; SchoolBooking is served by one."""
+    sources: bool = False
+    """The other sources have it too, and differ from iSAMS in some places; SchoolBooking is served by one."""
 
 
 def demo_schools(scale: float = 1, mark: str = "") -> dict[str, DemoSchool]:
     """The simple school and the one with two campuses, made larger by a factor if wanted."""
     return {
         "riverside": DemoSchool(
-            "Riverside School", simple_school(round(60 * scale), mark), "Europe/London", {}, ("Allergies",), roads=True
+            "Riverside School",
+            simple_school(round(60 * scale), mark),
+            "Europe/London",
+            {},
+            ("Allergies",),
+            sources=True,
         ),
         "harbour": DemoSchool(
             "Harbour International School",
@@ -90,7 +95,7 @@ def make_sandbox(
 ) -> Sandbox:
     """A sandbox that serves the demo schools. Keys are the same every time, as they guard nothing.
 
-    The other roads wait for somebody to connect them, step by step, unless they are `connected`.
+    The other sources wait for somebody to connect them, step by step, unless they are `connected`.
     """
 
     def key(school: str, name: str) -> SandboxKey:
@@ -114,8 +119,8 @@ def make_sandbox(
                 timezone=ZoneInfo(school.timezone),
                 keys=[key(name, key_name) for key_name in KEYS if key_name != "medical" or school.medical_fields],
                 clients=[client(name, client_name) for client_name in CLIENTS],
-                assembly=_assembly(name, at, connected=connected) if school.roads else None,
-                xporter=_xporter(name, at, connected=connected) if school.roads else None,
+                assembly=_assembly(name, at, connected=connected) if school.sources else None,
+                xporter=_xporter(name, at, connected=connected) if school.sources else None,
             )
             for at, (name, school) in enumerate(schools.items())
         },
@@ -242,8 +247,8 @@ def write_config(
                 },
             },
         }
-        config["schools"][name] |= _roads(name, sandbox.schools[name], url)
-        if school.roads:
+        config["schools"][name] |= _other_sources(name, sandbox.schools[name], url)
+        if school.sources:
             config["schools"][name]["partners"]["schoolbooking"] = {"source": "assembly", "deliver_to": deliver_to}
         if school.campuses:
             config["schools"][name]["campuses"] = school.campuses
@@ -251,8 +256,8 @@ def write_config(
     path.write_text(MADE_UP + yaml.dump(config, Dumper=_NoAliases, sort_keys=False), encoding="utf-8")
 
 
-def _roads(name: str, school: SandboxSchool, url: str) -> dict[str, Any]:
-    """The settings of the other roads that a made-up school has."""
+def _other_sources(name: str, school: SandboxSchool, url: str) -> dict[str, Any]:
+    """The settings of the other sources that a made-up school has."""
     found: dict[str, Any] = {}
     if school.assembly is not None:
         found["assembly"] = {

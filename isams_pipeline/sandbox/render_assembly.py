@@ -9,7 +9,7 @@ from typing import Any
 from isams_pipeline.sandbox import timetable
 from isams_pipeline.sandbox.people import StaffMember
 from isams_pipeline.sandbox.photos import photo_id
-from isams_pipeline.sandbox.roads import RoadDay
+from isams_pipeline.sandbox.source_day import SourceDay
 
 Json = dict[str, Any]
 STUDENT, STAFF, CONTACT, FORM, SET, HOUSE, ROOM = 500_000, 60_000, 700_000, 8_000, 30_000, 90, 4_000
@@ -31,7 +31,7 @@ class Scoped:
         return value if scope in self._scopes else None
 
 
-def students(day: RoadDay, has: Scoped, params: dict[str, str]) -> list[Json]:
+def students(day: SourceDay, has: Scoped, params: dict[str, str]) -> list[Json]:
     rows: list[Json] = []
     for pupil in day.pupils:
         row: Json = {
@@ -72,7 +72,7 @@ def _email(number: int, address: str, *, primary: bool) -> Json:
     }
 
 
-def staff_members(day: RoadDay, has: Scoped, params: dict[str, str]) -> list[Json]:
+def staff_members(day: SourceDay, has: Scoped, params: dict[str, str]) -> list[Json]:
     def one(member: StaffMember) -> Json:
         emails = [] if member.email is None else [_email(member.id, member.email, primary=True)]
         row: Json = {
@@ -101,7 +101,7 @@ def staff_members(day: RoadDay, has: Scoped, params: dict[str, str]) -> list[Jso
 _RESPONSIBLE = {"Yes": True, "No": False, "Default": True}
 
 
-def contacts(day: RoadDay, has: Scoped, params: dict[str, str]) -> list[Json]:
+def contacts(day: SourceDay, has: Scoped, params: dict[str, str]) -> list[Json]:
     rows: list[Json] = []
     for person in day.persons:
         contact, number = person.contact, person.contact.person_id
@@ -159,12 +159,12 @@ def contacts(day: RoadDay, has: Scoped, params: dict[str, str]) -> list[Json]:
     return rows
 
 
-def _span(day: RoadDay) -> Json:
+def _span(day: SourceDay) -> Json:
     start = day.day.school_year
     return {"start_date": moment(date(start, 9, 1)), "end_date": moment(date(start + 1, 8, 31), end=True)}
 
 
-def year_groups(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def year_groups(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     return [
         {
             "object": "year_group",
@@ -179,11 +179,11 @@ def year_groups(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Jso
     ]
 
 
-def _form_id(day: RoadDay, form: str) -> int:
+def _form_id(day: SourceDay, form: str) -> int:
     return FORM + list(day.forms).index(form)
 
 
-def registration_groups(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def registration_groups(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     return [
         {
             "object": "registration_group",
@@ -197,7 +197,7 @@ def registration_groups(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> 
     ]
 
 
-def groups(day: RoadDay, _has: Scoped, params: dict[str, str]) -> list[Json]:
+def groups(day: SourceDay, _has: Scoped, params: dict[str, str]) -> list[Json]:
     if params.get("type") != "HouseGroup":
         return []
     return [
@@ -219,11 +219,11 @@ def _subject(number: int, name: str, code: str) -> Json:
     return {"object": "subject", "id": 70 + number, "code": code, "name": name, "mis_subjects": []}
 
 
-def subjects(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def subjects(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     return [_subject(*subject) for subject in day.day.subjects]
 
 
-def teaching_groups(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def teaching_groups(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     by_number = {subject[0]: subject for subject in day.day.subjects}
     return [
         {
@@ -245,11 +245,11 @@ def _room(room: timetable.Room) -> Json:
     return {"object": "room", "id": ROOM + room.id, "code": room.code, "name": room.name, "description": None}
 
 
-def rooms(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def rooms(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     return [{**_room(room), "maximum_capacity": 30} for room in day.rooms]
 
 
-def academic_years(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def academic_years(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     start = day.day.school_year
     terms = [
         {
@@ -264,7 +264,7 @@ def academic_years(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[
     return [{"object": "academic_year", "id": start, "name": f"{start}/{start + 1}", **_span(day), "terms": terms}]
 
 
-def calendar_events(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def calendar_events(day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     sports = date(day.day.school_year + 1, 6, 12)
     return [
         {
@@ -279,7 +279,7 @@ def calendar_events(day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list
     ]
 
 
-def timetables(_day: RoadDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
+def timetables(_day: SourceDay, _has: Scoped, _params: dict[str, str]) -> list[Json]:
     """The list names the timetables; what stands in them is told one by one."""
     return [
         {"object": "timetable", "id": timetable.TIMETABLE, "name": "Main", "weeks": 2, "days_per_week": 5, "days": []}
@@ -318,7 +318,7 @@ def _covered(by_period: dict[int, list[Json]], dates: dict[int, list[date]], var
     lessons.append(cover)
 
 
-def one_timetable(day: RoadDay, params: dict[str, str], variants: Collection[str] = ()) -> Json:
+def one_timetable(day: SourceDay, params: dict[str, str], variants: Collection[str] = ()) -> Json:
     first, last = params.get("start_date", "0000"), params.get("end_date", "9999")
     rooms = {room.id: room for room in timetable.rooms(day.day)}
     by_period: dict[int, list[Json]] = {}
@@ -375,7 +375,7 @@ def one_timetable(day: RoadDay, params: dict[str, str], variants: Collection[str
     return {**timetables(day, Scoped(()), {})[0], "days": days}
 
 
-def attendances(day: RoadDay, now: datetime, params: dict[str, str]) -> list[Json]:
+def attendances(day: SourceDay, now: datetime, params: dict[str, str]) -> list[Json]:
     first, last = (date.fromisoformat(params[name]) for name in ("start_date", "end_date"))
     return [
         {
@@ -392,7 +392,7 @@ def attendances(day: RoadDay, now: datetime, params: dict[str, str]) -> list[Jso
     ]
 
 
-Renderer = Callable[[RoadDay, Scoped, dict[str, str]], list[Json]]
+Renderer = Callable[[SourceDay, Scoped, dict[str, str]], list[Json]]
 LISTS: dict[str, tuple[str, Renderer, bool]] = {
     # Path → scope, rows, and whether it answers to conditions.
     "students": ("students.basic", students, True),

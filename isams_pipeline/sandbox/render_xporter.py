@@ -11,7 +11,7 @@ from typing import Any
 from isams_pipeline.sandbox import timetable
 from isams_pipeline.sandbox.people import Pupil
 from isams_pipeline.sandbox.photos import photo, photo_id
-from isams_pipeline.sandbox.roads import RoadDay, RoadLesson
+from isams_pipeline.sandbox.source_day import SourceDay, SourceLesson
 
 Json = dict[str, Any]
 STUDENT, STAFF, CONTACT, GROUP, ROOM = 2_000_000, 2_500_000, 3_000_000, 4_000_000, 5_000
@@ -24,11 +24,11 @@ def _row(**fields: Any) -> Json:
     return {**fields, "LastUpdated": _UPDATED, "RowHash": digest}
 
 
-def _form(day: RoadDay, form: str) -> str:
+def _form(day: SourceDay, form: str) -> str:
     return str(_FORM + list(day.forms).index(form))
 
 
-def students(day: RoadDay, _: Json) -> dict[str, list[Json]]:
+def students(day: SourceDay, _: Json) -> dict[str, list[Json]]:
     years = {year: str(_YEAR + at) for at, (year, _name) in enumerate(day.day.plan.years)}
     names = {number: name for number, name, _members in day.houses}
     rows = [
@@ -64,7 +64,7 @@ def students(day: RoadDay, _: Json) -> dict[str, list[Json]]:
     return {"Students": rows}
 
 
-def staff(day: RoadDay, _: Json) -> dict[str, list[Json]]:
+def staff(day: SourceDay, _: Json) -> dict[str, list[Json]]:
     return {
         "Staff": [
             _row(
@@ -88,7 +88,7 @@ def staff(day: RoadDay, _: Json) -> dict[str, list[Json]]:
     }
 
 
-def contacts(day: RoadDay, _: Json) -> dict[str, list[Json]]:
+def contacts(day: SourceDay, _: Json) -> dict[str, list[Json]]:
     rows: list[Json] = []
     for person in day.persons:
         contact = person.contact
@@ -121,7 +121,7 @@ def contacts(day: RoadDay, _: Json) -> dict[str, list[Json]]:
 _RESPONSIBLE = {"Yes": 1, "No": 0, "Default": 1}
 
 
-def student_contacts(day: RoadDay, _: Json) -> dict[str, list[Json]]:
+def student_contacts(day: SourceDay, _: Json) -> dict[str, list[Json]]:
     rows: list[Json] = []
     for person in day.persons:
         contact = CONTACT + person.contact.person_id
@@ -154,7 +154,7 @@ BY_SCOPE: dict[str, tuple[str, set[str]]] = {
 """Scope → the array and the fields that only it gives. What is not given is absent."""
 
 
-def groups(day: RoadDay, params: Json) -> dict[str, list[Json]]:
+def groups(day: SourceDay, params: Json) -> dict[str, list[Json]]:
     found: list[Json] = []
     members: list[Json] = []
     teachers: list[Json] = []
@@ -197,7 +197,7 @@ def groups(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     }
 
 
-def _dates(day: RoadDay, params: Json) -> list[tuple[int, date]]:
+def _dates(day: SourceDay, params: Json) -> list[tuple[int, date]]:
     """Day of the timetable and date, within what was asked for."""
     first, last = params.get("DateFrom", "0000"), params.get("DateTo", "9999")
     found = [(d, on) for d, dates in day.dates.items() for on in dates if first <= str(on) <= last]
@@ -212,7 +212,7 @@ def _instance(period: int, on: date) -> str:
     return str(on.toordinal() * 1000 + period)
 
 
-def timetable_structure(day: RoadDay, params: Json) -> dict[str, list[Json]]:
+def timetable_structure(day: SourceDay, params: Json) -> dict[str, list[Json]]:
     periods = [
         _row(
             Id=_instance(day_id * 10 + nth, on),
@@ -240,9 +240,9 @@ def timetable_structure(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     return {"TTDays": days, "TTSessions": [], "TTPeriods": periods, "TTSubjects": subjects, "TTRooms": rooms}
 
 
-def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
+def lessons(day: SourceDay, params: Json) -> dict[str, list[Json]]:
     options = str(params.get("options", ""))
-    by_day: dict[int, list[RoadLesson]] = {}
+    by_day: dict[int, list[SourceLesson]] = {}
     for lesson in day.lessons:
         by_day.setdefault(lesson.period // 10, []).append(lesson)
     subjects = {number: (code, name) for number, name, code in day.day.subjects}
@@ -250,7 +250,7 @@ def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     found: list[Json] = []
     of_staff: list[Json] = []
     of_rooms: list[Json] = []
-    taught: dict[int, RoadLesson] = {}
+    taught: dict[int, SourceLesson] = {}
     for day_id, on in _dates(day, params):
         for lesson in by_day.get(day_id, []):
             taught[lesson.id] = lesson
@@ -291,7 +291,7 @@ def lessons(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     }
 
 
-def calendar(day: RoadDay, params: Json) -> dict[str, list[Json]]:
+def calendar(day: SourceDay, params: Json) -> dict[str, list[Json]]:
     sports = date(day.day.school_year + 1, 6, 12)
     if not str(params.get("DateFrom", "0000")) <= str(sports) <= str(params.get("DateTo", "9999")):
         return {"Calendar": []}
@@ -308,7 +308,7 @@ def calendar(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     return {"Calendar": [row]}
 
 
-def attendance(day: RoadDay, params: Json) -> dict[str, list[Json]]:
+def attendance(day: SourceDay, params: Json) -> dict[str, list[Json]]:
     first, last = (date.fromisoformat(str(params[name])) for name in ("DateFrom", "DateTo"))
     now: datetime = params["now"]
     return {
@@ -326,7 +326,7 @@ def attendance(day: RoadDay, params: Json) -> dict[str, list[Json]]:
     }
 
 
-def photos(day: RoadDay, _params: Json) -> dict[str, list[Json]]:
+def photos(day: SourceDay, _params: Json) -> dict[str, list[Json]]:
     """Invented: no page shows a row of this endpoint."""
     rows: list[Json] = []
     for pupil in day.pupils:
@@ -336,7 +336,7 @@ def photos(day: RoadDay, _params: Json) -> dict[str, list[Json]]:
     return {"Photos": rows}
 
 
-Renderer = Callable[[RoadDay, Json], dict[str, list[Json]]]
+Renderer = Callable[[SourceDay, Json], dict[str, list[Json]]]
 LISTS: dict[str, tuple[str, Renderer]] = {
     # Endpoint → scope, and its arrays, the one that is paged first.
     "Students": ("Student", students),

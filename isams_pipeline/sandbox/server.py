@@ -54,7 +54,7 @@ class Sandbox(SandboxWorld):
                 *self._rest.routes(),
                 Route("/sandbox", self._overview, methods=["GET"]),
                 Route("/sandbox/faults", self._order_fault, methods=["POST"]),
-                Route("/sandbox/roads", self._move_road, methods=["POST"]),
+                Route("/sandbox/sources", self._move_source, methods=["POST"]),
             ]
         )
 
@@ -87,7 +87,7 @@ class Sandbox(SandboxWorld):
                         "date": str(today_at(school.timezone, self.clock)),
                         "keys": {k.name: {"methods": k.methods, "cache_hours": k.cache_hours} for k in school.keys},
                         "clients": {c.name: {"permissions": c.permissions} for c in school.clients},
-                        "roads": {road: side.told for road, side in school.roads.items()},
+                        "sources": {source: side.told for source, side in school.sources.items()},
                         "requests": len(school.requests) + len(school.rest_requests),
                     }
                     for name, school in self.schools.items()
@@ -104,11 +104,11 @@ class Sandbox(SandboxWorld):
             return JSONResponse({"error": str(error)}, status_code=422)
         return JSONResponse({"ordered": order})
 
-    async def _move_road(self, request: Request) -> Response:
+    async def _move_source(self, request: Request) -> Response:
         try:
-            order = await _order(request, "school", "road", "step")
-            roads = _one_of("school", order["school"], self.schools).roads
-            _one_of(f"road of {order['school']}", order["road"], roads).move(order["step"])
+            order = await _order(request, "school", "source", "step")
+            sources = _one_of("school", order["school"], self.schools).sources
+            _one_of(f"source of {order['school']}", order["source"], sources).move(order["step"])
         except (ValueError, TypeError) as error:
             return JSONResponse({"error": str(error)}, status_code=422)
         return JSONResponse({"moved": order})

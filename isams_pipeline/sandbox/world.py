@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.sandbox.edits import Edits
-from isams_pipeline.sandbox.roads import RoadDay
 from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxClient, SandboxKey, SandboxXporter
+from isams_pipeline.sandbox.source_day import SourceDay
 from isams_pipeline.sandbox.yearly import school_on
 
 
@@ -41,10 +41,10 @@ class SandboxSchool:
     """The school stays as it was on that date."""
 
     @property
-    def roads(self) -> dict[str, SandboxAssembly | SandboxXporter]:
-        """The school's sides of the other roads, by their names."""
+    def sources(self) -> dict[str, SandboxAssembly | SandboxXporter]:
+        """The school's sides of the other sources, by their names."""
         found = {"assembly": self.assembly, "xporter": self.xporter}
-        return {road: side for road, side in found.items() if side is not None}
+        return {source: side for source, side in found.items() if side is not None}
 
     def now(self, clock: Clock) -> datetime:
         """The moment that it is at the school: one at night where it is frozen."""
@@ -60,7 +60,7 @@ class SandboxWorld:
         self.schools = schools
         self.clock = clock
         self._days: dict[tuple[str, SchoolPlan, date], SchoolDay] = {}
-        self.road_days = RoadDays(self)
+        self.source_days = SourceDays(self)
 
     def day_of(self, name: str, plan: SchoolPlan | None = None) -> SchoolDay:
         """A school as it is now; with a plan, another one in its place."""
@@ -87,20 +87,20 @@ class SandboxWorld:
             edits.of_contact(person)
 
 
-class RoadDays:
-    """The days of a sandbox's schools, made once for each road."""
+class SourceDays:
+    """The days of a sandbox's schools, made once for each source."""
 
     def __init__(self, world: SandboxWorld) -> None:
         self._world = world
-        self._days: dict[tuple[str, str, bool], RoadDay] = {}
+        self._days: dict[tuple[str, str, bool], SourceDay] = {}
 
-    def of(self, name: str, road: str, *, differs: bool) -> RoadDay:
-        """A school as a road has it now."""
+    def of(self, name: str, source: str, *, differs: bool) -> SourceDay:
+        """A school as a source has it now."""
         day, zone = self._world.day_of(name), self._world.schools[name].timezone
-        made = self._days.get((name, road, differs))
+        made = self._days.get((name, source, differs))
         edits = repr(day.edits)
         if made is None or made.day is not day or made.once("edits", lambda: edits) != edits:
-            made = RoadDay(day, road, zone, differs=differs)
+            made = SourceDay(day, source, zone, differs=differs)
             made.once("edits", lambda: edits)
-            self._days[name, road, differs] = made
+            self._days[name, source, differs] = made
         return made

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from isams_pipeline.sandbox import render_xporter
-from isams_pipeline.sandbox.roads import RoadDay
 from isams_pipeline.sandbox.sides import SandboxXporter
+from isams_pipeline.sandbox.source_day import SourceDay
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
 Json = dict[str, Any]
@@ -254,7 +254,7 @@ class XporterApi:
             rows = [{"Id": "1", "Area": scope, "Status": side.status}]
             return JSONResponse({"DBStatus": rows, "meta": self._meta(name, endpoint)})
         params: Json = {**request.query_params, "now": school.now(self._sandbox.clock)}
-        day: RoadDay = self._sandbox.road_days.of(name, "xporter", differs=side.differs)
+        day: SourceDay = self._sandbox.source_days.of(name, "xporter", differs=side.differs)
         asked = {k: v for k, v in params.items() if k not in {"page", "pageSize", "changedRows", "now", "select"}}
         stamp = params["now"] if endpoint == "AttendanceForDateRange" else None
         key = (endpoint, repr(asked), stamp, tuple(sorted(side.scopes)), tuple(sorted(side.variants)))

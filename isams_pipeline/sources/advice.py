@@ -31,9 +31,9 @@ _SCHOOL, _YOU, _NOBODY = "the school", "you", "nobody"
 
 
 def advice(school: str, source: str, connection: Connection | None, partners: Sequence[str]) -> Advice:
-    """What to tell of a connection; None is one that nobody has looked at yet. `partners` use the road."""
+    """What to tell of a connection; None is one that nobody has looked at yet. `partners` use the source."""
     if connection is None:
-        return Advice("Nobody has looked yet.", f"isams-pipeline connector test {school} --road {source}", _YOU)
+        return Advice("Nobody has looked yet.", f"isams-pipeline connector test {school} --source {source}", _YOU)
     match connection.state, connection.reason:
         case State.AWAITING_INVITATION, _:
             return _uninvited(school, source)
@@ -52,7 +52,7 @@ def advice(school: str, source: str, connection: Connection | None, partners: Se
         case State.AWAITING_CONNECTION, Reason.ONBOARDING:
             return Advice(
                 "Authorised and in the onboarding queue: the first jobs have not run yet.",
-                f"Wait for Groupcall; then isams-pipeline connector test {school} --road {source}",
+                f"Wait for Groupcall; then isams-pipeline connector test {school} --source {source}",
                 "Groupcall",
             )
         case State.AWAITING_CONNECTION, _:
@@ -64,7 +64,7 @@ def advice(school: str, source: str, connection: Connection | None, partners: Se
         case State.CONNECTED, _:
             return Advice(
                 "The connection works. No data of a person is extracted before an app is authorised.",
-                f"isams-pipeline connector authorise {school} --road {source}",
+                f"isams-pipeline connector authorise {school} --source {source}",
                 "you, and somebody of the school says yes in a browser" if source == ASSEMBLY else _YOU,
             )
         case State.AUTHORISED, _:
@@ -83,7 +83,7 @@ def _uninvited(school: str, source: str) -> Advice:
         )
     return Advice(
         "The school has not been invited to share its data by Xporter on Demand.",
-        f"isams-pipeline connector invite {school} --road {source}",
+        f"isams-pipeline connector invite {school} --source {source}",
         _YOU,
     )
 

@@ -1,4 +1,4 @@
-"""What the other roads gave: each list as rows of JSON under the hash of its bytes, and per night what was read.
+"""What the other sources gave: each list as rows of JSON under the hash of its bytes, and per night what was read.
 
     lists/<source>/<school>/objects/<sha256>.jsonl.zst
     lists/<source>/<school>/nights/<date>.json          the night's lists, and what a server wants to be reminded of
@@ -48,19 +48,19 @@ class StoredList:
 
 @dataclass(frozen=True)
 class ListNight:
-    """What was read of a school by one road on one night."""
+    """What was read of a school by one source on one night."""
 
     date: str
     scopes: tuple[str, ...]
     subject: str
-    """The school's number on the road."""
+    """The school's number on the source."""
     freshness: str | None
-    """How fresh the road's own copy was, in its own word."""
+    """How fresh the source's own copy was, in its own word."""
     lists: dict[str, StoredList]
 
 
 class ListStore:
-    """Lists of all schools and roads, under a folder."""
+    """Lists of all schools and sources, under a folder."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -137,7 +137,7 @@ class ListStore:
         return self.find(source, school, date.fromisoformat(nights[-1])) if nights else None
 
     def forget(self, source: str, school: str) -> int:
-        """Remove everything of a school by a road; gives the number of files."""
+        """Remove everything of a school by a source; gives the number of files."""
         return self._folder.remove_tree(f"{source}/{school}")
 
 

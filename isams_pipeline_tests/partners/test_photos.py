@@ -375,7 +375,7 @@ def test_bytes_that_are_broken_give_one_kind_of_error(data: bytes, at: int):
 def crossing(make: Callable[..., World]) -> Crossing:
     from dataclasses import replace
 
-    return Crossing(make({SCHOOL: replace(small_school(), roads=True)}))
+    return Crossing(make({SCHOOL: replace(small_school(), sources=True)}))
 
 
 @pytest.mark.parametrize("source", ["assembly", "xporter"])

@@ -84,7 +84,7 @@ def test_schoolsbuddy_room_booking_and_attendance(make: Callable[..., World], re
 @pytest.mark.parametrize("partner", ["schoolbooking", "schoolsbuddy"])
 @pytest.mark.parametrize("source", ["assembly", "xporter", "isams"])
 def test_a_partner_by_each_source(make: Callable[..., World], partner: str, source: str, record: bool):
-    crossing = Crossing(make({SCHOOL: replace(small_school(), roads=True)}))
+    crossing = Crossing(make({SCHOOL: replace(small_school(), sources=True)}))
     world = crossing.world
     world.configure(lambda c: c["schools"][SCHOOL]["partners"][partner].update(source=source))
     if source != "isams":

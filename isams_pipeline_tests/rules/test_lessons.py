@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.rules.account import numbered
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms
 from isams_pipeline.rules.dated import covered, lessons_on_dates
@@ -169,7 +169,7 @@ def test_an_event_in_a_room_whose_name_two_buildings_have(place: str, rooms: tup
 
 def dated(*rows: dict[str, Any]) -> pd.DataFrame:
     usual = {"date": pd.Timestamp(2026, 2, 2), "period_id": 1, "set_id": 201, "start": "09:00", "end": "09:55"}
-    declared = ROAD_DATASETS["dated_lessons"]
+    declared = LISTED_DATASETS["dated_lessons"]
     full = [{name: {**usual, **row}.get(name) for name in declared.names} for row in rows]
     frame = pd.DataFrame({name: [row[name] for row in full] for name in declared.names})
     return frame.astype({n: t for n, t in declared.empty().dtypes.items() if n != "date"}).assign(

@@ -1,4 +1,4 @@
-"""Schools with other roads."""
+"""Schools with other sources."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from isams_pipeline_tests.world import SCHOOL, World, small_school
 
 @pytest.fixture
 def crossing(make: Callable[..., World]) -> Crossing:
-    """One small school with three roads, none of them connected."""
-    return Crossing(make({SCHOOL: replace(small_school(), roads=True)}))
+    """One small school with three sources, none of them connected."""
+    return Crossing(make({SCHOOL: replace(small_school(), sources=True)}))
 
 
 @pytest.fixture(params=["assembly", "xporter"])
 def source(request: pytest.FixtureRequest) -> str:
-    """Each of the other roads."""
+    """Each of the other sources."""
     found: str = request.param
     return found
 
 
 @pytest.fixture
-def road(crossing: Crossing, source: str) -> Crossing:
-    """The same, connected by the road in question."""
+def connected(crossing: Crossing, source: str) -> Crossing:
+    """The same, connected by the source in question."""
     crossing.connect(source)
     return crossing
 

@@ -1,4 +1,4 @@
-"""A school with three roads to it, for tests: connected, and read without Dagster where that is enough."""
+"""A school with three sources of it, for tests: connected, and read without Dagster where that is enough."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.sandbox.render_assembly import STUDENT as ASSEMBLY_STUDENT
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
 from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
-from isams_pipeline.sources.registry import ROADS
-from isams_pipeline.sources.shared.night import ReaderContext, RoadReader, RoadTable
+from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.shared.night import ListReader, ReaderContext, SourceTable
 from isams_pipeline_tests.world import FIRST, SCHOOL, World
 
 PERSONAL = {
@@ -29,7 +29,7 @@ OFFSET = {"assembly": ASSEMBLY_STUDENT, "xporter": XPORTER_STUDENT}
 
 @dataclass
 class Crossing:
-    """A world whose school has other roads."""
+    """A world whose school has other sources."""
 
     world: World
     told: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Crossing:
 
     def code(self, *without: str, school: str = SCHOOL) -> str:
         """The code that the redirect carries after a person of the school has said yes."""
-        return self.world.sandbox.assembly.codes(school, set(ROADS["assembly"].scopes) - set(without))
+        return self.world.sandbox.assembly.codes(school, set(LISTED["assembly"].scopes) - set(without))
 
     def connect(self, source: str) -> None:
         """All the way to an authorised app."""
@@ -67,30 +67,30 @@ class Crossing:
         self.side(source).requests.clear()
 
     @contextlib.contextmanager
-    def reader(self, source: str, day: int = 0, **options: Any) -> Generator[RoadReader, None, None]:
+    def reader(self, source: str, day: int = 0, **options: Any) -> Generator[ListReader, None, None]:
         """The reader of a night; the clock stays where it is."""
         environment = self.world.environment
         look = ReaderContext(
-            road=ROADS[source],
+            source=LISTED[source],
             school=SCHOOL,
             settings=environment.settings.school(SCHOOL),
             lists=environment.lists,
             connections=environment.connections,
-            client=lambda: environment.road_client_for(SCHOOL, source),
+            client=lambda: environment.listed_client_for(SCHOOL, source),
             clock=environment.clock,
             is_intact=environment.tables.is_intact,
         )
-        reader = RoadReader(look, FIRST + timedelta(days=day), tell=self.told.append, **options)
+        reader = ListReader(look, FIRST + timedelta(days=day), tell=self.told.append, **options)
         try:
             yield reader
         finally:
             reader.close()
 
-    def read(self, source: str, day: int = 0, *names: str, **options: bool) -> dict[str, RoadTable]:
+    def read(self, source: str, day: int = 0, *names: str, **options: bool) -> dict[str, SourceTable]:
         """Datasets of a night, read at its own time."""
         self.world.at_night(day)
         with self.reader(source, day, **options) as reader:
-            return {name: reader.table(name, None) for name in names or ROAD_DATASETS}
+            return {name: reader.table(name, None) for name in names or LISTED_DATASETS}
 
     def frame(self, source: str, name: str, day: int = 0, **options: bool) -> pd.DataFrame:
         frame = self.read(source, day, name, **options)[name].frame

@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from isams_pipeline.config import RoadSettings
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.config import SourceSettings
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.errors import (
     ConfigurationError,
     MembersMissing,
     NotRestData,
     RequestRefused,
     ScopesShrunk,
-    StaleRoad,
+    StaleSource,
     WrongType,
 )
 from isams_pipeline.partners.schoolbooking.export import build, check_export
@@ -63,7 +63,7 @@ def test_groups_that_come_without_the_members_they_count_are_refused(crossing: C
 
 def test_the_rows_of_the_first_array_are_counted_whichever_it_is(crossing: Crossing, small_pages: None):
     crossing.connect("xporter")
-    rooms = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True).rooms
+    rooms = crossing.world.sandbox.source_days.of(SCHOOL, "xporter", differs=True).rooms
     assert len(crossing.frame("xporter", "rooms")) == len(rooms)
     assert len(queries(crossing, "xporter", "TimetableStructure")) > 1, "days are paged, rooms come along"
 
@@ -90,7 +90,7 @@ def test_a_lesson_of_the_cycle_comes_again_on_every_date(crossing: Crossing):
     assert lessons["lesson_id"].nunique() < len(lessons)
     assert not lessons.duplicated(["date", "lesson_id", "period_id"]).any()
     assert (lessons["staff_ids"].notna() & lessons["room_ids"].notna()).mean() > 0.8
-    days = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    days = crossing.world.sandbox.source_days.of(SCHOOL, "xporter", differs=True)
     dates = {day for of in days.dates.values() for day in of}
     assert {day.date() for day in lessons["date"]} <= dates
 
@@ -100,7 +100,7 @@ def test_no_lists_clock_speaks_for_another(crossing: Crossing, distort: Any):
     old = [{"Id": 1, "MIS": "isams", "DateTime": str(FIRST - timedelta(days=9)) + "T02:00:00"}]
     distort("Timetable", lambda page: page | {"meta": old})
     assert len(crossing.frame("xporter", "pupils")) == 24
-    with pytest.raises(StaleRoad, match="hours old") as refused:
+    with pytest.raises(StaleSource, match="hours old") as refused:
         crossing.read("xporter", 0, "dated_lessons")
     assert refused.value.where["list"] == "timetable"
 
@@ -198,7 +198,7 @@ def test_what_is_missing_for_want_of_a_scope_is_said(crossing: Crossing):
     account = made.account.frame()
     assert account["by"].str.contains("scope StudentExtended").any()
     crossing.connector("xporter").look()
-    code, out = at(crossing.world, "connector", "status", SCHOOL, "--road", "xporter")
+    code, out = at(crossing.world, "connector", "status", SCHOOL, "--source", "xporter")
     assert code == 0 and "StudentExtended" in out and "preferred" in " ".join(out.split())
 
 
@@ -232,9 +232,9 @@ def test_a_refused_invitation_says_why_and_other_calls_do_not(status: int, field
 def mapped_of(dataset: str, rows: dict[str, list[Any]], **settings: Any) -> Any:
     mapped = ASSEMBLY.datasets[dataset]
     assert isinstance(mapped, Mapped)
-    lists = Lists(lambda name, _: iter(rows.get(name, [])), RoadSettings(**settings))
+    lists = Lists(lambda name, _: iter(rows.get(name, [])), SourceSettings(**settings))
     school: Any = SimpleNamespace(timezone=ZoneInfo("Europe/London"))
-    return mapped.frame(ROAD_DATASETS[dataset], lists, school)
+    return mapped.frame(LISTED_DATASETS[dataset], lists, school)
 
 
 @pytest.mark.parametrize("lesson", [{"start_date": "01/09/2025"}, {"supervisors": [{"staff_member_id": "A1"}]}, 5])
@@ -316,7 +316,7 @@ def test_a_list_whose_clock_stands_still_grows_too_old(crossing: Crossing, disto
     stood = [{"Id": 1, "MIS": "isams", "DateTime": f"{FIRST}T00:28:52"}]
     distort("Timetable", lambda page: page | {"meta": stood})
     assert len(crossing.frame("xporter", "dated_lessons")) == len(crossing.frame("xporter", "dated_lessons", 1))
-    with pytest.raises(StaleRoad, match="hours old") as refused:
+    with pytest.raises(StaleSource, match="hours old") as refused:
         crossing.read("xporter", 3, "dated_lessons")
     assert refused.value.where["list"] == "timetable"
 

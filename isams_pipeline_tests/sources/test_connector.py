@@ -27,7 +27,7 @@ from isams_pipeline.sandbox.demo import xporter_variable
 from isams_pipeline.sandbox.sides import CONNECTOR_STATES
 from isams_pipeline.sources.advice import advice, steps
 from isams_pipeline.sources.assembly.client import AssemblyClient
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import Connections, Finding, Reason, State
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.tokens import TokenVault
@@ -113,7 +113,7 @@ def test_only_scopes_that_the_school_has_authorised_can_be_chosen(crossing: Cros
 
 
 def test_a_code_of_another_school_is_refused_and_nothing_kept(make: Callable[..., World]):
-    schools = {name: replace(small_school(), roads=True) for name in (SCHOOL, "elsewhere")}
+    schools = {name: replace(small_school(), sources=True) for name in (SCHOOL, "elsewhere")}
     crossing = Crossing(make(schools))
     crossing.assembly.connector = "connected"
     with pytest.raises(WrongToken, match="another URN"):
@@ -137,7 +137,7 @@ def test_each_state_says_what_it_means_what_is_next_and_by_whom(crossing: Crossi
     assert len(told) >= 13
 
 
-def test_what_is_next_once_authorised_goes_by_the_partners_that_use_the_road(crossing: Crossing):
+def test_what_is_next_once_authorised_goes_by_the_partners_that_use_the_source(crossing: Crossing):
     found = crossing.world.environment.connections.found(SCHOOL, "xporter", Finding(State.AUTHORISED), who="a test").now
     assert advice(SCHOOL, "xporter", found, ["schoolsbuddy"]).next.endswith("--partner schoolsbuddy")
     nobody = advice(SCHOOL, "xporter", found, [])
@@ -174,24 +174,24 @@ def test_the_history_keeps_every_move_and_no_look_that_showed_nothing_new(state_
 # --- revoking and purging ---------------------------------------------------------------------------------
 
 
-def test_revoked_nothing_is_read_any_more_and_the_data_can_be_purged(road: Crossing, source: str):
-    road.frame(source, "pupils")
-    connector = road.connector(source)
+def test_revoked_nothing_is_read_any_more_and_the_data_can_be_purged(connected: Crossing, source: str):
+    connected.frame(source, "pupils")
+    connector = connected.connector(source)
     with pytest.raises(WrongUse, match="still authorised"):
         connector.purge()
     assert connector.revoke().now.state is State.CONNECTED
-    road.asked(source)
+    connected.asked(source)
     with pytest.raises(NotAuthorised):
-        road.read(source, 1, "pupils")
-    assert not {path for path in road.asked(source) if "tudent" in path} - {"Students status"}
-    environment = road.world.environment
+        connected.read(source, 1, "pupils")
+    assert not {path for path in connected.asked(source) if "tudent" in path} - {"Students status"}
+    environment = connected.world.environment
     environment.tables.save(
-        road.read(source, 0, "health")["health"].frame,
+        connected.read(source, 0, "health")["health"].frame,
         source=source, dataset="pupils", school=SCHOOL, night=FIRST, provenance={},
     )  # fmt: skip
     done = connector.purge()
     assert done.lists > 1 and done.tables == 2
-    assert not [path for path in road.world.data.rglob("*") if path.is_file() and source in path.parts]
+    assert not [path for path in connected.world.data.rglob("*") if path.is_file() and source in path.parts]
 
 
 def test_a_revocation_that_assembly_did_not_hear_can_be_tried_again(crossing: Crossing):
@@ -212,7 +212,7 @@ def test_a_token_for_another_urn_can_be_seen_and_revoked(crossing: Crossing):
     assert crossing.assembly.is_revoked
 
 
-def test_purging_takes_what_an_earlier_road_has_left(crossing: Crossing):
+def test_purging_takes_what_an_earlier_source_has_left(crossing: Crossing):
     for source in ("assembly", "xporter"):
         crossing.connect(source)
     world = crossing.world
@@ -220,7 +220,7 @@ def test_purging_takes_what_an_earlier_road_has_left(crossing: Crossing):
     world.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolbooking"].update(source="xporter"))
     assert world.run(0, partner="schoolbooking", allow_removals=True).outcome == "delivered"
     world.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolbooking"].update(source="isams"))
-    surname = world.sandbox.road_days.of(SCHOOL, "assembly", differs=True).pupils[1].surname.encode()
+    surname = world.sandbox.source_days.of(SCHOOL, "assembly", differs=True).pupils[1].surname.encode()
     crossing.connector("xporter").revoke()
     done = crossing.connector("xporter").purge()
     assert done.exports > 10 and done.lists and done.tables
@@ -230,7 +230,7 @@ def test_purging_takes_what_an_earlier_road_has_left(crossing: Crossing):
 
 def test_every_scope_taken_back_is_no_authorisation(crossing: Crossing):
     crossing.connect("assembly")
-    crossing.assembly.shrink(*ROADS["assembly"].scopes)
+    crossing.assembly.shrink(*LISTED["assembly"].scopes)
     assert crossing.connector("assembly").look().now.state is State.CONNECTED
     with pytest.raises(NotAuthorised, match="which the app needs"):
         crossing.read("assembly", 0, "rooms")
@@ -247,43 +247,43 @@ def test_from_finding_to_revoking_at_the_command_line(crossing: Crossing):
     assert at(world, "connector", "find", "nowhere")[0] == 1
     code, out = at(world, "connector", "status", SCHOOL)
     assert code == 0 and out.count("never looked at") == 2
-    code, out = at(world, "connector", "test", SCHOOL, "--road", "xporter")
+    code, out = at(world, "connector", "test", SCHOOL, "--source", "xporter")
     assert code == 1 and "awaiting invitation" in out and "by you: isams-pipeline connector invite" in out
-    code, out = at(world, "connector", "invite", SCHOOL, "--road", "xporter")
+    code, out = at(world, "connector", "invite", SCHOOL, "--source", "xporter")
     assert code == 0 and "on its way" in out and "Begin Authorisation" in out and "Invited 20" in out
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "xporter")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "xporter")
     assert code == 1 and "not connected" in out
     crossing.xporter.is_authorised, crossing.xporter.status = True, "OK"
     code, out = at(
-        world, "connector", "authorise", SCHOOL, "--road", "xporter", "--scopes", "School,Student,Staff,Contact"
+        world, "connector", "authorise", SCHOOL, "--source", "xporter", "--scopes", "School,Student,Staff,Contact"
     )
     assert code == 0 and "4 scopes" in out and "Read the school's data of kind Contact" in out
-    code, out = at(world, "connector", "status", SCHOOL, "--road", "xporter")
+    code, out = at(world, "connector", "status", SCHOOL, "--source", "xporter")
     assert code == 0 and "an invitation was sent" in out and "the app was authorised" in out
-    code, out = at(world, "connector", "revoke", SCHOOL, "--road", "xporter", "--purge")
+    code, out = at(world, "connector", "revoke", SCHOOL, "--source", "xporter", "--purge")
     assert code == 0 and "Groupcall School Portal" in out and "Removed of riverside" in out
 
 
 def test_assembly_at_the_command_line(crossing: Crossing):
     world = crossing.world
-    code, out = at(world, "connector", "invite", SCHOOL, "--road", "assembly")
+    code, out = at(world, "connector", "invite", SCHOOL, "--source", "assembly")
     assert code == 2 and "Grant Access" in out
     crossing.assembly.connector = "connected"
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--code", crossing.code())
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly", "--code", crossing.code())
     assert code == 0 and "31 scopes" in out
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--code", "made up")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly", "--code", "made up")
     assert code == 1 and "does not accept the code" in out and "made up" not in out
     code, out = at(world, "connector", "revoke", SCHOOL)
-    assert code == 2 and "several roads" in out
+    assert code == 2 and "several sources" in out
     assert at(world, "connector", "sync", SCHOOL)[0] == 0
     code, out = at(world, "connector", "sync", SCHOOL)
     assert code == 1 and "under way" in out
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly", "--scopes", "school")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly", "--scopes", "school")
     assert code == 2 and "Xporter's" in out
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "xporter", "--code", "x")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "xporter", "--code", "x")
     assert code == 2 and "Assembly's" in out
-    code, out = at(world, "connector", "status", SCHOOL, "--road", "train")
-    assert code == 2 and "no road" in out
+    code, out = at(world, "connector", "status", SCHOOL, "--source", "train")
+    assert code == 2 and "no source" in out
 
 
 def test_a_person_says_yes_in_a_browser(crossing: Crossing, monkeypatch: pytest.MonkeyPatch):
@@ -300,17 +300,17 @@ def test_a_person_says_yes_in_a_browser(crossing: Crossing, monkeypatch: pytest.
 
     monkeypatch.setattr(webbrowser, "open", browse)
     crossing.assembly.connector = "paused"
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
     assert code == 1 and "not connected to the school's data" in out and "awaiting connection: paused" in out
     crossing.assembly.connector = "connected"
     with crossing.world.environment.assembly_client_for(SCHOOL) as client:
         client.forget()
     monkeypatch.setattr(AssemblyClient, "look", _gone)
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
     assert code == 0 and "could not be asked: Not there" in out and "30 scopes" in out
     monkeypatch.undo()
     monkeypatch.setattr(webbrowser, "open", browse)
-    code, out = at(world, "connector", "authorise", SCHOOL, "--road", "assembly")
+    code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
     assert code == 0 and "authorised already" in out
     for browser in browsers:
         browser.join()
@@ -321,7 +321,7 @@ def test_the_history_is_cut_aloud_and_shows_a_state_where_it_changed(crossing: C
     for crossing.assembly.connector in (*CONNECTOR_STATES, *CONNECTOR_STATES):
         now(crossing, "assembly")
     world.environment.connections.invited(SCHOOL, "assembly", who="a test")
-    code, out = at(world, "connector", "status", SCHOOL, "--road", "assembly")
+    code, out = at(world, "connector", "status", SCHOOL, "--source", "assembly")
     moves = out[out.index("The last 6 of 13 moves") :]
     assert code == 0 and moves.count("by Assembly's list of schools") == 4
     last = moves.strip().splitlines()[-1]
@@ -330,11 +330,11 @@ def test_the_history_is_cut_aloud_and_shows_a_state_where_it_changed(crossing: C
 
 def test_a_made_up_schools_secret_that_is_missing_says_where_it_is(crossing: Crossing):
     options = ["--config", str(crossing.world.config), "--data-dir", str(crossing.world.data)]
-    code, out = call_here("connector", "test", SCHOOL, "--road", "xporter", *options)
+    code, out = call_here("connector", "test", SCHOOL, "--source", "xporter", *options)
     assert code == 2 and "DEMO_" in out and "isams-pipeline sandbox" in out
 
 
-def test_doctor_says_how_far_the_roads_are(crossing: Crossing):
+def test_doctor_says_how_far_the_sources_are(crossing: Crossing):
     crossing.connect("assembly")
     code, out = at(crossing.world, "doctor", SCHOOL)
     assert code == 0 and "assembly: authorised" in out and "xporter: awaiting invitation" in out
@@ -401,19 +401,19 @@ def _free_port() -> int:
 def test_the_sandbox_lets_a_person_play_the_school(crossing: Crossing):
     base = crossing.world.url
 
-    def move(road: str, step: str) -> httpx.Response:
-        return httpx.post(f"{base}/sandbox/roads", json={"school": SCHOOL, "road": road, "step": step})
+    def move(connected: str, step: str) -> httpx.Response:
+        return httpx.post(f"{base}/sandbox/sources", json={"school": SCHOOL, "source": connected, "step": step})
 
     assert move("assembly", "connected").is_success and now(crossing, "assembly") == "connected"
     for step in ("authorise", "OK", "pause"):
         assert move("xporter", step).is_success
     assert now(crossing, "xporter") == "awaiting connection: paused"
-    told = httpx.get(f"{base}/sandbox").json()["schools"][SCHOOL]["roads"]
+    told = httpx.get(f"{base}/sandbox").json()["schools"][SCHOOL]["sources"]
     assert told["assembly"]["connector"] == "connected" and told["xporter"]["authorised"] == "paused"
-    for road, step, known in (("xporter", "dance", "resume"), ("train", "connected", "assembly, xporter")):
-        answer = move(road, step)
+    for connected, step, known in (("xporter", "dance", "resume"), ("train", "connected", "assembly, xporter")):
+        answer = move(connected, step)
         assert answer.status_code == 422 and known in answer.json()["error"]
-    assert "with school, road, step" in httpx.post(f"{base}/sandbox/roads", content="?").json()["error"]
+    assert "with school, source, step" in httpx.post(f"{base}/sandbox/sources", content="?").json()["error"]
     with crossing.world.environment.assembly_client_for(SCHOOL) as client:
         address = client.tokens.authorise_url("a state")
     answer = httpx.get(address)
@@ -484,7 +484,7 @@ def test_scopes_that_a_person_does_without_are_not_taken_back(crossing: Crossing
     assert verdict.passed
 
 
-def test_a_road_that_still_waits_for_the_schools_secret_does_not_fail_the_sensor(crossing: Crossing):
+def test_a_source_that_still_waits_for_the_schools_secret_does_not_fail_the_sensor(crossing: Crossing):
     crossing.connect("assembly")
     crossing.world.variables[xporter_variable(SCHOOL)] = ""
     crossing.world.configure(lambda _: None)

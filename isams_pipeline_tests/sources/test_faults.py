@@ -1,4 +1,4 @@
-"""Reading a school by another road, and what may go wrong: odd answers, and every fault that was thought of."""
+"""Reading a school by another source, and what may go wrong: odd answers, and every fault that was thought of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isams_pipeline.errors import (
     RequestRefused,
     RowsMoved,
     ScopesShrunk,
-    StaleRoad,
+    StaleSource,
     SyncPending,
     Throttled,
     TokensUnreadable,
@@ -23,7 +23,7 @@ from isams_pipeline.errors import (
     WrongToken,
 )
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline_tests.sources.crossing import PERSONAL, STUDENTS, Crossing
 from isams_pipeline_tests.world import FIRST, SCHOOL
@@ -89,35 +89,35 @@ def test_an_answer_of_assembly_that_cannot_be_taken_at_its_word(crossing: Crossi
         crossing.read("assembly", 0, "pupils")
 
 
-def test_rows_that_are_missing_from_an_answer_are_missed(road: Crossing, source: str, distort: Any):
-    road.frame(source, "staff")
+def test_rows_that_are_missing_from_an_answer_are_missed(connected: Crossing, source: str, distort: Any):
+    connected.frame(source, "staff")
     if source == "assembly":
         distort("staff_members", lambda rows: rows[1:])
     else:
         distort("Staff", lambda page: page | {"Staff": page["Staff"][1:]})
     with pytest.raises(RowsMoved):
-        road.frame(source, "staff", fresh=True)
+        connected.frame(source, "staff", fresh=True)
 
 
-def test_old_data_is_not_taken_for_todays(road: Crossing, source: str):
-    road.frame(source, "rooms")
+def test_old_data_is_not_taken_for_todays(connected: Crossing, source: str):
+    connected.frame(source, "rooms")
     if source == "assembly":
-        road.assembly.connector = "onboarding"
+        connected.assembly.connector = "onboarding"
         with pytest.raises(NotAuthorised, match="no connection to the school's data"):
-            road.frame(source, "rooms", 1)
-        now = road.connector(source).current
+            connected.frame(source, "rooms", 1)
+        now = connected.connector(source).current
         assert now is not None and now.words == "awaiting connection: onboarding"
         return
-    road.world.sandbox.schools[SCHOOL].frozen = FIRST
-    with pytest.raises(StaleRoad, match="74 hours old"):
-        road.frame(source, "rooms", 3)
+    connected.world.sandbox.schools[SCHOOL].frozen = FIRST
+    with pytest.raises(StaleSource, match="74 hours old"):
+        connected.frame(source, "rooms", 3)
 
 
 # --- faults -----------------------------------------------------------------------------------------------
 
 
 def test_wrong_secret(crossing: Crossing, source: str):
-    name = crossing.world.environment.settings.schools[SCHOOL].road(source).secret  # type: ignore[attr-defined]
+    name = crossing.world.environment.settings.schools[SCHOOL].settings_of(source).secret  # type: ignore[attr-defined]
     crossing.world.variables[name] = "not the secret"
     crossing.world.configure(lambda _: None)
     if source == "assembly":
@@ -128,10 +128,10 @@ def test_wrong_secret(crossing: Crossing, source: str):
         assert crossing.connector(source).look().now.state is State.AWAITING_INVITATION
 
 
-def test_a_token_that_expires_mid_page_is_renewed(road: Crossing, source: str, small_pages: None):
-    road.world.sandbox.fail(SCHOOL, f"{source}_expired", key=f"{STUDENTS[source]}:2")
-    day = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
-    assert len(road.frame(source, "pupils")) == len(day.pupils)
+def test_a_token_that_expires_mid_page_is_renewed(connected: Crossing, source: str, small_pages: None):
+    connected.world.sandbox.fail(SCHOOL, f"{source}_expired", key=f"{STUDENTS[source]}:2")
+    day = connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
+    assert len(connected.frame(source, "pupils")) == len(day.pupils)
 
 
 def test_a_token_is_renewed_by_the_clock(crossing: Crossing):
@@ -164,37 +164,37 @@ def test_paused_mid_run(crossing: Crossing, small_pages: None):
     assert night is None or "students" not in night.lists
 
 
-def test_scopes_shrunk_since_yesterday(road: Crossing, source: str):
-    road.frame(source, "pupils")
+def test_scopes_shrunk_since_yesterday(connected: Crossing, source: str):
+    connected.frame(source, "pupils")
     if source == "assembly":
-        road.assembly.shrink("students.emails")
+        connected.assembly.shrink("students.emails")
     else:
-        road.xporter.scopes.discard("Attendance")
-    road.asked(source)
+        connected.xporter.scopes.discard("Attendance")
+    connected.asked(source)
     with pytest.raises(ScopesShrunk, match="--allow-removals"):
-        road.frame(source, "pupils", 1)
-    assert not set(road.asked(source)) & PERSONAL[source]
-    assert len(road.frame(source, "pupils", 1, allow_removals=True)) > 20
-    assert len(road.frame(source, "pupils", 2)) > 20, "it was said once"
+        connected.frame(source, "pupils", 1)
+    assert not set(connected.asked(source)) & PERSONAL[source]
+    assert len(connected.frame(source, "pupils", 1, allow_removals=True)) > 20
+    assert len(connected.frame(source, "pupils", 2)) > 20, "it was said once"
 
 
 def test_a_scope_that_is_refused_in_the_middle_is_seen(crossing: Crossing):
     crossing.connect("assembly")
-    crossing.assembly.shrink("students.basic", *[s for s in ROADS["assembly"].scopes if s.startswith("students.")])
+    crossing.assembly.shrink("students.basic", *[s for s in LISTED["assembly"].scopes if s.startswith("students.")])
     with pytest.raises(NotAuthorised):
         crossing.read("assembly", 0, "pupils")
     now = crossing.connector("assembly").current
     assert now is not None and not [scope for scope in now.scopes if scope.startswith("students.")]
 
 
-def test_a_page_that_repeats(road: Crossing, source: str, small_pages: None):
-    sandbox, page = road.world.sandbox, f"{STUDENTS[source]}:2"
+def test_a_page_that_repeats(connected: Crossing, source: str, small_pages: None):
+    sandbox, page = connected.world.sandbox, f"{STUDENTS[source]}:2"
     sandbox.fail(SCHOOL, f"{source}_repeat", key=page)
-    day = sandbox.road_days.of(SCHOOL, source, differs=True)
-    assert len(road.frame(source, "pupils")) == len(day.pupils), "read anew"
+    day = sandbox.source_days.of(SCHOOL, source, differs=True)
+    assert len(connected.frame(source, "pupils")) == len(day.pupils), "read anew"
     sandbox.fail(SCHOOL, f"{source}_repeat", times=9, key=page)
     with pytest.raises(RowsMoved):
-        road.frame(source, "pupils", fresh=True)
+        connected.frame(source, "pupils", fresh=True)
 
 
 def test_rows_deleted_twice(crossing: Crossing):
@@ -202,7 +202,7 @@ def test_rows_deleted_twice(crossing: Crossing):
     crossing.frame("xporter", "pupils")
     crossing.world.sandbox.fail(SCHOOL, "xporter_deleted_twice", key="Students")
     after = crossing.frame("xporter", "pupils", 1)
-    now = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    now = crossing.world.sandbox.source_days.of(SCHOOL, "xporter", differs=True)
     assert set(after["pupil_id"]) == {XPORTER_STUDENT + p.id for p in now.pupils}
 
 
@@ -211,7 +211,7 @@ def test_changed_rows_that_the_server_has_forgotten_are_read_anew_and_that_is_sa
     crossing.frame("xporter", "pupils")
     crossing.world.sandbox.fail(SCHOOL, "xporter_forgotten", key="Students")
     after = crossing.frame("xporter", "pupils", 1)
-    now = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    now = crossing.world.sandbox.source_days.of(SCHOOL, "xporter", differs=True)
     assert set(after["pupil_id"]) == {XPORTER_STUDENT + p.id for p in now.pupils}
     assert [said for said in crossing.told if "students" in said and "read anew" in said]
 
@@ -223,20 +223,20 @@ def test_304_without_a_kept_copy(crossing: Crossing):
         crossing.frame("assembly", "pupils")
 
 
-def test_a_kept_copy_that_is_damaged_is_read_anew(road: Crossing, source: str):
-    first = road.frame(source, "staff")
-    for path in (road.world.data / "lists").rglob("*.zst"):
+def test_a_kept_copy_that_is_damaged_is_read_anew(connected: Crossing, source: str):
+    first = connected.frame(source, "staff")
+    for path in (connected.world.data / "lists").rglob("*.zst"):
         path.write_bytes(b"damaged")
-    assert len(road.frame(source, "staff", 1)) == len(first)
-    assert [said for said in road.told if "damaged" in said]
+    assert len(connected.frame(source, "staff", 1)) == len(first)
+    assert [said for said in connected.told if "damaged" in said]
 
 
-def test_429_is_waited_for_as_long_as_it_says(road: Crossing, source: str):
-    road.world.sandbox.fail(SCHOOL, f"{source}_429", key=STUDENTS[source])
-    assert len(road.frame(source, "pupils")) > 20
-    road.world.sandbox.fail(SCHOOL, f"{source}_429", times=9, key=STUDENTS[source])
+def test_429_is_waited_for_as_long_as_it_says(connected: Crossing, source: str):
+    connected.world.sandbox.fail(SCHOOL, f"{source}_429", key=STUDENTS[source])
+    assert len(connected.frame(source, "pupils")) > 20
+    connected.world.sandbox.fail(SCHOOL, f"{source}_429", times=9, key=STUDENTS[source])
     with pytest.raises(Throttled):
-        road.frame(source, "pupils", fresh=True)
+        connected.frame(source, "pupils", fresh=True)
 
 
 def test_the_limit_of_600_requests_in_five_minutes(crossing: Crossing):
@@ -247,23 +247,23 @@ def test_the_limit_of_600_requests_in_five_minutes(crossing: Crossing):
     assert caught.value.retry_after == 300
 
 
-def test_503_and_500_are_tried_again(road: Crossing, source: str):
+def test_503_and_500_are_tried_again(connected: Crossing, source: str):
     for kind in ("500", "503"):
-        road.world.sandbox.fail(SCHOOL, f"{source}_{kind}", key=STUDENTS[source])
-    assert len(road.frame(source, "pupils")) > 20
-    road.world.sandbox.fail(SCHOOL, f"{source}_503", times=9, key=STUDENTS[source])
+        connected.world.sandbox.fail(SCHOOL, f"{source}_{kind}", key=STUDENTS[source])
+    assert len(connected.frame(source, "pupils")) > 20
+    connected.world.sandbox.fail(SCHOOL, f"{source}_503", times=9, key=STUDENTS[source])
     with pytest.raises(Unavailable):
-        road.frame(source, "pupils", fresh=True)
+        connected.frame(source, "pupils", fresh=True)
 
 
-def test_a_step_that_is_tried_again_asks_again(road: Crossing, source: str):
-    road.world.sandbox.fail(SCHOOL, f"{source}_503", times=3, key=STUDENTS[source])
-    with road.reader(source, 0, ahead=("pupils", "rooms")) as reader:
+def test_a_step_that_is_tried_again_asks_again(connected: Crossing, source: str):
+    connected.world.sandbox.fail(SCHOOL, f"{source}_503", times=3, key=STUDENTS[source])
+    with connected.reader(source, 0, ahead=("pupils", "rooms")) as reader:
         with pytest.raises(Unavailable):
             reader.table("pupils", None)
         assert len(reader.table("rooms", None).frame) > 5, "the others are not held up"
         assert len(reader.table("pupils", None).frame) > 20
-    assert road.asked(source).count("rooms" if source == "assembly" else "TimetableStructure") == 1
+    assert connected.asked(source).count("rooms" if source == "assembly" else "TimetableStructure") == 1
 
 
 def test_a_sync_is_asked_for_once_and_then_is_pending(crossing: Crossing):
@@ -284,30 +284,30 @@ def test_a_message_under_200_is_no_data(crossing: Crossing):
         crossing.frame("xporter", "staff")
 
 
-def test_what_is_not_json_is_no_data(road: Crossing, source: str):
-    road.world.sandbox.fail(SCHOOL, f"{source}_not_json", key=STUDENTS[source])
+def test_what_is_not_json_is_no_data(connected: Crossing, source: str):
+    connected.world.sandbox.fail(SCHOOL, f"{source}_not_json", key=STUDENTS[source])
     with pytest.raises(NotRestData):
-        road.frame(source, "pupils")
+        connected.frame(source, "pupils")
 
 
-def test_a_token_of_another_school_is_refused_before_anything_is_stored(road: Crossing, source: str):
+def test_a_token_of_another_school_is_refused_before_anything_is_stored(connected: Crossing, source: str):
     if source == "assembly":
-        road.world.sandbox.fail(SCHOOL, "assembly_expired", key="school")
-    road.world.sandbox.fail(SCHOOL, f"{source}_other_school")
+        connected.world.sandbox.fail(SCHOOL, "assembly_expired", key="school")
+    connected.world.sandbox.fail(SCHOOL, f"{source}_other_school")
     with pytest.raises(WrongToken):
-        road.read(source, 0, "pupils")
-    assert not set(road.asked(source)) & PERSONAL[source]
-    assert not (road.world.data / "lists").exists()
+        connected.read(source, 0, "pupils")
+    assert not set(connected.asked(source)) & PERSONAL[source]
+    assert not (connected.world.data / "lists").exists()
 
 
-def test_no_secret_and_no_person_stands_in_the_log(road: Crossing, source: str, caplog: pytest.LogCaptureFixture):
+def test_no_secret_and_no_person_stands_in_the_log(connected: Crossing, source: str, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
-    road.world.sandbox.fail(SCHOOL, f"{source}_expired", key=STUDENTS[source])
-    frame = road.frame(source, "pupils")
-    said = caplog.text + " ".join(road.told)
-    vault = road.world.environment
+    connected.world.sandbox.fail(SCHOOL, f"{source}_expired", key=STUDENTS[source])
+    frame = connected.frame(source, "pupils")
+    said = caplog.text + " ".join(connected.told)
+    vault = connected.world.environment
     secrets = [vault.variables[name] for name in vault.settings.schools[SCHOOL].variables]
-    held = [*road.assembly.tokens, *road.assembly.granted, *road.xporter.tokens]
+    held = [*connected.assembly.tokens, *connected.assembly.granted, *connected.xporter.tokens]
     assert said and not [one for one in [*secrets, *held] if one in said]
     assert not [name for name in frame["surname"] if name in said]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isams_pipeline.errors import StorageError
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.grants import Grant
 from isams_pipeline.sources.shared.keeping import _folded  # pyright: ignore[reportPrivateUsage]
 from isams_pipeline.sources.shared.wire import Seen
@@ -20,7 +20,9 @@ from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
 from isams_pipeline_tests.world import FIRST, SCHOOL
 
-ROOMS = Grant(SCHOOL, "assembly", frozenset(ROADS["assembly"].scopes)).request(ROADS["assembly"].lists["rooms"], FIRST)
+ROOMS = Grant(SCHOOL, "assembly", frozenset(LISTED["assembly"].scopes)).request(
+    LISTED["assembly"].lists["rooms"], FIRST
+)
 VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8)
 ROWS = st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=4), max_size=30)
 TABLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), max_size=10)

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.errors import PipelineError
 from isams_pipeline.sources.isams.registers import divisions, marks_of, registers_today
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.sources.shared.json_answer import read_json
 from isams_pipeline.sources.shared.mapping import Lists, Mapped
@@ -107,17 +107,17 @@ class Breaking:
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_a_broken_answer_of_a_road_is_data_or_a_typed_error(
-    road: Crossing, source: str, part: int, monkeypatch: pytest.MonkeyPatch
+def test_a_broken_answer_of_a_source_is_data_or_a_typed_error(
+    connected: Crossing, source: str, part: int, monkeypatch: pytest.MonkeyPatch
 ):
-    environment = road.world.environment
+    environment = connected.world.environment
     environment.patience = Patience(attempts=1, timeout_attempts=1)
-    road.world.at_night(0)
-    known = ROADS[source]
+    connected.world.at_night(0)
+    known = LISTED[source]
     settings = environment.settings.school(SCHOOL)
     good: dict[str, list[dict[str, Any]]] = {}
     breaking = Breaking(monkeypatch)
-    with environment.road_client_for(SCHOOL, source) as client:
+    with environment.listed_client_for(SCHOOL, source) as client:
         grant = client.grant(environment.connections.current(SCHOOL, source))
         requests = [grant.request(wanted, FIRST) for wanted in known.lists.values()]
         for request in requests:
@@ -147,7 +147,7 @@ def test_a_broken_answer_of_a_road_is_data_or_a_typed_error(
                 for dataset, mapped in known.mapping.datasets.items():
                     if isinstance(mapped, Mapped) and name in mapped.lists:
                         try:
-                            mapped.frame(ROAD_DATASETS[dataset], Lists(rows, options, FIRST), settings)
+                            mapped.frame(LISTED_DATASETS[dataset], Lists(rows, options, FIRST), settings)
                         except PipelineError as error:
                             assert CANARY not in str(error)
             except PipelineError as error:

@@ -1,4 +1,4 @@
-"""Reading a school by another road: what is asked for, what comes, what is kept from night to night."""
+"""Reading a school by another source: what is asked for, what comes, what is kept from night to night."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.errors import (
     FutureDate,
@@ -22,7 +22,7 @@ from isams_pipeline.errors import (
 )
 from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline.sources.shared.grants import Grant, ListRequest, People
 from isams_pipeline.sources.shared.mapping import Lists, Mapped
@@ -33,10 +33,10 @@ from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
 # --- what comes -------------------------------------------------------------------------------------------
 
 
-def test_every_dataset_comes_in_its_declared_shape(road: Crossing, source: str):
-    tables = road.read(source)
+def test_every_dataset_comes_in_its_declared_shape(connected: Crossing, source: str):
+    tables = connected.read(source)
     for name, table in tables.items():
-        declaration = ROAD_DATASETS[name]
+        declaration = LISTED_DATASETS[name]
         assert table.frame is not None
         dataset_rules.check_schema(declaration, table.frame)
         dataset_rules.check_keys(declaration, table.frame)
@@ -47,9 +47,9 @@ def test_every_dataset_comes_in_its_declared_shape(road: Crossing, source: str):
     assert empty - stated <= {"calendar_events", "attendance"}
 
 
-def test_people_and_groups_are_those_of_the_school(road: Crossing, source: str):
-    tables = {name: table.frame for name, table in road.read(source).items()}
-    day = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+def test_people_and_groups_are_those_of_the_school(connected: Crossing, source: str):
+    tables = {name: table.frame for name, table in connected.read(source).items()}
+    day = connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
     pupils, contacts = tables["pupils"].set_index("pupil_id"), tables["contacts"]
     one = day.pupils[3]
     found = pupils.loc[OFFSET[source] + one.id]
@@ -68,26 +68,26 @@ def test_people_and_groups_are_those_of_the_school(road: Crossing, source: str):
     assert tables["dated_lessons"]["start"].str.fullmatch(r"\d\d:\d\d").all()
 
 
-def test_attendance_of_the_week_so_far(road: Crossing, source: str):
-    road.world.at_night(2, hour=18)
-    with road.reader(source, 2) as reader:
+def test_attendance_of_the_week_so_far(connected: Crossing, source: str):
+    connected.world.at_night(2, hour=18)
+    with connected.reader(source, 2) as reader:
         marks = reader.table("attendance", None).frame
     assert marks is not None and set(marks["session"]) == {"AM", "PM"}
     assert {day.date() for day in marks["date"]} == {FIRST + timedelta(days=n) for n in (-1, 0, 1, 2)}
     assert marks["mark"].notna().all() and "L" in set(marks["mark"])
 
 
-def test_pages_are_put_together(road: Crossing, source: str, small_pages: None):
-    day = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
-    assert len(road.frame(source, "pupils")) == len(day.pupils)
-    assert road.asked(source).count(STUDENTS[source]) == 3
+def test_pages_are_put_together(connected: Crossing, source: str, small_pages: None):
+    day = connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
+    assert len(connected.frame(source, "pupils")) == len(day.pupils)
+    assert connected.asked(source).count(STUDENTS[source]) == 3
 
 
 class Row(dict[str, Any]):
     """A row that can be watched."""
 
 
-def test_pages_do_not_pile_up(road: Crossing, source: str, small_pages: None, monkeypatch: pytest.MonkeyPatch):
+def test_pages_do_not_pile_up(connected: Crossing, source: str, small_pages: None, monkeypatch: pytest.MonkeyPatch):
     """Answers and rows are gone as soon as they are read, and not when Python next looks for what holds each other."""
     answers: weakref.WeakSet[httpx.Response] = weakref.WeakSet()
     rows: list[weakref.ref[Row]] = []
@@ -108,7 +108,7 @@ def test_pages_do_not_pile_up(road: Crossing, source: str, small_pages: None, mo
     monkeypatch.setattr(Wire, "json", counting)
     gc.disable()
     try:
-        assert len(road.frame(source, "contacts")) > 30
+        assert len(connected.frame(source, "contacts")) > 30
     finally:
         gc.enable()
     assert len(at_once) > 6 and max(count for count, _ in at_once) <= 2
@@ -128,10 +128,10 @@ def test_a_lesson_that_never_takes_place_need_not_be_right(crossing: Crossing):
     right = {"id": 7, "type": "Lesson", "start_date": "2026-11-20T00:00:00Z"}
     period: dict[str, Any] = {"id": 1, "start_time": "08:40", "end_time": "09:40", "day": days, "lessons": [right]}
     period["lessons"].append({"id": "none", "type": "Lesson", "end_date": "2026-01-01T00:00:00Z"})
-    lists = Lists(lambda *_: iter([period]), school.road("assembly"))
-    mapped = ROADS["assembly"].mapping.datasets["dated_lessons"]
+    lists = Lists(lambda *_: iter([period]), school.settings_of("assembly"))
+    mapped = LISTED["assembly"].mapping.datasets["dated_lessons"]
     assert isinstance(mapped, Mapped)
-    found = mapped.frame(ROAD_DATASETS["dated_lessons"], lists, school)
+    found = mapped.frame(LISTED_DATASETS["dated_lessons"], lists, school)
     assert list(zip(found["lesson_id"], found["date"].dt.day, strict=True)) == [(7, 25)]
 
 
@@ -197,14 +197,14 @@ def test_a_dataset_that_must_have_rows_fails_without_its_scope(crossing: Crossin
 
 
 def test_only_a_grant_makes_requests():
-    wanted = ROADS["assembly"].lists["students"]
+    wanted = LISTED["assembly"].lists["students"]
     with pytest.raises(TypeError, match="only a grant"):
         ListRequest(wanted, {}, Grant(SCHOOL, "assembly", frozenset({"students.basic"})), object())
 
 
 def test_people_who_have_opted_out_are_never_kept(crossing: Crossing):
     crossing.connect("xporter")
-    day = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True)
+    day = crossing.world.sandbox.source_days.of(SCHOOL, "xporter", differs=True)
     out, person, member = day.pupils[0], day.persons[4], day.staff[0]
     crossing.xporter.opted_out = {
         "StudentIds": [str(XPORTER_STUDENT + out.id)],
@@ -235,7 +235,7 @@ def test_somebody_who_opts_out_later_is_gone_the_next_night(crossing: Crossing):
 
 def test_with_opt_in_only_those_who_said_so_are_kept(crossing: Crossing):
     crossing.connect("xporter")
-    first = crossing.world.sandbox.road_days.of(SCHOOL, "xporter", differs=True).pupils[0]
+    first = crossing.world.sandbox.source_days.of(SCHOOL, "xporter", differs=True).pupils[0]
     crossing.xporter.is_opt_in = True
     crossing.xporter.opted_out = {"StudentIds": [str(XPORTER_STUDENT + first.id)]}
     assert list(crossing.frame("xporter", "pupils")["pupil_id"]) == [XPORTER_STUDENT + first.id]
@@ -245,27 +245,27 @@ def test_with_opt_in_only_those_who_said_so_are_kept(crossing: Crossing):
 # --- from night to night ----------------------------------------------------------------------------------
 
 
-def test_the_second_night_reads_only_what_has_changed(road: Crossing, source: str):
-    first = road.frame(source, "pupils")
-    before = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
-    second = road.frame(source, "pupils", 1)
-    now = road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+def test_the_second_night_reads_only_what_has_changed(connected: Crossing, source: str):
+    first = connected.frame(source, "pupils")
+    before = connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
+    second = connected.frame(source, "pupils", 1)
+    now = connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
     assert {p.id for p in before.pupils} != {p.id for p in now.pupils}
     assert set(second["pupil_id"]) == {OFFSET[source] + p.id for p in now.pupils} != set(first["pupil_id"])
-    fresh = road.frame(source, "pupils", 1, fresh=True)
+    fresh = connected.frame(source, "pupils", 1, fresh=True)
     key = "pupil_id"
     assert second.sort_values(key).reset_index(drop=True).equals(fresh.sort_values(key).reset_index(drop=True))
 
 
-def test_an_unchanged_night_asks_once_and_then_once_a_list(road: Crossing, source: str):
-    road.world.sandbox.schools[SCHOOL].frozen = FIRST
-    frames = road.read(source)
-    road.asked(source)
-    road.world.at_night(1)
-    with road.reader(source, 1) as reader:
-        again = {name: reader.table(name, None) for name in ROAD_DATASETS}
-    queries = [(path.rstrip("/").rpartition("/")[2], query) for path, query in road.side(source).requests]
-    asked = road.asked(source)
+def test_an_unchanged_night_asks_once_and_then_once_a_list(connected: Crossing, source: str):
+    connected.world.sandbox.schools[SCHOOL].frozen = FIRST
+    frames = connected.read(source)
+    connected.asked(source)
+    connected.world.at_night(1)
+    with connected.reader(source, 1) as reader:
+        again = {name: reader.table(name, None) for name in LISTED_DATASETS}
+    queries = [(path.rstrip("/").rpartition("/")[2], query) for path, query in connected.side(source).requests]
+    asked = connected.asked(source)
     assert len(asked) == len(set(asked)), "no list twice"
     status = {"assembly": ["me", "school/status"], "xporter": ["TokenDetails", "Students status", "GDPRIDs"]}[source]
     assert asked[: len(status)] == status
@@ -287,15 +287,15 @@ def test_a_row_that_was_removed_without_a_word_is_missed_by_its_number(crossing:
     assert any("students" in said and "read anew" in said for said in crossing.told)
 
 
-def test_a_full_read_every_so_many_nights_proves_the_fold(road: Crossing, source: str):
-    road.world.configure(lambda c: c["schools"][SCHOOL][source].update(full_every=2))
-    road.frame(source, "rooms")
-    store = road.world.environment.lists
+def test_a_full_read_every_so_many_nights_proves_the_fold(connected: Crossing, source: str):
+    connected.world.configure(lambda c: c["schools"][SCHOOL][source].update(full_every=2))
+    connected.frame(source, "rooms")
+    store = connected.world.environment.lists
     night = store.find(source, SCHOOL, FIRST)
     assert night is not None
     # Something that no list of changes would tell of: a kept row is spoilt.
-    name = ROADS[source].mapping.datasets["staff"].lists[0]  # type: ignore[union-attr]
-    road.frame(source, "staff")
+    name = LISTED[source].mapping.datasets["staff"].lists[0]  # type: ignore[union-attr]
+    connected.frame(source, "staff")
     night = store.find(source, SCHOOL, FIRST)
     assert night is not None
     kept = night.lists[name]
@@ -303,53 +303,53 @@ def test_a_full_read_every_so_many_nights_proves_the_fold(road: Crossing, source
     sha256, rows = store.write(source, SCHOOL, spoilt)
     night.lists[name] = dataclasses.replace(kept, sha256=sha256, rows=rows)
     store.remember(source, SCHOOL, night)
-    assert set(road.frame(source, "staff", 1)["surname"]) == {"x"}
-    table = road.read(source, 2, "staff")["staff"]
+    assert set(connected.frame(source, "staff", 1)["surname"]) == {"x"}
+    table = connected.read(source, 2, "staff")["staff"]
     assert table.frame is not None and "x" not in set(table.frame["surname"])
-    assert len(table.folds) == 1 and "differed" in table.folds[0] and table.folds[0] in road.told[-1]
+    assert len(table.folds) == 1 and "differed" in table.folds[0] and table.folds[0] in connected.told[-1]
 
 
-def test_nothing_is_said_where_the_fold_was_right(road: Crossing, source: str):
-    road.world.configure(lambda c: c["schools"][SCHOOL][source].update(full_every=1))
+def test_nothing_is_said_where_the_fold_was_right(connected: Crossing, source: str):
+    connected.world.configure(lambda c: c["schools"][SCHOOL][source].update(full_every=1))
     for day in range(3):
-        table = road.read(source, day, "contacts", "sets")
+        table = connected.read(source, day, "contacts", "sets")
         assert not [said for one in table.values() for said in one.folds]
 
 
-def test_a_past_night_comes_from_what_was_kept_and_a_later_one_is_refused(road: Crossing, source: str):
-    first = road.frame(source, "pupils")
-    road.world.at_night(1)
-    road.asked(source)
-    with road.reader(source, 0) as reader:
+def test_a_past_night_comes_from_what_was_kept_and_a_later_one_is_refused(connected: Crossing, source: str):
+    first = connected.frame(source, "pupils")
+    connected.world.at_night(1)
+    connected.asked(source)
+    with connected.reader(source, 0) as reader:
         again = reader.table("pupils", None).frame
         assert again is not None and again.equals(first)
-    assert road.asked(source) == []
+    assert connected.asked(source) == []
     for day, error in ((-1, NoSnapshot), (2, FutureDate)):
-        with road.reader(source, day) as reader, pytest.raises(error):
+        with connected.reader(source, day) as reader, pytest.raises(error):
             reader.table("pupils", None)
 
 
-def test_a_night_run_twice_goes_on_from_itself(road: Crossing, source: str):
-    assert road.frame(source, "pupils").equals(road.frame(source, "pupils"))
+def test_a_night_run_twice_goes_on_from_itself(connected: Crossing, source: str):
+    assert connected.frame(source, "pupils").equals(connected.frame(source, "pupils"))
 
 
 def vanish(crossing: Crossing, source: str) -> None:
-    """A room is gone from the road's own copy, and nothing else has changed."""
-    day = crossing.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+    """A room is gone from the source's own copy, and nothing else has changed."""
+    day = crossing.world.sandbox.source_days.of(SCHOOL, source, differs=True)
     day.rooms.pop()
     day._made.clear()  # pyright: ignore[reportPrivateUsage]
     day.once("edits", lambda: repr(day.day.edits))
 
 
-def test_a_room_that_vanishes_alone_is_missed_the_same_night(road: Crossing, source: str):
-    road.world.sandbox.schools[SCHOOL].frozen = FIRST
-    before = road.frame(source, "rooms")
-    vanish(road, source)
+def test_a_room_that_vanishes_alone_is_missed_the_same_night(connected: Crossing, source: str):
+    connected.world.sandbox.schools[SCHOOL].frozen = FIRST
+    before = connected.frame(source, "rooms")
+    vanish(connected, source)
     if source == "assembly":
-        road.assembly.fingerprint = "another"  # it has been fetched anew
+        connected.assembly.fingerprint = "another"  # it has been fetched anew
     else:
-        road.world.configure(lambda c: c["schools"][SCHOOL]["xporter"].update(full_every=1))
-    assert len(road.frame(source, "rooms", 1)) == len(before) - 1
+        connected.world.configure(lambda c: c["schools"][SCHOOL]["xporter"].update(full_every=1))
+    assert len(connected.frame(source, "rooms", 1)) == len(before) - 1
 
 
 def test_what_is_no_longer_authorised_is_not_served_from_what_was_kept(crossing: Crossing):
@@ -363,7 +363,7 @@ def test_what_is_no_longer_authorised_is_not_served_from_what_was_kept(crossing:
 
 
 def test_lists_of_another_school_are_not_used_after_its_number_is_put_right(make: Callable[..., World]):
-    schools = {name: dataclasses.replace(small_school(), roads=True) for name in (SCHOOL, "hillside")}
+    schools = {name: dataclasses.replace(small_school(), sources=True) for name in (SCHOOL, "hillside")}
     schools["hillside"] = dataclasses.replace(
         schools["hillside"], plan=dataclasses.replace(schools["hillside"].plan, seed="hillside", pupils=40)
     )
@@ -394,33 +394,33 @@ def test_lists_of_another_school_are_not_used_after_its_number_is_put_right(make
     assert len(ours["pupils"].frame) == 24 and len(theirs["pupils"].frame) == 40
 
 
-def test_a_night_that_was_broken_off_is_not_taken_for_a_whole_one(road: Crossing, source: str):
-    road.frame(source, "pupils")
-    road.world.at_night(1)
-    with road.reader(source, 0) as reader:
+def test_a_night_that_was_broken_off_is_not_taken_for_a_whole_one(connected: Crossing, source: str):
+    connected.frame(source, "pupils")
+    connected.world.at_night(1)
+    with connected.reader(source, 0) as reader:
         assert reader.table("pupils", None).frame is not None
-    with road.reader(source, 0) as reader, pytest.raises(NoSnapshot, match="broken off"):
+    with connected.reader(source, 0) as reader, pytest.raises(NoSnapshot, match="broken off"):
         reader.table("rooms", None)
 
 
-def test_midnight_may_pass_while_a_night_is_read(road: Crossing, source: str):
-    road.world.at_night(0, hour=23)
-    with road.reader(source, 0) as reader:
+def test_midnight_may_pass_while_a_night_is_read(connected: Crossing, source: str):
+    connected.world.at_night(0, hour=23)
+    with connected.reader(source, 0) as reader:
         reader.table("pupils", None)
-        road.world.at_night(1)
+        connected.world.at_night(1)
         assert len(reader.table("rooms", None).frame) > 5
 
 
-def test_a_table_that_is_lost_is_made_anew(road: Crossing, source: str):
-    road.world.sandbox.schools[SCHOOL].frozen = FIRST
-    table = road.read(source, 0, "rooms")["rooms"]
-    tables = road.world.environment.tables
+def test_a_table_that_is_lost_is_made_anew(connected: Crossing, source: str):
+    connected.world.sandbox.schools[SCHOOL].frozen = FIRST
+    table = connected.read(source, 0, "rooms")["rooms"]
+    tables = connected.world.environment.tables
     stored = tables.save(
         table.frame, source=source, dataset="rooms", school=SCHOOL, night=FIRST, provenance=table.provenance
     )
-    road.world.at_night(1)
-    with road.reader(source, 1) as reader:
+    connected.world.at_night(1)
+    with connected.reader(source, 1) as reader:
         assert reader.table("rooms", stored).same_as is stored
-    (road.world.data / "tables" / stored.path).write_bytes(b"damaged")
-    with road.reader(source, 1) as reader:
+    (connected.world.data / "tables" / stored.path).write_bytes(b"damaged")
+    with connected.reader(source, 1) as reader:
         assert reader.table("rooms", stored).frame is not None

@@ -1,4 +1,4 @@
-"""SchoolBooking's nights by each road, as whole Dagster runs; a partner that changes its road; the roads compared."""
+"""SchoolBooking's nights by each source, as whole Dagster runs; a partner that changes its source; the sources compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from isams_pipeline.clock import system_clock, today_at
 from isams_pipeline.commands.headless import run_job
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.delivery.receipts import Outcome
@@ -27,7 +27,7 @@ from isams_pipeline.orchestration.reconciliation.reconciling import kept_report,
 from isams_pipeline.partners.schoolbooking.export import build, check_export
 from isams_pipeline.partners.schoolbooking.files import FILES
 from isams_pipeline.rules.reconciliation import ONLY_FIRST, ONLY_SECOND, reconcile
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline_tests.sources.crossing import Crossing
 from isams_pipeline_tests.test_commands import at
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows
@@ -54,10 +54,10 @@ def night(crossing: Crossing, day: int = 0, **options: bool) -> Outcome:
     return run.outcome
 
 
-def test_a_night_by_another_road(road: Crossing, source: str):
-    by(road, source)
-    assert night(road) is Outcome.DELIVERED
-    world, day = road.world, road.world.sandbox.road_days.of(SCHOOL, source, differs=True)
+def test_a_night_by_another_source(connected: Crossing, source: str):
+    by(connected, source)
+    assert night(connected) is Outcome.DELIVERED
+    world, day = connected.world, connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
     assert {path.name for path in delivered(world).iterdir()} == {*(file.name for file in FILES), "manifest.json"}
     assert len(read(world, "students.csv")) == len(day.pupils)
     assert len(read(world, "contacts.csv")) == len(day.persons)
@@ -73,12 +73,12 @@ def test_a_night_by_another_road(road: Crossing, source: str):
     assert Counter(row["period"] for row in lessons)["Period 1"] and all(row["staff_ids"] for row in lessons)
     manifest = json.loads((delivered(world) / "manifest.json").read_text())
     assert {pin["source"] for pin in manifest["datasets"].values()} == {source} and manifest["snapshots"]
-    assert night(road, 1) is Outcome.DELIVERED
+    assert night(connected, 1) is Outcome.DELIVERED
     changed = json.loads((delivered(world, 1) / "manifest.json").read_text())["changes"]["files"]["students.csv"]
     assert (changed["added"], changed["removed"]) in {(1, 1), (1, 0), (0, 1)}
 
 
-def test_a_night_by_isams_own_road_has_the_same_files(crossing: Crossing):
+def test_a_night_by_isams_own_source_has_the_same_files(crossing: Crossing):
     by(crossing, "isams")
     assert night(crossing) is Outcome.DELIVERED, crossing.told
     crossing.connect("assembly")
@@ -94,7 +94,7 @@ def test_a_night_by_isams_own_road_has_the_same_files(crossing: Crossing):
         )
 
 
-def test_the_schedule_takes_the_schools_own_road(crossing: Crossing):
+def test_the_schedule_takes_the_schools_own_source(crossing: Crossing):
     repository = build_definitions(crossing.world.environment).get_repository_def()
     schedule = next(s for s in repository.schedule_defs if s.name == "schoolbooking_nightly_europe_london")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * *", "Europe/London")
@@ -103,10 +103,10 @@ def test_the_schedule_takes_the_schools_own_road(crossing: Crossing):
         (request,) = schedule.evaluate_tick(context).run_requests or []
     assert request.partition_key == f"{FIRST}|{SCHOOL}" and request.asset_selection is not None
     chosen = {key.path[0] for key in request.asset_selection}
-    assert chosen == {"assembly", "schoolbooking"} and len(request.asset_selection) == len(ROAD_DATASETS) + 3
+    assert chosen == {"assembly", "schoolbooking"} and len(request.asset_selection) == len(LISTED_DATASETS) + 3
 
 
-def test_only_the_datasets_of_the_chosen_road_are_made(crossing: Crossing):
+def test_only_the_datasets_of_the_chosen_source_are_made(crossing: Crossing):
     crossing.connect("assembly")
     assert night(crossing) is Outcome.DELIVERED
     student = read(crossing.world, "students.csv")[0]["student_id"]
@@ -114,11 +114,11 @@ def test_only_the_datasets_of_the_chosen_road_are_made(crossing: Crossing):
     assert code == 0 and "is in the export" in out and "teaching groups: 3" in out
     tables = crossing.world.data / "tables"
     assert {path.name for path in tables.iterdir()} == {"assembly"}
-    assert {path.name for path in (tables / "assembly").iterdir()} == set(ROAD_DATASETS)
+    assert {path.name for path in (tables / "assembly").iterdir()} == set(LISTED_DATASETS)
     assert crossing.world.sandbox.schools[SCHOOL].requests == [] and crossing.xporter.requests == []
 
 
-def test_a_job_launched_whole_leaves_the_other_roads_alone(crossing: Crossing):
+def test_a_job_launched_whole_leaves_the_other_sources_alone(crossing: Crossing):
     crossing.connect("assembly")
     run = run_job(crossing.world.environment, crossing.world.instance, "schoolbooking_nightly", NIGHT, {})
     assert run.failures == () and delivered(crossing.world).exists()
@@ -126,7 +126,7 @@ def test_a_job_launched_whole_leaves_the_other_roads_alone(crossing: Crossing):
     assert crossing.xporter.requests == [], "xporter is not even connected"
 
 
-def test_another_road_wants_to_be_allowed_once(crossing: Crossing):
+def test_another_source_wants_to_be_allowed_once(crossing: Crossing):
     crossing.connect("assembly")
     crossing.connect("xporter")
     assert night(crossing) is Outcome.DELIVERED
@@ -175,7 +175,7 @@ def test_what_a_school_cannot_say(crossing: Crossing, change: str, words: str):
         assert crossing.world.environment
 
 
-def test_a_school_without_isams_own_road(crossing: Crossing):
+def test_a_school_without_isams_own_source(crossing: Crossing):
     def only_assembly(config: dict) -> None:
         school = config["schools"][SCHOOL]
         school.pop("isams")
@@ -244,7 +244,7 @@ def test_a_lesson_that_names_an_unknown_teacher_stays_at_the_gate(crossing: Cros
     assert broken.name == "references" and "staff_ids" in broken.problems[0]
 
 
-def test_what_one_road_has_for_nobody_is_told_and_who_is_in_no_set_differs(crossing: Crossing):
+def test_what_one_source_has_for_nobody_is_told_and_who_is_in_no_set_differs(crossing: Crossing):
     crossing.connect("assembly")
     crossing.assembly.differs = False
     tables = {name: table.frame for name, table in crossing.read("assembly").items() if table.frame is not None}
@@ -266,21 +266,21 @@ def test_sync_and_backfill_at_the_command_line(crossing: Crossing):
 
 
 @pytest.fixture
-def three_roads(crossing: Crossing) -> Crossing:
-    for source in ROADS:
+def three_sources(crossing: Crossing) -> Crossing:
+    for source in LISTED:
         crossing.connect(source)
     return crossing
 
 
-def test_the_differences_are_exactly_those_that_were_planted(three_roads: Crossing):
-    world = three_roads.world
+def test_the_differences_are_exactly_those_that_were_planted(three_sources: Crossing):
+    world = three_sources.world
     world.at_night(0, hour=6)
     run = run_job(world.environment, world.instance, RECONCILE_JOB, NIGHT, {})
     assert run.failures == ()
     compared = kept_report(world.environment, NIGHT)
     assert compared == reconciled(world.environment, NIGHT, ["isams", "assembly", "xporter"])
-    for source, entities in compared.roads.items():
-        planted = world.sandbox.road_days.of(SCHOOL, source, differs=True).differences
+    for source, entities in compared.sources.items():
+        planted = world.sandbox.source_days.of(SCHOOL, source, differs=True).differences
         kinds = {"missing": ONLY_FIRST, "extra": ONLY_SECOND}
         wanted = {(d.dataset, kinds.get(d.kind, d.kind), d.id) for d in planted}
         found = {(d.entity, d.kind, d.first_id or d.second_id) for one in entities for d in one.differences}
@@ -293,10 +293,10 @@ def test_the_differences_are_exactly_those_that_were_planted(three_roads: Crossi
 
 @pytest.fixture
 def by_the_real_clock(crossing: Crossing) -> Crossing:
-    """All roads connected, at the moment that commands live in."""
+    """All sources connected, at the moment that commands live in."""
     crossing.world.moment[0] = system_clock()
     crossing.world.sandbox.clock = system_clock
-    for source in ROADS:
+    for source in LISTED:
         crossing.connect(source)
     return crossing
 
@@ -308,23 +308,23 @@ def test_reconcile_at_the_command_line(by_the_real_clock: Crossing):
     found = kept_report(world.environment, Night(SCHOOL, today))
     assert code == 1 and f"{found.said}, by their ids in" in out
     assert f"{SCHOOL} on {today}: iSAMS / Assembly" in out and "iSAMS / Xporter on Demand" in out
-    code, out = at(world, "reconcile", SCHOOL, "--roads", "isams,train")
+    code, out = at(world, "reconcile", SCHOOL, "--sources", "isams,train")
     assert code == 2 and "no source train" in out
-    code, out = at(world, "reconcile", SCHOOL, "--roads", "assembly")
+    code, out = at(world, "reconcile", SCHOOL, "--sources", "assembly")
     assert code == 2 and "nothing to compare" in out
 
 
-def test_reconcile_at_the_command_line_where_the_roads_agree(by_the_real_clock: Crossing):
+def test_reconcile_at_the_command_line_where_the_sources_agree(by_the_real_clock: Crossing):
     by_the_real_clock.assembly.differs = False
-    code, out = at(by_the_real_clock.world, "reconcile", SCHOOL, "--roads", "isams,assembly")
+    code, out = at(by_the_real_clock.world, "reconcile", SCHOOL, "--sources", "isams,assembly")
     assert code == 0 and "No differences" in out and "Xporter" not in out
 
 
-def test_roads_that_agree(three_roads: Crossing):
-    three_roads.assembly.differs = three_roads.xporter.differs = False
+def test_sources_that_agree(three_sources: Crossing):
+    three_sources.assembly.differs = three_sources.xporter.differs = False
     found = []
-    for source in ROADS:
-        tables = {name: table.frame for name, table in three_roads.read(source).items() if table.frame is not None}
+    for source in LISTED:
+        tables = {name: table.frame for name, table in three_sources.read(source).items() if table.frame is not None}
         found.append(tables)
     assert [difference for one in reconcile(*found) for difference in one.differences] == []
 
@@ -338,7 +338,7 @@ PEOPLE = st.lists(
 def tables_of(people: list[tuple[str, str, str]], offset: int) -> dict[str, pd.DataFrame]:
     """A school of these pupils, and nothing else."""
     names = ("pupils", "contacts", "contact_pupils", "staff", "years", "forms", "subjects", "sets", "set_members", "set_teachers", "rooms")  # fmt: skip
-    tables = {name: ROAD_DATASETS[name].empty() for name in names}
+    tables = {name: LISTED_DATASETS[name].empty() for name in names}
     pupils = pd.DataFrame(
         {
             "pupil_id": pd.Series([offset + n for n in range(len(people))], dtype="Int64"),

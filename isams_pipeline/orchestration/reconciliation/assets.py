@@ -1,4 +1,4 @@
-"""The reconciliation of a school's roads as a Dagster asset, and its job."""
+"""The reconciliation of a school's sources as a Dagster asset, and its job."""
 
 import base64
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     header,
     reconciled,
     report_path,
-    roads_meant,
+    sources_meant,
 )
 from isams_pipeline.orchestration.runs import NightRun, of_a_night_with
 from isams_pipeline.rules.reconciliation import NEEDED
@@ -27,25 +27,27 @@ from isams_pipeline.sources.shared import LABELS, REPORTS
 
 RECONCILIATION = [REPORTS, "reconciliation"]
 RECONCILE_JOB = "reconciliation"
-AGREE = {"roads_agree": "Warns: the roads differ in who and what is at the school. Ids and fields are in the report."}
+AGREE = {
+    "sources_agree": "Warns: the sources differ in who and what is at the school. Ids and fields are in the report."
+}
 
 
 class ReconciliationOptions(dg.Config):
     """What the launch pad asks before sources are compared."""
 
-    roads: list[str] | None = Field(
+    sources: list[str] | None = Field(
         default=None,
         description="Which; the first is what the others are compared with. Left out: all that the school has.",
     )
 
 
 def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
-    """The comparison of all of a school's roads."""
+    """The comparison of all of a school's sources."""
     partitions = nights_of(environment.settings)
 
     @dg.asset(
         key=RECONCILIATION,
-        description="Where the roads to a school differ: counts, who and what only one of them has, and which fields "
+        description="Where the sources of a school differ: counts, who and what only one of them has, and which fields "
         "differ. Ids and names of fields; no values.",
         partitions_def=partitions,
         group_name=REPORTS,
@@ -57,15 +59,15 @@ def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
     @of_a_night_with(ReconciliationOptions)
     def reconciliation(run: NightRun, options: ReconciliationOptions) -> Iterator[Any]:
         environment, night = run.environment, run.night
-        roads = roads_meant(environment, night.school, options.roads)
-        found = reconciled(environment, night, roads)
+        sources = sources_meant(environment, night.school, options.sources)
+        found = reconciled(environment, night, sources)
         picture = reconciliation_picture(found)
         environment.reports.write_json(report_path(night, "json"), found.as_json())
         environment.reports.write(report_path(night, "png"), picture)
         report = environment.reports.location(report_path(night, "json"))
         problem = f"{found.said}; see {report}"
         verdict = (
-            checks.failed("roads_agree", RECONCILIATION, problem, warn=True)
+            checks.failed("sources_agree", RECONCILIATION, problem, warn=True)
             if found.differences
             else checks.passed(AGREE, RECONCILIATION)[0]
         )
@@ -90,22 +92,22 @@ def reconciliation_definitions(environment: Environment) -> dg.Definitions:
 
 
 def reconciliation_job() -> "dg.UnresolvedAssetJobDefinition":
-    """The job that reads a school by all its roads, and compares them."""
+    """The job that reads a school by all its sources, and compares them."""
     keys = [asset_key(name, source) for source in SOURCES for name in NEEDED]
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         RECONCILE_JOB,
         selection=dg.AssetSelection.assets(*keys, dg.AssetKey(RECONCILIATION)),  # pyright: ignore[reportUnknownMemberType]
-        description="Reads a school by all its roads, and compares them.",
+        description="Reads a school by all its sources, and compares them.",
         executor_def=dg.in_process_executor,
     )
 
 
 def as_markdown(found: Reconciliation) -> str:
-    """A table for each road."""
+    """A table for each source."""
     tables: list[str] = []
-    for road, entities in found.roads.items():
-        head = header(found.first, road)
+    for source, entities in found.sources.items():
+        head = header(found.first, source)
         lines = [head, tuple("---" for _ in head), *as_rows(entities)]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        tables.append(f"{LABELS[found.first]} / {LABELS[road]}\n\n{table}")
+        tables.append(f"{LABELS[found.first]} / {LABELS[source]}\n\n{table}")
     return "\n\n".join(tables)

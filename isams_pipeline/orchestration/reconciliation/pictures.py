@@ -1,4 +1,4 @@
-"""A picture of a reconciliation: how much of each entity two roads have alike. No person stands in it."""
+"""A picture of a reconciliation: how much of each entity two sources have alike. No person stands in it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _PARTS = (
 
 
 def reconciliation_picture(found: Reconciliation) -> bytes:
-    """For each road beside the first, a bar an entity. PNG."""
+    """For each source beside the first, a bar an entity. PNG."""
     # Here, since it takes most of a second to load and only a run wants it; without pyplot, which keeps figures.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    first, roads = found.first, list(found.roads)
-    figure: Any = Figure(figsize=(5.6 * len(roads) + 0.6, 4.2), dpi=110, layout="constrained")
-    for at, road in enumerate(roads):
-        axes = figure.add_subplot(1, len(roads), at + 1)
-        names = [one.entity for one in found.roads[road]]
+    first, sources = found.first, list(found.sources)
+    figure: Any = Figure(figsize=(5.6 * len(sources) + 0.6, 4.2), dpi=110, layout="constrained")
+    for at, source in enumerate(sources):
+        axes = figure.add_subplot(1, len(sources), at + 1)
+        names = [one.entity for one in found.sources[source]]
         left = [0.0] * len(names)
         for part, (label, colour) in enumerate(_PARTS):
-            widths = [_share(one, part) for one in found.roads[road]]
+            widths = [_share(one, part) for one in found.sources[source]]
             axes.barh(
-                names, widths, left=left, color=colour, label=label.format(first=LABELS[first], second=LABELS[road])
+                names, widths, left=left, color=colour, label=label.format(first=LABELS[first], second=LABELS[source])
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
-        for row, one in enumerate(found.roads[road]):
+        for row, one in enumerate(found.sources[source]):
             some = len(one.differences)
             text = f"{one.first} / {one.second}" + (f"   {some} difference{'s' if some > 1 else ''}" if some else "")
             axes.text(0.01, row, text, va="center", fontsize=8.5, color=_INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xticks([])
-        axes.set_title(f"{LABELS[first]} / {LABELS[road]}", fontsize=11, color=_INK)
+        axes.set_title(f"{LABELS[first]} / {LABELS[source]}", fontsize=11, color=_INK)
         for side in ("top", "right", "bottom", "left"):
             axes.spines[side].set_visible(False)
         axes.tick_params(length=0)
@@ -53,7 +53,7 @@ def reconciliation_picture(found: Reconciliation) -> bytes:
 
 
 def _share(one: Compared, part: int) -> float:
-    """A part's share of all that either road has."""
+    """A part's share of all that either source has."""
     only_first, only_second = one.count(ONLY_FIRST), one.count(ONLY_SECOND)
     whole = one.first + only_second or 1
     sizes = (one.first - only_first - one.differing, one.differing, only_first, only_second)

@@ -1,4 +1,4 @@
-"""A school by its roads, compared; and the report of it, as JSON and back, and as rows of a table."""
+"""A school by its sources, compared; and the report of it, as JSON and back, and as rows of a table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from isams_pipeline.sources.shared import LABELS, REPORTS
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """A school's night by its roads: each road beside the first → what it has otherwise."""
+    """A school's night by its sources: each source beside the first → what it has otherwise."""
 
     night: Night
     first: str
-    roads: Mapping[str, Sequence[Compared]]
+    sources: Mapping[str, Sequence[Compared]]
 
     @property
     def differences(self) -> int:
         """How many there are."""
-        return sum(len(one.differences) for entities in self.roads.values() for one in entities)
+        return sum(len(one.differences) for entities in self.sources.values() for one in entities)
 
     @property
     def said(self) -> str:
@@ -37,9 +37,9 @@ class Reconciliation:
             "school": self.night.school,
             "night": self.night.date.isoformat(),
             "compared_with": self.first,
-            "roads": {
-                road: {one.entity: _entity_as_json(one, self.first, road) for one in entities}
-                for road, entities in self.roads.items()
+            "sources": {
+                source: {one.entity: _entity_as_json(one, self.first, source) for one in entities}
+                for source, entities in self.sources.items()
             },
         }
 
@@ -47,37 +47,37 @@ class Reconciliation:
     def of_json(cls, night: Night, report: Mapping[str, Any]) -> Reconciliation:
         """What `as_json` gave of this night."""
         first = str(report["compared_with"])
-        roads = {
-            road: [_entity_of_json(entity, found, first, road) for entity, found in entities.items()]
-            for road, entities in report["roads"].items()
+        sources = {
+            source: [_entity_of_json(entity, found, first, source) for entity, found in entities.items()]
+            for source, entities in report["sources"].items()
         }
-        return cls(night, first, roads)
+        return cls(night, first, sources)
 
 
-def _entity_as_json(one: Compared, first: str, road: str) -> dict[str, Any]:
+def _entity_as_json(one: Compared, first: str, source: str) -> dict[str, Any]:
     return {
-        "counts": {first: one.first, road: one.second},
+        "counts": {first: one.first, source: one.second},
         "not_compared": one.untold,
-        "differences": [{"what": d.kind, first: d.first_id, road: d.second_id} for d in one.differences],
+        "differences": [{"what": d.kind, first: d.first_id, source: d.second_id} for d in one.differences],
     }
 
 
-def _entity_of_json(entity: str, found: Mapping[str, Any], first: str, road: str) -> Compared:
-    differences = [Difference(entity, one["what"], one[first], one[road]) for one in found["differences"]]
-    return Compared(entity, found["counts"][first], found["counts"][road], differences, list(found["not_compared"]))
+def _entity_of_json(entity: str, found: Mapping[str, Any], first: str, source: str) -> Compared:
+    differences = [Difference(entity, one["what"], one[first], one[source]) for one in found["differences"]]
+    return Compared(entity, found["counts"][first], found["counts"][source], differences, list(found["not_compared"]))
 
 
-def reconciled(environment: Environment, night: Night, roads: Sequence[str]) -> Reconciliation:
-    """The roads' tables of a night, compared. Raises NotMaterialised where one is missing."""
+def reconciled(environment: Environment, night: Night, sources: Sequence[str]) -> Reconciliation:
+    """The sources' tables of a night, compared. Raises NotMaterialised where one is missing."""
     tables = {
-        road: {
-            name: environment.tables.load(environment.tables.need(road, name, night.school, night.date))
+        source: {
+            name: environment.tables.load(environment.tables.need(source, name, night.school, night.date))
             for name in NEEDED
         }
-        for road in roads
+        for source in sources
     }
-    first, *others = roads
-    return Reconciliation(night, first, {road: reconcile(tables[first], tables[road]) for road in others})
+    first, *others = sources
+    return Reconciliation(night, first, {source: reconcile(tables[first], tables[source]) for source in others})
 
 
 def report_path(night: Night, end: str) -> str:
@@ -93,35 +93,35 @@ def kept_report(environment: Environment, night: Night) -> Reconciliation:
         return Reconciliation.of_json(night, environment.reports.read_json(path))
     except (KeyError, TypeError, AttributeError):
         where = environment.reports.location(path)
-        raise StorageError("The report of the roads is damaged", file=where, remedy=remedy) from None
+        raise StorageError("The report of the sources is damaged", file=where, remedy=remedy) from None
     except FileNotFoundError:
         raise NotMaterialised(
-            "The roads were not compared on that night",
+            "The sources were not compared on that night",
             school=night.school,
             date=night.date,
             remedy=remedy,
         ) from None
 
 
-def roads_meant(environment: Environment, school: str, wanted: Sequence[str] | None) -> list[str]:
-    """The roads that are compared, the first with the others; raises ConfigurationError where there are none."""
+def sources_meant(environment: Environment, school: str, wanted: Sequence[str] | None) -> list[str]:
+    """The sources that are compared, the first with the others; raises ConfigurationError where there are none."""
     has: list[str] = [*environment.settings.school(school).sources]
-    roads = list(dict.fromkeys(wanted)) if wanted else has
-    unknown = [road for road in roads if road not in has]
-    if unknown or len(roads) < 2:  # noqa: PLR2004
+    sources = list(dict.fromkeys(wanted)) if wanted else has
+    unknown = [source for source in sources if source not in has]
+    if unknown or len(sources) < 2:  # noqa: PLR2004
         what = f"It has no source {unknown[0]}" if unknown else "There is nothing to compare it with"
         raise ConfigurationError(what, school=school, remedy=f"Its sources in schools.yaml are: {', '.join(has)}.")
-    return roads
+    return sources
 
 
-def header(first: str, road: str) -> tuple[str, ...]:
-    """The head of a road's table."""
-    here, there = LABELS[first].partition(" ")[0], LABELS[road].partition(" ")[0]
+def header(first: str, source: str) -> tuple[str, ...]:
+    """The head of a source's table."""
+    here, there = LABELS[first].partition(" ")[0], LABELS[source].partition(" ")[0]
     return ("", here, there, f"only {here}", f"only {there}", "differing in", "not compared")
 
 
 def as_rows(entities: Sequence[Compared]) -> Iterator[tuple[str, ...]]:
-    """What a road has otherwise than the first: a row for each kind of thing."""
+    """What a source has otherwise than the first: a row for each kind of thing."""
     for one in entities:
         fields = ", ".join(f"{name} {count}" for name, count in one.fields.items())
         only = (str(one.count(kind) or "·") for kind in (ONLY_FIRST, ONLY_SECOND))

@@ -1,4 +1,4 @@
-"""The datasets of any road → SchoolBooking's files. Pure."""
+"""The datasets of any source → SchoolBooking's files. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CHECKS: dict[str, str] = {
     "references": "Every id in a file stands in the file that it refers to.",
     "same_school": "Contacts and teaching groups speak of this school's pupils.",
     **ACCOUNTED_FOR,
-    "one_timetable": "By iSAMS's own road: no two published timetables are for the same dates.",
+    "one_timetable": "By iSAMS's own source: no two published timetables are for the same dates.",
 }
 
 
@@ -57,7 +57,7 @@ def build(
     settings: SchoolBookingSettings | None = None,
     notes: Collection[Note | Lacking] = (),
 ) -> Built:
-    """Shape the files of a night. Tables of iSAMS's own road have the timetable's weeks: they are put on dates."""
+    """Shape the files of a night. Tables of iSAMS's own source have the timetable's weeks: they are put on dates."""
     settings = settings or SchoolBookingSettings()
     tables = numbered(tables)
     needed = NEEDED["isams" if "lessons" in tables else "assembly"]
@@ -173,7 +173,7 @@ def _once(links: pd.DataFrame, key: str, dataset: str, file: str, out: Exclusion
 def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> list[CheckResult]:
     """The verdicts of the blocking rules on the tables behind the export.
 
-    One timetable is a rule on what iSAMS's own road has; the other roads bring the dates themselves.
+    One timetable is a rule on what iSAMS's own source has; the other sources bring the dates themselves.
     """
     mentions = {name: tables[name] for name in ("contact_pupils", "set_members")}
     of_staff = {"pupils": tables["pupils"]["tutor_user_code"], "sets": tables["sets"]["teacher_user_code"]}

@@ -13,7 +13,7 @@ from isams_pipeline.partners.schoolsbuddy.night import make, verdicts
 from isams_pipeline.partners.schoolsbuddy.photo_assets import forget, photo_assets, photo_keys, photos_besides
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
-from isams_pipeline.sources.registry import ROADS
+from isams_pipeline.sources.registry import LISTED
 
 TAKES = (
     *("pupils", "siblings", "contacts", "contact_pupils", "staff"),
@@ -38,7 +38,7 @@ PARTNER = Partner(
     hour=2,
     night="A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.",
     # The terms, too: they say when a school year has ended, and so whose leaving needs no person.
-    takes={"isams": TAKES, **dict.fromkeys(ROADS, (*NEEDED, "terms"))},
+    takes={"isams": TAKES, **dict.fromkeys(LISTED, (*NEEDED, "terms"))},
     gets=Exporting(
         files=FILES,
         schema_version=SCHEMA_VERSION,

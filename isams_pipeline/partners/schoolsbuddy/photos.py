@@ -20,7 +20,7 @@ from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, PHOTOS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.photos import UnreadablePhoto, reencoded
 from isams_pipeline.sources.isams.photos import RestPhotos
-from isams_pipeline.sources.shared.photos import RoadPhotos
+from isams_pipeline.sources.shared.photos import ListedPhotos
 from isams_pipeline.storage.photos import KeptPhoto, PhotoStore, worded
 
 _AT_ONCE = 64
@@ -138,8 +138,8 @@ def source_of(environment: Environment, school: str, photos: str, pupils: pd.Dat
         with environment.rest_client_for(school, settings.photos_client) as client:
             yield RestPhotos(client, pupils)
     else:
-        with environment.road_client_for(school, photos) as client:
-            yield RoadPhotos(client, environment.connections.current(school, photos))
+        with environment.listed_client_for(school, photos) as client:
+            yield ListedPhotos(client, environment.connections.current(school, photos))
 
 
 def look(environment: Environment, night: Night) -> Refreshed | None:

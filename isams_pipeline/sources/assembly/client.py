@@ -11,7 +11,7 @@ import httpx
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import AssemblySettings
-from isams_pipeline.errors import IsamsError, NotAuthorised, StaleRoad, TokensUnreadable, WrongToken
+from isams_pipeline.errors import IsamsError, NotAuthorised, StaleSource, TokensUnreadable, WrongToken
 from isams_pipeline.sources.assembly.answers import SYNC, Page, conditions, error_for, held, is_expired, scopes_in
 from isams_pipeline.sources.assembly.lists import PHOTOS, SCOPES
 from isams_pipeline.sources.assembly.tokens import SchoolTokens
@@ -152,7 +152,7 @@ class AssemblyClient:
         )
         if self._has_failed():
             what = "Assembly's last fetch of the school's data failed"
-            raise StaleRoad(what, remedy=remedy).at(**self._api.where)
+            raise StaleSource(what, remedy=remedy).at(**self._api.where)
         last = self._school_status().get("last_sync_at")
         self._api.check_age(last, self._clock(), hours=self._settings.stale_after_hours, remedy=remedy)
         return Grant(self._school, ASSEMBLY, scopes, subject=f"urn {self._settings.urn}")

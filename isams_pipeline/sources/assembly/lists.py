@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from isams_pipeline.rules.dates import school_years, week_of
-from isams_pipeline.sources.shared.grants import Extra, Given, RoadList
+from isams_pipeline.sources.shared.grants import Extra, Given, SourceList
 
 Json = dict[str, Any]
 
@@ -97,12 +97,12 @@ def _periods(timetable: Json) -> Iterator[Json]:
             yield {**period, "timetable_id": timetable.get("id"), "day": of_day, "key": key}
 
 
-PHOTOS = RoadList("photos", "/students", "students.photo", {"photo": "true"}, tells_changes=False)
+PHOTOS = SourceList("photos", "/students", "students.photo", {"photo": "true"}, tells_changes=False)
 """Students with the addresses of their photos, signed for an hour, and the photos' hashes."""
-LISTS: dict[str, RoadList] = {
+LISTS: dict[str, SourceList] = {
     found.name: found
     for found in (
-        RoadList(
+        SourceList(
             "students",
             "/students",
             "students.basic",
@@ -111,13 +111,13 @@ LISTS: dict[str, RoadList] = {
                 Extra("students.gender", {"demographics": "true"}),
             ),
         ),
-        RoadList(
+        SourceList(
             "staff_members",
             "/staff_members",
             "staff_members.basic",
             extras=(Extra("staff_members.gender", {"demographics": "true"}),),
         ),
-        RoadList(
+        SourceList(
             "contacts",
             "/contacts",
             "contacts.basic",
@@ -125,15 +125,15 @@ LISTS: dict[str, RoadList] = {
             extras=(Extra("students.addresses", {"addresses": "true"}),),
             tells_changes=False,
         ),
-        RoadList("year_groups", "/year_groups", "school", window=_on),
-        RoadList("registration_groups", "/registration_groups", "registration_groups", window=_on),
-        RoadList("house_groups", "/groups", "groups", {"type": "HouseGroup"}, window=_on),
-        RoadList("teaching_groups", "/teaching_groups", "teaching_groups", window=_on),
-        RoadList("subjects", "/subjects", "teaching_groups", tells_changes=False),
-        RoadList("rooms", "/rooms", "timetables"),
-        RoadList("academic_years", "/academic_years", "school", tells_changes=False),
-        RoadList("calendar_events", "/calendar_events", "calendar"),
-        RoadList(
+        SourceList("year_groups", "/year_groups", "school", window=_on),
+        SourceList("registration_groups", "/registration_groups", "registration_groups", window=_on),
+        SourceList("house_groups", "/groups", "groups", {"type": "HouseGroup"}, window=_on),
+        SourceList("teaching_groups", "/teaching_groups", "teaching_groups", window=_on),
+        SourceList("subjects", "/subjects", "teaching_groups", tells_changes=False),
+        SourceList("rooms", "/rooms", "timetables"),
+        SourceList("academic_years", "/academic_years", "school", tells_changes=False),
+        SourceList("calendar_events", "/calendar_events", "calendar"),
+        SourceList(
             "timetables",
             "/timetables",
             "timetables",
@@ -143,6 +143,6 @@ LISTS: dict[str, RoadList] = {
             rows_of=_periods,
             key=("key",),
         ),
-        RoadList("attendances", "/attendances", "attendances", window=_week),
+        SourceList("attendances", "/attendances", "attendances", window=_week),
     )
 }

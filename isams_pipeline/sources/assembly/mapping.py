@@ -346,7 +346,7 @@ MAPPING = MappingTable(
                 "description": at("name"),
             },
         ),
-        "health": Absent("medical data is not read by this road"),
+        "health": Absent("medical data is not read by this source"),
         "periods": Mapped(
             ("timetables",),
             {

@@ -1,7 +1,9 @@
-"""The roads to a school's data besides iSAMS's own API: what Assembly and Xporter on Demand have in common."""
+"""The sources of a school's data besides iSAMS's own API: what Assembly and Xporter on Demand have in common."""
 
 ASSEMBLY, XPORTER = "assembly", "xporter"
 LABELS = {"isams": "iSAMS", ASSEMBLY: "Assembly", XPORTER: "Xporter on Demand"}
 """Source → what a person calls it."""
-REPORTS = "roads"
+REPORTS = "sources"
 """Where reconciliations lie, below `reports/`."""
+OLD_REPORTS = "roads"
+"""Where they lay before; a purge knows that too."""

@@ -1,4 +1,4 @@
-"""What a road's client does, whichever road it is."""
+"""What a source's client does, whichever source it is."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Reading:
     """How many rows there will be, where the server says so at once."""
 
 
-class RoadClient(Protocol):
-    """One school by one road."""
+class ListClient(Protocol):
+    """One school by one source."""
 
     def __enter__(self) -> Self: ...
 
@@ -36,11 +36,11 @@ class RoadClient(Protocol):
         ...
 
     def freshness(self) -> str | None:
-        """How fresh the road's own copy is, in its own word; None where it does not say."""
+        """How fresh the source's own copy is, in its own word; None where it does not say."""
         ...
 
     def clock_of(self, request: ListRequest) -> str | None:
-        """How fresh one list is, where a road's lists have clocks of their own; None where that is not said."""
+        """How fresh one list is, where a source's lists have clocks of their own; None where that is not said."""
         ...
 
     def read(self, request: ListRequest, since: Mapping[str, str] | None) -> Reading | None:
@@ -48,7 +48,7 @@ class RoadClient(Protocol):
         ...
 
     def count(self, request: ListRequest) -> int | None:
-        """How many rows the whole list has now; None where the road does not say."""
+        """How many rows the whole list has now; None where the source does not say."""
         ...
 
     def look(self, connection: Connection | None) -> Finding:

@@ -1,4 +1,4 @@
-"""A school's connection by a road: a small state machine in the state database, moved by what calls have shown.
+"""A school's connection by a source: a small state machine in the state database, moved by what calls have shown.
 
 awaiting_invitation → awaiting_connection (not authorised, not installed, paused, onboarding) → connected
 → authorised (an app, with its scopes), and back when a call shows so
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.storage.state import StateDatabase, insert_into
-from isams_pipeline.storage.state.connections import RoadConnection, RoadConnectionStep
+from isams_pipeline.storage.state.connections import SourceConnection, SourceConnectionStep
 
 
 class State(StrEnum):
@@ -73,7 +73,7 @@ class Connection:
     said: str
     invited: datetime | None
     chosen: frozenset[str] | None
-    """The scopes that a person has chosen to use, where the road itself knows no authorisation of an app."""
+    """The scopes that a person has chosen to use, where the source itself knows no authorisation of an app."""
 
     @property
     def words(self) -> str:
@@ -119,7 +119,7 @@ class Connections:
     def current(self, school: str, source: str) -> Connection | None:
         """As it was last seen; None where nobody has looked yet."""
         with self._state.transaction() as session:
-            row = session.get(RoadConnection, (school, source))
+            row = session.get(SourceConnection, (school, source))
             return _connection(row) if row else None
 
     def found(self, school: str, source: str, finding: Finding, *, who: str) -> Moved:
@@ -169,14 +169,14 @@ class Connections:
         best = max(seen, key=lambda step: State(step.state).rank)
         return _worse(State(best.state), best.reason, (name for step in seen for name in step.scopes), now)
 
-    def history(self, school: str, source: str) -> list[RoadConnectionStep]:
+    def history(self, school: str, source: str) -> list[SourceConnectionStep]:
         """Every move, the oldest first."""
         with self._state.transaction() as session:
-            mine = (RoadConnectionStep.school == school, RoadConnectionStep.source == source)
-            return list(session.scalars(select(RoadConnectionStep).where(*mine).order_by(RoadConnectionStep.id)))
+            mine = (SourceConnectionStep.school == school, SourceConnectionStep.source == source)
+            return list(session.scalars(select(SourceConnectionStep).where(*mine).order_by(SourceConnectionStep.id)))
 
 
-def _row(session: Session, school: str, source: str, now: datetime) -> tuple[RoadConnection, Connection | None]:
+def _row(session: Session, school: str, source: str, now: datetime) -> tuple[SourceConnection, Connection | None]:
     """The row of a connection, made if there is none and held by this transaction; and what it says now, if anything.
 
     The sensor and a run may look at the same moment: whoever comes second waits, and finds what the first has noted.
@@ -188,15 +188,15 @@ def _row(session: Session, school: str, source: str, now: datetime) -> tuple[Roa
         "said": "",
         "invited_at": None,
     }
-    statement = insert_into(session, RoadConnection).values(
+    statement = insert_into(session, SourceConnection).values(
         school=school, source=source, since=now, checked_at=now, chosen=None, **blank
     )
     made: Any = session.execute(statement.on_conflict_do_nothing(index_elements=["school", "source"]))
-    row = session.get_one(RoadConnection, (school, source), with_for_update=True)
+    row = session.get_one(SourceConnection, (school, source), with_for_update=True)
     return row, None if made.rowcount == 1 else _connection(row)
 
 
-def _connection(row: RoadConnection) -> Connection:
+def _connection(row: SourceConnection) -> Connection:
     return Connection(
         school=row.school,
         source=row.source,
@@ -211,9 +211,9 @@ def _connection(row: RoadConnection) -> Connection:
     )
 
 
-def _note(session: Session, row: RoadConnection, now: datetime, who: str, said: str) -> None:
+def _note(session: Session, row: SourceConnection, now: datetime, who: str, said: str) -> None:
     session.add(
-        RoadConnectionStep(
+        SourceConnectionStep(
             school=row.school,
             source=row.source,
             at=now,

@@ -35,8 +35,8 @@ def as_they_are(row: Json) -> Iterator[Json]:
 
 
 @dataclass(frozen=True)
-class RoadList:
-    """A list of a road: where it is, which scope it needs, and how changes are learnt."""
+class SourceList:
+    """A list of a source: where it is, which scope it needs, and how changes are learnt."""
 
     name: str
     path: str
@@ -71,7 +71,7 @@ _BY_A_GRANT = object()
 class ListRequest:
     """A request that a grant allows."""
 
-    wanted: RoadList
+    wanted: SourceList
     params: Mapping[str, str]
     grant: Grant
     maker: object = field(repr=False, compare=False)
@@ -118,23 +118,23 @@ class People:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a school has authorised on a road, as a call has just proven."""
+    """What a school has authorised on a source, as a call has just proven."""
 
     school: str
     source: str
     scopes: frozenset[str]
     subject: str = ""
-    """The school's number on the road, proven by a call: another number is another school."""
+    """The school's number on the source, proven by a call: another number is another school."""
     people: People = People()
     """Who may be read of at all."""
     unused: frozenset[str] = frozenset()
     """Scopes that the school has authorised, and that are not taken into use."""
 
-    def allows(self, wanted: RoadList) -> bool:
+    def allows(self, wanted: SourceList) -> bool:
         """Whether the list may be asked for at all."""
         return wanted.scope in self.scopes
 
-    def request(self, wanted: RoadList, night: date) -> ListRequest:
+    def request(self, wanted: SourceList, night: date) -> ListRequest:
         """The request for a list with those extras that are authorised. Raises NotAuthorised."""
         if not self.allows(wanted):
             raise NotAuthorised(
@@ -143,7 +143,7 @@ class Grant:
                 source=self.source,
                 list=wanted.name,
                 remedy="Nothing was asked for. The school is asked by `isams-pipeline connector authorise "
-                f"{self.school} --road {self.source}`.",
+                f"{self.school} --source {self.source}`.",
             )
         params = dict(wanted.params)
         for extra in wanted.extras:

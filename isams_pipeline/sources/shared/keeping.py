@@ -1,4 +1,4 @@
-"""A road's lists as they are kept: unchanged, with the changes folded in, or read whole. Knows no Dagster."""
+"""A source's lists as they are kept: unchanged, with the changes folded in, or read whole. Knows no Dagster."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import date
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.config import RoadSettings
+from isams_pipeline.config import SourceSettings
 from isams_pipeline.errors import ChangesForgotten, RowsMoved
-from isams_pipeline.sources.shared.client import RoadClient
+from isams_pipeline.sources.shared.client import ListClient
 from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest
-from isams_pipeline.sources.shared.road import Road
+from isams_pipeline.sources.shared.listed import ListedSource
 from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 
 _READINGS = 3
@@ -24,20 +24,20 @@ class ListKeeper:
 
     def __init__(
         self,
-        road: Road,
-        client: RoadClient,
+        source: ListedSource,
+        client: ListClient,
         grant: Grant,
         store: ListStore,
         *,
         night: ListNight,
         before: ListNight | None,
-        settings: RoadSettings,
+        settings: SourceSettings,
         clock: Clock,
         fresh: bool,
         say: Callable[[str], None],
     ) -> None:
         self.grant = grant
-        self._road, self._client, self._store = road, client, store
+        self._source, self._client, self._store = source, client, store
         self._place = grant.source, grant.school
         self._night, self._before = night, before
         self._settings, self._clock, self._fresh, self._say = settings, clock, fresh, say
@@ -53,8 +53,8 @@ class ListKeeper:
         age = date.fromisoformat(self._night.date) - date.fromisoformat(before.full_on)
         due = age.days >= self._settings.full_every
         # Where a list tells its changes and no clock speaks for it, it is asked for them.
-        if not due and (self._road.freshness_is_sure or not wanted.tells_changes):
-            is_sure = self._road.freshness_is_sure
+        if not due and (self._source.freshness_is_sure or not wanted.tells_changes):
+            is_sure = self._source.freshness_is_sure
             freshness = self._night.freshness if is_sure else self._client.clock_of(request)
             if freshness is not None and before.token.get("freshness") == freshness:
                 return replace(before, read_at=self._clock().isoformat())
@@ -113,13 +113,13 @@ class ListKeeper:
 
     def _fresh_token(self) -> dict[str, str]:
         """The clock that speaks for all lists; a list with a clock of its own has it from its reading."""
-        is_there = self._road.freshness_is_sure and self._night.freshness is not None
+        is_there = self._source.freshness_is_sure and self._night.freshness is not None
         return {"freshness": str(self._night.freshness)} if is_there else {}
 
     def _has_lost_rows(self, request: ListRequest, before: StoredList) -> bool:
         """Whether an unchanged list has fewer rows by now: a removal alone is told by no list of changes.
 
-        Not asked where the road's own copy is still the one that was read.
+        Not asked where the source's own copy is still the one that was read.
         """
         if before.token.get("freshness") is not None and before.token | self._fresh_token() == before.token:
             return False

@@ -1,6 +1,6 @@
-"""Mapping tables: which field of a road's lists stands in which column of a dataset.
+"""Mapping tables: which field of a source's lists stands in which column of a dataset.
 
-A table is declared once; reading, the data dictionary and the comparison of roads go by it.
+A table is declared once; reading, the data dictionary and the comparison of sources go by it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.config import RoadSettings, SchoolSettings
-from isams_pipeline.datasets import ROAD_DATASETS, DatasetDeclaration
+from isams_pipeline.config import SchoolSettings, SourceSettings
+from isams_pipeline.datasets import LISTED_DATASETS, DatasetDeclaration
 from isams_pipeline.datasets.json_rows import frame_by
 from isams_pipeline.errors import WrongType
 from isams_pipeline.rules.compare import code as folded_code
@@ -30,7 +30,7 @@ class Lists:
     """A school's lists of one night, by name, each row by row."""
 
     def __init__(
-        self, read: Callable[[str, bytes], Iterator[Json]], settings: RoadSettings, night: date | None = None
+        self, read: Callable[[str, bytes], Iterator[Json]], settings: SourceSettings, night: date | None = None
     ) -> None:
         self._read = read
         self.settings = settings
@@ -95,7 +95,7 @@ def at(path: str, convert: Convert | None = None, *, also: str | None = None) ->
 
 @dataclass(frozen=True)
 class Mapped:
-    """A dataset, and where each of its columns comes from. Columns that are not named are null by this road."""
+    """A dataset, and where each of its columns comes from. Columns that are not named are null by this source."""
 
     lists: tuple[str, ...]
     """The lists that it is made from; the first is the one whose rows they are."""
@@ -114,20 +114,20 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Absent:
-    """A dataset that a road does not have, and why."""
+    """A dataset that a source does not have, and why."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class MappingTable:
-    """All datasets of a road."""
+    """All datasets of a source."""
 
     source: str
     datasets: Mapping[str, Mapped | Absent]
 
     def __post_init__(self) -> None:
-        if self.datasets.keys() != ROAD_DATASETS.keys():
+        if self.datasets.keys() != LISTED_DATASETS.keys():
             raise ValueError(f"the mapping of {self.source} has other datasets: {self.datasets.keys()}")
 
 
@@ -161,7 +161,7 @@ _LONGEST_CODE = 12
 class YearNumbers:
     """Year groups' codes as numbers. `refuse_unknown` once all rows have been looked at."""
 
-    def __init__(self, settings: RoadSettings) -> None:
+    def __init__(self, settings: SourceSettings) -> None:
         self._codes = {folded_code(name): number for name, number in settings.year_codes.items()}
         self._unknown: dict[str, int] = {}
 

@@ -1,6 +1,6 @@
-"""A school's night by a road → its tables: each list read once, only what has changed, folded into what was there.
+"""A school's night by a source → its tables: each list read once, only what has changed, folded into what was there.
 
-Knows no Dagster. A road only knows now: a date is read only while it is today at the school.
+Knows no Dagster. A source only knows now: a date is read only while it is today at the school.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.config import SchoolSettings
-from isams_pipeline.datasets import ROAD_DATASETS, DatasetDeclaration
+from isams_pipeline.datasets import LISTED_DATASETS, DatasetDeclaration
 from isams_pipeline.errors import (
     FutureDate,
     NoSnapshot,
@@ -29,24 +29,24 @@ from isams_pipeline.errors import (
     WrongType,
 )
 from isams_pipeline.rules.notes import as_json
-from isams_pipeline.sources.shared.client import RoadClient
+from isams_pipeline.sources.shared.client import ListClient
 from isams_pipeline.sources.shared.connections import Connections, Finding, State
 from isams_pipeline.sources.shared.grants import READING, Grant, Json
 from isams_pipeline.sources.shared.keeping import ListKeeper
+from isams_pipeline.sources.shared.listed import ListedSource
 from isams_pipeline.sources.shared.mapping import VERSION, Absent, Lists, Mapped
-from isams_pipeline.sources.shared.road import Road
 from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 from isams_pipeline.storage.tables import StoredTable
 
 
 @dataclass(frozen=True)
-class RoadTable:
+class SourceTable:
     """A dataset of the night. Without a frame, it is that of `same_as`: what it is made from has not changed."""
 
     frame: pd.DataFrame | None
     same_as: StoredTable | None = None
     absent: str | None = None
-    """Why it is empty by this road."""
+    """Why it is empty by this source."""
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     folds: tuple[str, ...] = ()
     """Where a full read has shown that the changes since the last one had missed something."""
@@ -56,20 +56,20 @@ class RoadTable:
 class ReaderContext:
     """What the reader needs of the world."""
 
-    road: Road
+    source: ListedSource
     school: str
     settings: SchoolSettings
     lists: ListStore
     connections: Connections
-    client: Callable[[], contextlib.AbstractContextManager[RoadClient]]
+    client: Callable[[], contextlib.AbstractContextManager[ListClient]]
     clock: Clock
     run_id: str = "unknown"
     is_intact: Callable[[StoredTable], bool] = lambda _: True
     """Whether a stored table can still be read, so that a night may have it again."""
 
 
-class RoadReader:
-    """All datasets of one school and night by one road. `close` it."""
+class ListReader:
+    """All datasets of one school and night by one source. `close` it."""
 
     def __init__(
         self,
@@ -84,16 +84,16 @@ class RoadReader:
     ) -> None:
         """`ahead` are the datasets that will be asked for: while one is made, the lists of the next are read."""
         self._context, self._night = context, night
-        self._source, self._school = context.road.source, context.school
+        self._source, self._school = context.source.key, context.school
         self._store = context.lists
-        self._road_settings = context.settings.road(context.road.source)
+        self._source_settings = context.settings.settings_of(context.source.key)
         self._fresh, self._allow_removals, self._tell = fresh, allow_removals, tell
         self._ask_again_after = ask_again_after
         self._held = contextlib.ExitStack()
-        self._client: RoadClient | None = None
+        self._client: ListClient | None = None
         self._of_night: ListNight | None = None
         self._keeper: ListKeeper | None = None
-        self._ahead = [name for name in ahead if name in ROAD_DATASETS]
+        self._ahead = [name for name in ahead if name in LISTED_DATASETS]
         self._reading: dict[str, Future[StoredList]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._broken: PipelineError | None = None
@@ -110,20 +110,20 @@ class RoadReader:
 
     # --- tables -------------------------------------------------------------------------------------------
 
-    def table(self, dataset: str, before: StoredTable | None) -> RoadTable:
+    def table(self, dataset: str, before: StoredTable | None) -> SourceTable:
         """A dataset, unchecked; `before` is the newest table that there is of an earlier night, or of this one.
 
-        Raises what the road said, NotAuthorised, ScopesShrunk, WrongType, NoSnapshot or FutureDate.
+        Raises what the source said, NotAuthorised, ScopesShrunk, WrongType, NoSnapshot or FutureDate.
         """
-        declaration, mapped = ROAD_DATASETS[dataset], self._context.road.mapping.datasets[dataset]
+        declaration, mapped = LISTED_DATASETS[dataset], self._context.source.mapping.datasets[dataset]
         if isinstance(mapped, Absent):
-            return RoadTable(declaration.empty(), absent=mapped.reason)
+            return SourceTable(declaration.empty(), absent=mapped.reason)
         found = self._lists_for(mapped, must_have=declaration.must_have_rows)
         if mapped.lists[0] not in found:
-            scope = self._context.road.lists[mapped.lists[0]].scope
+            scope = self._context.source.lists[mapped.lists[0]].scope
             said = f"the school has not authorised {scope}"
             lacking = {"lacking": self._lacking(dataset)}
-            return RoadTable(declaration.empty(), absent=said, provenance=lacking)
+            return SourceTable(declaration.empty(), absent=said, provenance=lacking)
         assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
         folded = self._keeper.folds if self._keeper else {}
@@ -136,13 +136,13 @@ class RoadReader:
             and self._context.is_intact(before)
         ):
             of_rows = {name: before.provenance[name] for name in ("notes", "holds") if name in before.provenance}
-            return RoadTable(None, before, provenance=provenance | of_rows, folds=folds)
-        lists = Lists(lambda name, begin: self._rows(found, name, begin), self._road_settings, self._night)
+            return SourceTable(None, before, provenance=provenance | of_rows, folds=folds)
+        lists = Lists(lambda name, begin: self._rows(found, name, begin), self._source_settings, self._night)
         lists.leaves_people_out = any(stored.leaves_people_out for stored in found.values())
         try:
             frame = mapped.frame(declaration, lists, self._context.settings)
         except WrongType as error:
-            error.remedy = _remedy(error, self._context.road.label, self._source)
+            error.remedy = _remedy(error, self._context.source.label, self._source)
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
         except PipelineError as error:
             raise error.at(school=self._school, source=self._source, dataset=dataset) from None
@@ -150,7 +150,7 @@ class RoadReader:
             provenance["notes"] = as_json(lists.notes)
         if lists.last_day or lists.next_first_day:
             provenance["holds"] = [lists.last_day, lists.next_first_day]
-        return RoadTable(frame, provenance=provenance, folds=folds)
+        return SourceTable(frame, provenance=provenance, folds=folds)
 
     def _holds(self, before: StoredTable) -> bool:
         """Whether the groups that a table is made from run, or do not, on this night as they did on its own."""
@@ -168,7 +168,7 @@ class RoadReader:
         assert self._of_night is not None
         lacking = self._lacking(declaration.name)
         # All that a table is made from: with the same of it, the table is the same.
-        lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._road_settings.year_codes.items()))]
+        lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._source_settings.year_codes.items()))]
         lines += [f"{c.name} {c.kind} {mapped.columns.get(c.name)}" for c in declaration.columns]
         lines += [f"{name} {stored.sha256}" for name, stored in sorted(found.items())]
         clocks = [stored.token["freshness"] for stored in found.values() if "freshness" in stored.token]
@@ -186,7 +186,7 @@ class RoadReader:
         held = self._of_night.scopes if self._of_night else ()
         return [
             [scope, what]
-            for scope, given in self._context.road.gives.items()
+            for scope, given in self._context.source.gives.items()
             for of, what in given
             if of == dataset and scope not in held
         ]
@@ -205,7 +205,7 @@ class RoadReader:
         if self._night < today:
             return self._kept(mapped)
         keeper = self._open()
-        wanted = [self._context.road.lists[name] for name in mapped.lists]
+        wanted = [self._context.source.lists[name] for name in mapped.lists]
         if must_have:
             keeper.grant.request(wanted[0], self._night)
         return {one.name: self._list(keeper, one.name) for one in wanted if keeper.grant.allows(one)}
@@ -215,7 +215,7 @@ class RoadReader:
             self._of_night = self._store.find(self._source, self._school, self._night)
         if self._of_night is None:
             raise NoSnapshot(
-                f"Nothing of that night was kept, and {self._context.road.label} only knows today",
+                f"Nothing of that night was kept, and {self._context.source.label} only knows today",
                 school=self._school,
                 source=self._source,
                 date=self._night,
@@ -225,7 +225,7 @@ class RoadReader:
         missing = [
             name
             for name in mapped.lists
-            if name not in lists and self._context.road.lists[name].scope in self._of_night.scopes
+            if name not in lists and self._context.source.lists[name].scope in self._of_night.scopes
         ]
         if missing:
             raise NoSnapshot(
@@ -259,7 +259,7 @@ class RoadReader:
             self._client = self._held.enter_context(self._context.client())
         with self._noticed():
             grant = self._client.grant(connections.current(self._school, self._source))
-        said = f"read by {self._context.road.label}"
+        said = f"read by {self._context.source.label}"
         finding = Finding(State.AUTHORISED, scopes=grant.scopes, said=said)
         connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
         before = self._store.latest(self._source, self._school, self._night)
@@ -268,7 +268,7 @@ class RoadReader:
             raise ScopesShrunk(
                 f"The school has taken back {', '.join(lost)}",
                 remedy="Nothing was read, and the tables stay. If that is right, run once with --allow-removals; else "
-                f"`isams-pipeline connector authorise {self._school} --road {self._source}`.",
+                f"`isams-pipeline connector authorise {self._school} --source {self._source}`.",
             )
         self._refuse_unused(grant, before)
         freshness = self._client.freshness()
@@ -277,13 +277,13 @@ class RoadReader:
             of_night.lists.update(before.lists)  # an earlier run of this very night
         self._of_night = of_night
         return ListKeeper(
-            self._context.road,
+            self._context.source,
             self._client,
             grant,
             self._store,
             night=of_night,
             before=before,
-            settings=self._road_settings,
+            settings=self._source_settings,
             clock=self._context.clock,
             fresh=self._fresh,
             say=self._say,
@@ -296,8 +296,9 @@ class RoadReader:
             raise ScopesShrunk(
                 f"The school has authorised {', '.join(sorted(grant.unused))}, which is not taken into use, and "
                 "fields that were read before need it",
-                remedy=f"Take it into use: `isams-pipeline connector authorise {self._school} --road {self._source}`; "
-                "or run once with --allow-removals, and do without.",
+                remedy="Take it into use: "
+                f"`isams-pipeline connector authorise {self._school} --source {self._source}`; or run once with "
+                "--allow-removals, and do without.",
             )
 
     @contextlib.contextmanager
@@ -331,9 +332,9 @@ class RoadReader:
     def _start(self, keeper: ListKeeper) -> ThreadPoolExecutor:
         pool = ThreadPoolExecutor(1, thread_name_prefix=self._source)
         for dataset in self._ahead:
-            mapped = self._context.road.mapping.datasets[dataset]
+            mapped = self._context.source.mapping.datasets[dataset]
             for name in mapped.lists if isinstance(mapped, Mapped) else ():
-                if name not in self._reading and keeper.grant.allows(self._context.road.lists[name]):
+                if name not in self._reading and keeper.grant.allows(self._context.source.lists[name]):
                     self._reading[name] = pool.submit(self._kept_list, keeper, name)
         return pool
 
@@ -341,7 +342,7 @@ class RoadReader:
         assert self._of_night is not None
         if self._broken is not None:
             raise self._broken
-        request = keeper.grant.request(self._context.road.lists[name], self._night)
+        request = keeper.grant.request(self._context.source.lists[name], self._night)
         try:
             with self._noticed():
                 stored = keeper.now(request)
@@ -355,7 +356,7 @@ class RoadReader:
         return stored
 
     def _say(self, what: str) -> None:
-        self._said.append(f"{self._context.road.label}: {what}")
+        self._said.append(f"{self._context.source.label}: {what}")
 
 
 def _remedy(error: WrongType, label: str, source: str) -> str:

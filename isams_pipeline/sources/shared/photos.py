@@ -25,7 +25,7 @@ class PhotoClient(Protocol):
         ...
 
 
-class RoadPhotos:
+class ListedPhotos:
     """The photos of a school's pupils, by a source's own numbers."""
 
     def __init__(self, client: PhotoClient, connection: Connection | None) -> None:

@@ -1,4 +1,4 @@
-"""What the clients of both roads share on the wire: patience, tokens, rows that come twice, data of long ago."""
+"""What the clients of both sources share on the wire: patience, tokens, rows that come twice, data of long ago."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 
 from isams_pipeline.config.values import is_loopback
-from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleRoad, place_of
+from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleSource, place_of
 from isams_pipeline.rules.photos import MOST_BYTES
 from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.http import HiddenQuery, Patience, patiently, transport_error
@@ -125,7 +125,7 @@ def _typed_rows(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def moment_of(value: Any) -> datetime | None:
-    """A moment as both roads write it; None where it is none. One without a zone is taken for UTC (inferred)."""
+    """A moment as both sources write it; None where it is none. One without a zone is taken for UTC (inferred)."""
     try:
         found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value))  # of seven digits Python reads six
     except (TypeError, ValueError):
@@ -134,7 +134,7 @@ def moment_of(value: Any) -> datetime | None:
 
 
 class Wire:
-    """JSON over HTTP with patience, and failures of transport as typed errors that name the road."""
+    """JSON over HTTP with patience, and failures of transport as typed errors that name the source."""
 
     def __init__(
         self,
@@ -233,8 +233,8 @@ class Wire:
             raise self.not_data("The answer is not JSON", path) from None
 
     def not_data(self, what: str, path: str) -> PipelineError:
-        """The error for an answer that is not what the road's documents say."""
-        remedy = f"Check {self._setting}; if it is right, the road has changed: report this as a bug."
+        """The error for an answer that is not what the source's documents say."""
+        remedy = f"Check {self._setting}; if it is right, the source has changed: report this as a bug."
         return NotRestData(what, remedy=remedy).at(**self.where, path=path)
 
     def moved(self, name: str) -> PipelineError:
@@ -243,8 +243,8 @@ class Wire:
         return RowsMoved(what, remedy="It is asked again.").at(**self.where, list=name)
 
     def check_age(self, value: Any, now: datetime, *, hours: float, remedy: str, **where: object) -> None:
-        """Raise StaleRoad where the road's own copy is older than that; one that does not say is not old."""
+        """Raise StaleSource where the source's own copy is older than that; one that does not say is not old."""
         moment = moment_of(value)
         if moment is not None and now - moment > timedelta(hours=hours):
             age = (now - moment).total_seconds() / 3600
-            raise StaleRoad(f"{self._server}'s data is {age:.0f} hours old", remedy=remedy, **where).at(**self.where)
+            raise StaleSource(f"{self._server}'s data is {age:.0f} hours old", remedy=remedy, **where).at(**self.where)

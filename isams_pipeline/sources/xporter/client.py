@@ -27,7 +27,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.sources.shared import XPORTER
 from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.connections import Connection, Finding, Reason, State
-from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest, People, RoadList, lacking
+from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest, People, SourceList, lacking
 from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.sources.shared.transport import SMALL
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in
@@ -254,7 +254,7 @@ class XporterClient:
         return found
 
     def _check_age(self, clock: str | None, request: ListRequest) -> None:
-        """Raise StaleRoad where a list's own clock says that it is older than the school allows."""
+        """Raise StaleSource where a list's own clock says that it is older than the school allows."""
         if clock is not None:
             remedy = "Look in the Groupcall School Portal whether this list's job runs; ask support@groupcall.com."
             hours = self._settings.stale_after_hours
@@ -265,7 +265,7 @@ class XporterClient:
         chosen = connection.chosen if connection else None
         status = f"`isams-pipeline connector status {self._school}` says"
         if chosen is None:
-            remedy = f"`isams-pipeline connector authorise {self._school} --road xporter`, once it is connected."
+            remedy = f"`isams-pipeline connector authorise {self._school} --source xporter`, once it is connected."
             raise self._not_authorised("No app is authorised for this school", remedy)
         self._status = None
         offered = self.details()
@@ -377,7 +377,7 @@ class XporterClient:
         return self._ask(request, asked)
 
     @staticmethod
-    def _page_size(wanted: RoadList) -> int:
+    def _page_size(wanted: SourceList) -> int:
         return min(PAGE_SIZE, wanted.page_size)
 
     def _ask(self, request: ListRequest, asked: Mapping[str, str]) -> Json:
@@ -432,7 +432,7 @@ class XporterClient:
         if expected is not None and taken != expected:
             raise self._api.moved(wanted.name)
 
-    def _first_array(self, page: Json, wanted: RoadList) -> str | None:
+    def _first_array(self, page: Json, wanted: SourceList) -> str | None:
         """The array whose rows are counted; None where the answer says that it has no rows.
 
         Raises NotRestData where it has arrays but none that is known, and RequestRefused where it says nothing of rows

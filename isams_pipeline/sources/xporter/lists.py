@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from isams_pipeline.rules.dates import week_of
-from isams_pipeline.sources.shared.grants import Extra, Given, RoadList, Window
+from isams_pipeline.sources.shared.grants import Extra, Given, SourceList, Window
 
 SCOPES: dict[str, bool] = {
     "School": True,
@@ -71,10 +71,10 @@ def _list(
     window: Window | None = None,
     page_size: int = PAGE_SIZE,
     key: tuple[str, ...] = (ARRAY, "Id"),
-) -> RoadList:
+) -> SourceList:
     """A list of Xporter's. One of a window of time does not tell its changes: the window moves."""
     params = {name: value for name, value in (("select", ",".join(select)), ("options", options)) if value}
-    return RoadList(
+    return SourceList(
         name,
         path,
         scope,
@@ -88,7 +88,7 @@ def _list(
     )
 
 
-LISTS: dict[str, RoadList] = {
+LISTS: dict[str, SourceList] = {
     found.name: found
     for found in (
         _list(

@@ -370,7 +370,7 @@ MAPPING = MappingTable(
                 "description": at("Description"),
             },
         ),
-        "health": Absent("medical data is not read by this road"),
+        "health": Absent("medical data is not read by this source"),
         "periods": Mapped(
             ("timetable_structure",),
             {

@@ -1,4 +1,4 @@
-"""The tables of connections by the other roads: where each stands, how it came there, and its tokens."""
+"""The tables of connections by the other sources: where each stands, how it came there, and its tokens."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from isams_pipeline.storage.state.models import Base, UtcDateTime
 
 
-class RoadConnection(Base):
-    """A school's connection by one road, as the last call has shown it."""
+class SourceConnection(Base):
+    """A school's connection by one source, as the last call has shown it."""
 
-    __tablename__ = "road_connection"
+    __tablename__ = "source_connection"
 
     school: Mapped[str] = mapped_column(primary_key=True)
     source: Mapped[str] = mapped_column(primary_key=True)
@@ -30,10 +30,10 @@ class RoadConnection(Base):
     """The scopes that a person has chosen to use."""
 
 
-class RoadConnectionStep(Base):
+class SourceConnectionStep(Base):
     """One move of a connection."""
 
-    __tablename__ = "road_connection_step"
+    __tablename__ = "source_connection_step"
     __table_args__ = (Index(None, "school", "source"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -48,10 +48,10 @@ class RoadConnectionStep(Base):
     said: Mapped[str]
 
 
-class RoadToken(Base):
+class SourceToken(Base):
     """A school's tokens, encrypted under the app's own secret."""
 
-    __tablename__ = "road_token"
+    __tablename__ = "source_token"
 
     school: Mapped[str] = mapped_column(primary_key=True)
     source: Mapped[str] = mapped_column(primary_key=True)

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.errors import TokensUnreadable
-from isams_pipeline.storage.state.connections import RoadToken
+from isams_pipeline.storage.state.connections import SourceToken
 from isams_pipeline.storage.state.database import StateDatabase
 
 
 class TokenVault:
-    """One school's tokens for one road."""
+    """One school's tokens for one source."""
 
     def __init__(self, state: StateDatabase, school: str, source: str, secret: str, clock: Clock) -> None:
         self._state, self._school, self._source, self._clock = state, school, source, clock
@@ -27,7 +27,7 @@ class TokenVault:
     def load(self) -> dict[str, Any] | None:
         """The tokens; None where there are none. Raises TokensUnreadable where the secret is another one by now."""
         with self._state.transaction() as session:
-            row = session.get(RoadToken, (self._school, self._source))
+            row = session.get(SourceToken, (self._school, self._source))
             sealed = row.sealed if row else None
         if sealed is None:
             return None
@@ -46,11 +46,13 @@ class TokenVault:
         """Keep tokens instead of those that are there."""
         sealed = self._fernet.encrypt(json.dumps(tokens).encode()).decode()
         with self._state.transaction() as session:
-            session.merge(RoadToken(school=self._school, source=self._source, sealed=sealed, changed_at=self._clock()))
+            session.merge(
+                SourceToken(school=self._school, source=self._source, sealed=sealed, changed_at=self._clock())
+            )
 
     def forget(self) -> None:
         """Have none."""
         with self._state.transaction() as session:
-            row = session.get(RoadToken, (self._school, self._source))
+            row = session.get(SourceToken, (self._school, self._source))
             if row is not None:
                 session.delete(row)

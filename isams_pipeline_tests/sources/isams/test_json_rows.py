@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.datasets import ROAD_DATASETS
+from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.datasets.json_rows import Read, frame_by, frame_of
 from isams_pipeline.errors import WrongType
 
-LESSONS = ROAD_DATASETS["dated_lessons"]
+LESSONS = LISTED_DATASETS["dated_lessons"]
 LONDON = ZoneInfo("Europe/London")
 DATES = st.dates().map(str)
 

@@ -1,21 +1,21 @@
-"""A road: its lists, its mapping, and the scopes that its app asks for."""
+"""A source: its lists, its mapping, and the scopes that its app asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isams_pipeline.sources.shared.grants import Given, RoadList
+from isams_pipeline.sources.shared.grants import Given, SourceList
 from isams_pipeline.sources.shared.mapping import MappingTable
 
 
 @dataclass(frozen=True)
-class Road:
-    """What is known of a road before any school is looked at."""
+class ListedSource:
+    """What is known of a source before any school is looked at."""
 
-    source: str
+    key: str
     label: str
-    lists: Mapping[str, RoadList]
+    lists: Mapping[str, SourceList]
     mapping: MappingTable
     scopes: Mapping[str, bool]
     """What is asked of a school; whether it cannot do without."""

@@ -1,4 +1,4 @@
-"""The other roads to a school's data: Assembly, and Xporter on Demand."""
+"""The other sources of a school's data: Assembly, and Xporter on Demand."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic import Field, field_validator
 from isams_pipeline.config.values import ServerUrl, StrictSettings, Variable
 
 YEAR_CODES: Mapping[str, int] = {"R": 0, "N2": -1, "N1": -2}
-"""Year groups that the roads name by letters (the school census's codes) → the number that they have here. Inferred:
+"""Year groups that the sources name by letters (the school census's codes) → the number that they have here. Inferred:
 iSAMS counts on downwards from 1."""
 
 
-class RoadSettings(StrictSettings):
-    """What both roads have in common."""
+class SourceSettings(StrictSettings):
+    """What both sources have in common."""
 
     full_every: int = Field(default=7, ge=1, le=60)
     """After so many nights of changes only, everything is read anew, which proves that nothing was missed."""
     stale_after_hours: float = Field(default=48, gt=0)
-    """When the road's own copy is older, nothing is read: what it has would be taken for today's."""
+    """When the source's own copy is older, nothing is read: what it has would be taken for today's."""
     year_codes: dict[str, int] = Field(default_factory=lambda: dict(YEAR_CODES))
 
     @field_validator("year_codes", mode="after")
@@ -29,7 +29,7 @@ class RoadSettings(StrictSettings):
         return {**YEAR_CODES, **{code.strip().upper(): number for code, number in given.items()}}
 
 
-class AssemblySettings(RoadSettings):
+class AssemblySettings(SourceSettings):
     """A school's data by the Assembly Platform."""
 
     url: ServerUrl = "https://api.assembly.education"
@@ -50,7 +50,7 @@ class AssemblySettings(RoadSettings):
         return uri
 
 
-class XporterSettings(RoadSettings):
+class XporterSettings(SourceSettings):
     """A school's data by Groupcall's Xporter on Demand."""
 
     url: ServerUrl = "https://xporter.groupcall.com"

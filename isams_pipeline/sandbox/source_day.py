@@ -1,4 +1,4 @@
-"""The made-up school as another road has it: people once each, lessons on dates, and differences planted on purpose."""
+"""The made-up school as another source has it: people once each, lessons on dates, and differences on purpose."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _LESSON_PART = 10
 
 @dataclass(frozen=True)
 class Planted:
-    """A difference from iSAMS that a road has on purpose."""
+    """A difference from iSAMS that a source has on purpose."""
 
     dataset: str
     kind: str
-    """missing: only iSAMS has it; extra: only the road; or the field that differs."""
+    """missing: only iSAMS has it; extra: only the source; or the field that differs."""
     id: str
-    """iSAMS's id; of what only the road has, the road's."""
+    """iSAMS's id; of what only the source has, the source's."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class RoadLesson:
+class SourceLesson:
     """A lesson of the timetable's week."""
 
     id: int
@@ -62,12 +62,12 @@ class RoadLesson:
     teachers: tuple[StaffMember, ...]
 
 
-class RoadDay:
-    """A school on one date as a road has it."""
+class SourceDay:
+    """A school on one date as a source has it."""
 
-    def __init__(self, day: SchoolDay, road: str, zone: ZoneInfo, *, differs: bool) -> None:
-        self.day, self.road, self.zone = day, road, zone
-        self.differences = list(_planted(day, road)) if differs else []
+    def __init__(self, day: SchoolDay, source: str, zone: ZoneInfo, *, differs: bool) -> None:
+        self.day, self.source, self.zone = day, source, zone
+        self.differences = list(_planted(day, source)) if differs else []
         self._made: dict[object, Any] = {}
         self._by = {(d.dataset, d.kind): d.id for d in self.differences}
 
@@ -156,10 +156,10 @@ class RoadDay:
         ]
 
     @cached_property
-    def lessons(self) -> list[RoadLesson]:
+    def lessons(self) -> list[SourceLesson]:
         by_code = {group.code: group for group in self.day.sets}
         by_user_code = {member.user_code: member for member in self.day.staff}
-        found: dict[int, RoadLesson] = {}
+        found: dict[int, SourceLesson] = {}
         for lesson in timetable.lessons(self.day):
             group = by_code.get(lesson.code) if lesson.is_set else lesson.code.partition("/")[0]
             if group is None:
@@ -167,7 +167,7 @@ class RoadDay:
             number = lesson.id // _LESSON_PART * _LESSON_PART if lesson.is_set else lesson.id
             teacher = by_user_code.get(lesson.teacher)
             teachers = (*(found[number].teachers if number in found else ()), *([teacher] if teacher else []))
-            found[number] = RoadLesson(number, group, lesson.period, lesson.room, teachers)
+            found[number] = SourceLesson(number, group, lesson.period, lesson.room, teachers)
         return list(found.values())
 
     @cached_property
@@ -210,14 +210,14 @@ class RoadDay:
                 yield pupil, day, register.kind, mark, late
 
 
-def _planted(day: SchoolDay, road: str) -> Iterator[Planted]:
-    """What a road has otherwise: the same for the same date."""
+def _planted(day: SchoolDay, source: str) -> Iterator[Planted]:
+    """What a source has otherwise: the same for the same date."""
     with_sibling = [p for p in day.pupils if sum(q.family == p.family for q in day.pupils) > 1]
     others = [p for p in day.pupils if p not in with_sibling[:2]]
     persons = list(dict.fromkeys(contact.person_id for contact in day.contacts))
     office = [member for member in day.staff if not member.teaching]
     rooms = timetable.rooms(day)
-    if road == "assembly":
+    if source == "assembly":
         yield Planted("pupils", "missing", str(with_sibling[0].id))
         yield Planted("pupils", "surname", str(others[1].id))
         yield Planted("contacts", "mobile", str(persons[3]))

@@ -1,4 +1,4 @@
-"""The other roads' measures: a large school against the HTTP calls alone, an unchanged night, memory by pages."""
+"""The other sources' measures: a large school against the HTTP calls alone, an unchanged night, memory by pages."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def _plan(pupils: str) -> Any:
 
     from isams_pipeline_tests.world import small_school
 
-    return replace(small_school(pupils=int(pupils), subjects=8, nightly_joiners=0), roads=True)
+    return replace(small_school(pupils=int(pupils), subjects=8, nightly_joiners=0), sources=True)
 
 
-def serve_roads(pupils: str, connected: str = "yes") -> float:
-    """Serve a school by all roads until the parent goes, in a process of its own; rendered before the clock runs."""
+def serve_sources(pupils: str, connected: str = "yes") -> float:
+    """Serve a school by all sources until the parent goes, in a process of its own; rendered before the clock runs."""
     from isams_pipeline.sandbox.server import serving
     from isams_pipeline_tests.world import make_world
 
@@ -50,14 +50,14 @@ def serve_roads(pupils: str, connected: str = "yes") -> float:
 
 @contextlib.contextmanager
 def _crossing(source: str, pupils: str) -> Iterator[Any]:
-    """An environment whose road leads into another process, authorised."""
+    """An environment whose source leads into another process, authorised."""
     from isams_pipeline.config import load_settings
     from isams_pipeline.orchestration.connector import Connector
     from isams_pipeline.orchestration.environment import Environment
     from isams_pipeline.sandbox.demo import make_sandbox, secrets_of
-    from isams_pipeline.sources.registry import ROADS
+    from isams_pipeline.sources.registry import LISTED
 
-    command = [sys.executable, "-m", "isams_pipeline_tests.benchmarks", "--measure", "serve_roads", pupils]
+    command = [sys.executable, "-m", "isams_pipeline_tests.benchmarks", "--measure", "serve_sources", pupils]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
     assert server.stdout is not None and server.stdin is not None
     try:
@@ -79,7 +79,7 @@ def _crossing(source: str, pupils: str) -> Iterator[Any]:
                     answer = httpx.get(client.tokens.authorise_url("benchmark"))
                 connector.take_code(str(httpx.URL(answer.headers["location"]).params["code"]))
             else:
-                connector.choose(list(ROADS[source].scopes))
+                connector.choose(list(LISTED[source].scopes))
             yield environment, now
     finally:
         server.stdin.close()
@@ -88,23 +88,23 @@ def _crossing(source: str, pupils: str) -> Iterator[Any]:
 
 def _night(environment: Any, source: str, day: date) -> float:
     """All datasets read, checked and stored, without Dagster; the seconds."""
-    from isams_pipeline.datasets import ROAD_DATASETS
+    from isams_pipeline.datasets import LISTED_DATASETS
     from isams_pipeline.orchestration.dataset_assets import check_frame
-    from isams_pipeline.sources.registry import ROADS
-    from isams_pipeline.sources.shared.night import ReaderContext, RoadReader
+    from isams_pipeline.sources.registry import LISTED
+    from isams_pipeline.sources.shared.night import ListReader, ReaderContext
 
     started = time.perf_counter()
     look = ReaderContext(
-        road=ROADS[source],
+        source=LISTED[source],
         school=SCHOOL,
         settings=environment.settings.school(SCHOOL),
         lists=environment.lists,
         connections=environment.connections,
-        client=lambda: environment.road_client_for(SCHOOL, source),
+        client=lambda: environment.listed_client_for(SCHOOL, source),
         clock=environment.clock,
     )
-    reader, tables = RoadReader(look, day, ahead=list(ROAD_DATASETS)), environment.tables
-    for name, declaration in ROAD_DATASETS.items():
+    reader, tables = ListReader(look, day, ahead=list(LISTED_DATASETS)), environment.tables
+    for name, declaration in LISTED_DATASETS.items():
         before = tables.before(source, name, SCHOOL, day)
         table = reader.table(name, before)
         if table.frame is None:
@@ -116,7 +116,7 @@ def _night(environment: Any, source: str, day: date) -> float:
     return time.perf_counter() - started
 
 
-def road_ours(source: str, pupils: str, nights: str = "1", pages: str = "1") -> float:
+def source_ours(source: str, pupils: str, nights: str = "1", pages: str = "1") -> float:
     """The last of so many nights of a school that stays as it is; in so many times as many pages."""
     from isams_pipeline.sources.assembly import client as assembly
     from isams_pipeline.sources.xporter import client as xporter
@@ -141,7 +141,7 @@ def _warm_up(environment: Any, source: str) -> None:
     assert calls.exitcode == 0
 
 
-def road_calls(source: str, pupils: str) -> float:
+def source_calls(source: str, pupils: str) -> float:
     """The HTTP calls of a full night alone, one after the other, by httpx and nothing else."""
     with _crossing(source, pupils) as (environment, _):
         _calls(environment, source)
@@ -153,16 +153,19 @@ def _calls(environment: Any, source: str) -> float:
 
     from isams_pipeline.sources.assembly.client import ACCEPT
     from isams_pipeline.sources.assembly.client import PER_PAGE as ASSEMBLY_PAGE
-    from isams_pipeline.sources.registry import ROADS
+    from isams_pipeline.sources.registry import LISTED
     from isams_pipeline.sources.shared.grants import Grant
     from isams_pipeline.sources.xporter.client import PAGE_SIZE
 
-    road = ROADS[source]
-    grant = Grant(SCHOOL, source, frozenset(road.scopes))
-    requests = [grant.request(one, DAY) for one in road.lists.values()]
-    settings = environment.settings.school(SCHOOL).road(source)
+    known = LISTED[source]
+    grant = Grant(SCHOOL, source, frozenset(known.scopes))
+    requests = [grant.request(one, DAY) for one in known.lists.values()]
+    settings = environment.settings.school(SCHOOL).settings_of(source)
     started = time.perf_counter()
-    with httpx.Client(base_url=settings.url, timeout=60) as client, environment.road_client_for(SCHOOL, source) as ours:
+    with (
+        httpx.Client(base_url=settings.url, timeout=60) as client,
+        environment.listed_client_for(SCHOOL, source) as ours,
+    ):
         if source == "assembly":
             bearer = ours.tokens.access(None)
             client.headers.update({"Authorization": f"Bearer {bearer}", "Accept": ACCEPT})
@@ -203,18 +206,18 @@ def _calls(environment: Any, source: str) -> float:
 
 def tables_megabytes(source: str, pupils: str) -> float:
     """How large the tables of a night are in memory."""
-    from isams_pipeline.datasets import ROAD_DATASETS
+    from isams_pipeline.datasets import LISTED_DATASETS
 
     with _crossing(source, pupils) as (environment, _):
         _night(environment, source, DAY)
-        found = (environment.tables.need(source, name, SCHOOL, DAY) for name in ROAD_DATASETS)
+        found = (environment.tables.need(source, name, SCHOOL, DAY) for name in LISTED_DATASETS)
         return sum(environment.tables.load(one).memory_usage(deep=True).sum() for one in found) / (1 << 20)
 
 
 MEASURES = {
-    "serve_roads": serve_roads,
-    "road_ours": road_ours,
-    "road_calls": road_calls,
+    "serve_sources": serve_sources,
+    "source_ours": source_ours,
+    "source_calls": source_calls,
     "tables_megabytes": tables_megabytes,
 }
 
@@ -224,21 +227,21 @@ def report(add: Any, measure: Any, pairs: Any, count: int) -> None:
     from statistics import median
 
     for source in ("assembly", "xporter"):
-        ours, theirs, memory = pairs(count, ("road_ours", source, "2000"), ("road_calls", source, "2000"))
+        ours, theirs, memory = pairs(count, ("source_ours", source, "2000"), ("source_calls", source, "2000"))
         ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
         detail = f"2,000 students, each answer 50 ms; medians {median(ours):.2f} s and {median(theirs):.2f} s"
         add(f"a night by {source} / its HTTP calls alone", ratio, "at most 1.5", ratio <= 1.5, detail)
-        unchanged = [measure("road_ours", source, "2000", "2")[0] for _ in range(count)]
+        unchanged = [measure("source_ours", source, "2000", "2")[0] for _ in range(count)]
         ratio = median(a / b for a, b in zip(unchanged, ours, strict=True))
         detail = f"medians {median(unchanged):.2f} s and {median(ours):.2f} s"
         add(f"an unchanged night by {source} / a full one", ratio, "at most 0.2", ratio <= 0.2, detail)
-        more = measure("road_ours", source, "2000", "1", "10")[1]
+        more = measure("source_ours", source, "2000", "1", "10")[1]
         ratio = more / median(memory)
         detail = f"peaks {more:.0f} MB and {median(memory):.0f} MB"
         add(
             f"peak memory by {source} in ten times as many pages / in few", ratio, "at most 1.02", ratio <= 1.02, detail
         )
-        large = median(measure("road_ours", source, "6000")[1] for _ in range(count))
+        large = median(measure("source_ours", source, "6000")[1] for _ in range(count))
         output = measure("tables_megabytes", source, "6000")[0] - measure("tables_megabytes", source, "2000")[0]
         ratio = (large - median(memory)) / output
         detail = (
