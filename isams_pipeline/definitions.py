@@ -17,13 +17,12 @@ from isams_pipeline.orchestration.broken_off import again_sensor
 from isams_pipeline.orchestration.connection_assets import connection_definitions
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.history import with_history
-from isams_pipeline.orchestration.isams_assets import isams_assets
-from isams_pipeline.orchestration.listed_assets import listed_assets
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.partner_definitions import partner_definitions
 from isams_pipeline.orchestration.reconciliation.assets import reconciliation_definitions
 from isams_pipeline.orchestration.removal_windows import allow_removals
 from isams_pipeline.orchestration.runs import ENVIRONMENT, NIGHT, NightResource
+from isams_pipeline.orchestration.source_assets import source_definitions
 from isams_pipeline.partners.registry import PARTNERS
 
 
@@ -33,7 +32,7 @@ def build_definitions(environment: Environment, partners: Iterable[AnyPartner] =
     `partners`: only theirs, for who runs one partner's night and needs no more.
     """
     parts = dg.Definitions.merge(
-        dg.Definitions(assets=[*isams_assets(environment), *listed_assets(environment)]),
+        source_definitions(environment),
         connection_definitions(environment),
         reconciliation_definitions(environment),
         *(partner_definitions(environment, partner) for partner in partners),

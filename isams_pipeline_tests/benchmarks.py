@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline_tests import benchmarks_questions, benchmarks_rest, benchmarks_rooms, benchmarks_sources
 
 ROOT = Path(__file__).parent.parent
@@ -114,7 +115,7 @@ def _warm(world: Any) -> None:
     from isams_pipeline.config.feeds import methods_of
 
     for name, key in settings.isams.keys.items():
-        with world.environment.client_for("riverside", name) as client:
+        with batch_client(world.environment.access("riverside"), name) as client:
             client.download(methods_of(key.feeds), lambda chunks: sum(map(len, chunks)), on=DAY)
 
 
@@ -144,7 +145,7 @@ def _fetch_only(environment: Any, night: date) -> None:
         settings,
         night,
         archive=environment.archive,
-        client_for=lambda key: environment.client_for(SCHOOL, key),
+        client_for=lambda key: batch_client(environment.access(SCHOOL), key),
         clock=environment.clock,
     )
     for key in settings.isams.keys.values():

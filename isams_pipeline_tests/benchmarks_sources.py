@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from isams_pipeline.sources import assembly
+
 ROOT = Path(__file__).parent.parent
 DAY = date(2026, 2, 10)
 ANSWER_SECONDS = 0.05
@@ -75,7 +77,7 @@ def _crossing(source: str, pupils: str) -> Iterator[Any]:
             if source == "assembly":
                 import httpx
 
-                with environment.assembly_client_for(SCHOOL) as client:
+                with assembly.connect(environment.access(SCHOOL)) as client:
                     answer = httpx.get(client.tokens.authorise_url("benchmark"))
                 connector.take_code(str(httpx.URL(answer.headers["location"]).params["code"]))
             else:
@@ -89,7 +91,7 @@ def _crossing(source: str, pupils: str) -> Iterator[Any]:
 def _night(environment: Any, source: str, day: date) -> float:
     """All datasets read, checked and stored, without Dagster; the seconds."""
     from isams_pipeline.datasets import LISTED_DATASETS
-    from isams_pipeline.orchestration.dataset_assets import check_frame
+    from isams_pipeline.orchestration.source_assets import check_frame
     from isams_pipeline.sources.registry import LISTED
     from isams_pipeline.sources.shared.night import ListReader, ReaderContext
 
@@ -100,7 +102,7 @@ def _night(environment: Any, source: str, day: date) -> float:
         settings=environment.settings.school(SCHOOL),
         lists=environment.lists,
         connections=environment.connections,
-        client=lambda: environment.listed_client_for(SCHOOL, source),
+        client=lambda: LISTED[source].connect(environment.access(SCHOOL)),
         clock=environment.clock,
     )
     reader, tables = ListReader(look, day, ahead=list(LISTED_DATASETS)), environment.tables
@@ -164,7 +166,7 @@ def _calls(environment: Any, source: str) -> float:
     started = time.perf_counter()
     with (
         httpx.Client(base_url=settings.url, timeout=60) as client,
-        environment.listed_client_for(SCHOOL, source) as ours,
+        LISTED[source].connect(environment.access(SCHOOL)) as ours,
     ):
         if source == "assembly":
             bearer = ours.tokens.access(None)

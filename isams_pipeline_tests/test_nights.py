@@ -17,6 +17,7 @@ from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.partners.schoolsbuddy import TAKES as SCHOOLSBUDDY_DATASETS
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools
+from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
 
@@ -381,7 +382,7 @@ def test_a_cache_that_ignores_the_request_does_not_pass_as_empty(world: World):
     world.at_night(0)
     key = next(k for k in world.sandbox.schools[SCHOOL].keys if k.name == "school")
     key.cache_ignores_filters = True
-    with world.environment.client_for(SCHOOL, "school") as client:
+    with batch_client(world.environment.access(SCHOOL), "school") as client:
         client.download(["School_GetSchoolTerms"], lambda chunks: b"".join(chunks))
     run = world.run(0)
     assert run.outcome is Outcome.FAILED and "years is missing from the answer" in run.reason

@@ -26,6 +26,7 @@ from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.partners.schoolsbuddy.attendance.schedules import job_name
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import NIGHTLY, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
+from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.registers import divisions, registers_today
 
 
@@ -53,7 +54,7 @@ def registers(
         settings.need_isams.client_named(name)
     except ValueError as problem:
         raise ConfigurationError(str(problem), school=school, remedy="Say which: --client NAME.") from None
-    with environment.rest_client_for(school, name) as rest, console.status(f"asking {school}"):
+    with rest_client(environment.access(school), name) as rest, console.status(f"asking {school}"):
         known = divisions(rest)
         today = registers_today(rest, known)
     if not today:

@@ -19,6 +19,7 @@ from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import PipelineError, WrongUse
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.sources import xporter
 from isams_pipeline.sources.advice import advice, steps
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared import ASSEMBLY, LABELS
@@ -50,7 +51,7 @@ def find(
             "No school in schools.yaml names xporter.management_secret, with which schools are found",
             remedy="Add it to one; or look the school up at get-information-schools.service.gov.uk.",
         )
-    with environment.xporter_client_for(name, to_manage=True) as client:
+    with xporter.connect(environment.access(name), to_manage=True) as client:
         found = client.search(text)
     if not found:
         console.print("No school was found. Try fewer letters of the name, or the postcode.")
@@ -132,7 +133,7 @@ def authorise(
         raise WrongUse("--code is Assembly's", remedy="Leave it out: what the school has authorised is taken into use.")
     if source != ASSEMBLY:
         moved = connector.choose([name.strip() for name in scopes.split(",")] if scopes else None)
-        with environment.xporter_client_for(school) as client:
+        with xporter.connect(environment.access(school)) as client:
             words = client.scopes_in_words()
         for name in sorted(moved.now.scopes):
             console.print(Text(f"  {name}  ").append(words.get(name, ""), "dim"))

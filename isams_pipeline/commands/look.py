@@ -27,6 +27,7 @@ from isams_pipeline.errors import PipelineError, WrongUse
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources.advice import advice as advice_on
+from isams_pipeline.sources.isams.connect import batch_client, rest_client
 from isams_pipeline.sources.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
 from isams_pipeline.sources.isams.inspection import Inspection, records
 from isams_pipeline.sources.isams.inspection import inspect as look_into
@@ -87,12 +88,12 @@ def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -
     """ISAMS's own source: its keys and REST clients; whether all are fit."""
     settings = environment.settings.school(name)
     with console.status(f"asking {name}"):
-        found = diagnose(isams, lambda key: environment.client_for(name, key), environment.clock)
+        found = diagnose(isams, lambda key: batch_client(environment.access(name), key), environment.clock)
     console.print(_diagnosis(f"{name}, {isams.url}", found))
     healthy = all(key.healthy for key in found)
     _print_advice((key.key, key.advice) for key in found)
     if isams.rest:
-        clients = diagnose_rest(settings, lambda client: environment.rest_client_for(name, client))
+        clients = diagnose_rest(settings, lambda client: rest_client(environment.access(name), client))
         console.print(_rest_diagnosis(clients))
         _print_advice((client.client, client.advice) for client in clients)
         healthy = healthy and all(client.healthy for client in clients)

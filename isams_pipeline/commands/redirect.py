@@ -12,6 +12,7 @@ from isams_pipeline.commands.common import console
 from isams_pipeline.config import is_loopback
 from isams_pipeline.errors import NotAuthorised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.sources import assembly
 
 _WAIT = 300
 """Seconds that the redirect is waited for."""
@@ -25,7 +26,7 @@ def code_from_browser(environment: Environment, school: str) -> str:
     settings = environment.settings.school(school).assembly
     assert settings is not None
     state = secrets.token_urlsafe()
-    with environment.assembly_client_for(school) as client:
+    with assembly.connect(environment.access(school)) as client:
         address = client.tokens.authorise_url(state)
     console.print("A person of the school opens this address, logs in to Assembly and says yes:")
     console.print(address, soft_wrap=True)

@@ -141,6 +141,20 @@ class SchoolSettings(StrictSettings):
             raise self._without("isams")
         return self.isams
 
+    @property
+    def need_assembly(self) -> AssemblySettings:
+        """The settings of Assembly; raises ConfigurationError where the school has none."""
+        if self.assembly is None:
+            raise self._without("assembly")
+        return self.assembly
+
+    @property
+    def need_xporter(self) -> XporterSettings:
+        """The settings of Xporter; raises ConfigurationError where the school has none."""
+        if self.xporter is None:
+            raise self._without("xporter")
+        return self.xporter
+
     def _without(self, source: str) -> ConfigurationError:
         here = ", ".join(self.sources)
         return ConfigurationError(

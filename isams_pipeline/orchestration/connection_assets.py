@@ -9,10 +9,10 @@ from isams_pipeline.clock import in_words, start_of, today_at
 from isams_pipeline.errors import MissingSecret, PipelineError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.connector import Connector
-from isams_pipeline.orchestration.dataset_assets import OWNER
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of, night_of, nights_of
 from isams_pipeline.orchestration.runs import told_to_dagster, told_to_ticks
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.sources.advice import advice
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared import LABELS

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.sources import assembly, xporter
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared import ASSEMBLY, LABELS, OLD_REPORTS, REPORTS
 from isams_pipeline.sources.shared.connections import Connection, Finding, Moved, Reason, State
@@ -45,7 +46,7 @@ class Connector:
 
     def look(self) -> Moved:
         """Look by calls that read nobody's data, and note what they show."""
-        with self._environment.listed_client_for(self.school, self.source) as client:
+        with LISTED[self.source].connect(self._environment.access(self.school)) as client:
             return self._found(client.look(self.current))
 
     def _found(self, finding: Finding) -> Moved:
@@ -67,7 +68,7 @@ class Connector:
                 school=self.school,
                 remedy=f"Write schools.{self.school}.xporter.invite_to into schools.yaml.",
             )
-        with self._environment.xporter_client_for(self.school, to_manage=True) as client:
+        with xporter.connect(self._environment.access(self.school), to_manage=True) as client:
             client.invite(settings.name)
         self._environment.connections.invited(self.school, self.source, who=self._who)
         try:
@@ -78,7 +79,7 @@ class Connector:
 
     def take_code(self, code: str) -> Moved:
         """Assembly: exchange the code that came with the redirect. Raises WrongToken for another school's."""
-        with self._environment.assembly_client_for(self.school) as client:
+        with assembly.connect(self._environment.access(self.school)) as client:
             return self._found(client.take_code(code))
 
     def choose(self, scopes: Collection[str] | None) -> Moved:
@@ -94,7 +95,7 @@ class Connector:
                 source=self.source,
                 remedy=f"`isams-pipeline connector status {self.school}` says what is to be done.",
             )
-        with self._environment.xporter_client_for(self.school) as client:
+        with xporter.connect(self._environment.access(self.school)) as client:
             offered = client.details()
         wanted = frozenset(scopes) if scopes else offered
         missing = sorted(wanted - offered)
@@ -119,11 +120,11 @@ class Connector:
         environment = self._environment
         with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
             if self.source == ASSEMBLY:
-                with environment.assembly_client_for(self.school) as client:
+                with assembly.connect(environment.access(self.school)) as client:
                     client.forget()
             else:
                 environment.connections.choose(self.school, self.source, None, who=self._who)
-                with environment.xporter_client_for(self.school) as client:
+                with xporter.connect(environment.access(self.school)) as client:
                     client.forget()
             return self.look()
 
@@ -133,7 +134,7 @@ class Connector:
             raise WrongUse(
                 "Only Assembly can be asked to fetch", school=self.school, remedy="Xporter's jobs run by themselves."
             )
-        with self._environment.assembly_client_for(self.school) as client:
+        with assembly.connect(self._environment.access(self.school)) as client:
             client.sync()
 
     def purge(self) -> Purged:

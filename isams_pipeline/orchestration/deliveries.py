@@ -14,7 +14,6 @@ from isams_pipeline.delivery.export import Export, ExportFile
 from isams_pipeline.delivery.first_look import first_look
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.leaving import Leaving
 from isams_pipeline.orchestration.partitions import Night, nights_of
@@ -22,6 +21,7 @@ from isams_pipeline.orchestration.partner import AnyPartner, Behind, Tables
 from isams_pipeline.orchestration.pins import load_pinned, pinned
 from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.showing import delivery_metadata, first_look_table, refusal_metadata
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.state.windows import RemovalWindows
 
 GUARD = {"removal_guard": "No file loses too many rows against the last delivered export."}

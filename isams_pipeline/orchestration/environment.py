@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +13,9 @@ from isams_pipeline.config import Settings, secret_from
 from isams_pipeline.config.partners import Delivering
 from isams_pipeline.config.secrets import is_set
 from isams_pipeline.delivery.staging import StagedExports
-from isams_pipeline.sources.assembly import lists as assembly_lists
-from isams_pipeline.sources.assembly.client import AssemblyClient
-from isams_pipeline.sources.isams.batch import BatchClient, Credential, Patience
-from isams_pipeline.sources.isams.rest import RestClient
-from isams_pipeline.sources.shared import ASSEMBLY, XPORTER
+from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.connections import Connections
-from isams_pipeline.sources.xporter import lists as xporter_lists
-from isams_pipeline.sources.xporter.client import XporterClient, XporterSecrets
+from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.storage.archive import SnapshotArchive
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
@@ -29,11 +23,8 @@ from isams_pipeline.storage.locks import Locks
 from isams_pipeline.storage.photos import PhotoStore
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
-from isams_pipeline.storage.state.limits import HourlyLimit
-from isams_pipeline.storage.state.tokens import TokenVault
 from isams_pipeline.storage.tables import TableStore
 
-PHOTO_SCOPES = {ASSEMBLY: assembly_lists.ON_DEMAND, XPORTER: xporter_lists.ON_DEMAND}
 DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
 
 
@@ -133,92 +124,14 @@ class Environment:
         folder = Folder(self.data_dir / "staged")
         return [StagedExports(folder, name, school) for name in folder.names() if folder.exists(f"{name}/{school}")]
 
-    def client_for(self, school: str, key: str) -> BatchClient:
-        """A client of one key; raises MissingSecret."""
-        isams = self.settings.school(school).need_isams
-        settings = isams.keys[key]
-        credential = Credential(
-            secret_from(self.variables, settings.secret, school=school, key=key),
-            secret_from(self.variables, settings.client_id, school=school, key=key) if settings.client_id else None,
-        )
-        return BatchClient(
-            isams.url,
-            credential,
-            patience=self.patience,
-            take_turns=self._one_request_at_a_time,
-            school=school,
-            key=key,
-        )
-
-    def rest_client_for(self, school: str, name: str | None) -> RestClient:
-        """A REST client of a school: of that name, or the only one. Raises MissingSecret."""
-        isams = self.settings.school(school).need_isams
-        name = isams.client_named(name)
-        settings = isams.rest[name]
-        credential = Credential(
-            secret_from(self.variables, settings.secret, school=school, client=name),
-            secret_from(self.variables, settings.client_id, school=school, client=name),
-        )
-        limit = settings.requests_per_hour
-        hourly = HourlyLimit(self.state, f"{school}/{name}", limit, self.clock) if limit else None
-        return RestClient(
-            isams.url,
-            credential,
-            patience=self.patience,
-            parallel=settings.parallel,
-            spend=hourly.spend if hourly else _free,
-            school=school,
-            client=name,
-        )
-
-    def listed_client_for(self, school: str, source: str) -> AssemblyClient | XporterClient:
-        """A client of a source other than iSAMS's own; raises ConfigurationError or MissingSecret."""
-        return self.assembly_client_for(school) if source == ASSEMBLY else self.xporter_client_for(school)
-
-    def assembly_client_for(self, school: str) -> AssemblyClient:
-        """A school's client at Assembly; raises ConfigurationError or MissingSecret."""
-        settings = self.settings.school(school)
-        settings.settings_of(ASSEMBLY)
-        assembly = settings.assembly
-        assert assembly is not None
-        secret = secret_from(self.variables, assembly.secret, school=school, source=ASSEMBLY)
-        client_id = secret_from(self.variables, assembly.client_id, school=school, source=ASSEMBLY)
-        vault = TokenVault(self.state, school, ASSEMBLY, secret, self.clock)
-        return AssemblyClient(
-            assembly,
-            Credential(secret, client_id),
-            vault,
-            school=school,
+    def access(self, school: str) -> Access:
+        """A school's way to its sources; raises ConfigurationError."""
+        return Access(
+            school,
+            self.settings.school(school),
+            self.variables,
+            state=lambda: self.state,
+            hold=lambda name: self.locks.hold(name, wait=self.lock_wait),
             clock=self.clock,
-            exclusive=lambda: self.locks.hold(f"tokens {school}", wait=self.lock_wait),
             patience=self.patience,
-            also=PHOTO_SCOPES[ASSEMBLY] if settings.partners.photos == ASSEMBLY else (),
         )
-
-    def xporter_client_for(self, school: str, *, to_manage: bool = False) -> XporterClient:
-        """A school's client at Xporter on Demand; raises ConfigurationError or MissingSecret.
-
-        `to_manage` is for finding and inviting, before the school's own secret has come with its authorisation.
-        """
-        settings = self.settings.school(school)
-        settings.settings_of(XPORTER)
-        xporter = settings.xporter
-        assert xporter is not None
-        secret = "" if to_manage else secret_from(self.variables, xporter.secret, school=school, source=XPORTER)
-        named = xporter.management_secret
-        management = secret_from(self.variables, named, school=school, source=XPORTER) if named else None
-        vault = TokenVault(self.state, school, XPORTER, secret, self.clock)
-        secrets = XporterSecrets(secret, management)
-        also = PHOTO_SCOPES[XPORTER] if settings.partners.photos == XPORTER else ()
-        return XporterClient(
-            xporter, secrets, vault, school=school, clock=self.clock, patience=self.patience, also=also
-        )
-
-    @contextmanager
-    def _one_request_at_a_time(self, host: str) -> Generator[None, None, None]:
-        with self.locks.hold(f"host {host}", wait=self.lock_wait):
-            yield
-
-
-def _free() -> None:
-    """Nobody counts."""

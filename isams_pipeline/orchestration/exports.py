@@ -9,7 +9,6 @@ import dagster as dg
 from isams_pipeline.delivery.built import ACCOUNTING, Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, formulas, to_csv_for_people
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.nightly import keys_of
 from isams_pipeline.orchestration.partitions import Night, nights_of
@@ -24,6 +23,7 @@ from isams_pipeline.orchestration.pins import (
 )
 from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.showing import account_table, by_rule, export_metadata
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.tables import StoredTable
 
 SHOWN = {

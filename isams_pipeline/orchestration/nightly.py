@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from isams_pipeline.orchestration.dataset_assets import asset_key
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import key_of, night_at
 from isams_pipeline.orchestration.partner import AnyPartner, Datasets
 from isams_pipeline.orchestration.runs import told_to_ticks
 from isams_pipeline.orchestration.selections import selection_of
+from isams_pipeline.orchestration.source_assets import asset_key
 
 
 def job_name(partner: str) -> str:

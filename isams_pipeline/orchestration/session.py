@@ -3,18 +3,13 @@
 import contextlib
 from collections.abc import Generator
 from contextlib import ExitStack
-from typing import Any
 
 import dagster as dg
 
-from isams_pipeline.datasets import DATASETS, SOURCE
 from isams_pipeline.errors import SchoolBusy
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.sources.isams.fetch import NightFetcher
-from isams_pipeline.sources.isams.night import NightReader
-from isams_pipeline.sources.registry import LISTED
-from isams_pipeline.sources.shared.night import ListReader, ReaderContext
+from isams_pipeline.sources.shared.source import NightNeeds, Source, SourceReader
 from isams_pipeline.storage.locks import Locks
 
 
@@ -42,8 +37,7 @@ class NightSession:
         self._held = ExitStack()
         self._locked: set[str] = set()
         self._busy: SchoolBusy | None = None
-        self._readers: dict[Night, NightReader] = {}
-        self._list_readers: dict[tuple[str, Night], ListReader] = {}
+        self._readers: dict[tuple[str, Night], SourceReader] = {}
 
     def hold(self, school: str) -> None:
         """Be the only run of a school, until the run ends. Waits for another one; raises SchoolBusy."""
@@ -60,67 +54,35 @@ class NightSession:
         self._locked.add(school)
         environment.sweep(school)
 
-    def reader(self, night: Night, log: Any) -> NightReader:
-        """The reader of a night."""
+    def reader(self, source: Source, night: Night, context: dg.AssetExecutionContext) -> SourceReader:
+        """The reader of a night by a source. What the run's other datasets need can be read ahead."""
         self.hold(night.school)
-        if night not in self._readers:
+        if (source.key, night) not in self._readers:
             environment = self.environment
-            fetcher = NightFetcher(
-                night.school,
-                environment.settings.school(night.school),
-                night.date,
-                archive=environment.archive,
-                client_for=lambda key: environment.client_for(night.school, key),
-                clock=environment.clock,
-                fresh=self._fresh,
-                ask_again_after=0.9 * environment.retry_wait,
-                passed=lambda feed: self._passed(night, feed),
-                tell=log.info,
+            keys = context.job_def.asset_layer.executable_asset_keys
+            self._readers[source.key, night] = source.read(
+                NightNeeds(
+                    environment.access(night.school),
+                    night.date,
+                    archive=environment.archive,
+                    lists=environment.lists,
+                    tables=environment.tables,
+                    connections=environment.connections,
+                    run_id=context.run.run_id,
+                    fresh=self._fresh,
+                    allow_removals=self.allow_removals,
+                    ask_again_after=0.9 * environment.retry_wait,
+                    ahead=[key.path[1] for key in keys if key.path[0] == source.key],
+                    tell=context.log.info,
+                )
             )
-            self._readers[night] = NightReader(fetcher, environment.archive)
-        return self._readers[night]
-
-    def list_reader(self, source: str, night: Night, context: dg.AssetExecutionContext) -> ListReader:
-        """The reader of a night by another source. It reads ahead for the other datasets of the run."""
-        self.hold(night.school)
-        if (source, night) not in self._list_readers:
-            environment = self.environment
-            reader_context = ReaderContext(
-                source=LISTED[source],
-                school=night.school,
-                settings=environment.settings.school(night.school),
-                lists=environment.lists,
-                connections=environment.connections,
-                client=lambda: environment.listed_client_for(night.school, source),
-                clock=environment.clock,
-                run_id=context.run.run_id,
-                is_intact=environment.tables.is_intact,
-            )
-            self._list_readers[source, night] = ListReader(
-                reader_context,
-                night.date,
-                fresh=self._fresh,
-                allow_removals=self.allow_removals,
-                ask_again_after=0.9 * environment.retry_wait,
-                ahead=[
-                    key.path[1] for key in context.job_def.asset_layer.executable_asset_keys if key.path[0] == source
-                ],
-                tell=context.log.info,
-            )
-        return self._list_readers[source, night]
-
-    def _passed(self, night: Night, feed: str) -> str | None:
-        names = [d.name for d in DATASETS.values() if d.feed == feed]
-        stored = [self.environment.tables.find(SOURCE, name, night.school, night.date) for name in names]
-        hashes = {table.provenance.get("sha256") for table in stored if table is not None}
-        return hashes.pop() if len(hashes) == 1 else None
+        return self._readers[source.key, night]
 
     def close(self) -> None:
         """Let go."""
-        self._readers.clear()
-        for reader in self._list_readers.values():
+        for reader in self._readers.values():
             reader.close()
-        self._list_readers.clear()
+        self._readers.clear()
         self._held.close()
 
 

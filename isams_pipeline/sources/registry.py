@@ -1,36 +1,23 @@
-"""The sources that are read list by list, by their keys."""
+"""All sources. A new one is a folder here, with its SOURCE, and a line below."""
 
 from __future__ import annotations
 
-from isams_pipeline.sources.assembly.lists import GIVES as ASSEMBLY_GIVES
-from isams_pipeline.sources.assembly.lists import LISTS as ASSEMBLY_LISTS
-from isams_pipeline.sources.assembly.lists import SCOPES as ASSEMBLY_SCOPES
-from isams_pipeline.sources.assembly.mapping import MAPPING as ASSEMBLY_MAPPING
-from isams_pipeline.sources.shared import ASSEMBLY, LABELS, XPORTER
-from isams_pipeline.sources.shared.listed import ListedSource
-from isams_pipeline.sources.xporter.lists import GIVES as XPORTER_GIVES
-from isams_pipeline.sources.xporter.lists import LISTS as XPORTER_LISTS
-from isams_pipeline.sources.xporter.lists import SCOPES as XPORTER_SCOPES
-from isams_pipeline.sources.xporter.mapping import MAPPING as XPORTER_MAPPING
+from collections.abc import Mapping
 
-# Assembly tells when anything of the school last changed. Each of Xporter's lists has a clock of its own.
-LISTED: dict[str, ListedSource] = {
-    ASSEMBLY: ListedSource(
-        ASSEMBLY,
-        LABELS[ASSEMBLY],
-        ASSEMBLY_LISTS,
-        ASSEMBLY_MAPPING,
-        ASSEMBLY_SCOPES,
-        ASSEMBLY_GIVES,
-        freshness_is_sure=True,
-    ),
-    XPORTER: ListedSource(
-        XPORTER,
-        LABELS[XPORTER],
-        XPORTER_LISTS,
-        XPORTER_MAPPING,
-        XPORTER_SCOPES,
-        XPORTER_GIVES,
-        freshness_is_sure=False,
-    ),
+from isams_pipeline.sources import assembly, isams, xporter
+from isams_pipeline.sources.shared.listed import ListedSource
+from isams_pipeline.sources.shared.source import Source
+
+SOURCES: Mapping[str, Source] = {
+    source.key: source
+    for source in (
+        isams.SOURCE,
+        assembly.SOURCE,
+        xporter.SOURCE,
+    )
 }
+"""Key → source, in the order in which they are shown."""
+LISTED: Mapping[str, ListedSource] = {
+    source.key: source.listed for source in SOURCES.values() if source.listed is not None
+}
+"""Those that are read list by list, by an authorisation of the school's."""

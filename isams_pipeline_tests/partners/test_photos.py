@@ -23,6 +23,7 @@ from isams_pipeline.sandbox import photos as sandbox_photos
 from isams_pipeline.sandbox import rest as sandbox_rest
 from isams_pipeline.sandbox.photos import MADE_BY, photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
+from isams_pipeline.sources import assembly, xporter
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.photos import KeptPhoto, PhotoStore
 from isams_pipeline_tests.sources.crossing import Crossing
@@ -401,12 +402,12 @@ def test_photos_by_another_source_where_its_scope_is_granted(crossing: Crossing,
     crossing.side(source).requests.clear()
     assert world.run(0, fresh=True).outcome == "unchanged"
     if source == "assembly":
-        url = crossing.world.environment.assembly_client_for(SCHOOL).tokens.authorise_url("state")
+        url = assembly.connect(crossing.world.environment.access(SCHOOL)).tokens.authorise_url("state")
         assert "students.photo%3Aoptional" in url, "the school is asked for it"
 
 
 def test_a_number_that_two_people_have_is_nobody_s_photo(crossing: Crossing, monkeypatch: pytest.MonkeyPatch):
-    client: Any = crossing.world.environment.xporter_client_for(SCHOOL)
+    client: Any = xporter.connect(crossing.world.environment.access(SCHOOL))
     two = [{"Id": "9-501", "Photo": "QQ=="}, {"Id": "8-501", "Photo": "Qg=="}, {"Id": "9-502", "Photo": "Qw=="}]
     reading = SimpleNamespace(rows=two)
     monkeypatch.setattr(client, "read", lambda *_: reading)
@@ -428,7 +429,7 @@ def test_without_the_scope_nothing_is_asked_for_and_that_is_said(crossing: Cross
 
 
 def test_a_school_that_wants_no_photos_is_not_asked_for_them(crossing: Crossing):
-    url = crossing.world.environment.assembly_client_for(SCHOOL).tokens.authorise_url("state")
+    url = assembly.connect(crossing.world.environment.access(SCHOOL)).tokens.authorise_url("state")
     assert "photo" not in url
 
 

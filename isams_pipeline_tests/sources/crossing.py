@@ -76,7 +76,7 @@ class Crossing:
             settings=environment.settings.school(SCHOOL),
             lists=environment.lists,
             connections=environment.connections,
-            client=lambda: environment.listed_client_for(SCHOOL, source),
+            client=lambda: LISTED[source].connect(environment.access(SCHOOL)),
             clock=environment.clock,
             is_intact=environment.tables.is_intact,
         )

@@ -25,6 +25,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.sandbox.demo import xporter_variable
 from isams_pipeline.sandbox.sides import CONNECTOR_STATES
+from isams_pipeline.sources import assembly, xporter
 from isams_pipeline.sources.advice import advice, steps
 from isams_pipeline.sources.assembly.client import AssemblyClient
 from isams_pipeline.sources.registry import LISTED
@@ -91,7 +92,7 @@ def test_xporter_step_by_step_and_back(crossing: Crossing):
 def test_a_school_is_found_and_invited_before_it_has_a_secret(crossing: Crossing):
     crossing.world.variables["DEMO_RIVERSIDE_XPORTER_SECRET"] = ""
     crossing.world.configure(lambda _: None)
-    with crossing.world.environment.xporter_client_for(SCHOOL, to_manage=True) as client:
+    with xporter.connect(crossing.world.environment.access(SCHOOL), to_manage=True) as client:
         assert [one.estab_code for one in client.search("river")] == ["1199"]
     now_ = crossing.connector("xporter").invite().now
     assert now_.words == "awaiting connection: not authorised" and "DEMO_RIVERSIDE_XPORTER_SECRET" in now_.said
@@ -303,7 +304,7 @@ def test_a_person_says_yes_in_a_browser(crossing: Crossing, monkeypatch: pytest.
     code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
     assert code == 1 and "not connected to the school's data" in out and "awaiting connection: paused" in out
     crossing.assembly.connector = "connected"
-    with crossing.world.environment.assembly_client_for(SCHOOL) as client:
+    with assembly.connect(crossing.world.environment.access(SCHOOL)) as client:
         client.forget()
     monkeypatch.setattr(AssemblyClient, "look", _gone)
     code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
@@ -414,7 +415,7 @@ def test_the_sandbox_lets_a_person_play_the_school(crossing: Crossing):
         answer = move(connected, step)
         assert answer.status_code == 422 and known in answer.json()["error"]
     assert "with school, source, step" in httpx.post(f"{base}/sandbox/sources", content="?").json()["error"]
-    with crossing.world.environment.assembly_client_for(SCHOOL) as client:
+    with assembly.connect(crossing.world.environment.access(SCHOOL)) as client:
         address = client.tokens.authorise_url("a state")
     answer = httpx.get(address)
     assert answer.status_code == 302 and "state=a+state" in answer.headers["location"]

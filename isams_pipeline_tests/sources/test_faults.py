@@ -23,6 +23,7 @@ from isams_pipeline.errors import (
     WrongToken,
 )
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
+from isams_pipeline.sources import assembly
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline_tests.sources.crossing import PERSONAL, STUDENTS, Crossing
@@ -268,7 +269,7 @@ def test_a_step_that_is_tried_again_asks_again(connected: Crossing, source: str)
 
 def test_a_sync_is_asked_for_once_and_then_is_pending(crossing: Crossing):
     crossing.connect("assembly")
-    with crossing.world.environment.assembly_client_for(SCHOOL) as client:
+    with assembly.connect(crossing.world.environment.access(SCHOOL)) as client:
         client.sync()
         with pytest.raises(SyncPending):
             client.sync()
@@ -319,5 +320,5 @@ def test_tokens_at_rest_are_sealed(crossing: Crossing):
     assert held and not [token for token in held if token.encode() in stored]
     crossing.world.variables["DEMO_ASSEMBLY_SECRET"] = "another"
     crossing.world.configure(lambda _: None)
-    with crossing.world.environment.assembly_client_for(SCHOOL) as client, pytest.raises(TokensUnreadable):
+    with assembly.connect(crossing.world.environment.access(SCHOOL)) as client, pytest.raises(TokensUnreadable):
         client.grant(None)

@@ -18,6 +18,7 @@ import pytest
 
 from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.errors import PipelineError
+from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.registers import divisions, marks_of, registers_today
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.http import Patience
@@ -117,7 +118,7 @@ def test_a_broken_answer_of_a_source_is_data_or_a_typed_error(
     settings = environment.settings.school(SCHOOL)
     good: dict[str, list[dict[str, Any]]] = {}
     breaking = Breaking(monkeypatch)
-    with environment.listed_client_for(SCHOOL, source) as client:
+    with LISTED[source].connect(environment.access(SCHOOL)) as client:
         grant = client.grant(environment.connections.current(SCHOOL, source))
         requests = [grant.request(wanted, FIRST) for wanted in known.lists.values()]
         for request in requests:
@@ -164,7 +165,7 @@ def test_a_broken_answer_of_rest_is_data_or_a_typed_error(crossing: Crossing, mo
     environment.patience = Patience(attempts=1, timeout_attempts=1)
     crossing.world.at_night(0)
     breaking = Breaking(monkeypatch)
-    with environment.rest_client_for(SCHOOL, "registers") as client:
+    with rest_client(environment.access(SCHOOL), "registers") as client:
         of = divisions(client)
         registers = registers_today(client, of)
         asked: list[Callable[[], object]] = [

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from isams_pipeline.config import SOURCES
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.reconciliation.pictures import reconciliation_picture
@@ -22,6 +21,7 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     sources_meant,
 )
 from isams_pipeline.orchestration.runs import NightRun, of_a_night_with
+from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.rules.reconciliation import NEEDED
 from isams_pipeline.sources.shared import LABELS, REPORTS
 

@@ -7,11 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.runs import NightRun, of_a_night, of_a_night_with
 from isams_pipeline.orchestration.showing import markdown_table
+from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.my_school_portal.apply import Applied
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, Confirmed
 from isams_pipeline.partners.my_school_portal.intake import take_in

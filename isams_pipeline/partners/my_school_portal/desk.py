@@ -29,6 +29,7 @@ from isams_pipeline.partners.my_school_portal.settings import KEY, MySchoolPorta
 from isams_pipeline.partners.my_school_portal.states import OPEN, WRITTEN, State
 from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
 from isams_pipeline.rules.split import rows_of
+from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.people import read
 from isams_pipeline.sources.isams.rest import RestClient
 from isams_pipeline.storage.state.changes import ChangeRequest
@@ -90,7 +91,7 @@ class ChangeDesk:
     def client(self) -> RestClient:
         """The portal's REST client; raises MissingSecret."""
         name = self.environment.settings.partner(self.school, MySchoolPortalSettings).client
-        return self.environment.rest_client_for(self.school, name)
+        return rest_client(self.environment.access(self.school), name)
 
     # --- looking --------------------------------------------------------------------------------------------
 

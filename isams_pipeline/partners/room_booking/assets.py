@@ -8,7 +8,6 @@ import dagster as dg
 
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
 from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import SHOWN, staged_results
@@ -17,6 +16,7 @@ from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.orchestration.pins import as_pins, pinned
 from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table, refusal_metadata
+from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of
 from isams_pipeline.partners.room_booking.files import TIMETABLE

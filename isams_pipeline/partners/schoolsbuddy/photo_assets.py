@@ -8,11 +8,11 @@ import dagster as dg
 from isams_pipeline.config import SOURCES
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER, asset_key
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.partner import Behind
 from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
 from isams_pipeline.partners.schoolsbuddy.settings import KEY, SchoolsBuddySettings
 

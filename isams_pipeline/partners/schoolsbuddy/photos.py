@@ -19,7 +19,9 @@ from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, PHOTOS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.photos import UnreadablePhoto, reencoded
+from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.photos import RestPhotos
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.photos import ListedPhotos
 from isams_pipeline.storage.photos import KeptPhoto, PhotoStore, worded
 
@@ -135,10 +137,10 @@ def source_of(environment: Environment, school: str, photos: str, pupils: pd.Dat
     """Where a school's photos come from."""
     settings = environment.settings.partner(school, SchoolsBuddySettings)
     if photos == "rest":
-        with environment.rest_client_for(school, settings.photos_client) as client:
+        with rest_client(environment.access(school), settings.photos_client) as client:
             yield RestPhotos(client, pupils)
     else:
-        with environment.listed_client_for(school, photos) as client:
+        with LISTED[photos].connect(environment.access(school)) as client:
             yield ListedPhotos(client, environment.connections.current(school, photos))
 
 

@@ -1,4 +1,22 @@
-"""Assembly: a school's data out of the Assembly Platform, which has it from iSAMS by Xporter on Demand.
+"""The Assembly Platform: a school's data out of iSAMS, by Xporter on Demand, by Assembly."""
 
-Facts about the wire are from the vendor's README and specification of its clients (version 1.1) unless marked inferred.
-"""
+from isams_pipeline.sources.assembly.connect import connect
+from isams_pipeline.sources.assembly.lists import GIVES, LISTS, SCOPES
+from isams_pipeline.sources.assembly.mapping import MAPPING
+from isams_pipeline.sources.shared import ASSEMBLY, LABELS
+from isams_pipeline.sources.shared.listed import ListedSource
+from isams_pipeline.sources.shared.reading import source_of
+
+# Assembly tells when anything of the school last changed.
+SOURCE = source_of(
+    ListedSource(
+        key=ASSEMBLY,
+        label=LABELS[ASSEMBLY],
+        lists=LISTS,
+        mapping=MAPPING,
+        connect=connect,
+        scopes=SCOPES,
+        gives=GIVES,
+        freshness_is_sure=True,
+    )
+)

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from isams_pipeline.config.feeds import FEEDS
-from isams_pipeline.datasets import DATASETS
+from isams_pipeline.datasets import DATASETS, SOURCE, DatasetDeclaration
+from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.errors import PipelineError
+from isams_pipeline.rules.notes import as_json
+from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline.sources.isams.fetch import NightFetcher
 from isams_pipeline.sources.isams.parse import ParsedTable, parse
+from isams_pipeline.sources.shared.source import NightNeeds, SourceReader, SourceTable
 from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
+from isams_pipeline.storage.tables import StoredTable
 
 
-@dataclass(frozen=True)
-class NightTable:
-    """A dataset of the night, and the snapshot it is from; neither where no key brings the feed."""
+def read(needs: NightNeeds) -> SourceReader:
+    """The reader of a school's night by the Batch API."""
 
-    parsed: ParsedTable
-    snapshot: Snapshot | None
+    def passed(feed: str) -> str | None:
+        """The hash of the night's answer whose tables were last found good."""
+        names = [declaration.name for declaration in DATASETS.values() if declaration.feed == feed]
+        stored = [needs.tables.find(SOURCE, name, needs.access.school, needs.night) for name in names]
+        hashes = {table.provenance.get("sha256") for table in stored if table is not None}
+        return hashes.pop() if len(hashes) == 1 else None
+
+    fetcher = NightFetcher(
+        needs.access.school,
+        needs.access.settings,
+        needs.night,
+        archive=needs.archive,
+        client_for=lambda key: batch_client(needs.access, key),
+        clock=needs.access.clock,
+        fresh=needs.fresh,
+        ask_again_after=needs.ask_again_after,
+        passed=passed,
+        tell=needs.tell,
+    )
+    return NightReader(fetcher, needs.archive)
+
+
+def check_rows(declaration: DatasetDeclaration, table: SourceTable) -> None:
+    """Raise MissingRows where a dataset that must have rows has none."""
+    if table.frame is not None and (table.provenance or declaration.must_have_rows):
+        dataset_rules.check_rows(declaration, table.frame, container_found=table.in_answer)
 
 
 class NightReader:
@@ -29,15 +57,26 @@ class NightReader:
         self._parsed: dict[str, dict[str, ParsedTable]] = {}
         self._failed: dict[str, PipelineError] = {}
 
-    def table(self, dataset: str) -> NightTable:
+    def table(self, dataset: str, before: StoredTable | None = None) -> SourceTable:  # noqa: ARG002  # as any reader
         """A dataset, unchecked. Raises IsamsError, DocumentError, WrongType, NoSnapshot or FutureDate."""
         declaration = DATASETS[dataset]
         snapshot = self._fetcher.snapshot(declaration.feed)
         if snapshot is None:
-            return NightTable(ParsedTable(declaration, declaration.empty(), containers=0), None)
+            no_key = {"feed": f"no key of this school brings {declaration.feed}"}
+            return SourceTable(declaration.empty(), in_answer=False, facts=no_key)
         if dataset not in self._parsed.get(snapshot.sha256, {}):
             self._parse(snapshot, dataset)
-        return NightTable(self._parsed[snapshot.sha256].pop(dataset), snapshot)
+        parsed = self._parsed[snapshot.sha256].pop(dataset)
+        return SourceTable(
+            parsed.frame,
+            in_answer=parsed.containers > 0,
+            provenance=_provenance(snapshot, parsed),
+            facts=_facts(declaration, snapshot, parsed),
+        )
+
+    def close(self) -> None:
+        """Let go of what was parsed and not asked for."""
+        self._parsed.clear()
 
     def _parse(self, snapshot: Snapshot, dataset: str) -> None:
         wanted = [d for d in DATASETS.values() if snapshot.covers(FEEDS[d.feed].methods)]
@@ -51,3 +90,29 @@ class NightReader:
             with self._archive.open(snapshot) as stream:
                 tables = parse(stream, [DATASETS[dataset]])
         self._parsed.setdefault(snapshot.sha256, {}).update(tables)
+
+
+def _provenance(snapshot: Snapshot, parsed: ParsedTable) -> dict[str, Any]:
+    return {
+        "key": snapshot.key,
+        "sha256": snapshot.sha256,
+        "fetched_at": snapshot.fetched_at,
+        "cache_hours": snapshot.cache_hours,
+        "identical_to_night_before": snapshot.identical_to_night_before,
+    } | ({"notes": as_json(parsed.notes)} if parsed.notes else {})
+
+
+def _facts(declaration: DatasetDeclaration, snapshot: Snapshot, parsed: ParsedTable) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    if parsed.containers == 0:
+        facts["container"] = f"the answer has no {declaration.container}"
+    if parsed.repeated_rows:
+        facts["merged_rows"] = parsed.repeated_rows
+    if parsed.notes:
+        facts["fields mended"] = len(parsed.notes)
+    return facts | {
+        "snapshot": snapshot.sha256,
+        "key": snapshot.key,
+        "fetched_at": snapshot.fetched,
+        "cache_hours": snapshot.cache_hours,
+    }

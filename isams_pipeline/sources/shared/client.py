@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from isams_pipeline.sources.shared.connections import Connection, Finding
 from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest
+from isams_pipeline.sources.shared.photos import PhotoClient
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Reading:
     """How many rows there will be, where the server says so at once."""
 
 
-class ListClient(Protocol):
+class ListClient(PhotoClient, Protocol):
     """One school by one source."""
 
     def __enter__(self) -> Self: ...

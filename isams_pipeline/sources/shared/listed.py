@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from isams_pipeline.sources.shared.access import Access
+from isams_pipeline.sources.shared.client import ListClient
 from isams_pipeline.sources.shared.grants import Given, SourceList
 from isams_pipeline.sources.shared.mapping import MappingTable
 
@@ -17,6 +20,8 @@ class ListedSource:
     label: str
     lists: Mapping[str, SourceList]
     mapping: MappingTable
+    connect: Callable[[Access], AbstractContextManager[ListClient]]
+    """A school's client of it; raises ConfigurationError or MissingSecret."""
     scopes: Mapping[str, bool]
     """What is asked of a school; whether it cannot do without."""
     gives: Mapping[str, tuple[Given, ...]]

@@ -10,11 +10,9 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
-
-import pandas as pd
 
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.config import SchoolSettings
@@ -35,21 +33,9 @@ from isams_pipeline.sources.shared.grants import READING, Grant, Json
 from isams_pipeline.sources.shared.keeping import ListKeeper
 from isams_pipeline.sources.shared.listed import ListedSource
 from isams_pipeline.sources.shared.mapping import VERSION, Absent, Lists, Mapped
+from isams_pipeline.sources.shared.source import SourceTable
 from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 from isams_pipeline.storage.tables import StoredTable
-
-
-@dataclass(frozen=True)
-class SourceTable:
-    """A dataset of the night. Without a frame, it is that of `same_as`: what it is made from has not changed."""
-
-    frame: pd.DataFrame | None
-    same_as: StoredTable | None = None
-    absent: str | None = None
-    """Why it is empty by this source."""
-    provenance: dict[str, Any] = field(default_factory=dict[str, Any])
-    folds: tuple[str, ...] = ()
-    """Where a full read has shown that the changes since the last one had missed something."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +103,12 @@ class ListReader:
         """
         declaration, mapped = LISTED_DATASETS[dataset], self._context.source.mapping.datasets[dataset]
         if isinstance(mapped, Absent):
-            return SourceTable(declaration.empty(), absent=mapped.reason)
+            return _empty(declaration, mapped.reason)
         found = self._lists_for(mapped, must_have=declaration.must_have_rows)
         if mapped.lists[0] not in found:
             scope = self._context.source.lists[mapped.lists[0]].scope
             said = f"the school has not authorised {scope}"
-            lacking = {"lacking": self._lacking(dataset)}
-            return SourceTable(declaration.empty(), absent=said, provenance=lacking)
+            return _empty(declaration, said, {"lacking": self._lacking(dataset)})
         assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
         folded = self._keeper.folds if self._keeper else {}
@@ -136,7 +121,8 @@ class ListReader:
             and self._context.is_intact(before)
         ):
             of_rows = {name: before.provenance[name] for name in ("notes", "holds") if name in before.provenance}
-            return SourceTable(None, before, provenance=provenance | of_rows, folds=folds)
+            whole = provenance | of_rows
+            return SourceTable(None, before, provenance=whole, folds=folds, facts=_facts(whole, folds))
         lists = Lists(lambda name, begin: self._rows(found, name, begin), self._source_settings, self._night)
         lists.leaves_people_out = any(stored.leaves_people_out for stored in found.values())
         try:
@@ -150,7 +136,7 @@ class ListReader:
             provenance["notes"] = as_json(lists.notes)
         if lists.last_day or lists.next_first_day:
             provenance["holds"] = [lists.last_day, lists.next_first_day]
-        return SourceTable(frame, provenance=provenance, folds=folds)
+        return SourceTable(frame, provenance=provenance, folds=folds, facts=_facts(provenance, folds))
 
     def _holds(self, before: StoredTable) -> bool:
         """Whether the groups that a table is made from run, or do not, on this night as they did on its own."""
@@ -357,6 +343,20 @@ class ListReader:
 
     def _say(self, what: str) -> None:
         self._said.append(f"{self._context.source.label}: {what}")
+
+
+def _empty(declaration: DatasetDeclaration, why: str, provenance: Mapping[str, Any] | None = None) -> SourceTable:
+    """A dataset that this source does not have, or not for this school."""
+    return SourceTable(declaration.empty(), absent=why, provenance=provenance or {}, facts={"empty because": why})
+
+
+def _facts(provenance: Mapping[str, Any], folds: tuple[str, ...]) -> dict[str, object]:
+    facts: dict[str, object] = {"lists": provenance["lists"], "read_at": provenance["fetched_at"]}
+    if provenance.get("freshness"):
+        facts["the source's own copy is of"] = provenance["freshness"]
+    if folds:
+        facts["missed by changes"] = "; ".join(folds)
+    return facts
 
 
 def _remedy(error: WrongType, label: str, source: str) -> str:

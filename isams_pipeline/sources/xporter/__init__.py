@@ -1,5 +1,22 @@
-"""Xporter on Demand: a school's data out of iSAMS as Groupcall keeps it.
+"""Xporter on Demand: a school's data out of iSAMS by Groupcall's extractor, in the shapes of the school census."""
 
-Facts about the wire are from the vendor's documents and from recorded answers unless marked inferred. Which fields it
-fills for a school with iSAMS, and the form of its ids there, no source tells.
-"""
+from isams_pipeline.sources.shared import LABELS, XPORTER
+from isams_pipeline.sources.shared.listed import ListedSource
+from isams_pipeline.sources.shared.reading import source_of
+from isams_pipeline.sources.xporter.connect import connect
+from isams_pipeline.sources.xporter.lists import GIVES, LISTS, SCOPES
+from isams_pipeline.sources.xporter.mapping import MAPPING
+
+# Each of Xporter's lists has a clock of its own.
+SOURCE = source_of(
+    ListedSource(
+        key=XPORTER,
+        label=LABELS[XPORTER],
+        lists=LISTS,
+        mapping=MAPPING,
+        connect=connect,
+        scopes=SCOPES,
+        gives=GIVES,
+        freshness_is_sure=False,
+    )
+)

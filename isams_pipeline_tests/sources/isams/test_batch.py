@@ -28,6 +28,7 @@ from isams_pipeline.errors import (
 )
 from isams_pipeline.sources.isams import messages
 from isams_pipeline.sources.isams.batch import BatchClient, Credential, Patience, request_body
+from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline.sources.isams.document import Message
 from isams_pipeline.sources.shared.http import retry_after
 from isams_pipeline_tests.certificates import make_certificate
@@ -248,7 +249,7 @@ def test_one_request_at_a_time_for_a_host(world: World):
     world.sandbox.fail(SCHOOL, "slow", times=2)
 
     def fetch(key: str) -> bytes:
-        with world.environment.client_for(SCHOOL, key) as client:
+        with batch_client(world.environment.access(SCHOOL), key) as client:
             return client.download(
                 ["Pupil_GetCurrentPupils" if key == "students" else "HumanResources_GetCurrentStaff"], whole
             )

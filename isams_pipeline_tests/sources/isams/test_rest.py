@@ -34,6 +34,7 @@ from isams_pipeline.errors import (
 )
 from isams_pipeline.sandbox.rest import filtered
 from isams_pipeline.sandbox.world import SandboxSchool
+from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.rest import RestClient, address, equals
 from isams_pipeline.sources.shared.http import Credential, Patience
 from isams_pipeline.sources.shared.transport import BoundedTransport
@@ -440,7 +441,7 @@ def test_the_limit_counts_right_for_many_threads(world: World, state_url: str | 
 
 def test_the_environments_client_keeps_to_its_limit(world: World):
     world.configure(lambda c: c["schools"][SCHOOL]["isams"]["rest"]["portal"].update(requests_per_hour=10))
-    with world.environment.rest_client_for(SCHOOL, "portal") as client:
+    with rest_client(world.environment.access(SCHOOL), "portal") as client:
         for _ in range(10):
             client.pages(STUDENTS, "students")
         with pytest.raises(Throttled, match="its 10 requests of this hour"):

@@ -8,12 +8,12 @@ import dagster as dg
 from isams_pipeline.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.dataset_assets import OWNER, column_schema
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import run_by
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.showing import delivery_metadata, markdown_table
+from isams_pipeline.orchestration.source_assets import OWNER, column_schema
 from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
 from isams_pipeline.storage.tables import StoredTable

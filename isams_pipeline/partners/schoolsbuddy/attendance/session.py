@@ -31,6 +31,7 @@ from isams_pipeline.partners.schoolsbuddy.attendance.export import (
 )
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
+from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.registers import Register, choose, marks_of
 from isams_pipeline.storage.tables import StoredTable
 
@@ -105,7 +106,7 @@ class SchoolSession:
             return stored
         choices = self.settings.am if self.session == "AM" else self.settings.pm
         asked = environment.clock()
-        with environment.rest_client_for(self.school, self.settings.client) as client:
+        with rest_client(environment.access(self.school), self.settings.client) as client:
             chosen = choose(client, choices)
             other_day = [r.id for r in chosen.registers if r.start.astimezone(zone).date() != self.date]
             if other_day:
