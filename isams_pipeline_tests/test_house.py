@@ -23,12 +23,13 @@ from importlinter.cli import lint_imports
 from isams_pipeline.commands import wire_facts
 from isams_pipeline.commands.dictionary import dictionary
 from isams_pipeline.commands.instance import instance_settings, open_instance
-from isams_pipeline.config import SOURCES, Settings
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.moved import MOVED
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of, night_at, night_of
+from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline_tests import house
 from isams_pipeline_tests.world import World, small_school
 
@@ -231,6 +232,7 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "connections",
         "reconciliation",
         "allow_removals",
+        *(f"{source}_datasets" for source in ("isams", "assembly", "xporter")),
     }
     assert [sensor.name for sensor in repository.sensor_defs] == [
         "my_school_portal_approved",

@@ -21,10 +21,11 @@ from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources import xporter
 from isams_pipeline.sources.advice import advice, steps
-from isams_pipeline.sources.registry import LISTED
-from isams_pipeline.sources.shared import ASSEMBLY, LABELS
+from isams_pipeline.sources.registry import LISTED, label_of
+from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.connections import Connection, State
 from isams_pipeline.sources.shared.connections import in_words as in_plain_words
+from isams_pipeline.sources.xporter.settings import XporterSettings
 
 Source = Annotated[
     str | None,
@@ -45,7 +46,7 @@ def find(
     """
     environment = environment_from(config, data_dir)
     schools = environment.settings.schools.items()
-    name = next((n for n, s in schools if s.xporter and s.xporter.management_secret), None)
+    name = next((n for n, s in schools if (x := s.connection(XporterSettings)) and x.management_secret), None)
     if name is None:
         raise WrongUse(
             "No school in schools.yaml names xporter.management_secret, with which schools are found",
@@ -208,7 +209,7 @@ def purge(school: School, named: Source = None, config: Config = None, data_dir:
 def _purge(connector: Connector) -> int:
     done = connector.purge()
     console.print(
-        f"Removed of {connector.school} from {LABELS[connector.source]}: {done.lists} files of lists, "
+        f"Removed of {connector.school} from {label_of(connector.source)}: {done.lists} files of lists, "
         f"{done.tables} of tables, {done.exports} of staged exports, {done.reports} of reports, "
         f"{done.photos} of photos, {done.left} half written.",
         soft_wrap=True,
@@ -284,7 +285,7 @@ def connection_panel(environment: Environment, connection: Connection | None, sc
     lines.append("Next").append(f", by {told.by}: " if told.by != "nobody" else ": ").append(told.next, "bold")
     words = connection.words if connection else "never looked at"
     colour = _COLOURS.get(connection.state, "yellow") if connection else "dim"
-    title = Text(f"{school} by {LABELS[source]}: ").append(words, colour)
+    title = Text(f"{school} by {label_of(source)}: ").append(words, colour)
     return Panel(lines, title=title, title_align="left", box=box.ROUNDED, width=min(console.width, 100))
 
 

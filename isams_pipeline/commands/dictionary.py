@@ -44,7 +44,7 @@ def _lines() -> Iterator[str]:
             yield from _other_sources(dataset)
     for session in ("am", "pm"):
         origin = "REST `/api/registration/register/…`, with `/absencecodes` and `/presentcodes`."
-        yield from _dataset(f"{REST_SOURCE}/{ATTENDANCE.name}_{session}", ATTENDANCE, origin, "in the record")
+        yield from _dataset(f"{REST_SOURCE}/attendance_{session}", ATTENDANCE, origin, "in the record")
 
 
 def _dataset(name: str, dataset: DatasetDeclaration, origin: str, place: str) -> Iterator[str]:

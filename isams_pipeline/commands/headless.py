@@ -20,7 +20,7 @@ from isams_pipeline.orchestration.runs import NIGHT
 from isams_pipeline.orchestration.selections import selection_of
 from isams_pipeline.orchestration.session import alive
 from isams_pipeline.partners.registry import PARTNERS
-from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline.storage.state import Delivery
 
 
@@ -140,7 +140,7 @@ def _execute(
     return result, together(_failures(result)), time.monotonic() - started
 
 
-_TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{label}: " for label in LABELS.values()))
+_TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{source.label}: " for source in SOURCES.values()))
 """How a message begins that a person at the command line should see."""
 _KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
 

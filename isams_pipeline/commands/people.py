@@ -28,7 +28,7 @@ from isams_pipeline.orchestration.looking_back import Course, Past
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.pins import exclusions_path
 from isams_pipeline.partners.registry import with_people
-from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.sources.registry import label_of
 from isams_pipeline.storage.tables import StoredTable
 
 Who = Annotated[
@@ -90,7 +90,7 @@ def explain(
             say(f"{course.entity} {course.id} {course.in_words}")
         return 0
     if not answers:
-        source = LABELS[staged.datasets["pupils"]["source"]]
+        source = label_of(staged.datasets["pupils"]["source"])
         console.print(
             f"The data of {school} on {day} by {source} has nobody with that id, code or address: no current "
             "pupil, contact or member of staff. Who has left is not in it any more, even where lists of sets still "

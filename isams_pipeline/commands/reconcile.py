@@ -26,7 +26,7 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
 )
 from isams_pipeline.orchestration.source_assets import asset_key
 from isams_pipeline.rules.reconciliation import NEEDED
-from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.sources.registry import label_of
 
 
 def reconcile(
@@ -72,7 +72,7 @@ def print_reconciliation(environment: Environment, night: Night) -> int:
     """The night's reconciliation as a table for each source, and where its report is; gives the exit code."""
     found = kept_report(environment, night)
     for source, entities in found.sources.items():
-        title = f"{night.school} on {night.date}: {LABELS[found.first]} / {LABELS[source]}"
+        title = f"{night.school} on {night.date}: {label_of(found.first)} / {label_of(source)}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for name in header(found.first, source):
             table.add_column(name, justify="left" if name in {"", "differing in", "not compared"} else "right")

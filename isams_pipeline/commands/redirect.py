@@ -13,6 +13,7 @@ from isams_pipeline.config import is_loopback
 from isams_pipeline.errors import NotAuthorised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources import assembly
+from isams_pipeline.sources.assembly.settings import AssemblySettings
 
 _WAIT = 300
 """Seconds that the redirect is waited for."""
@@ -23,8 +24,7 @@ def code_from_browser(environment: Environment, school: str) -> str:
 
     Raises WrongUse where the answer goes to another machine, and NotAuthorised where none comes or the school says no.
     """
-    settings = environment.settings.school(school).assembly
-    assert settings is not None
+    settings = environment.settings.school(school).need(AssemblySettings)
     state = secrets.token_urlsafe()
     with assembly.connect(environment.access(school)) as client:
         address = client.tokens.authorise_url(state)

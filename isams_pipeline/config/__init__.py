@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from isams_pipeline.config.isams import (
     IsamsSettings,
@@ -19,16 +19,15 @@ from isams_pipeline.config.isams import (
     RestClientSettings,
     advised_cache_hours,
 )
-from isams_pipeline.config.partners import SOURCES, P, PartnersSettings, SourceName
+from isams_pipeline.config.known import each_by_its_own
+from isams_pipeline.config.partners import P, PartnersSettings
 from isams_pipeline.config.secrets import secret_from
-from isams_pipeline.config.sources import AssemblySettings, SourceSettings, XporterSettings
+from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.rules.compare import label
 
 __all__ = [
-    "SOURCES",
-    "AssemblySettings",
     "IsamsSettings",
     "KeySettings",
     "RegisterChoice",
@@ -38,7 +37,6 @@ __all__ = [
     "SourceName",
     "SourceSettings",
     "Timeslot",
-    "XporterSettings",
     "YearRange",
     "advised_cache_hours",
     "find_config",
@@ -46,6 +44,7 @@ __all__ = [
     "load_settings",
     "secret_from",
 ]
+CONNECTIONS = "connections"
 CONFIG_VARIABLE = "ISAMS_CONFIG"
 DEFAULT_CONFIG = "schools.yaml"
 
@@ -55,11 +54,24 @@ class SchoolSettings(StrictSettings):
 
     name: str = Field(min_length=1)
     timezone: Zone
-    isams: IsamsSettings | None = None
-    assembly: AssemblySettings | None = None
-    xporter: XporterSettings | None = None
+    connections: dict[str, SerializeAsAny[ConnectionSettings]] = Field(default_factory=dict[str, ConnectionSettings])
+    """To the school's sources. In schools.yaml each stands beside `name`, by the source's key."""
     campuses: dict[str, Years] = Field(default_factory=dict[str, YearRange])
     partners: PartnersSettings = Field(default_factory=PartnersSettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sources_beside_the_name(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        school = cast("Mapping[str, object]", given)
+        theirs = {key: value for key, value in school.items() if key in {*KNOWN_SOURCES, CONNECTIONS}}
+        return {key: value for key, value in school.items() if key not in theirs} | {CONNECTIONS: theirs}
+
+    @field_validator("connections", mode="before")
+    @classmethod
+    def _each_source_by_its_own(cls, given: object) -> object:
+        return each_by_its_own(given, KNOWN_SOURCES, cls.__name__)
 
     @field_validator("campuses", mode="after")
     @classmethod
@@ -109,51 +121,44 @@ class SchoolSettings(StrictSettings):
         return self
 
     @property
-    def sources(self) -> tuple[SourceName, ...]:
+    def sources(self) -> tuple[str, ...]:
         """The sources that the school has."""
-        return tuple(name for name in SOURCES if getattr(self, name) is not None)
+        return tuple(sorted(self.connections, key=lambda name: name != IsamsSettings.key))  # iSAMS's own first
+
+    def connection(self, kind: type[C]) -> C | None:
+        """How the school is connected to a source, if it is."""
+        found = self.connections.get(kind.key)
+        return found if isinstance(found, kind) else None
+
+    def need(self, kind: type[C]) -> C:
+        """How the school is connected to a source; raises ConfigurationError where it is not."""
+        found = self.connection(kind)
+        if found is None:
+            raise self._without(kind.key)
+        return found
+
+    @property
+    def isams(self) -> IsamsSettings | None:
+        """How the school is connected to iSAMS's own APIs, if it is."""
+        return self.connection(IsamsSettings)
 
     @property
     def variables(self) -> set[str]:
         """The environment variables that hold the school's secrets."""
-        found: set[str | None] = set()
-        if self.isams is not None:
-            for key in (*self.isams.keys.values(), *self.isams.rest.values()):
-                found |= {key.secret, key.client_id}
-        if self.assembly is not None:
-            found |= {self.assembly.client_id, self.assembly.secret}
-        if self.xporter is not None:
-            found |= {self.xporter.secret, self.xporter.management_secret}
-        found |= self.partners.secrets
+        found = self.partners.secrets.union(*(mine.secrets for mine in self.connections.values()))
         return {name for name in found if name is not None}
 
     def settings_of(self, source: str) -> SourceSettings:
         """The settings of a source other than iSAMS's own; raises ConfigurationError where the school has none."""
-        settings = {"assembly": self.assembly, "xporter": self.xporter}.get(source)
-        if settings is None:
+        settings = self.connections.get(source)
+        if not isinstance(settings, SourceSettings):
             raise self._without(source)
         return settings
 
     @property
     def need_isams(self) -> IsamsSettings:
         """The settings of iSAMS's own source; raises ConfigurationError where the school has none."""
-        if self.isams is None:
-            raise self._without("isams")
-        return self.isams
-
-    @property
-    def need_assembly(self) -> AssemblySettings:
-        """The settings of Assembly; raises ConfigurationError where the school has none."""
-        if self.assembly is None:
-            raise self._without("assembly")
-        return self.assembly
-
-    @property
-    def need_xporter(self) -> XporterSettings:
-        """The settings of Xporter; raises ConfigurationError where the school has none."""
-        if self.xporter is None:
-            raise self._without("xporter")
-        return self.xporter
+        return self.need(IsamsSettings)
 
     def _without(self, source: str) -> ConfigurationError:
         here = ", ".join(self.sources)
@@ -323,7 +328,7 @@ def _explained(error: ValidationError, file: Path) -> ConfigurationError:
     """A pydantic error in words, without the values that it would print."""
     lines: list[str] = []
     for problem in error.errors(include_input=False, include_url=False):
-        path = ".".join(str(part) for part in problem["loc"]) or "(top)"
+        path = ".".join(map(str, problem["loc"])).replace(f".{CONNECTIONS}", "", 1) or "(top)"
         match problem["type"]:
             case "extra_forbidden":
                 what = "unknown key; check its spelling against schools.example.yaml, or remove it"

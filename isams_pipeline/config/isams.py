@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
+from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from isams_pipeline.config import feeds
+from isams_pipeline.config.sources import ConnectionSettings
 from isams_pipeline.config.values import ServerUrl, StrictSettings, Variable
 
 ADVISED_CACHE_HOURS = (2, 3)
@@ -62,8 +64,10 @@ class RestClientSettings(StrictSettings):
     """The limit that the school has set on the client in iSAMS, if it has."""
 
 
-class IsamsSettings(StrictSettings):
+class IsamsSettings(ConnectionSettings):
     """A school's iSAMS: where it is, which key brings which feeds, and its REST clients."""
+
+    key: ClassVar[str] = "isams"
 
     url: ServerUrl
     keys: dict[str, KeySettings] = Field(min_length=1)
@@ -99,6 +103,11 @@ class IsamsSettings(StrictSettings):
         known = ", ".join(self.rest) or "none yet"
         what = f"there is no REST client {name!r}" if name else "it must say which REST client it uses"
         raise ValueError(f"{what}; under isams.rest are: {known}")
+
+    @property
+    def secrets(self) -> set[str | None]:
+        """The names of the environment variables that hold its secrets."""
+        return {name for key in (*self.keys.values(), *self.rest.values()) for name in (key.secret, key.client_id)}
 
     def key_for(self, feed: str) -> str | None:
         """The name of the key that brings a feed, or None where the school has none for it."""

@@ -6,18 +6,16 @@ A partner's own settings stand in its folder below `partners/`: a class with a `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, cast
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import Field, RootModel, SerializeAsAny, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, RootModel, SerializeAsAny, model_validator
 
+from isams_pipeline.config.known import each_by_its_own, register
+from isams_pipeline.config.sources import SourceName
 from isams_pipeline.config.values import AList, AllOrTexts, AllOrYears, Share, StrictSettings, Target, Variable
 from isams_pipeline.rules.contacts import ParentalResponsibility
 
-SourceName = Literal["isams", "assembly", "xporter"]
-SOURCES: tuple[SourceName, ...] = ("isams", "assembly", "xporter")
-"""The sources of a school's data."""
 MailMerge = Literal["all", "correspondence"]
 
 
@@ -50,9 +48,7 @@ class PartnerSettings(StrictSettings):
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         if "key" in vars(cls):
-            known = KNOWN.setdefault(cls.key, cls)
-            if known.__module__ != cls.__module__:
-                raise TypeError(f"two partners are called {cls.key}: {known.__module__} and {cls.__module__}")
+            register(KNOWN, cls.key, cls)
 
     @property
     def uses(self) -> SourceName:
@@ -156,26 +152,7 @@ class PartnersSettings(RootModel[dict[str, SerializeAsAny[PartnerSettings]]]):
     @model_validator(mode="before")
     @classmethod
     def _each_by_its_own(cls, given: object) -> object:
-        """Each partner's settings by its own model, with the place of each problem."""
-        if not isinstance(given, Mapping):
-            return given
-        made: dict[str, object] = {}
-        problems: list[InitErrorDetails] = []
-        for key, settings in cast("Mapping[str, object]", given).items():
-            model = KNOWN.get(key)
-            if model is None:
-                unknown = PydanticCustomError("extra_forbidden", "unknown partner")
-                problems.append(InitErrorDetails(type=unknown, loc=(key,), input=None))
-            elif settings is not None:
-                try:
-                    made[key] = model.model_validate(settings)
-                except ValidationError as error:
-                    problems += [
-                        _within(key, problem) for problem in error.errors(include_url=False, include_input=False)
-                    ]
-        if problems:
-            raise ValidationError.from_exception_data(cls.__name__, problems)
-        return made
+        return each_by_its_own(given, KNOWN, cls.__name__)
 
     def get(self, kind: type[P]) -> P | None:
         """What the school has agreed with a partner, if anything."""
@@ -213,10 +190,3 @@ class PartnersSettings(RootModel[dict[str, SerializeAsAny[PartnerSettings]]]):
     def rest_uses(self) -> tuple[RestUse, ...]:
         """What the school's REST clients are used for."""
         return tuple(use for settings in self.root.values() for use in settings.rest_uses)
-
-
-def _within(key: str, problem: Any) -> InitErrorDetails:
-    """A problem of a partner's settings as one of the school's partners. Keeps the words, and no value."""
-    said = problem["ctx"]["error"] if problem["type"] == "value_error" and "ctx" in problem else problem["msg"]
-    kind = PydanticCustomError(problem["type"], "{said}", {"said": str(said), "error": str(said)})
-    return InitErrorDetails(type=kind, loc=(key, *problem["loc"]), input=None)

@@ -62,7 +62,7 @@ DATASETS: dict[str, DatasetDeclaration] = {
 """By name, in the order in which a person would read them."""
 
 REST_SOURCE = "isams_rest"
-ATTENDANCE = declared(registration.Attendance)
+ATTENDANCE = declared(registration.RegisterMarks)
 """By REST, so not among those of Batch. Made twice a day."""
 
 LISTED_DATASETS: dict[str, DatasetDeclaration] = {
@@ -78,11 +78,6 @@ LISTED_DATASETS: dict[str, DatasetDeclaration] = {
 """What comes by the other sources: in the same shape where iSAMS's own source has it too."""
 
 
-def declaration_of(source: str, name: str) -> DatasetDeclaration:
-    """A source's dataset."""
-    return DATASETS[name] if source == SOURCE else LISTED_DATASETS[name]
-
-
 __all__ = [
     "ATTENDANCE",
     "DATASETS",
@@ -92,6 +87,5 @@ __all__ = [
     "Column",
     "Dataset",
     "DatasetDeclaration",
-    "declaration_of",
     "declared",
 ]

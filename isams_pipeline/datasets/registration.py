@@ -7,7 +7,7 @@ from datetime import datetime
 from isams_pipeline.datasets.declare import Dataset, column
 
 
-class Attendance(Dataset):
+class RegisterMarks(Dataset):
     """The records of the day's registers, each with what its code means.
 
     One row per record: a register may hold several for one student. Comments are not read.

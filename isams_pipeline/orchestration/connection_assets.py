@@ -14,8 +14,7 @@ from isams_pipeline.orchestration.partitions import Night, key_of, night_of, nig
 from isams_pipeline.orchestration.runs import told_to_dagster, told_to_ticks
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.sources.advice import advice
-from isams_pipeline.sources.registry import LISTED
-from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.sources.registry import LISTED, label_of
 from isams_pipeline.sources.shared.connections import Moved, State
 
 CONNECTIONS_JOB = "connections"
@@ -36,7 +35,7 @@ def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description=f"How far a school's connection by {LABELS[source]} is, as a call has just shown: state, since "
+        description=f"How far a school's connection by {label_of(source)} is, as a call has just shown: state, since "
         "when, what is to be done next, and by whom.",
         partitions_def=partitions,
         group_name=source,
@@ -125,13 +124,13 @@ def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefi
                 moved = Connector(environment, school, source, who="sensor").look()
             except PipelineError as error:
                 if isinstance(error, MissingSecret) and not _was_connected(environment, school, source):
-                    context.log.info("%s by %s: %s", school, LABELS[source], error)
+                    context.log.info("%s by %s: %s", school, label_of(source), error)
                     continue  # the school's secret comes with its authorisation
-                context.log.warning("%s by %s: %s", school, LABELS[source], error)
-                problems.append(f"{school} by {LABELS[source]}: {error}")  # the others are looked at all the same
+                context.log.warning("%s by %s: %s", school, label_of(source), error)
+                problems.append(f"{school} by {label_of(source)}: {error}")  # the others are looked at all the same
                 continue
             if moved.worse:
-                context.log.warning("%s by %s: %s", school, LABELS[source], moved.worse)
+                context.log.warning("%s by %s: %s", school, label_of(source), moved.worse)
             if moved.changed:
                 moves += 1
                 today = today_at(environment.settings.school(school).timezone, environment.clock)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources import assembly, xporter
-from isams_pipeline.sources.registry import LISTED
-from isams_pipeline.sources.shared import ASSEMBLY, LABELS, OLD_REPORTS, REPORTS
+from isams_pipeline.sources.registry import LISTED, label_of
+from isams_pipeline.sources.shared import ASSEMBLY, OLD_REPORTS, REPORTS
 from isams_pipeline.sources.shared.connections import Connection, Finding, Moved, Reason, State
+from isams_pipeline.sources.xporter.settings import XporterSettings
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Connector:
                 "owner. Then: isams-pipeline connector test.",
             )
         settings = self._environment.settings.school(self.school)
-        if settings.xporter is None or settings.xporter.invite_to is None:
+        mine = settings.connection(XporterSettings)
+        if mine is None or mine.invite_to is None:
             raise WrongUse(
                 "It is not said who at the school is invited",
                 school=self.school,
@@ -74,7 +76,7 @@ class Connector:
         try:
             return self.look()
         except MissingSecret:
-            said = f"the school's secret comes with its authorisation: put it into {settings.xporter.secret}"
+            said = f"the school's secret comes with its authorisation: put it into {mine.secret}"
             return self._found(Finding(State.AWAITING_CONNECTION, Reason.NOT_AUTHORISED, said=said))
 
     def take_code(self, code: str) -> Moved:
@@ -142,7 +144,7 @@ class Connector:
         now = self.current
         if now is not None and now.state is State.AUTHORISED:
             raise WrongUse(
-                f"{LABELS[self.source]} is still authorised, so the next night would bring everything back",
+                f"{label_of(self.source)} is still authorised, so the next night would bring everything back",
                 school=self.school,
                 remedy=f"First: isams-pipeline connector revoke {self.school} --source {self.source}.",
             )

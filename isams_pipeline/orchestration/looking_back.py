@@ -22,7 +22,7 @@ from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.pins import exclusions_path
 from isams_pipeline.rules.compare import code, mailbox
 from isams_pipeline.rules.split import EXCLUDED
-from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.sources.registry import label_of
 from isams_pipeline.storage.state import Delivery
 from isams_pipeline.storage.tables import StoredTable
 
@@ -136,7 +136,7 @@ class Past:
             if linked.isdisjoint(students):
                 return "their last student left"
         dataset, key = SOURCES[entity]
-        source = LABELS[self._source(now, dataset)]
+        source = label_of(self._source(now, dataset))
         there = self._in_source(now, dataset, key, identifier)
         if there is None:
             return f"gone; the tables of {now.date} are not kept any more, so that nobody knows why"

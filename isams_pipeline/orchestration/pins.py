@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.datasets import SOURCE, declaration_of
+from isams_pipeline.datasets import SOURCE
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.delivery.built import ACCOUNTING, Built
 from isams_pipeline.delivery.export import CheckResult, ExportFile, few
@@ -15,6 +15,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.rules.notes import Lacking, Note, from_json
 from isams_pipeline.rules.split import EXCLUSION_COLUMNS
+from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline.storage.tables import StoredTable
 
 EXCLUSIONS = ExportFile("exclusions.csv", tuple(EXCLUSION_COLUMNS), key=("entity", "id", "rule"))
@@ -77,7 +78,7 @@ def load_pinned(environment: Environment, night: Night, staged: Staged) -> tuple
     tables: dict[str, pd.DataFrame] = {}
     for name, pin in staged.datasets.items():
         source = str(pin["source"])
-        declaration = declaration_of(source, name)
+        declaration = SOURCES[source].datasets[name]
         table = StoredTable(source, name, night.school, night.date.isoformat(), pin["sha256"], pin["rows"], {})
         frame = environment.tables.load(table)
         frame.index = pd.RangeIndex(1, len(frame) + 1)

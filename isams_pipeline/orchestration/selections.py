@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from isams_pipeline.config import SOURCES, SchoolSettings
+from isams_pipeline.config import SchoolSettings
+from isams_pipeline.sources.registry import SOURCES
 
 
 def selection_of(settings: SchoolSettings, partner: str, job: dg.JobDefinition) -> list[dg.AssetKey] | None:

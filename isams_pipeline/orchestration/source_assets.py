@@ -32,13 +32,25 @@ _NIGHTS = 7
 
 
 def source_definitions(environment: Environment, sources: Mapping[str, Source] = SOURCES) -> dg.Definitions:
-    """One asset per source and dataset, in the order of the declarations."""
+    """One asset per source and dataset, in the order of the declarations; for each source a job of all its datasets."""
     return dg.Definitions(
         assets=[
             _asset(environment, source, declaration)
             for source in sources.values()
             for declaration in source.datasets.values()
-        ]
+        ],
+        jobs=[source_job(source) for source in sources.values()],
+    )
+
+
+def source_job(source: Source) -> "dg.UnresolvedAssetJobDefinition":
+    """The job that reads everything that a source has of a school, whoever needs it."""
+    keys = [dg.AssetKey([source.key, name]) for name in source.datasets]
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+        f"{source.key}_datasets",
+        selection=dg.AssetSelection.assets(*keys),  # pyright: ignore[reportUnknownMemberType]
+        description=f"Reads all datasets of a school by {source.label}. Delivers nothing.",
+        executor_def=dg.in_process_executor,
     )
 
 

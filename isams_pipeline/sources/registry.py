@@ -17,6 +17,13 @@ SOURCES: Mapping[str, Source] = {
     )
 }
 """Key → source, in the order in which they are shown."""
+
+
+def label_of(key: str) -> str:
+    """What a person calls a source."""
+    return SOURCES[key].label
+
+
 LISTED: Mapping[str, ListedSource] = {
     source.key: source.listed for source in SOURCES.values() if source.listed is not None
 }

@@ -143,7 +143,7 @@ def test_a_broken_answer_of_a_source_is_data_or_a_typed_error(
                         return environment.lists.rows(source, SCHOOL, kept, begin)
                     return (row for row in good[wanted] if json.dumps(row).encode().startswith(begin))
 
-                options = settings.assembly if source == "assembly" else settings.xporter
+                options = settings.settings_of(source)
                 assert options is not None
                 for dataset, mapped in known.mapping.datasets.items():
                     if isinstance(mapped, Mapped) and name in mapped.lists:

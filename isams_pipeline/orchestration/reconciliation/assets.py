@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from isams_pipeline.config import SOURCES
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import nights_of
@@ -23,7 +22,8 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
 from isams_pipeline.orchestration.runs import NightRun, of_a_night_with
 from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.rules.reconciliation import NEEDED
-from isams_pipeline.sources.shared import LABELS, REPORTS
+from isams_pipeline.sources.registry import SOURCES, label_of
+from isams_pipeline.sources.shared import REPORTS
 
 RECONCILIATION = [REPORTS, "reconciliation"]
 RECONCILE_JOB = "reconciliation"
@@ -109,5 +109,5 @@ def as_markdown(found: Reconciliation) -> str:
         head = header(found.first, source)
         lines = [head, tuple("---" for _ in head), *as_rows(entities)]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        tables.append(f"{LABELS[found.first]} / {LABELS[source]}\n\n{table}")
+        tables.append(f"{label_of(found.first)} / {label_of(source)}\n\n{table}")
     return "\n\n".join(tables)

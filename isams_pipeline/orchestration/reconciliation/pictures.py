@@ -7,7 +7,7 @@ from typing import Any
 
 from isams_pipeline.orchestration.reconciliation.reconciling import Reconciliation
 from isams_pipeline.rules.reconciliation import ONLY_FIRST, ONLY_SECOND, Compared
-from isams_pipeline.sources.shared import LABELS
+from isams_pipeline.sources.registry import label_of
 
 _INK = "#20303c"
 _PARTS = (
@@ -32,7 +32,11 @@ def reconciliation_picture(found: Reconciliation) -> bytes:
         for part, (label, colour) in enumerate(_PARTS):
             widths = [_share(one, part) for one in found.sources[source]]
             axes.barh(
-                names, widths, left=left, color=colour, label=label.format(first=LABELS[first], second=LABELS[source])
+                names,
+                widths,
+                left=left,
+                color=colour,
+                label=label.format(first=label_of(first), second=label_of(source)),
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
         for row, one in enumerate(found.sources[source]):
@@ -42,7 +46,7 @@ def reconciliation_picture(found: Reconciliation) -> bytes:
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xticks([])
-        axes.set_title(f"{LABELS[first]} / {LABELS[source]}", fontsize=11, color=_INK)
+        axes.set_title(f"{label_of(first)} / {label_of(source)}", fontsize=11, color=_INK)
         for side in ("top", "right", "bottom", "left"):
             axes.spines[side].set_visible(False)
         axes.tick_params(length=0)

@@ -10,7 +10,8 @@ from isams_pipeline.errors import ConfigurationError, NotMaterialised, StorageEr
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.rules.reconciliation import NEEDED, ONLY_FIRST, ONLY_SECOND, Compared, Difference, reconcile
-from isams_pipeline.sources.shared import LABELS, REPORTS
+from isams_pipeline.sources.registry import label_of
+from isams_pipeline.sources.shared import REPORTS
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def sources_meant(environment: Environment, school: str, wanted: Sequence[str] |
 
 def header(first: str, source: str) -> tuple[str, ...]:
     """The head of a source's table."""
-    here, there = LABELS[first].partition(" ")[0], LABELS[source].partition(" ")[0]
+    here, there = label_of(first).partition(" ")[0], label_of(source).partition(" ")[0]
     return ("", here, there, f"only {here}", f"only {there}", "differing in", "not compared")
 
 

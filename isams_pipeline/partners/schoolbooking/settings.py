@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from isams_pipeline.config.partners import ContactSettings, Delivering, SourceName
+from isams_pipeline.config.partners import ContactSettings, Delivering
+from isams_pipeline.config.sources import SourceName
 from isams_pipeline.rules.timetable import UnallocatedWeeks
 
 KEY = "schoolbooking"

@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from isams_pipeline.config import SOURCES
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import Exporting, Partner
 from isams_pipeline.partners.schoolsbuddy.attendance.assets import attendance_assets
@@ -13,7 +12,7 @@ from isams_pipeline.partners.schoolsbuddy.night import make, verdicts
 from isams_pipeline.partners.schoolsbuddy.photo_assets import forget, photo_assets, photo_keys, photos_besides
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
-from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.registry import LISTED, SOURCES
 
 TAKES = (
     *("pupils", "siblings", "contacts", "contact_pupils", "staff"),

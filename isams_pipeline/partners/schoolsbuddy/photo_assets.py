@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from isams_pipeline.config import SOURCES
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
@@ -15,6 +14,7 @@ from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
 from isams_pipeline.partners.schoolsbuddy.settings import KEY, SchoolsBuddySettings
+from isams_pipeline.sources.registry import SOURCES
 
 FRESH = {"fresh": "The source was asked for new photos, and all of them can be read. Else those of before stay."}
 """Not blocking."""

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import model_validator
 
 from isams_pipeline.config.isams import RegisterChoice
-from isams_pipeline.config.partners import ContactSettings, Delivering, MailMerge, RestUse, SourceName
+from isams_pipeline.config.partners import ContactSettings, Delivering, MailMerge, RestUse
+from isams_pipeline.config.sources import SourceName
 from isams_pipeline.config.values import AList, AllOrTexts, Share, StrictSettings, TimeOfDay
 
 KEY = "schoolsbuddy"

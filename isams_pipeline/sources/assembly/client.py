@@ -10,10 +10,10 @@ from typing import Any, Self
 import httpx
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.config import AssemblySettings
 from isams_pipeline.errors import IsamsError, NotAuthorised, StaleSource, TokensUnreadable, WrongToken
 from isams_pipeline.sources.assembly.answers import SYNC, Page, conditions, error_for, held, is_expired, scopes_in
 from isams_pipeline.sources.assembly.lists import PHOTOS, SCOPES
+from isams_pipeline.sources.assembly.settings import AssemblySettings
 from isams_pipeline.sources.assembly.tokens import SchoolTokens
 from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.client import Reading

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isams_pipeline.sources.assembly.client import AssemblyClient
 from isams_pipeline.sources.assembly.lists import ON_DEMAND
+from isams_pipeline.sources.assembly.settings import AssemblySettings
 from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.http import Credential
@@ -12,7 +13,7 @@ from isams_pipeline.storage.state.tokens import TokenVault
 
 def connect(access: Access) -> AssemblyClient:
     """A school's client; raises ConfigurationError or MissingSecret."""
-    settings = access.settings.need_assembly
+    settings = access.settings.need(AssemblySettings)
     secret = access.secret(settings.secret, source=ASSEMBLY)
     return AssemblyClient(
         settings,

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import httpx
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.config import AssemblySettings
 from isams_pipeline.errors import InvalidKey, NotAuthorised, PipelineError, RequestRefused, WrongToken
 from isams_pipeline.sources.assembly.answers import scopes_in
 from isams_pipeline.sources.assembly.lists import ON_DEMAND, SCOPES
+from isams_pipeline.sources.assembly.settings import AssemblySettings
 from isams_pipeline.sources.shared.http import Credential
 from isams_pipeline.sources.shared.transport import SMALL
 from isams_pipeline.sources.shared.values import as_object

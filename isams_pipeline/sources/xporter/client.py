@@ -13,7 +13,6 @@ from typing import Any, Self
 import httpx
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.config import XporterSettings
 from isams_pipeline.errors import (
     ChangesForgotten,
     ConfigurationError,
@@ -51,6 +50,7 @@ from isams_pipeline.sources.xporter.answers import (
     with_plain_ids,
 )
 from isams_pipeline.sources.xporter.lists import ALSO_CALLED, ARRAY, ON_DEMAND, PAGE_SIZE, PHOTOS, SCOPES
+from isams_pipeline.sources.xporter.settings import XporterSettings
 from isams_pipeline.storage.state.tokens import TokenVault
 
 THIRD_PARTY = "XporterOnDemand"

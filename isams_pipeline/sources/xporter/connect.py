@@ -6,6 +6,7 @@ from isams_pipeline.sources.shared import XPORTER
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.xporter.client import XporterClient, XporterSecrets
 from isams_pipeline.sources.xporter.lists import ON_DEMAND
+from isams_pipeline.sources.xporter.settings import XporterSettings
 from isams_pipeline.storage.state.tokens import TokenVault
 
 
@@ -14,7 +15,7 @@ def connect(access: Access, *, to_manage: bool = False) -> XporterClient:
 
     `to_manage` is for finding and inviting, before the school's own secret has come with its authorisation.
     """
-    settings = access.settings.need_xporter
+    settings = access.settings.need(XporterSettings)
     secret = "" if to_manage else access.secret(settings.secret, source=XPORTER)
     named = settings.management_secret
     return XporterClient(

@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 import zstandard
 
-from isams_pipeline.config import AssemblySettings, XporterSettings
 from isams_pipeline.errors import IsamsError, ServerTimeout, TruncatedAnswer, UnsafeAnswer
 from isams_pipeline.sources.assembly.client import AssemblyClient
+from isams_pipeline.sources.assembly.settings import AssemblySettings
 from isams_pipeline.sources.isams.batch import BatchClient
 from isams_pipeline.sources.isams.rest import RestClient
 from isams_pipeline.sources.shared.http import Credential, Patience
 from isams_pipeline.sources.xporter.client import XporterClient, XporterSecrets
+from isams_pipeline.sources.xporter.settings import XporterSettings
 
 Say = Callable[[socket.socket], None]
 ONCE = Patience(attempts=1, timeout_attempts=1, whole=20)

@@ -15,7 +15,7 @@ from isams_pipeline.orchestration.runs import NightRun, of_a_night
 from isams_pipeline.orchestration.showing import delivery_metadata, markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER, column_schema
 from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
-from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, STORED_AS, Session
 from isams_pipeline.storage.tables import StoredTable
 
 WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
@@ -28,7 +28,7 @@ GATE = {
 
 def records_key(session: Session) -> list[str]:
     """The asset of a session's records."""
-    return [REST_SOURCE, f"{ATTENDANCE.name}_{session.lower()}"]
+    return [REST_SOURCE, f"{STORED_AS}_{session.lower()}"]
 
 
 def delivery_key(session: Session) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, check_files, few, to_csv
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import STORED_AS
 from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student
@@ -19,7 +20,6 @@ SCHEMA_VERSION = 1
 ATTENDANCE = ExportFile("attendance.csv", MARK_COLUMNS, key=("student_id",), must_have_rows=True, people="student")
 FILES = (ATTENDANCE,)
 ENTITIES = {"student": ATTENDANCE.name}
-RECORDS = "attendance"
 """The dataset of a session's records, before the session's name."""
 _OURS = 0.2
 """Under a fifth of a register's students being known, it is another school's."""
@@ -41,7 +41,7 @@ def build(
 
     `students` are the rows of its students.csv. Raises nothing: what cannot be is left to the checks.
     """
-    name = f"{RECORDS}_{session.lower()}"
+    name = f"{STORED_AS}_{session.lower()}"
     tables = numbered({name: records})
     out = Exclusions(account=Account.of(tables))
     known = pd.DataFrame(

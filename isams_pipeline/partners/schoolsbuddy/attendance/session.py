@@ -29,7 +29,7 @@ from isams_pipeline.partners.schoolsbuddy.attendance.export import (
     build,
     check_export,
 )
-from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, Session
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, STORED_AS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
 from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.registers import Register, choose, marks_of
@@ -58,7 +58,7 @@ class SchoolSession:
     @property
     def dataset(self) -> str:
         """The stored table's name."""
-        return f"{RECORDS.name}_{self.part}"
+        return f"{STORED_AS}_{self.part}"
 
     @property
     def address(self) -> Address:
