@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
 EXTRAS = s3 gcs azure sftp
+UNIT = isams_pipeline_tests/rules isams_pipeline_tests/delivery isams_pipeline_tests/sources/isams/test_parse.py isams_pipeline_tests/sources/isams/test_document.py isams_pipeline_tests/sources/isams/test_json_rows.py isams_pipeline_tests/test_config.py isams_pipeline_tests/test_house.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test campaign lint types definitions browser bench docs lock clean
+.PHONY: help demo ui test unit coverage mutants campaign lint types definitions browser bench docs lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,12 @@ ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the made-up schools, aft
 test: $(VENV)/.dev ## The test suite, without the browser and the campaigns
 	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign"
 
+unit: $(VENV)/.dev ## Its part without runs, servers and databases: rules, parser, mappings, settings; seconds
+	$(BIN)/pytest -n 2 --dist worksteal $(UNIT)
+
+coverage: $(VENV)/.dev ## The test suite with branch coverage, which may only rise (fail_under in pyproject.toml)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign" --cov --cov-report=term:skip-covered
+
 campaign: $(VENV)/.dev ## Kills, fuzzing and many schools at once, bounded, other ones every day
 	$(BIN)/pytest -n 2 --dist worksteal -m campaign
 
@@ -45,9 +52,10 @@ lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code
 	$(BIN)/python -m isams_pipeline.commands.dictionary --check docs/data-dictionary.md
 	$(BIN)/python -m isams_pipeline.commands.wire_facts --check docs/wire-facts.md
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/pylint isams_pipeline
 	$(BIN)/python -m isams_pipeline_tests.house --check docs/architecture.md
 
-types: $(VENV)/.dev ## pyright, strict, on the package
+types: $(VENV)/.dev ## pyright: strict on the package, standard on the tests
 	$(BIN)/pyright
 
 definitions: $(VENV)/.dev ## Dagster loads the project, without a school, a network or a variable

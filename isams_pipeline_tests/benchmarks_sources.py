@@ -166,8 +166,9 @@ def _calls(environment: Any, source: str) -> float:
     started = time.perf_counter()
     with (
         httpx.Client(base_url=settings.url, timeout=60) as client,
-        LISTED[source].connect(environment.access(SCHOOL)) as ours,
+        LISTED[source].connect(environment.access(SCHOOL)) as connected,
     ):
+        ours: Any = connected
         if source == "assembly":
             bearer = ours.tokens.access(None)
             client.headers.update({"Authorization": f"Bearer {bearer}", "Accept": ACCEPT})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import os
@@ -11,12 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from isams_pipeline import commands
 from isams_pipeline.commands import main
 from isams_pipeline.commands.common import console
 from isams_pipeline.sandbox import render
@@ -330,3 +334,40 @@ def test_killed_in_the_middle_leaves_the_last_good_export_and_the_next_run_makes
     manifest = json.loads((night / "manifest.json").read_text())
     assert manifest["files"]["students.csv"]["rows"] == 26
     assert not list(night.glob(".incoming-*")), "what the dead run left half is swept away"
+
+
+# --- the list of commands ---------------------------------------------------------------------------------
+
+
+def every_command() -> list[commands.Command]:
+    return [*commands.COMMANDS, *(command for group in commands.GROUPS for command in group.commands)]
+
+
+@pytest.mark.parametrize("command", every_command(), ids=lambda command: command.does)
+def test_a_command_is_listed_as_its_own_help_begins(command: commands.Command):
+    module, _, name = command.does.partition(":")
+    does = getattr(import_module(f"isams_pipeline.commands.{module}"), name)
+    assert " ".join((inspect.getdoc(does) or "").partition("\n\n")[0].split()) == command.help
+
+
+def test_the_list_of_commands_is_there_at_once_and_imports_no_partner():
+    code = (
+        "import sys, time; from isams_pipeline.commands import main; sys.argv[1:] = ['--help']; main();"
+        "print(time.process_time(), sorted(name for name in ('pandas', 'dagster') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    seconds, _, imported = done.stdout.strip().splitlines()[-1].partition(" ")
+    assert imported == "[]" and float(seconds) < 0.5
+    assert all(f" {command.name} " in done.stdout for command in commands.COMMANDS)
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]):
+    assert call_here("--version") == (0, f"isams-pipeline {version('isams-pipeline')}\n")
+
+
+@pytest.mark.parametrize(("old", "new"), commands.OLD_WORDS.items())
+def test_an_option_by_its_old_name_is_taken_with_a_warning(old: str, new: str, capsys: pytest.CaptureFixture[str]):
+    assert commands.by_new_words([old, "assembly", f"{old}=xporter", "--fresh"]) == [
+        *(new, "assembly", f"{new}=xporter", "--fresh"),
+    ]
+    assert f"{old} is called {new} now" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ def test_what_the_docs_begin_another_source_with_is_right(tmp_path: Path):
 
 def test_the_example_is_right_and_complete():
     settings = load_settings(EXAMPLE)
-    school = settings.school("riverside")
+    school: Any = settings.school("riverside")
     assert school.isams.key_for("terms") == "school"
     assert school.isams.key_for("estates") == "bookings" and school.isams.key_for("nothing") is None
     assert 10 in school.campuses["Campus 1"] and 11 not in school.campuses["Campus 1"]

@@ -12,7 +12,7 @@ import pytest
 
 from isams_pipeline import commands
 from isams_pipeline.errors import PipelineError, Unforeseen
-from isams_pipeline.orchestration.runs import NIGHT, night_resource, told_to_dagster, told_to_ticks
+from isams_pipeline.orchestration.runs import NightResource, told_to_dagster, told_to_ticks
 from isams_pipeline_tests.world import World
 
 CANARY = "canary-of-a-child"
@@ -67,11 +67,11 @@ def test_when_a_resource_lets_go(
 ):
     environment = make().environment
 
-    @dg.op(required_resource_keys={NIGHT})
-    def step(context) -> None:
-        monkeypatch.setattr(context.resources.night, "close", lambda: (_ for _ in ()).throw(ValueError(CANARY)))
+    @dg.op
+    def step(night: NightResource) -> None:
+        monkeypatch.setattr(night.session, "close", lambda: (_ for _ in ()).throw(ValueError(CANARY)))
 
-    @dg.job(resource_defs={NIGHT: night_resource(environment)})
+    @dg.job(resource_defs={"night": NightResource(environment=environment)})
     def job() -> None:
         step()
 
@@ -115,7 +115,8 @@ def test_every_body_that_dagster_calls_has_it():
                 assert "told_to_ticks" in decorators, f"{file.name}: {node.name}"
             if decorators & {"dg.asset", "dg.multi_asset", "dg.op", "dg.asset_check"}:
                 found += 1
-                assert "told_to_dagster" in ast.unparse(node), f"{file.name}: {node.name}"
+                wrapped = decorators & {"of_a_night", "of_a_night_with"} or "told_to_dagster" in ast.unparse(node)
+                assert wrapped, f"{file.name}: {node.name}"
     assert found > 10
 
 
@@ -123,7 +124,7 @@ def test_every_body_that_dagster_calls_has_it():
 def test_at_the_command_line(
     error: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def app() -> None:
+    def app(_: list[str]) -> None:
         raise error()
 
     monkeypatch.setattr(commands, "app", app)

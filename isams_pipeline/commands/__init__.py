@@ -1,131 +1,332 @@
-"""The command line: `isams-pipeline`. Exit codes: 0 done, 1 refused, held or failed, 2 wrong use."""
+"""The command line: `isams-pipeline`. Exit codes: 0 done, 1 refused, held or failed, 2 wrong use.
+
+A command's module is imported when that command is asked for: a list of all commands needs none of them.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
-from isams_pipeline.commands import (
-    asking,
-    attendance,
-    changes,
-    connector,
-    demo,
-    first,
-    look,
-    nights,
-    people,
-    reconcile,
-    rooms,
-    season,
-    servers,
-)
-from isams_pipeline.commands.common import console, say
+from isams_pipeline.commands.console import console, say
 from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, Unforeseen, WrongUse
-from isams_pipeline.sandbox.demo import DEMO_PREFIX
 
-app = typer.Typer(
-    name="isams-pipeline",
-    help="School data out of iSAMS, every night, into the products that schools use.\n\n"
-    "Exit codes: 0 done, 1 refused, held or failed, 2 wrong use.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    add_completion=False,
+NIGHTS, ATTENDANCE, LOOKING = "Nights", "Attendance", "Looking into it"
+SOURCES, TRYING = "Other sources", "Trying it out"
+"""The panels of the list of commands."""
+
+
+class Command(NamedTuple):
+    """A command, as the list of all commands shows it."""
+
+    name: str
+    does: str
+    """module:function, below `isams_pipeline.commands`."""
+    help: str
+    """What the function's own help begins with."""
+    panel: str | None = None
+
+
+class Group(NamedTuple):
+    """Commands that belong together."""
+
+    name: str
+    help: str
+    panel: str
+    commands: tuple[Command, ...]
+
+
+COMMANDS = (
+    Command("sync", "nights:sync", "Run a school's night now and print how it ended.", NIGHTS),
+    Command(
+        "backfill",
+        "nights:backfill",
+        "Run past nights again from the archive, one after the other. A night that the archive lacks ends failed.",
+        NIGHTS,
+    ),
+    Command(
+        "release",
+        "first:release",
+        "Look at a school's first export that waits (`first_delivery: hold`), and deliver it.",
+        NIGHTS,
+    ),
+    Command(
+        "allow",
+        "season:allow",
+        "Let files lose more rows than max_removed until a date; without options, list the windows there are and were.",
+        NIGHTS,
+    ),
+    Command(
+        "rehearse",
+        "season:rehearse",
+        "Show what each partner would get of a night's tables, and what the gate would say. Nothing is stored or sent.",
+        LOOKING,
+    ),
+    Command(
+        "what-if",
+        "asking:what_if",
+        "Show what other settings would change, over a night's tables: by file, by rule, by year group.",
+        LOOKING,
+    ),
+    Command(
+        "contact-types",
+        "asking:contact_types",
+        "List the contact types that a school's contacts have, how often, and which partner gets them.",
+        LOOKING,
+    ),
+    Command(
+        "medical-fields",
+        "asking:medical_fields",
+        "List the fields of a school's medical records, how often they are filled, and whether SchoolsBuddy gets them.",
+        LOOKING,
+    ),
+    Command(
+        "attendance",
+        "attendance:attendance",
+        "Read a session's registers now, deliver its attendance to SchoolsBuddy, and print how it ended.",
+        ATTENDANCE,
+    ),
+    Command(
+        "registers",
+        "attendance:registers",
+        "List today's registers, to choose from: what goes under schoolsbuddy.attendance in schools.yaml.",
+        ATTENDANCE,
+    ),
+    Command(
+        "explain",
+        "people:explain",
+        "Say whether a person is in the export, through which links, or by which rule they are not, and since when.",
+        LOOKING,
+    ),
+    Command(
+        "history",
+        "people:history",
+        "Tell a person's way through all exports: joined, changed (which fields), left, by which rule on which night.",
+        LOOKING,
+    ),
+    Command(
+        "reconcile",
+        "reconcile:reconcile",
+        "Read a school by its sources, and show where they differ: counts, ids and names of fields; no values.",
+        SOURCES,
+    ),
+    Command(
+        "doctor",
+        "look:doctor",
+        "Check each key, REST client and other source: reachable, authorised, what it may do, cache hours, TLS, clock.",
+        LOOKING,
+    ),
+    Command(
+        "inspect",
+        "look:inspect",
+        "Look into a saved Batch response: its datasets, what is not known of it, or the error that it is.",
+        LOOKING,
+    ),
+    Command(
+        "demo",
+        "demo:demo",
+        "Run three nights and a school day of two made-up schools, by every source and for every partner.",
+        TRYING,
+    ),
+    Command(
+        "sandbox",
+        "servers:sandbox",
+        "Serve two made-up schools until Ctrl-C: by a stand-in iSAMS, Assembly and Xporter on Demand.",
+        TRYING,
+    ),
+    Command("ui", "servers:ui", "Open the Dagster UI with its daemon over the data folder, until Ctrl-C.", TRYING),
+)
+GROUPS = (
+    Group(
+        "connector",
+        "The other sources of a school's data, Assembly and Xporter on Demand: find, invite, test, authorise, revoke.",
+        SOURCES,
+        (
+            Command(
+                "find",
+                "connector:find",
+                "Find a school in the register of schools: its numbers are what schools.yaml wants (urn, estab).",
+            ),
+            Command(
+                "status",
+                "connector:status",
+                "Show how far the connection was when last looked at, since when, what to do next, and by whom.",
+            ),
+            Command(
+                "test",
+                "connector:look",
+                "Look now, by calls that read nobody's data, and show what they say. Exit code 1 until it is connected.",
+            ),
+            Command(
+                "invite",
+                "connector:invite",
+                "Invite the school to share its data by Xporter on Demand; Assembly is invited by the school itself.",
+            ),
+            Command(
+                "authorise",
+                "connector:authorise",
+                "Authorise the app. Nothing about a person is read before that, and then only what was authorised.",
+            ),
+            Command(
+                "sync",
+                "connector:sync",
+                "Ask Assembly to fetch the school's data from its MIS now, rather than at its own next time.",
+            ),
+            Command("revoke", "connector:revoke", "Take the app's authorisation back: nothing is read any more."),
+            Command(
+                "purge",
+                "connector:purge",
+                "Remove what is kept of the school from this source: lists, tables, staged exports. Refused while authorised.",
+            ),
+        ),
+    ),
+    Group(
+        "rooms",
+        "Room Booking's side: resources, timeslots and bookings, matches, and what a sync would do.",
+        "Room Booking",
+        (
+            Command(
+                "import",
+                "rooms:import_",
+                "Bring the partner's side in: resources, then timeslots, then bookings. Ids already known are brought up to date.",
+            ),
+            Command("match", "rooms:match", "Say which room is which resource, and confirm the periods' timings."),
+            Command(
+                "categorise",
+                "rooms:categorise",
+                "Move a room into a category: out of Unassigned, which hides it, it can be booked.",
+            ),
+            Command(
+                "preview",
+                "rooms:preview",
+                "Show what a sync of the last night's timetable would do now. Changes nothing.",
+            ),
+            Command(
+                "mail",
+                "rooms:mail",
+                "Send what is in the outbox, and list what is in doubt: it may have arrived, so it goes again only on command.",
+            ),
+        ),
+    ),
+    Group(
+        "changes",
+        "My School Portal's change requests: review, approve, write to iSAMS, put back.",
+        "My School Portal",
+        (
+            Command(
+                "list",
+                "changes:list_",
+                "List change requests: ids and field names, no values. New files in the inbox are taken in first.",
+            ),
+            Command(
+                "show",
+                "changes:show",
+                "Show one request: its values as they came and as they will be written, and its audit trail. Personal data.",
+            ),
+            Command(
+                "approve",
+                "changes:approve",
+                "Look at requests beside iSAMS as it is now, and approve them. What you saw is what must still be there then.",
+            ),
+            Command("reject", "changes:reject", "Say no to a request."),
+            Command(
+                "apply",
+                "changes:apply",
+                "Write approved requests to iSAMS now. Without `writeback: enabled` in schools.yaml this is a dry run.",
+            ),
+            Command(
+                "undo",
+                "changes:undo",
+                "Write back what was there before a request was applied, field by field, where iSAMS still holds what it wrote.",
+            ),
+            Command(
+                "verify",
+                "changes:verify",
+                "Prove that the ledger is as it was written, and print its head: the hash that all its lines come to.",
+            ),
+        ),
+    ),
 )
 
 
-def _exiting(command: Callable[..., int]) -> Callable[..., None]:
-    """The command, with what it returns as the exit code."""
+def _of(command: Command) -> Callable[..., None]:
+    """The command, with what it returns as the exit code; imports its module."""
+    module, _, name = command.does.partition(":")
+    does: Callable[..., int] = getattr(import_module(f"{__name__}.{module}"), name)
 
-    @functools.wraps(command)
+    @functools.wraps(does)
     def run(*args: Any, **options: Any) -> None:
-        raise typer.Exit(command(*args, **options))
+        raise typer.Exit(does(*args, **options))
 
     return run
 
 
-for command, panel in (
-    (nights.sync, "Nights"),
-    (nights.backfill, "Nights"),
-    (first.release, "Nights"),
-    (season.allow, "Nights"),
-    (season.rehearse, "Looking into it"),
-    (asking.what_if, "Looking into it"),
-    (asking.contact_types, "Looking into it"),
-    (asking.medical_fields, "Looking into it"),
-    (attendance.attendance, "Attendance"),
-    (attendance.registers, "Attendance"),
-    (people.explain, "Looking into it"),
-    (people.history, "Looking into it"),
-    (reconcile.reconcile, "Other sources"),
-    (look.doctor, "Looking into it"),
-    (look.inspect, "Looking into it"),
-    (demo.demo, "Trying it out"),
-    (servers.sandbox, "Trying it out"),
-    (servers.ui, "Trying it out"),
-):
-    app.command(rich_help_panel=panel)(_exiting(command))
+def _listed(command: Command) -> Callable[[], None]:
+    """What stands for a command in a list of commands."""
+
+    def stand_in() -> None:
+        """Never called: the command itself is there where it is asked for."""
+
+    stand_in.__doc__ = command.help
+    return stand_in
 
 
-connector_app = typer.Typer(
-    help="The other sources of a school's data, Assembly and Xporter on Demand: find, invite, test, authorise, revoke.",
-    no_args_is_help=True,
-)
-for name, command in (
-    ("find", connector.find),
-    ("status", connector.status),
-    ("test", connector.look),
-    ("invite", connector.invite),
-    ("authorise", connector.authorise),
-    ("sync", connector.sync),
-    ("revoke", connector.revoke),
-    ("purge", connector.purge),
-):
-    connector_app.command(name)(_exiting(command))
-app.add_typer(connector_app, name="connector", rich_help_panel="Other sources")
+def _add(to: typer.Typer, commands: Sequence[Command], asked: set[str] | None) -> None:
+    for command in commands:
+        body = _of(command) if asked is None or command.name in asked else _listed(command)
+        to.command(command.name, rich_help_panel=command.panel)(body)
 
-rooms_app = typer.Typer(
-    help="Room Booking's side: resources, timeslots and bookings, matches, and what a sync would do.",
-    no_args_is_help=True,
-)
-for name, command in (
-    ("import", rooms.import_),
-    ("match", rooms.match),
-    ("categorise", rooms.categorise),
-    ("preview", rooms.preview),
-    ("mail", rooms.mail),
-):
-    rooms_app.command(name)(_exiting(command))
-app.add_typer(rooms_app, name="rooms", rich_help_panel="Room Booking")
 
-changes_app = typer.Typer(
-    help="My School Portal's change requests: review, approve, write to iSAMS, put back.", no_args_is_help=True
-)
-for name, command in (
-    ("list", changes.list_),
-    ("show", changes.show),
-    ("approve", changes.approve),
-    ("reject", changes.reject),
-    ("apply", changes.apply),
-    ("undo", changes.undo),
-    ("verify", changes.verify),
-):
-    changes_app.command(name)(_exiting(command))
-app.add_typer(changes_app, name="changes", rich_help_panel="My School Portal")
+def _tell_version(wanted: bool) -> None:  # as typer calls it
+    if wanted:
+        console.print(f"isams-pipeline {version('isams-pipeline')}")
+        raise typer.Exit
+
+
+def _general(
+    version: Annotated[  # the callback does it
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """School data out of iSAMS, every night, into the products that schools use.
+
+    Exit codes: 0 done, 1 refused, held or failed, 2 wrong use.
+    """
+
+
+def application(asked: set[str] | None = None) -> typer.Typer:
+    """The command line. Only what is asked for by name is imported; None: everything."""
+    built = typer.Typer(
+        name="isams-pipeline", no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
+    )
+    built.callback()(_general)
+    _add(built, COMMANDS, asked)
+    for group in GROUPS:
+        inner = typer.Typer(help=group.help, no_args_is_help=True)
+        _add(inner, group.commands, asked if asked is None or group.name in asked else set())
+        built.add_typer(inner, name=group.name, rich_help_panel=group.panel)
+    return built
+
+
+def app(words: list[str]) -> None:
+    """Do what the words say."""
+    # A shell that completes asks with its words in the environment.
+    completes = any(name.endswith("_COMPLETE") for name in os.environ)
+    application(None if completes else set(words))(words)
 
 
 OLD_WORDS = {"--road": "--source", "--roads": "--sources"}
 """Options of before, and what they are called now. Gone with version 1.0."""
 
 
-def _by_new_words(words: list[str]) -> list[str]:
+def by_new_words(words: list[str]) -> list[str]:
     """The command line with its options as they are called now; says so where it had old ones."""
     found: list[str] = []
     for word in words:
@@ -142,7 +343,7 @@ def main() -> int:
     # Whatever this process writes is for its user alone.
     os.umask(0o077)
     try:
-        app(_by_new_words(sys.argv[1:]))
+        app(by_new_words(sys.argv[1:]))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
@@ -151,15 +352,15 @@ def main() -> int:
     except PipelineError as error:
         say((type(error).__name__, "red"), ": ", end="")
         console.print(str(error), soft_wrap=True)
-        if isinstance(error, MissingSecret) and f" {DEMO_PREFIX}" in error.what:
+        if isinstance(error, MissingSecret) and " DEMO_" in error.what:
             console.print("The school is a made-up one: `isams-pipeline sandbox` serves it, and prints what to export.")
         return 2 if isinstance(error, ConfigurationError | WrongUse) else 1
-    except (OSError, SQLAlchemyError) as error:
-        # Dagster's own storage, mostly; its text may hold more than a person should see.
-        say((type(error).__name__, "red"), ": the data folder or the database could not be used.")
-        console.print("Check that --data-dir may be written, that its disk is not full, and that Postgres runs.")
-        return 1
     except Exception as error:  # noqa: BLE001  # the last catch: its text, and its locals, may quote a person
+        if isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy"):
+            # Dagster's own storage, mostly; its text may hold more than a person should see.
+            say((type(error).__name__, "red"), ": the data folder or the database could not be used.")
+            console.print("Check that --data-dir may be written, that its disk is not full, and that Postgres runs.")
+            return 1
         console.print(str(Unforeseen(error)), soft_wrap=True)
         return 1
     return 0

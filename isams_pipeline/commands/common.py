@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -11,33 +11,13 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from isams_pipeline.commands.console import console, say
 from isams_pipeline.commands.headless import NightRun
 from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.rules.texts import visible
-
-
-class _Console(Console):
-    """Prints texts as they are: nothing in them is markup, and nothing in them controls the terminal."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))
-
-
-console = _Console(highlight=False, markup=False, emoji=False)
-Part = str | tuple[str, str] | Text
-
-
-def say(*parts: Part, end: str = "\n") -> None:
-    """Print a sentence, some parts of it in a style: `say(("Refused", "red"), ": it has no id")`."""
-    console.print(Text.assemble(*parts), soft_wrap=True, end=end)
-
 
 School = Annotated[str, typer.Argument(help="A school's name in schools.yaml.", show_default=False)]
 Config = Annotated[

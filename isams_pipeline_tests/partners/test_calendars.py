@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -39,7 +40,8 @@ def dated(*rows: tuple[date, int, int | None, str, str]) -> pd.DataFrame:
 def occasions(data: bytes) -> list[datetime]:
     """What a client would show."""
     found: list[datetime] = []
-    for event in Calendar.from_ical(data).walk("VEVENT"):
+    events: list[Any] = Calendar.from_ical(data).walk("VEVENT")
+    for event in events:
         start = event["dtstart"].dt
         if "rrule" not in event:
             found.append(start)

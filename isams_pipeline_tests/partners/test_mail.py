@@ -165,9 +165,8 @@ def test_server_that_puts_off(world: World):
 def test_server_that_puts_off_for_ever(world: World):
     world.queue("B1")
     world.office.rcpt_says = "451 later"
-    for _ in range(10):
-        counts = world.post()
-    assert counts == {"failed": 1}
+    counts = [world.post() for _ in range(10)]
+    assert counts[-1] == {"failed": 1}
 
 
 def test_server_that_refuses_the_text(world: World):

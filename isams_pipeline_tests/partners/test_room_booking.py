@@ -243,6 +243,7 @@ def test_the_commands_of_room_booking(world: World, tmp_path: Path):
         file.write_text(text)
         code, out = call_here("rooms", "import", SCHOOL, kind, str(file), *given)
         assert code == 0 and f"{kind} of riverside are in the store" in out
+    file = tmp_path / "bookings.csv"
     file.write_text("booking_id\nB1\n")
     code, out = call_here("rooms", "import", SCHOOL, "bookings", str(file), *given)
     assert code == 1 and "no column resource_id" in out and "bookings.csv" in out

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from isams_pipeline.datasets import ATTENDANCE
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student
+from isams_pipeline.rules.split import rows_of
 
 NOW = datetime(2026, 2, 10, 11)
 CLEAR: dict[str, Any] = {
@@ -152,7 +153,7 @@ def test_nobody_is_lost_and_marks_agree_with_themselves(rows: list[dict[str, Any
     assert sorted(split.kept["school_id"]) == sorted(set(given_records["school_id"]))
     assert len(split.kept) + len(split.excluded) == len(rows)
     frame = marks(split.kept.assign(student_id="x"), session=session, date="2026-02-10", now=NOW)
-    for row in frame.itertuples():
+    for row in rows_of(frame):
         assert pd.isna(row.mark) or row.mark in DFE_MARKS
         assert row.late != "true" or row.mark in {"L", "U"}
         assert pd.isna(row.minutes_late) or row.late == "true"

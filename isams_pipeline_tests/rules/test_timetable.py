@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from isams_pipeline.datasets import DATASETS
 from isams_pipeline.rules.clock_times import in_words, minutes
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
-from isams_pipeline.rules.split import Exclusions
+from isams_pipeline.rules.split import Exclusions, rows_of
 from isams_pipeline.rules.timetable import Timetable, dated_timetable, week_numbers
 
 FIRST, LAST = date(2025, 8, 1), date(2026, 7, 31)
@@ -183,7 +183,7 @@ def test_every_dated_lesson_is_in_term_in_an_allocated_week_and_on_its_weekday(
         in_term = any(first <= str(day) <= last for first, last in terms)
         week = int(week_numbers(pd.Series([pd.Timestamp(day)])).iloc[0])
         for row in rows if in_term else []:
-            period = periods.get(row["period_id"])
+            period: Any = periods.get(row["period_id"])
             applies = period is not None and (day.year, week, period.week_id) in weeks_of
             if applies and period.day_id % 10 == day.isoweekday() % 7 + 1:
                 room = row["room_id"] if row["room_id"] in {31, 32} else None
@@ -192,7 +192,7 @@ def test_every_dated_lesson_is_in_term_in_an_allocated_week_and_on_its_weekday(
     dated = found.dated
     got = [
         (row.date.date(), int(row.period_id), None if pd.isna(row.room_id) else int(row.room_id), row.code)
-        for row in dated.itertuples(index=False)
+        for row in rows_of(dated)
     ]
     assert set(got) == expected and len(got) == len(expected), "nothing is missing, nothing is there twice"
     assert list(dated["date"]) == sorted(dated["date"])
@@ -256,7 +256,7 @@ def test_the_week_of_new_year_has_a_number_in_each_year():
             lessons=[lesson(1), lesson(2, period_id=period_of(1, 6, 1), code="8Ma2")],
         )
     )
-    assert [(str(row.date.date()), row.code) for row in found.dated.itertuples()] == [
+    assert [(str(row.date.date()), row.code) for row in rows_of(found.dated)] == [
         ("2025-12-29", "8Ma1"),
         ("2026-01-02", "8Ma2"),
     ]

@@ -48,7 +48,7 @@ def test_every_dataset_comes_in_its_declared_shape(connected: Crossing, source: 
 
 
 def test_people_and_groups_are_those_of_the_school(connected: Crossing, source: str):
-    tables = {name: table.frame for name, table in connected.read(source).items()}
+    tables: dict[str, Any] = {name: table.frame for name, table in connected.read(source).items()}
     day = connected.world.sandbox.source_days.of(SCHOOL, source, differs=True)
     pupils, contacts = tables["pupils"].set_index("pupil_id"), tables["contacts"]
     one = day.pupils[3]

@@ -13,7 +13,6 @@ from isams_pipeline.delivery.export import CheckResult, Export, check_files, che
 from isams_pipeline.partners.schoolbooking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
 from isams_pipeline.partners.schoolbooking.timetable import timetable_of
-from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.dated import NEEDED as NEEDED_FOR_DATES
 from isams_pipeline.rules.dates import is_nothing, sensible_births, year_of
@@ -22,7 +21,7 @@ from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pu
 from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
-from isams_pipeline.rules.split import WARNING, Split
+from isams_pipeline.rules.split import WARNING, Exclusions, Split
 from isams_pipeline.rules.timetable import dated_timetable
 
 _COMMON = (

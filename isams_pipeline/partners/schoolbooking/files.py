@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from isams_pipeline.delivery.export import ExportFile
+from isams_pipeline.delivery.people_files import CONTACTS, STAFF, STUDENT, STUDENT_COLUMNS
 
 SCHEMA_VERSION = 2
-STUDENT, GROUP = ("student_id", "students.csv"), ("teaching_group_id", "teaching_groups.csv")
+GROUP = ("teaching_group_id", "teaching_groups.csv")
 """What rows of other files join."""
 
 FILES: tuple[ExportFile, ...] = (
     ExportFile(
         "students.csv",
         (
-            "student_id",
-            "school_id",
-            "forename",
-            "preferred_name",
-            "surname",
-            "gender",
-            "date_of_birth",
-            "email",
+            *STUDENT_COLUMNS,
             "year_group_id",
             "registration_group_id",
         ),
@@ -28,35 +22,8 @@ FILES: tuple[ExportFile, ...] = (
         people="student",
         year="year_group_id",
     ),
-    ExportFile(
-        "staff.csv",
-        ("staff_id", "user_code", "title", "forename", "preferred_name", "surname", "email", "teaching"),
-        key=("staff_id",),
-        must_have_rows=True,
-        people="staff",
-    ),
-    ExportFile(
-        "contacts.csv",
-        (
-            "contact_id",
-            "title",
-            "forename",
-            "surname",
-            "email",
-            "telephone",
-            "mobile",
-            "address_1",
-            "address_2",
-            "address_3",
-            "town",
-            "county",
-            "postcode",
-            "country",
-        ),
-        key=("contact_id",),
-        must_have_rows=True,
-        people="contact",
-    ),
+    STAFF,
+    CONTACTS,
     ExportFile(
         "student_contacts.csv",
         ("student_id", "contact_id", "relationship", "parental_responsibility"),

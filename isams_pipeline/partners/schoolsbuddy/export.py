@@ -14,7 +14,6 @@ from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, ENTITIES
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
-from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.compare import code, is_text, label
 from isams_pipeline.rules.dates import sensible_births
@@ -23,7 +22,7 @@ from isams_pipeline.rules.identity import note_shared_codes, of_pupils
 from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
-from isams_pipeline.rules.split import WARNING, Split
+from isams_pipeline.rules.split import WARNING, Exclusions, Split
 from isams_pipeline.rules.years import named_with_campus, note_other_campuses
 
 NEEDED = (

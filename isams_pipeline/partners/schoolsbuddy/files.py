@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from isams_pipeline.delivery.export import ExportFile
+from isams_pipeline.delivery.people_files import CONTACTS, STAFF, STUDENT, STUDENT_COLUMNS
 
 SCHEMA_VERSION = 1
-STUDENT, CLASS = ("student_id", "students.csv"), ("class_id", "classes.csv")
+CLASS = ("class_id", "classes.csv")
 """What rows of other files join."""
 
 PHOTOS = ExportFile(
@@ -20,14 +21,7 @@ FILES: tuple[ExportFile, ...] = (
     ExportFile(
         "students.csv",
         (
-            "student_id",
-            "school_id",
-            "forename",
-            "preferred_name",
-            "surname",
-            "gender",
-            "date_of_birth",
-            "email",
+            *STUDENT_COLUMNS,
             "year_group",
             "form",
             "academic_house",
@@ -39,41 +33,14 @@ FILES: tuple[ExportFile, ...] = (
         people="student",
         year="year_group",
     ),
-    ExportFile(
-        "contacts.csv",
-        (
-            "contact_id",
-            "title",
-            "forename",
-            "surname",
-            "email",
-            "telephone",
-            "mobile",
-            "address_1",
-            "address_2",
-            "address_3",
-            "town",
-            "county",
-            "postcode",
-            "country",
-        ),
-        key=("contact_id",),
-        must_have_rows=True,
-        people="contact",
-    ),
+    CONTACTS,
     ExportFile(
         "student_contacts.csv",
         ("student_id", "contact_id", "relationship", "parental_responsibility", "first_contact"),
         key=("student_id", "contact_id"),
         ends=(STUDENT, ("contact_id", "contacts.csv")),
     ),
-    ExportFile(
-        "staff.csv",
-        ("staff_id", "user_code", "title", "forename", "preferred_name", "surname", "email", "teaching"),
-        key=("staff_id",),
-        must_have_rows=True,
-        people="staff",
-    ),
+    STAFF,
     ExportFile("year_groups.csv", ("year_id", "name", "campus"), key=("year_id",), must_have_rows=True),
     ExportFile("classes.csv", ("class_id", "code", "name", "subject", "year_group"), key=("class_id",)),
     ExportFile("class_students.csv", ("class_id", "student_id"), key=("class_id", "student_id"), ends=(CLASS, STUDENT)),

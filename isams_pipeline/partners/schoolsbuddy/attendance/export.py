@@ -11,10 +11,9 @@ import pandas as pd
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, check_files, few, to_csv
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import STORED_AS
-from isams_pipeline.rules import Exclusions
 from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student
-from isams_pipeline.rules.split import WARNING
+from isams_pipeline.rules.split import WARNING, Exclusions
 
 SCHEMA_VERSION = 1
 ATTENDANCE = ExportFile("attendance.csv", MARK_COLUMNS, key=("student_id",), must_have_rows=True, people="student")
