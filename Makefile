@@ -53,13 +53,14 @@ lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code
 	$(BIN)/python -m isams_pipeline.commands.wire_facts --check docs/wire-facts.md
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pylint isams_pipeline
-	$(BIN)/python -m isams_pipeline_tests.house --check docs/architecture.md
+	$(BIN)/python -m isams_pipeline_tests.house --check
 
 types: $(VENV)/.dev ## pyright: strict on the package, standard on the tests
 	$(BIN)/pyright
 
 definitions: $(VENV)/.dev ## Dagster loads the project, without a school, a network or a variable
 	env -i HOME="$$(mktemp -d)" PATH="$$PATH" $(BIN)/dagster definitions validate -w workspace.yaml
+	env -i HOME="$$(mktemp -d)" PATH="$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/dg check defs
 
 browser: $(VENV)/.dev ## The test that drives a real headless Chromium
 	$(BIN)/pytest -m browser
@@ -70,7 +71,7 @@ bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
 docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the facts about the wires, the picture of the house, the JSON Schema of change requests
 	$(BIN)/python -m isams_pipeline.commands.dictionary docs/data-dictionary.md
 	$(BIN)/python -m isams_pipeline.commands.wire_facts docs/wire-facts.md
-	$(BIN)/python -m isams_pipeline_tests.house docs/architecture.md
+	$(BIN)/python -m isams_pipeline_tests.house
 	$(BIN)/python -m isams_pipeline.partners.my_school_portal.requests > docs/change-request.schema.json
 
 lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a server's address

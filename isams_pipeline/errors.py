@@ -7,7 +7,26 @@ bug reports. `where` takes names, ids, dates, counts and row numbers only.
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import ClassVar
+
+
+@cache
+def _where_to_report() -> str:
+    """Where faults of this project are reported: `urls.Issues` in pyproject.toml, as it was installed."""
+    with suppress(PackageNotFoundError):
+        for url in metadata("isams-pipeline").get_all("Project-URL") or ():
+            name, _, address = url.partition(", ")
+            if name == "Issues":
+                return f" at {address}"
+    return " (CONTRIBUTING.md says where)"
+
+
+def with_where_to_report(remedy: str) -> str:
+    """A remedy that asks for a report, with where that goes."""
+    return remedy.replace(" as a bug", f" as a bug{_where_to_report()}")
 
 
 class PipelineError(Exception):
@@ -29,7 +48,7 @@ class PipelineError(Exception):
         places = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.where.items())
         sentence = f"{self.what} ({places})" if places else self.what
         end = "" if sentence.endswith((".", "?", "!")) else "."
-        return f"{sentence}{end} {self.remedy}".strip()
+        return f"{sentence}{end} {with_where_to_report(self.remedy)}".strip()
 
     def at(self, **where: object) -> PipelineError:
         """Add places that the raiser did not know; what it did know stays."""

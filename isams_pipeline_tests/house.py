@@ -1,19 +1,22 @@
-"""Draws the house in docs/architecture.md, out of the floors in pyproject.toml and the imports that there are.
+"""Draws what is drawn in the docs: the house, out of its floors and imports, and the states of what has states.
 
-python -m isams_pipeline_tests.house [--check] docs/architecture.md
+python -m isams_pipeline_tests.house [--check]
 """
 
 from __future__ import annotations
 
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import grimp
 
+from isams_pipeline.partners.my_school_portal.states import MOVES as REQUEST_MOVES
+from isams_pipeline.partners.room_booking.states import BOOKING_MOVES, MAIL_MOVES
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = "isams_pipeline"
-BEGIN, END = "<!-- drawn by `make docs` from pyproject.toml -->", "<!-- drawn until here -->"
 
 
 def floors() -> list[list[str]]:
@@ -49,18 +52,29 @@ def picture() -> str:
     return "\n".join([*lines, "```"])
 
 
+PICTURES: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/architecture.md": {"the house": picture},
+    "docs/my-school-portal.md": {"states of a change request": REQUEST_MOVES.drawn},
+    "docs/room-booking.md": {"states of a booking": BOOKING_MOVES.drawn, "states of a message": MAIL_MOVES.drawn},
+}
+"""Page → the pictures in it, each between two comments that name it."""
+
+
 def drawn(page: str) -> str:
-    """The page with the picture as it is now; raises ValueError where the page has no place for it."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{picture()}\n{END}{after}"
+    """A page with its pictures as they are now; raises ValueError where it has no place for one."""
+    text = (ROOT / page).read_text()
+    for name, draw in PICTURES[page].items():
+        before, begin, rest = text.partition(f"<!-- drawn by `make docs`: {name} -->")
+        _, end, after = rest.partition("<!-- drawn until here -->")
+        if not (begin and end):
+            raise ValueError(f"{page} has no place for {name}")
+        text = f"{before}{begin}\n{draw()}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[-1])
-    text = path.read_text()
+    stale = [page for page in PICTURES if drawn(page) != (ROOT / page).read_text()]
     if "--check" in sys.argv:
-        sys.exit(0 if drawn(text) == text else f"{path} is not up to date; run `make docs`")
-    path.write_text(drawn(text))
+        sys.exit(f"{', '.join(stale)}: not up to date; run `make docs`" if stale else 0)
+    for page in stale:
+        (ROOT / page).write_text(drawn(page))

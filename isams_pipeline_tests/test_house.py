@@ -81,9 +81,9 @@ def test_the_top_of_the_house_can_be_seen_at_a_glance():
     assert len(rooms) <= 15 and len([room for room in rooms if room.is_file()]) <= 4, rooms
 
 
-def test_the_page_of_the_house_is_drawn_from_the_floors():
-    page = ROOT / "docs/architecture.md"
-    assert page.read_text() == house.drawn(page.read_text())
+@pytest.mark.parametrize("page", house.PICTURES)
+def test_what_is_drawn_in_the_docs_is_what_the_code_says(page: str):
+    assert (ROOT / page).read_text() == house.drawn(page)
 
 
 def test_only_definitions_and_the_command_line_know_the_partners():

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from isams_pipeline import commands
+from isams_pipeline import commands, errors
 from isams_pipeline.errors import PipelineError, Unforeseen
 from isams_pipeline.orchestration.runs import NightResource, told_to_dagster, told_to_ticks
 from isams_pipeline_tests.world import World
@@ -131,3 +131,10 @@ def test_at_the_command_line(
     assert commands.main() == 1
     said = "".join(capsys.readouterr())
     assert CANARY not in said and "does not know" in said and "Traceback" not in said
+
+
+def test_a_message_that_asks_for_a_report_says_where(monkeypatch: pytest.MonkeyPatch):
+    error = PipelineError("Odd", remedy="Report this as a bug, with the list's name.")
+    assert str(error) == "Odd. Report this as a bug (CONTRIBUTING.md says where), with the list's name."
+    monkeypatch.setattr(errors, "_where_to_report", lambda: " at https://issues.example.org")
+    assert str(error) == "Odd. Report this as a bug at https://issues.example.org, with the list's name."

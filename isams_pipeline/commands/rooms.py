@@ -21,10 +21,10 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking import imports
 from isams_pipeline.partners.room_booking.export import PartnerSide
 from isams_pipeline.partners.room_booking.imports import take
-from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.matching import CONFIRMED, timings
 from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
+from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import in_words
 
@@ -209,7 +209,7 @@ def mail(
         console.print(f"  message {note.id}, booking {note.booking_id}: {note.state.replace('_', ' ')}{error}")
     if problem is not None:
         raise problem
-    return 1 if counts.keys() & {IN_DOUBT, FAILED} else 0
+    return 1 if counts.keys() & {MailState.IN_DOUBT, MailState.FAILED} else 0
 
 
 # --- shared -------------------------------------------------------------------------------------------------

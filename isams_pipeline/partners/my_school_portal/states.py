@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from isams_pipeline.rules.moves import Moves
+
 
 class State(StrEnum):
     """Where a change request stands."""
@@ -28,3 +30,21 @@ class State(StrEnum):
 
 OPEN = (State.APPROVED, State.APPLYING)
 WRITTEN = (State.APPLIED, State.CONFIRMED, State.LOST)
+
+MOVES = Moves(
+    {
+        State.PENDING: frozenset({State.APPROVED, State.REJECTED}),
+        State.APPROVED: frozenset(
+            {State.APPLYING, State.APPLIED, State.PENDING, State.CONFLICT, State.FAILED, State.REJECTED}
+        ),
+        State.APPLYING: frozenset(
+            {State.APPLIED, State.APPROVED, State.PENDING, State.CONFLICT, State.FAILED, State.REJECTED}
+        ),
+        State.APPLIED: frozenset({State.CONFIRMED, State.LOST}),
+        State.LOST: frozenset({State.CONFIRMED, State.APPROVED, State.REJECTED}),
+        State.CONFLICT: frozenset({State.APPROVED, State.REJECTED}),
+        State.FAILED: frozenset({State.APPROVED, State.REJECTED}),
+    },
+    first=State.PENDING,
+)
+"""Where a change request may go from where it stands. Confirmed and rejected are ends."""

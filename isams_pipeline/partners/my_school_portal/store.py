@@ -15,7 +15,7 @@ from isams_pipeline.clock import Clock
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.partners.my_school_portal.ledger import APPROVED, Door, Verified, beginning, hash_of, verify
 from isams_pipeline.partners.my_school_portal.requests import Tidied
-from isams_pipeline.partners.my_school_portal.states import State
+from isams_pipeline.partners.my_school_portal.states import MOVES, State
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
@@ -199,6 +199,7 @@ class ChangeStore:
             self._note(session, request, _approval(request, who, persons))
 
     def _approve(self, request: ChangeRequest, who: str, at: datetime, seen: Mapping[str, Any], *, joint: bool) -> None:
+        MOVES.check(State(request.state), State.APPROVED)
         request.state, request.reason = State.APPROVED.value, None
         request.approved_by, request.approved_at = who, at
         request.seen = {name: seen.get(name) for name in request.changes}
@@ -212,6 +213,7 @@ class ChangeStore:
         """
         with self._state.transaction() as session:
             request = self._held(session, identifier, frm)
+            MOVES.check(State(request.state), to)
             for line in before:
                 self._note(session, request, line)
             if (request.state, request.reason) != (to.value, step.reason):

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
+from isams_pipeline.errors import with_where_to_report
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
@@ -20,9 +21,9 @@ from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of
 from isams_pipeline.partners.room_booking.files import TIMETABLE
-from isams_pipeline.partners.room_booking.mail import FAILED, IN_DOUBT
 from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
 from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
+from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 
@@ -248,7 +249,7 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
             some = ", ".join(done.failed[:5])
             raise dg.Failure(
                 f"{len(done.failed)} calendars could not be written, such as {some}; those of before stay, and all "
-                "others are up to date. Report it as a bug, with the file's name.",
+                + with_where_to_report("others are up to date. Report it as a bug, with the file's name."),
                 allow_retries=False,
             )
 
@@ -300,7 +301,11 @@ def _mail(environment: Environment) -> dg.AssetsDefinition:
         environment, night = run.environment, run.night
         if run.is_today:
             posted = post(environment, night.school)
-            stuck = {state: count for state, count in posted.counts.items() if state in {IN_DOUBT, FAILED}}
+            stuck = {
+                state: count
+                for state, count in posted.counts.items()
+                if state in {MailState.IN_DOUBT, MailState.FAILED}
+            }
             problem = f"{', '.join(f'{n} {state}' for state, n in stuck.items())}; see `rooms mail {night.school}`"
             verdict = checks.failed("all_sent", MAIL, problem, warn=True) if stuck else checks.passed(OUTBOX, MAIL)[0]
             yield dg.MaterializeResult(metadata=posted.counts, check_results=[verdict])

@@ -25,13 +25,12 @@ from sqlalchemy import func, select
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import is_loopback
 from isams_pipeline.errors import MailUnavailable, WrongUse
-from isams_pipeline.partners.room_booking.store import QUEUED
+from isams_pipeline.partners.room_booking.states import MAIL_MOVES, MailState
 from isams_pipeline.rules.texts import label, visible
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.bookings import Notification
 
-SENDING, SENT, IN_DOUBT, FAILED = "sending", "sent", "in_doubt", "failed"
 MAX_ATTEMPTS = 10
 """A message that the server puts off this often has failed."""
 _TRIES = 3
@@ -209,16 +208,19 @@ class Outbox:
     def post(self, mailer: Mailer, sender: str) -> Posted:
         """Send what is queued, each once; raises MailUnavailable if the server cannot be used."""
         self._settle(mailer)
-        for identifier in self._ids(QUEUED):
+        for identifier in self._ids(MailState.QUEUED):
             self._send(identifier, mailer, sender)
         return Posted(self.counts())
 
     def _settle(self, mailer: Mailer) -> None:
         """What a round that was broken off left: it went, or it did not, or nobody knows."""
-        for identifier in self._ids(SENDING):
+        for identifier in self._ids(MailState.SENDING):
             with self._state.transaction() as session:
                 arrived = mailer.has(session.get_one(Notification, identifier).message_id)
-            self._set(identifier, state=IN_DOUBT if arrived is None else SENT if arrived else QUEUED)
+            self._set(
+                identifier,
+                state=MailState.IN_DOUBT if arrived is None else MailState.SENT if arrived else MailState.QUEUED,
+            )
 
     def counts(self) -> dict[str, int]:
         """Messages by state."""
@@ -228,7 +230,7 @@ class Outbox:
 
     def waiting(self) -> list[Notification]:
         """Messages that have not gone for sure, oldest first."""
-        query = select(Notification).where(Notification.school == self._school, Notification.state != SENT)
+        query = select(Notification).where(Notification.school == self._school, Notification.state != MailState.SENT)
         with self._state.transaction() as session:
             return list(session.scalars(query.order_by(Notification.id)))
 
@@ -236,13 +238,18 @@ class Outbox:
         """Queue a message that is in doubt or has failed: a person says so. Raises WrongUse for any other."""
         with self._state.transaction() as session:
             found = session.get(Notification, identifier)
-            if found is None or found.school != self._school or found.state not in {IN_DOUBT, FAILED, SENDING}:
+            if (
+                found is None
+                or found.school != self._school
+                or found.state == MailState.QUEUED
+                or not MAIL_MOVES.allows(MailState(found.state), MailState.QUEUED)
+            ):
                 raise WrongUse(
                     f"There is no message {identifier} in doubt",
                     school=self._school,
                     remedy=f"`isams-pipeline rooms mail {self._school}` lists them.",
                 )
-            found.state, found.attempts, found.changed_at = QUEUED, 0, self._clock()
+            found.state, found.attempts, found.changed_at = MailState.QUEUED, 0, self._clock()
 
     def _ids(self, state: str) -> list[int]:
         query = select(Notification.id).where(Notification.school == self._school, Notification.state == state)
@@ -256,27 +263,32 @@ class Outbox:
             # Before it counts as sending: what no mail can be is this message's matter alone.
             data = _message(note, sender).as_bytes(policy=_ON_THE_WIRE)
         except Exception:  # noqa: BLE001  # the mail library's errors are of many kinds
-            self._set(identifier, state=FAILED, error=_NO_MAIL)
+            self._set(identifier, state=MailState.FAILED, error=_NO_MAIL)
             return
         try:
             mailer.envelope(sender, note.recipient)
-            self._set(identifier, state=SENDING)
+            self._set(identifier, state=MailState.SENDING)
             mailer.text(data)
         except ValueError:
             # An address that no server can be told; it must not stand in the way of the others.
-            self._set(identifier, state=FAILED, error=_NO_MAIL)
+            self._set(identifier, state=MailState.FAILED, error=_NO_MAIL)
         except Refused as refusal:
             attempts = note.attempts + 1
             over = refusal.for_good or attempts >= MAX_ATTEMPTS
             self._set(
-                identifier, state=FAILED if over else QUEUED, attempts=attempts, error=f"the server said {refusal.code}"
+                identifier,
+                state=MailState.FAILED if over else MailState.QUEUED,
+                attempts=attempts,
+                error=f"the server said {refusal.code}",
             )
         else:
-            self._set(identifier, state=SENT, error=None)
+            self._set(identifier, state=MailState.SENT, error=None)
 
     def _set(self, identifier: int, **values: Any) -> None:
         with self._state.transaction() as session:
             note = session.get_one(Notification, identifier)
+            if "state" in values:
+                MAIL_MOVES.check(MailState(note.state), values["state"])
             for name, value in {**values, "changed_at": self._clock()}.items():
                 setattr(note, name, value)
 

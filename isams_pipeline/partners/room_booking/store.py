@@ -21,6 +21,7 @@ from isams_pipeline.partners.room_booking.matching import (
     SlotMatches,
     made_resource,
 )
+from isams_pipeline.partners.room_booking.states import BOOKING_MOVES, BookingState
 from isams_pipeline.storage.state.bookings import (
     Booking,
     BookingCategory,
@@ -32,8 +33,6 @@ from isams_pipeline.storage.state.bookings import (
     TimetableEntry,
 )
 
-ACTIVE, CANCELLED = "active", "cancelled"
-QUEUED = "queued"
 ENTRY_KEY = ["resource_id", "date", "start", "end", "code", "kind"]
 _ENTRY_REST = ["timeslot_id", "subject", "staff_ids"]
 ENTRY_COLUMNS = [*ENTRY_KEY, *_ENTRY_REST]
@@ -122,10 +121,12 @@ class BookingStore:
             count += 1
             booking = known.get(row["id"])
             if booking is None:
-                self._session.add(Booking(school=self.school, status=ACTIVE, reason=None, cancelled_on=None, **row))
+                self._session.add(
+                    Booking(school=self.school, status=BookingState.ACTIVE, reason=None, cancelled_on=None, **row)
+                )
                 continue
             if any(getattr(booking, name) != row[name] for name in _WHERE_AND_WHEN):
-                booking.status, booking.reason, booking.cancelled_on = ACTIVE, None, None
+                booking.status, booking.reason, booking.cancelled_on = BookingState.ACTIVE, None, None
             for name, value in row.items():
                 setattr(booking, name, value)
         return count
@@ -206,7 +207,9 @@ class BookingStore:
         if made in among:
             self._session.execute(
                 update(Booking)
-                .where(Booking.school == self.school, Booking.resource_id == made, Booking.status == ACTIVE)
+                .where(
+                    Booking.school == self.school, Booking.resource_id == made, Booking.status == BookingState.ACTIVE
+                )
                 .values(resource_id=to)
             )
 
@@ -265,7 +268,7 @@ class BookingStore:
         """Active bookings from a date on: booking_id, resource_id, date, start, end."""
         query = select(
             Booking.id.label("booking_id"), Booking.resource_id, Booking.date, Booking.start, Booking.end
-        ).where(Booking.school == self.school, Booking.status == ACTIVE, Booking.date >= since)
+        ).where(Booking.school == self.school, Booking.status == BookingState.ACTIVE, Booking.date >= since)
         rows = list(map(tuple, self._session.execute(query).all()))
         return pd.DataFrame.from_records(rows, columns=["booking_id", "resource_id", "date", "start", "end"])
 
@@ -279,7 +282,8 @@ class BookingStore:
     def cancel(self, identifier: str, *, reason: str, night: date) -> Booking:
         """Cancel a booking."""
         booking = self.booking(identifier)
-        booking.status, booking.reason, booking.cancelled_on = CANCELLED, reason, night
+        BOOKING_MOVES.check(BookingState(booking.status), BookingState.CANCELLED)
+        booking.status, booking.reason, booking.cancelled_on = BookingState.CANCELLED, reason, night
         return booking
 
     def cancelled(self, night: date) -> list[Booking]:
@@ -288,7 +292,7 @@ class BookingStore:
             select(Booking)
             .where(
                 Booking.school == self.school,
-                Booking.status == CANCELLED,
+                Booking.status == BookingState.CANCELLED,
                 Booking.date >= night,
                 Booking.cancelled_on <= night,
             )

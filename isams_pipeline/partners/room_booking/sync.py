@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches
-from isams_pipeline.partners.room_booking.store import ENTRY_COLUMNS, ENTRY_KEY, QUEUED, BookingStore
+from isams_pipeline.partners.room_booking.states import MailState
+from isams_pipeline.partners.room_booking.store import ENTRY_COLUMNS, ENTRY_KEY, BookingStore
 from isams_pipeline.rules.clock_times import in_words
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.rules.texts import label
@@ -219,7 +220,7 @@ def _message(store: BookingStore, booking: Booking, when: Circumstances) -> Noti
         recipient=booking.email,
         subject=f"Booking cancelled: {name}, {day}",
         body=body,
-        state=QUEUED,
+        state=MailState.QUEUED.value,
         attempts=0,
         error=None,
         created_at=when.now,
