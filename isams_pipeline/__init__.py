@@ -2,4 +2,7 @@
 
 from isams_pipeline.moved import forward
 
+REGISTRIES = ("isams_pipeline.sources.registry", "isams_pipeline.partners.registry")
+"""What makes all sources and all partners: imported by who meets a key that is not known yet."""
+
 forward()

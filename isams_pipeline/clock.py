@@ -25,6 +25,6 @@ def start_of(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time.min, tzinfo=zone)
 
 
-def in_words(moment: datetime, zone: ZoneInfo) -> str:
+def moment_in_words(moment: datetime, zone: ZoneInfo) -> str:
     """A moment as a person at the school would read it, such as "2026-11-20 02:00 GMT"."""
     return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M %Z")

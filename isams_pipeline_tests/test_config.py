@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +188,10 @@ def test_deliver_to_is_relative_to_the_file(tmp_path: Path):
     settings = load_settings(file)
     assert settings.resolve("data/exports") == str(tmp_path / "data/exports")
     assert settings.resolve("s3://bucket/x") == "s3://bucket/x"
+
+
+def test_settings_are_known_to_who_imports_nothing_else():
+    """A notebook, or a script, that only reads schools.yaml."""
+    code = "from isams_pipeline.config import load_settings as load; import sys; print(load(sys.argv[1]).school('riverside').sources)"
+    done = subprocess.run([sys.executable, "-c", code, EXAMPLE], capture_output=True, text=True)
+    assert done.stdout.strip() == "('isams', 'assembly', 'xporter')", done.stderr

@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from isams_pipeline.clock import in_words
+from isams_pipeline.clock import moment_in_words
 from isams_pipeline.commands.common import (
     DATA_DIR,
     Config,
@@ -67,9 +67,9 @@ def registers(
     table.add_column("students", justify="right")
     for register in today:
         times = (register.start, register.late_after, register.finish)
-        shown = [in_words(at, settings.timezone)[11:16] for at in times]
+        shown = [moment_in_words(at, settings.timezone)[11:16] for at in times]
         table.add_row(register.division, register.name, register.kind, *shown, str(register.students))
-    day = in_words(today[0].start, settings.timezone)
+    day = moment_in_words(today[0].start, settings.timezone)
     console.print(f"Registers of {day[:10]}, times in {settings.timezone.key}:")
     console.print(table)
     chosen = settings.need_isams.client_named(name)

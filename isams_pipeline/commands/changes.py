@@ -13,7 +13,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
-from isams_pipeline.clock import in_words, today_at
+from isams_pipeline.clock import moment_in_words, today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.headless import run_job
 from isams_pipeline.commands.instance import open_instance
@@ -91,7 +91,7 @@ def requests_table(requests: list[ChangeRequest], environment: Environment, scho
         state = Text(request.state, COLOURS[State(request.state)])
         if request.reason:
             state.append(f": {request.reason}", "dim")
-        since = in_words(request.changed_at, zone)[5:16]
+        since = moment_in_words(request.changed_at, zone)[5:16]
         table.add_row(request.id, _whose(request), ", ".join(request.changes), state, since)
     return table
 
@@ -122,7 +122,7 @@ def show(
     if found.undo_of:
         console.print(f"  puts back what {found.undo_of} changed")
     if found.approved_by and found.approved_at:
-        console.print(f"  approved by {found.approved_by}, {in_words(found.approved_at, zone)}")
+        console.print(f"  approved by {found.approved_by}, {moment_in_words(found.approved_at, zone)}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("field", "as it came", "to be written", "as the approver saw it"):
         table.add_column(column, overflow="fold")
@@ -154,7 +154,7 @@ def audit_trail(request: str, ledger: list[ChangeStep], environment: Environment
             told.append(step.reason)
         who = f"run {step.who[4:12]}" if step.who.startswith("run ") else step.who
         about = Text("; ".join(filter(None, told)))
-        table.add_row(in_words(step.at, zone)[5:16], Text(who), step.step, about)
+        table.add_row(moment_in_words(step.at, zone)[5:16], Text(who), step.step, about)
     return table
 
 

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from isams_pipeline.clock import in_words
+from isams_pipeline.clock import moment_in_words
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.commands.redirect import code_from_browser
@@ -23,8 +23,7 @@ from isams_pipeline.sources import xporter
 from isams_pipeline.sources.advice import advice, steps
 from isams_pipeline.sources.registry import LISTED, label_of
 from isams_pipeline.sources.shared import ASSEMBLY
-from isams_pipeline.sources.shared.connections import Connection, State
-from isams_pipeline.sources.shared.connections import in_words as in_plain_words
+from isams_pipeline.sources.shared.connections import Connection, State, state_in_words
 from isams_pipeline.sources.xporter.settings import XporterSettings
 
 Source = Annotated[
@@ -278,10 +277,10 @@ def connection_panel(environment: Environment, connection: Connection | None, sc
     if connection is not None:
         if connection.said:
             lines.append(f"{connection.said[:1].upper()}{connection.said[1:]}.\n", "dim")
-        lines.append("Since ", "dim").append(in_words(connection.since, zone))
-        lines.append(", looked at ", "dim").append(in_words(connection.checked, zone)).append("\n")
+        lines.append("Since ", "dim").append(moment_in_words(connection.since, zone))
+        lines.append(", looked at ", "dim").append(moment_in_words(connection.checked, zone)).append("\n")
         if connection.invited is not None and connection.state is not State.AUTHORISED:
-            lines.append("Invited ", "dim").append(in_words(connection.invited, zone)).append("\n")
+            lines.append("Invited ", "dim").append(moment_in_words(connection.invited, zone)).append("\n")
     lines.append("Next").append(f", by {told.by}: " if told.by != "nobody" else ": ").append(told.next, "bold")
     words = connection.words if connection else "never looked at"
     colour = _COLOURS.get(connection.state, "yellow") if connection else "dim"
@@ -305,7 +304,7 @@ def _show_history(environment: Environment, school: str, source: str) -> None:
     if not moves:
         return
     zone = environment.settings.school(school).timezone
-    states = [in_plain_words(move.state, move.reason) for move in moves]
+    states = [state_in_words(move.state, move.reason) for move in moves]
     left_out = max(len(moves) - _MOVES, 0)
     title = f"The last {_MOVES} of {len(moves)} moves" if left_out else None
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -314,5 +313,5 @@ def _show_history(environment: Environment, school: str, source: str) -> None:
     for at, move in enumerate(moves[left_out:], start=left_out):
         who = f"run {move.who[4:12]}" if move.who.startswith("run ") else move.who
         is_new = at == 0 or states[at] != states[at - 1]
-        table.add_row(in_words(move.at, zone)[:16], Text(who), states[at] if is_new else "", Text(move.said))
+        table.add_row(moment_in_words(move.at, zone)[:16], Text(who), states[at] if is_new else "", Text(move.said))
     console.print(table)

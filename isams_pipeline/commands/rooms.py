@@ -26,7 +26,7 @@ from isams_pipeline.partners.room_booking.night import BookingNight, latest_nigh
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
-from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.clock_times import time_in_words
 
 
 def import_(
@@ -171,7 +171,7 @@ def preview(school: School, config: Config = None, data_dir: DataDir = DATA_DIR)
         for column in ("booking", "resource", "date", "time", "because of"):
             table.add_column(column)
         for clash in synced.clashes:
-            times = f"{in_words(clash.start)}-{in_words(clash.end)}"
+            times = f"{time_in_words(clash.start)}-{time_in_words(clash.end)}"
             table.add_row(clash.booking_id, clash.resource_id, str(clash.date), times, f"{clash.kind} {clash.code}")
         console.print(table)
     if synced.held_back:
@@ -255,8 +255,8 @@ def _side_as_json(side: PartnerSide) -> dict[str, Any]:
         ],
         "unmatched_periods": [
             {
-                "start": in_words(start),
-                "end": in_words(end),
+                "start": time_in_words(start),
+                "end": time_in_words(end),
                 "periods": periods,
                 "nearest": [slot.id for slot in nearest],
             }
@@ -271,11 +271,13 @@ def _print_side(side: PartnerSide) -> None:
     console.print(f"{len(side.matches.matched)} of {len(side.rooms)} rooms match{f' ({said})' if said else ''}.")
     for (start, end), (periods, nearest) in side.slots.unmatched.items():
         near = (
-            f"; nearest is {nearest[0].name}, {in_words(nearest[0].start)} to {in_words(nearest[0].end)}"
+            f"; nearest is {nearest[0].name}, {time_in_words(nearest[0].start)} to {time_in_words(nearest[0].end)}"
             if nearest
             else ""
         )
-        console.print(f"  no timeslot from {in_words(start)} to {in_words(end)} ({len(periods)} periods){near}")
+        console.print(
+            f"  no timeslot from {time_in_words(start)} to {time_in_words(end)} ({len(periods)} periods){near}"
+        )
 
 
 def _asked(side: PartnerSide) -> dict[int, str]:

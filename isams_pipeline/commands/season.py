@@ -164,11 +164,9 @@ def _what_is_known(moved: Turned) -> str:
 
 
 def _print_trial(partner: AnyPartner, found: Tried) -> bool:
-    if found.waits is not None:
+    if found.waits is not None or found.judged is None or found.built is None:
         say("  ", ("no_timetable", "yellow"), f": {found.waits}")
         return True
-    assert found.judged is not None
-    assert found.built is not None
     shown = {
         file: counts
         for file, counts in found.judged.changes.items()

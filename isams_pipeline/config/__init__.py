@@ -19,7 +19,7 @@ from isams_pipeline.config.isams import (
     RestClientSettings,
     advised_cache_hours,
 )
-from isams_pipeline.config.known import each_by_its_own
+from isams_pipeline.config.known import each_by_its_own, model_of
 from isams_pipeline.config.partners import P, PartnersSettings
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
@@ -65,7 +65,8 @@ class SchoolSettings(StrictSettings):
         if not isinstance(given, Mapping):
             return given
         school = cast("Mapping[str, object]", given)
-        theirs = {key: value for key, value in school.items() if key in {*KNOWN_SOURCES, CONNECTIONS}}
+        others = [key for key in school if key not in cls.model_fields and model_of(KNOWN_SOURCES, key) is not None]
+        theirs = {key: value for key, value in school.items() if key in {*others, CONNECTIONS}}
         return {key: value for key, value in school.items() if key not in theirs} | {CONNECTIONS: theirs}
 
     @field_validator("connections", mode="before")

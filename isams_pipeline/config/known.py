@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+import isams_pipeline
+
 M = TypeVar("M", bound=BaseModel)
+
+
+def model_of(known: Mapping[str, type[M]], key: str) -> type[M] | None:
+    """The model of a key. Where nobody has made it known yet, all sources and partners are asked for first."""
+    if key not in known:
+        for registry in isams_pipeline.REGISTRIES:
+            import_module(registry)
+    return known.get(key)
 
 
 def register(known: dict[str, type[M]], key: str, model: type[M]) -> None:
@@ -25,7 +36,7 @@ def each_by_its_own(given: object, known: Mapping[str, type[BaseModel]], title: 
     made: dict[str, object] = {}
     problems: list[InitErrorDetails] = []
     for key, settings in cast("Mapping[str, object]", given).items():
-        model = known.get(key)
+        model = model_of(known, key)
         if model is None:
             unknown = PydanticCustomError("extra_forbidden", "unknown key")
             problems.append(InitErrorDetails(type=unknown, loc=(key,), input=None))

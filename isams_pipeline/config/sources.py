@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator
 
-from isams_pipeline.config.known import register
+from isams_pipeline.config.known import model_of, register
 from isams_pipeline.config.values import StrictSettings
 
 
@@ -38,7 +38,7 @@ C = TypeVar("C", bound=ConnectionSettings)
 
 
 def _known(name: str) -> str:
-    if name not in KNOWN_SOURCES:
+    if model_of(KNOWN_SOURCES, name) is None:
         raise ValueError(f"there is no source {name!r}; known are {', '.join(KNOWN_SOURCES)}")
     return name
 

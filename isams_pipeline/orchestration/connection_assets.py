@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from isams_pipeline.clock import in_words, start_of, today_at
+from isams_pipeline.clock import moment_in_words, start_of, today_at
 from isams_pipeline.errors import MissingSecret, PipelineError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.connector import Connector
@@ -69,7 +69,7 @@ def _connection_metadata(environment: Environment, moved: Moved) -> dict[str, An
     told, zone = advice(now.school, now.source, now, school.partners.using(now.source)), school.timezone
     return {
         "state": now.words,
-        "since": in_words(now.since, zone),
+        "since": moment_in_words(now.since, zone),
         "means": told.means,
         "next": told.next,
         "by": told.by,

@@ -45,7 +45,8 @@ def key_of(night: Night) -> dg.MultiPartitionKey:
 
 def night_of(key: str) -> Night:
     """The night of a partition key."""
-    assert isinstance(key, dg.MultiPartitionKey)
+    if not isinstance(key, dg.MultiPartitionKey):
+        return night_of_tag(key)
     return Night(key.keys_by_dimension[SCHOOL], date.fromisoformat(key.keys_by_dimension[DATE]))
 
 

@@ -32,7 +32,7 @@ def after_midnight(of: pd.Series[Any]) -> Any:
     return added
 
 
-def in_words(at: int) -> str:
+def time_in_words(at: int) -> str:
     """`HH:MM` of minutes after midnight; the time of the next day beyond 24:00."""
     at = at if at <= _DAY else at - _DAY
     return f"{at // 60:02d}:{at % 60:02d}"

@@ -10,7 +10,7 @@ from isams_pipeline.rules.clock_times import after_midnight, minutes_of
 from isams_pipeline.rules.compare import is_text, label
 from isams_pipeline.rules.dates import is_nothing
 from isams_pipeline.rules.references import Lookup
-from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
+from isams_pipeline.rules.split import WARNING, Exclusions, rows_of, surely
 from isams_pipeline.rules.timetable import whole_days
 
 
@@ -55,7 +55,7 @@ def _iso(moment: Any) -> str:
 def note_lessons_in_closed_rooms(dated: pd.DataFrame, closures: pd.DataFrame, out: Exclusions) -> None:
     """Warn of rooms that the timetable uses while they are closed."""
     for room_id, spans in closures.groupby("room_id"):
-        in_room: Any = dated[dated["room_id"].eq(room_id).fillna(False)]  # noqa: FBT003
+        in_room: Any = dated[surely(dated["room_id"].eq(room_id))]
         begins = in_room["date"] + after_midnight(in_room["start"])
         ends = in_room["date"] + after_midnight(in_room["end"])
         count = 0
@@ -112,7 +112,7 @@ def _overlaps(dated: pd.DataFrame, row: Any, room_id: int) -> int:
     times: Any = pd.isna([row.start, row.end])
     all_day = row.all_day is True or bool(times.any())
     last = row.start_date if pd.isna(row.end_date) else row.end_date
-    there: Any = dated["room_id"].eq(room_id).fillna(False) & dated["date"].between(row.start_date, last)  # noqa: FBT003
+    there: Any = surely(dated["room_id"].eq(room_id)) & dated["date"].between(row.start_date, last)
     if not all_day:
         there &= (dated["start"] < row.end) & (dated["end"] > row.start)
     return int(there.sum())

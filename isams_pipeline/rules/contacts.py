@@ -9,7 +9,7 @@ import pandas as pd
 
 from isams_pipeline.rules.compare import label
 from isams_pipeline.rules.email import mailboxes, with_first_valid
-from isams_pipeline.rules.split import Split
+from isams_pipeline.rules.split import Split, surely
 
 ParentalResponsibility = Literal["any", "not_denied", "confirmed"]
 """Which contacts by their parental responsibility: any; those whose entry does not say No; those that say Yes."""
@@ -45,7 +45,7 @@ def mail_merged(contacts: pd.DataFrame, kinds: Collection[str]) -> Split:
 
 
 def _ticked(contacts: pd.DataFrame, column: str) -> pd.Series[bool]:
-    return contacts[column].fillna(False).astype(bool)  # noqa: FBT003
+    return surely(contacts[column])
 
 
 def not_contact_only(contacts: pd.DataFrame, *, send: bool) -> Split:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pandas as pd
 
 from isams_pipeline.rules.account import ROW
-from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.rules.references import Lookup
@@ -45,7 +45,7 @@ def lessons_on_dates(
     rows = made.dated[made.dated["kind"] == LESSON].reset_index(drop=True)
     numbers = _numbers(rows[~rows.duplicated(ROW)])
     ids = [numbers[row] for row in rows[ROW].tolist()]
-    words = {at: in_words(at) for at in {*rows["start"].tolist(), *rows["end"].tolist()}}
+    words = {at: time_in_words(at) for at in {*rows["start"].tolist(), *rows["end"].tolist()}}
     lessons = pd.DataFrame(
         {
             "date": rows["date"],

@@ -25,7 +25,7 @@ from isams_pipeline.rules.contacts import (
     with_a_link,
 )
 from isams_pipeline.rules.identity import of_pupils
-from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions, Split
+from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions, Split, surely
 
 ENTRY = "contact entry"
 """An entity that only exists until it is known whether the person is in by another entry."""
@@ -93,7 +93,7 @@ class Contacts:
         years = linked_to_years(links, pupils, choice.contact_years)
         links = out.take("student_contact", years, pair, of="contact_pupils")
         entries = out.take(ENTRY, _no_student(with_a_link(entries, links), years), of_entry, of="contacts")
-        links = links.assign(first_person=links["first_person"].eq(True).fillna(False).astype(bool))  # noqa: FBT003
+        links = links.assign(first_person=surely(links["first_person"].eq(True)))  # noqa: FBT003
         return cls(one_per_person(entries), entries, links, all_links, out)
 
     def take(self, split: Split) -> None:

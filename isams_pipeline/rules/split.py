@@ -20,6 +20,12 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
     yield from frame.itertuples(index=False)
 
 
+def surely(mask: Any) -> pd.Series[bool]:
+    """A condition as booleans: what is not known is not so."""
+    found: pd.Series[bool] = mask.fillna(False).astype(bool)  # noqa: FBT003
+    return found
+
+
 @dataclass(frozen=True)
 class Split:
     """Rows that a rule keeps, and rows that it does not, the latter with `rule` and `reason`."""
@@ -30,7 +36,7 @@ class Split:
     @classmethod
     def by(cls, frame: pd.DataFrame, keep: Any, *, rule: str, reason: str | list[str]) -> Split:
         """Split by a boolean column as long as the frame; `reason` is one for all or one for each excluded row."""
-        mask: pd.Series[bool] = keep.fillna(False).astype(bool)  # noqa: FBT003
+        mask = surely(keep)
         # Most rules keep all rows of most nights: those need not be copied.
         every = bool(mask.all())
         excluded: pd.DataFrame = (frame.iloc[:0] if every else frame[~mask]).copy()

@@ -20,7 +20,7 @@ from isams_pipeline.rules.clock_times import after_midnight, minutes_of
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.dates import is_nothing
 from isams_pipeline.rules.lessons import DATASET_OF, GROUP_COLUMNS, LESSON, entries_of
-from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
+from isams_pipeline.rules.split import WARNING, Exclusions, rows_of, surely
 
 PUBLISHED, DEVELOPMENT = "PublishedTimetables", "DevelopmentTimetables"
 UnallocatedWeeks = Literal["ignore", "teach"]
@@ -200,16 +200,16 @@ def _term_days(terms: pd.DataFrame, first: date, last: date, out: Exclusions) ->
 def _slots(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
     """One row per period that can hold a lesson: period_id, day_id, week_id, weekday, start, end, name."""
     weeks, days, periods = tables["timetable_weeks"], tables["timetable_days"], tables["timetable_periods"]
-    unused_weeks = set(weeks.loc[weeks["active"].eq(False).fillna(False), "week_id"])  # noqa: FBT003
-    unused_days = set(days.loc[days["active"].eq(False).fillna(False), "day_id"])  # noqa: FBT003
+    unused_weeks = set(weeks.loc[surely(weeks["active"].eq(False)), "week_id"])  # noqa: FBT003
+    unused_days = set(days.loc[surely(days["active"].eq(False)), "day_id"])  # noqa: FBT003
     slots = periods.merge(days[["day_id", "weekday"]], on="day_id", how="left")
     slots = slots.assign(start=minutes_of(slots["start"]), end=minutes_of(slots["end"]))
     for reason, wrong in (
         ("its week is not in use", slots["week_id"].isin(unused_weeks)),
         ("its day is not in use", slots["day_id"].isin(unused_days)),
         ("it has no time of day", slots["start"].isna() | slots["end"].isna()),
-        ("it ends before it starts", (slots["end"] <= slots["start"]).fillna(False)),  # noqa: FBT003
-        ("its day is no day of the week", ~slots["weekday"].between(1, 7).fillna(False)),  # noqa: FBT003
+        ("it ends before it starts", surely(slots["end"] <= slots["start"])),
+        ("its day is no day of the week", ~surely(slots["weekday"].between(1, 7))),
     ):
         here = wrong[slots.index].astype(bool)
         for identifier in slots.loc[here, "period_id"]:
@@ -426,7 +426,7 @@ def _less_suspended(
             if not pd.isna(wanted):
                 column = codes if name == "code" else template[name]
                 wanted = folded_code(wanted) if name == "code" else wanted
-                hit &= column.eq(wanted).fillna(False).to_numpy(dtype=bool)[entries]  # noqa: FBT003
+                hit &= surely(column.eq(wanted)).to_numpy()[entries]
         keep &= ~hit
         if count := int(hit.sum()):
             out.add(
@@ -446,7 +446,7 @@ def _report_double_bookings(dated: pd.DataFrame, out: Exclusions) -> None:
     same = rows["room_id"].eq(rows["room_id"].shift()) & rows["date"].eq(rows["date"].shift())
     # Against the latest end so far within the room's day, since a long one may cover several.
     latest = rows.groupby([rows["room_id"], rows["date"]], sort=False)["end"].cummax().shift()
-    clash = (same & (rows["start"] < latest)).fillna(False)  # noqa: FBT003
+    clash = surely(same & (rows["start"] < latest))
     counts = rows[clash.astype(bool)].groupby("room_id").size()
     for room, count in counts.items():
         reason = f"it holds two things at once on {count} occasions, as iSAMS has it"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.rules.account import INTO_ROW, LEFT_OUT, MERGED, ROW
-from isams_pipeline.rules.split import Exclusions
+from isams_pipeline.rules.split import Exclusions, surely
 from isams_pipeline.rules.timetable import OnDates, Timetable
 
 
@@ -43,7 +43,7 @@ def place_timetable_parts(
         "teaching_forms": forms["form_id"].isin(set(rows["form_id"].dropna())),
     }
     for dataset, mask in used.items():
-        numbers = tables[dataset].loc[mask.fillna(False).to_numpy(dtype=bool), ROW]  # noqa: FBT003
+        numbers = tables[dataset].loc[surely(mask).to_numpy(), ROW]
         account.look_up(dataset, numbers, file, "date", unused=unused)
     suspensions = tables["lesson_suspensions"]
     account.deliver("lesson_suspensions", suspensions[ROW], f"{file} (date)", file_rows=0)

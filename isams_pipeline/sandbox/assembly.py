@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import render_assembly
 from isams_pipeline.sandbox.forms import form_of
 from isams_pipeline.sandbox.photos import photo
@@ -25,7 +26,6 @@ from isams_pipeline.sandbox.sides import SandboxAssembly
 from isams_pipeline.sandbox.source_day import SourceDay
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
-Json = dict[str, Any]
 ACCEPTED = {"application/vnd.assembly+json; version=1.1", "application/vnd.assembly+json; version=1"}
 
 ASSEMBLY_FAULTS = {

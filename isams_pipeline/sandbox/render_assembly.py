@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import timetable
 from isams_pipeline.sandbox.people import StaffMember
 from isams_pipeline.sandbox.photos import photo_id
 from isams_pipeline.sandbox.source_day import SourceDay
 
-Json = dict[str, Any]
 STUDENT, STAFF, CONTACT, FORM, SET, HOUSE, ROOM = 500_000, 60_000, 700_000, 8_000, 30_000, 90, 4_000
 """Assembly's ids are not iSAMS's."""
 

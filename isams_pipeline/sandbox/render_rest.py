@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox.people import Contact, Pupil, StaffMember
 from isams_pipeline.sandbox.photos import photo_id
 from isams_pipeline.sandbox.registers import ABSENCE_CODES, DIVISIONS, PRESENT_CODES, Register
@@ -15,7 +16,6 @@ from isams_pipeline.sandbox.render import division_of
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.timetable import term_dates
 
-Json = dict[str, Any]
 TITLES = {"Mr", "Mrs", "Ms", "Miss", "Dr", "Mx", "Prof", "Rev"}
 NATIONALITIES = {"British", "Irish", "French", "Emirati"}
 

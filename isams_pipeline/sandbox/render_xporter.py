@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import timetable
 from isams_pipeline.sandbox.people import Pupil
 from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.source_day import SourceDay, SourceLesson
 
-Json = dict[str, Any]
 STUDENT, STAFF, CONTACT, GROUP, ROOM = 2_000_000, 2_500_000, 3_000_000, 4_000_000, 5_000
 _YEAR, _FORM, _HOUSE, _SET = (GROUP + n * 100_000 for n in range(4))
 _UPDATED = "2026-01-05T02:14:47.085"

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import registers, render_rest
 from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.sides import SandboxClient
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
-Json = dict[str, Any]
 TOKEN_SECONDS = 3600
 MAX_PAGE = 1000
 

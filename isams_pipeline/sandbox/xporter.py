@@ -7,18 +7,17 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.sides import SandboxXporter
 from isams_pipeline.sandbox.source_day import SourceDay
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
 
-Json = dict[str, Any]
 TOKEN_DAYS = 5
 _INVITATION = (
     *("LeaCode", "DfesCode", "SchoolName", "SchoolContactFirstName", "SchoolContactLastName", "SchoolContactEmail"),

@@ -18,10 +18,9 @@ from typing import Any
 import orjson
 import zstandard
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotRestData, StorageError
 from isams_pipeline.storage.folder import Folder
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)

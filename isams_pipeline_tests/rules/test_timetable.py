@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isams_pipeline.datasets import DATASETS
-from isams_pipeline.rules.clock_times import in_words, minutes
+from isams_pipeline.rules.clock_times import minutes, time_in_words
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
 from isams_pipeline.rules.split import Exclusions, rows_of
 from isams_pipeline.rules.timetable import Timetable, dated_timetable, week_numbers
@@ -499,7 +499,7 @@ def test_events_where_the_timetable_has_something_are_told_of(
 
 @given(st.integers(0, 24 * 60 - 1))
 def test_times_of_day_come_back(at: int):
-    for text in (in_words(at), f"{in_words(at)}:00", f"1900-01-01T{in_words(at)}:00.000"):
+    for text in (time_in_words(at), f"{time_in_words(at)}:00", f"1900-01-01T{time_in_words(at)}:00.000"):
         assert minutes(text) == at
 
 

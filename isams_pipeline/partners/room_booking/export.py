@@ -16,7 +16,7 @@ from isams_pipeline.delivery.export import CheckResult, Export, check_files, che
 from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES, UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
 from isams_pipeline.rules.account import DELIVERED, INTO_ROW, MERGED, ROW, Account, numbered
-from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
 from isams_pipeline.rules.dates import is_nothing, year_of
 from isams_pipeline.rules.lessons import DATASET_OF
@@ -111,7 +111,7 @@ def build(
         )
     for (start, end), (periods, _) in side.slots.unmatched.items():
         for period in periods:
-            reason = f"no timeslot is from {in_words(start)} to {in_words(end)}"
+            reason = f"no timeslot is from {time_in_words(start)} to {time_in_words(end)}"
             out.add("period", period, "unmatched", reason, severity=WARNING)
     terms, dated = _terms(tables["terms"], found, out), timetable_split(found.timetable.dated, side)
     frames = {
@@ -200,7 +200,13 @@ def licence_of(export: Export, licence: int | None) -> dict[str, Any]:
 
 def _timeslots(slots: SlotMatches) -> pd.DataFrame:
     rows = [
-        (slot.id, slot.name, in_words(slot.start), in_words(slot.end), " ".join(map(str, slots.periods[slot.id])))
+        (
+            slot.id,
+            slot.name,
+            time_in_words(slot.start),
+            time_in_words(slot.end),
+            " ".join(map(str, slots.periods[slot.id])),
+        )
         for slot in slots.slots
     ]
     return pd.DataFrame(rows, columns=list(BY_NAME["timeslots.csv"].columns))
@@ -226,7 +232,7 @@ def timetable_split(dated: pd.DataFrame, side: PartnerSide) -> Split:
     resources: Any = dated["room_id"].map(side.resources) if len(dated) else dated["room_id"].astype("str")
     timeslots = side.slots.by_timing
     starts, ends = dated["start"].tolist(), dated["end"].tolist()
-    words = {at: in_words(at) for at in {*starts, *ends}}
+    words = {at: time_in_words(at) for at in {*starts, *ends}}
     rows = dated.assign(
         start=[words[at] for at in starts],
         end=[words[at] for at in ends],
@@ -273,5 +279,6 @@ def check_source(tables: Mapping[str, pd.DataFrame], found: Read, configured: Se
 def cancelled_rows(bookings: Sequence[Any]) -> list[tuple[str, str, str, str, str, str]]:
     """Cancelled bookings as rows of their file."""
     return [
-        (b.id, b.resource_id, b.date.isoformat(), in_words(b.start), in_words(b.end), b.reason or "") for b in bookings
+        (b.id, b.resource_id, b.date.isoformat(), time_in_words(b.start), time_in_words(b.end), b.reason or "")
+        for b in bookings
     ]

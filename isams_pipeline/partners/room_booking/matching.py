@@ -14,9 +14,9 @@ import pandas as pd
 from rapidfuzz import fuzz, process, utils
 
 from isams_pipeline.config import Timeslot
-from isams_pipeline.rules.clock_times import in_words, minutes_of
+from isams_pipeline.rules.clock_times import minutes_of, time_in_words
 from isams_pipeline.rules.compare import label
-from isams_pipeline.rules.split import rows_of
+from isams_pipeline.rules.split import rows_of, surely
 
 BY_NAME, BY_CODE, CONFIRMED, MADE = "name", "code", "confirmed", "made"
 _SUGGESTED = 3
@@ -179,7 +179,9 @@ def match_periods(periods: pd.DataFrame, theirs: Iterable[Slot]) -> SlotMatches:
             found.unmatched[start, end] = ids, nearest[:_SUGGESTED]
         else:
             name = Counter(name for _, name in members).most_common(1)[0][0]
-            made = Slot(f"isams-{in_words(start)}-{in_words(end)}".replace(":", ""), name, start, end, made=True)
+            made = Slot(
+                f"isams-{time_in_words(start)}-{time_in_words(end)}".replace(":", ""), name, start, end, made=True
+            )
             found.slots.append(made)
             found.periods[made.id] = ids
     return found
@@ -188,7 +190,7 @@ def match_periods(periods: pd.DataFrame, theirs: Iterable[Slot]) -> SlotMatches:
 def _timed(periods: pd.DataFrame) -> pd.DataFrame:
     """Periods with start and end in minutes; those without sensible ones are left to the calendar's exclusions."""
     timed = periods.assign(start=minutes_of(periods["start"]), end=minutes_of(periods["end"]))
-    return timed[(timed["end"] > timed["start"]).fillna(False)]  # noqa: FBT003
+    return timed[surely(timed["end"] > timed["start"])]
 
 
 def timings(periods: pd.DataFrame) -> str:
@@ -220,4 +222,4 @@ def timing_problems(periods: pd.DataFrame, configured: Sequence[Timeslot]) -> li
 
 
 def _words(pair: tuple[int, int]) -> str:
-    return f"{in_words(pair[0])} - {in_words(pair[1])}"
+    return f"{time_in_words(pair[0])} - {time_in_words(pair[1])}"

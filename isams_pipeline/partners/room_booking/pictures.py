@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.texts import label
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -80,7 +80,7 @@ def week_of_room(dated: pd.DataFrame, room_id: int, name: str, monday: date) -> 
     axes.set_xticks(range(days), [f"{_DAYS[n]} {(monday + timedelta(days=n)).day}" for n in range(days)])
     axes.xaxis.tick_top()
     hours = range(first, last + 1, 60)
-    axes.set_yticks(list(hours), [in_words(at) for at in hours])
+    axes.set_yticks(list(hours), [time_in_words(at) for at in hours])
     axes.grid(axis="y", color="#e4e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
@@ -107,7 +107,7 @@ def occupancy(dated: pd.DataFrame, names: Mapping[int, str], term: str, first: d
     axes = figure.add_subplot()
     image = axes.imshow(share or [[0.0]], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     axes.set_yticks(range(len(rooms)), [label(names[room]) for room in rooms], fontsize=8)
-    axes.set_xticks(range(len(columns)), [in_words(start) for _, start in columns], rotation=90, fontsize=7)
+    axes.set_xticks(range(len(columns)), [time_in_words(start) for _, start in columns], rotation=90, fontsize=7)
     for at in range(1, len(weekdays)):
         axes.axvline(at * len(starts) - 0.5, color="white", linewidth=3)
     if starts:

@@ -19,7 +19,7 @@ import pandas as pd
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches
 from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import ENTRY_COLUMNS, ENTRY_KEY, BookingStore
-from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.state.bookings import Booking, Notification
@@ -208,7 +208,8 @@ def _message(store: BookingStore, booking: Booking, when: Circumstances) -> Noti
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     day = f"{booking.date:%A} {booking.date.day} {booking.date:%B %Y}"
     body = (
-        f"Your booking of {name} on {day}, {in_words(booking.start)} to {in_words(booking.end)}, has been cancelled:\n"
+        f"Your booking of {name} on {day}, {time_in_words(booking.start)} to {time_in_words(booking.end)}, "
+        "has been cancelled:\n"
         f"{label(booking.reason)}.\n\n"
         f"Booking: {label(booking.title or booking.id)}\n\n"
         "Please choose another room or time. This message was sent by itself after the school's timetable changed.\n"

@@ -22,7 +22,7 @@ from isams_pipeline.rules.identity import note_shared_codes, of_pupils
 from isams_pipeline.rules.notes import Lacking, Note, note_fields
 from isams_pipeline.rules.people import Contacts, by_person, note_lost
 from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.split import WARNING, Exclusions, Split, surely
 from isams_pipeline.rules.years import named_with_campus, note_other_campuses
 
 NEEDED = (
@@ -277,7 +277,7 @@ def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFr
     teachers = out.take("class_staff", split, pair, of=dataset)
     split = resolving(teachers, "staff_id", staff["staff_id"], what="the teacher")
     teachers = out.take("class_staff", split, pair, of=dataset)
-    teachers = teachers.assign(primary=teachers["primary"].fillna(False).astype(bool))  # noqa: FBT003
+    teachers = teachers.assign(primary=surely(teachers["primary"]))
     # Someone who is linked to a set twice is its main teacher if one of the links says so.
     split = once(teachers.sort_values("primary", ascending=False, kind="stable"), pair)
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])

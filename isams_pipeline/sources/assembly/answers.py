@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
@@ -25,7 +26,6 @@ from isams_pipeline.sources.assembly.lists import SCOPES
 from isams_pipeline.sources.shared.json_answer import read_json
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in, whole_number
 
-Json = dict[str, Any]
 SYNC = "/school/sync"
 
 

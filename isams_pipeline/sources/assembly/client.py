@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import IsamsError, NotAuthorised, StaleSource, TokensUnreadable, WrongToken
 from isams_pipeline.sources.assembly.answers import SYNC, Page, conditions, error_for, held, is_expired, scopes_in
 from isams_pipeline.sources.assembly.lists import PHOTOS, SCOPES
@@ -18,7 +19,7 @@ from isams_pipeline.sources.assembly.tokens import SchoolTokens
 from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.connections import Connection, Finding, Reason, State
-from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest, lacking
+from isams_pipeline.sources.shared.grants import Grant, ListRequest, lacking
 from isams_pipeline.sources.shared.http import Credential, Patience
 from isams_pipeline.sources.shared.values import as_object, objects_in, whole_number
 from isams_pipeline.sources.shared.wire import MAX_PAGES, RenewedToken, Seen, Wire, typed

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Any
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.rules.dates import school_years, week_of
 from isams_pipeline.sources.shared.grants import Extra, Given, SourceList
-
-Json = dict[str, Any]
 
 SCOPES: dict[str, bool] = {
     "students.basic": True,

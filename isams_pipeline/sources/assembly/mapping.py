@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.rules.notes import SEVERAL
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.sources.shared import ASSEMBLY
@@ -22,8 +23,6 @@ from isams_pipeline.sources.shared.mapping import (
     running,
 )
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in
-
-Json = dict[str, Any]
 
 
 def _addresses(emails: Any) -> str | None:

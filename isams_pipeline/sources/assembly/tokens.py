@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import InvalidKey, NotAuthorised, PipelineError, RequestRefused, WrongToken
 from isams_pipeline.sources.assembly.answers import scopes_in
 from isams_pipeline.sources.assembly.lists import ON_DEMAND, SCOPES
@@ -21,7 +21,6 @@ from isams_pipeline.sources.shared.values import as_object
 from isams_pipeline.sources.shared.wire import Wire
 from isams_pipeline.storage.state.tokens import TokenVault
 
-Json = dict[str, Any]
 _EARLY = timedelta(seconds=60)
 _LIFE = 86_400
 """Seconds of a token's life where the answer does not say."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 
-from isams_pipeline.clock import Clock, in_words, today_at
+from isams_pipeline.clock import Clock, moment_in_words, today_at
 from isams_pipeline.config import IsamsSettings, SchoolSettings
 from isams_pipeline.config.feeds import FEEDS, methods_of
 from isams_pipeline.errors import FutureDate, MethodsNotAllocated, NoSnapshot, PipelineError, ServerTimeout
@@ -103,7 +103,7 @@ class NightFetcher:
         settings = self._isams.keys[key]
         answers = self._within_cache_hours(key)
         if answers:
-            since = in_words(min(snapshot.fetched for snapshot in answers), self._settings.timezone)
+            since = moment_in_words(min(snapshot.fetched for snapshot in answers), self._settings.timezone)
             cached = f"iSAMS may still answer as of {since} from its cache of {settings.cache_hours:g} h"
             if not self._fresh:
                 for snapshot in reversed(answers):
@@ -134,7 +134,7 @@ class NightFetcher:
         hours = timedelta(hours=self._isams.keys[key].cache_hours)
         if before is None or self._clock() - before.fetched >= hours:
             return None
-        return in_words(before.fetched, self._settings.timezone)
+        return moment_in_words(before.fetched, self._settings.timezone)
 
     def _within_cache_hours(self, key: str) -> list[Snapshot]:
         """Archived answers that iSAMS may still give from its cache, newest first; none unless all feeds are there."""

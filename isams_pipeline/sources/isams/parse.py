@@ -16,6 +16,7 @@ from isams_pipeline.datasets.arrow import Array, pa, pc
 from isams_pipeline.datasets.declare import CONTAINER, Column, DatasetDeclaration, Kind
 from isams_pipeline.errors import NotBatchData, UnsafeDocument, WrongType
 from isams_pipeline.rules.notes import CONTROL, MIXED, REPEATED
+from isams_pipeline.rules.split import surely
 from isams_pipeline.sources.isams import document
 from isams_pipeline.sources.isams.encoding import TAKEN_OUT
 
@@ -357,7 +358,7 @@ def _merge_repeats(parsed: ParsedTable, first_containers_rows: int) -> None:
     agrees = pd.Series(data=True, index=again.index)
     for name in others:
         now, before = again[name], earlier[name].set_axis(again.index)
-        agrees &= (now.isna() | before.isna() | (now == before).fillna(False)).astype(bool)  # noqa: FBT003
+        agrees &= surely(now.isna() | before.isna() | (now == before))
     merged = again.index[agrees]
     for name in others:
         _fill(frame, name, again.loc[merged, [*key, name]], key)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotFound, NotRestData
-from isams_pipeline.sources.isams.rest import Json, address
+from isams_pipeline.sources.isams.rest import address
 
 WRITABLE_STUDENT = (
     *("academicHouse", "birthCounty", "birthplace", "boardingHouse", "boardingStatus", "dob", "enrolmentDate"),

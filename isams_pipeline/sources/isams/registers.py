@@ -16,9 +16,10 @@ import pandas as pd
 from isams_pipeline.config import RegisterChoice
 from isams_pipeline.datasets import ATTENDANCE
 from isams_pipeline.datasets.json_rows import frame_of
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import ConfigurationError, NotRestData
 from isams_pipeline.rules.compare import label
-from isams_pipeline.sources.isams.rest import Json, RestClient, address
+from isams_pipeline.sources.isams.rest import RestClient, address
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
@@ -49,7 +50,6 @@ from isams_pipeline.sources.shared.transport import MOST, BoundedTransport
 
 T = TypeVar("T")
 S = TypeVar("S")
-Json = dict[str, Any]
 
 SCOPE = "restapi"
 PAGE_SIZE = 1000

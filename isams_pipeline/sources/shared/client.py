@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sources.shared.connections import Connection, Finding
-from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest
+from isams_pipeline.sources.shared.grants import Grant, ListRequest
 from isams_pipeline.sources.shared.photos import PhotoClient
 
 

@@ -43,7 +43,7 @@ class Reason(StrEnum):
     ONBOARDING = "onboarding"
 
 
-def in_words(state: str, reason: str | None) -> str:
+def state_in_words(state: str, reason: str | None) -> str:
     """State and reason for a person."""
     return (f"{state}: {reason}" if reason else state).replace("_", " ")
 
@@ -78,7 +78,7 @@ class Connection:
     @property
     def words(self) -> str:
         """State and reason for a person."""
-        return in_words(self.state, self.reason)
+        return state_in_words(self.state, self.reason)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Moved:
 def _worse(state: State, reason: str | None, scopes: Iterable[str], now: Connection) -> str | None:
     """What is worse now. Scopes that a person has chosen to do without are not taken back."""
     if now.state.rank < state.rank:
-        return f"it was {in_words(state, reason)}, and is {now.words}"
+        return f"it was {state_in_words(state, reason)}, and is {now.words}"
     wanted = set(scopes) if now.chosen is None else now.chosen.intersection(scopes)
     lost = sorted(wanted - now.scopes)
     return f"scopes taken back: {', '.join(lost)}" if lost else None

@@ -9,12 +9,11 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 from urllib.parse import urlencode
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotAuthorised
 
-Json = dict[str, Any]
 Given = tuple[str, str]
 """A dataset, and what of it a scope gives, in words."""
 Window = Callable[[date], Mapping[str, str]]

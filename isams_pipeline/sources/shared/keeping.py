@@ -9,9 +9,10 @@ from datetime import date
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import SourceSettings
-from isams_pipeline.errors import ChangesForgotten, RowsMoved
+from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.errors import ChangesForgotten, NotRestData, RowsMoved
 from isams_pipeline.sources.shared.client import ListClient
-from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest
+from isams_pipeline.sources.shared.grants import Grant, ListRequest
 from isams_pipeline.sources.shared.listed import ListedSource
 from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 
@@ -130,19 +131,21 @@ class ListKeeper:
         return True
 
     def _whole(self, request: ListRequest) -> StoredList:
-        for attempt in range(_READINGS):
+        attempt = 0
+        while True:
+            attempt += 1
             reading = self._client.read(request, None)
-            assert reading is not None
+            if reading is None:
+                raise NotRestData("The whole list was asked for, and the answer says that nothing has changed")
             try:
                 sha256, rows = self._store.write(*self._place, reading.rows)
             except RowsMoved:
-                if attempt + 1 == _READINGS:
+                if attempt == _READINGS:
                     raise
                 continue
             token = reading.token | self._fresh_token()
             now = self._clock().isoformat()
             return StoredList(sha256, rows, now, self._night.date, request.asked, token)
-        raise AssertionError
 
     def _proved(self, request: ListRequest, folded: StoredList, whole: StoredList) -> StoredList:
         """The whole list; said aloud where folding the changes of the nights before had come to something else."""

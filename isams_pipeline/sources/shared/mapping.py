@@ -16,11 +16,11 @@ import pandas as pd
 from isams_pipeline.config import SchoolSettings, SourceSettings
 from isams_pipeline.datasets import LISTED_DATASETS, DatasetDeclaration
 from isams_pipeline.datasets.json_rows import frame_by
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import WrongType
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.sources.shared.values import as_list, as_object
 
-Json = dict[str, Any]
 Convert = Callable[[Any], Any]
 VERSION = 3
 """Counted up when what a mapping makes of the same lists changes, so that kept tables are made anew."""

@@ -17,6 +17,7 @@ from typing import Any
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.config import SchoolSettings
 from isams_pipeline.datasets import LISTED_DATASETS, DatasetDeclaration
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import (
     FutureDate,
     NoSnapshot,
@@ -29,7 +30,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.rules.notes import as_json
 from isams_pipeline.sources.shared.client import ListClient
 from isams_pipeline.sources.shared.connections import Connections, Finding, State
-from isams_pipeline.sources.shared.grants import READING, Grant, Json
+from isams_pipeline.sources.shared.grants import READING, Grant
 from isams_pipeline.sources.shared.keeping import ListKeeper
 from isams_pipeline.sources.shared.listed import ListedSource
 from isams_pipeline.sources.shared.mapping import VERSION, Absent, Lists, Mapped

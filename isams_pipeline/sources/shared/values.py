@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-Json = dict[str, Any]
+from isams_pipeline.datasets.shapes import Json
 
 
 def as_object(value: Any) -> Json:

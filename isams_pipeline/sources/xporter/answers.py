@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
@@ -21,7 +22,7 @@ from isams_pipeline.errors import (
     Unavailable,
 )
 from isams_pipeline.sources.shared.connections import Reason
-from isams_pipeline.sources.shared.grants import Json, People
+from isams_pipeline.sources.shared.grants import People
 from isams_pipeline.sources.shared.http import retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
 from isams_pipeline.sources.shared.values import as_list, as_object, first_object, objects_in, whole_number

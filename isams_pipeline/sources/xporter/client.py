@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import (
     ChangesForgotten,
     ConfigurationError,
@@ -26,7 +27,7 @@ from isams_pipeline.errors import (
 from isams_pipeline.sources.shared import XPORTER
 from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.connections import Connection, Finding, Reason, State
-from isams_pipeline.sources.shared.grants import Grant, Json, ListRequest, People, SourceList, lacking
+from isams_pipeline.sources.shared.grants import Grant, ListRequest, People, SourceList, lacking
 from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.sources.shared.transport import SMALL
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import MembersMissing
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.notes import SEVERAL, WITHOUT_MEMBERS
@@ -25,7 +26,6 @@ from isams_pipeline.sources.shared.values import whole_number
 from isams_pipeline.sources.xporter.answers import plain_id
 from isams_pipeline.sources.xporter.lists import ARRAY
 
-Json = dict[str, Any]
 ON_ROLL, CURRENT = "OnRoll", "Current"
 NO_MARKS = {"-", "#"}
 """No mark, and a session that was closed."""

@@ -15,7 +15,7 @@ from isams_pipeline.orchestration.runs import told_to_ticks
 from isams_pipeline.partners.schoolsbuddy.attendance.assets import WORDS, delivery_key, records_key
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
-from isams_pipeline.rules.clock_times import in_words
+from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.split import rows_of
 
 PRIORITY = {"dagster/priority": "10"}
@@ -79,7 +79,7 @@ def _schedule(
         cron_schedule=f"{at % 60} {at // 60} * * *",
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Every day in term at {in_words(at)} in {zone}, for {', '.join(schools)}.",
+        description=f"Every day in term at {time_in_words(at)} in {zone}, for {', '.join(schools)}.",
     )
     @told_to_ticks
     def pull(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.clock import in_words, today_at
+from isams_pipeline.clock import moment_in_words, today_at
 from isams_pipeline.datasets import ATTENDANCE as RECORDS
 from isams_pipeline.datasets import REST_SOURCE
 from isams_pipeline.datasets import rules as dataset_rules
@@ -31,6 +31,7 @@ from isams_pipeline.partners.schoolsbuddy.attendance.export import (
 )
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, STORED_AS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
+from isams_pipeline.rules.split import surely
 from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.registers import Register, choose, marks_of
 from isams_pipeline.storage.tables import StoredTable
@@ -254,7 +255,7 @@ class SchoolSession:
     def taken_at(self, table: StoredTable) -> str:
         """When the registers were read, as the school's wall clock says."""
         zone = self.environment.settings.school(self.school).timezone
-        return in_words(pd.Timestamp(table.provenance["fetched_at"]).to_pydatetime(), zone)
+        return moment_in_words(pd.Timestamp(table.provenance["fetched_at"]).to_pydatetime(), zone)
 
 
 def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> dict[str, Any]:  # noqa: FBT001
@@ -270,5 +271,5 @@ def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> dic
         "state": "open" if open_still else "closed",
         "expected": register.students,
         "students": int(of_it["school_id"].nunique()),
-        "registered": int(of_it.loc[of_it["registered"].fillna(False).astype(bool), "school_id"].nunique()),  # noqa: FBT003
+        "registered": int(of_it.loc[surely(of_it["registered"]), "school_id"].nunique()),
     }
