@@ -17,7 +17,7 @@ from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile
 from isams_pipeline.delivery.receipts import Address, HeldLease, Outcome, Receipts
 from isams_pipeline.delivery.staging import StagedExports
-from isams_pipeline.errors import LeaseLost
+from isams_pipeline.errors import LeaseLost, StorageError
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state import Lease, StateDatabase
 
@@ -189,6 +189,28 @@ def test_removal_guard_is_lifted_for_one_content_only(desk: Desk):
     (desk.folder / f"exports/partner/school/{NIGHT + timedelta(days=1)}/manifest.json").unlink()
     assert desk.deliver(people(range(50)), day=1).outcome is Outcome.DELIVERED, "the same content again"
     assert desk.deliver(people(range(20)), day=2).outcome is Outcome.REFUSED, "another content"
+
+
+@pytest.mark.parametrize("spoilt", [[CheckResult("schema", ("people.csv has not its columns",))], None])
+def test_an_attempt_that_delivered_nothing_allows_no_removals(
+    desk: Desk, spoilt: list[CheckResult] | None, monkeypatch: pytest.MonkeyPatch
+):
+    """A person looked at a content, and it did not arrive: nobody has yet seen what would be lost."""
+    desk.deliver(people(range(100)))
+    with monkeypatch.context() as patched:
+        if spoilt is None:
+            patched.setattr(Folder, "move", lambda *_: (_ for _ in ()).throw(StorageError("The disk is full")))
+        tried = desk.deliver(people(range(50)), day=1, checks=spoilt, allow_removals=True)
+    assert tried.outcome in {Outcome.REFUSED, Outcome.FAILED}
+    assert desk.deliver(people(range(50)), day=1).outcome is Outcome.REFUSED
+
+
+def test_a_night_that_is_delivered_again_is_compared_with_its_own_first_delivery(desk: Desk):
+    """The guard's baseline; the lists beside the files are since the night before."""
+    desk.deliver(people(range(100)))
+    desk.deliver(people(range(120)), day=1)
+    again = desk.deliver(people(range(121)), day=1)
+    assert (again.baseline, again.changes["people.csv"]["added"]) == (str(NIGHT + timedelta(days=1)), 1)
 
 
 def test_a_past_night_is_compared_with_what_was_before_it(desk: Desk):

@@ -133,6 +133,12 @@ def test_shared_across_groups_names_the_others_and_drops_nobody():
     ]
 
 
+def test_shared_across_groups_goes_by_group_and_not_by_number():
+    """A teacher and a parent may have the same number: they are two people all the same."""
+    found = shared_across({"staff": people("t@x.org"), "contact": people("t@x.org")}, {"staff": "id", "contact": "id"})
+    assert [(entity, number) for entity, number, _ in found] == [("staff", 1), ("contact", 1)]
+
+
 @given(st.lists(st.tuples(st.sampled_from(["a@x.org", "A@x.org", "b@x.org", None]), st.booleans()), max_size=12))
 def test_uniqueness_splits_without_loss_and_leaves_no_clash(given_people: list[tuple[str | None, bool]]):
     frame = people(*[email for email, _ in given_people], first=[first for _, first in given_people])

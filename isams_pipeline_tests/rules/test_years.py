@@ -91,6 +91,9 @@ CAMPUS_NAMES = {"1": YearRange.parse("1-5"), "Campus 2": YearRange.parse("10-12"
         (11, "05", "05 Campus 2", None),
         (1, "05 Campus 2", "05 Campus 2", "Campus 2"),
         (12, "05 upper north", "05 upper north", "Upper North"),
+        (20, "Upper North 05", "Upper North 05", None),
+        (1, "Upper North 05", "Upper North 05", "Upper North"),
+        (10, "Campus 2", "Campus 2 Campus 2", None),  # nothing is left that says which year
     ],
 )
 def test_a_name_carries_its_campus_or_it_does_not(year: int, name: str, becomes: str, other: str | None):

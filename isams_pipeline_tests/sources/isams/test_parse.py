@@ -99,6 +99,27 @@ def test_a_repeated_container_may_say_the_same_again():
     assert parsed.repeated_rows == 1
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_the_same_row_twice_in_one_container_is_no_repeat(at: int):
+    """Only a later container says again what an earlier one said; its rule says that the keys are not unique."""
+    rows = ['<Pupil Id="1"><Forename>Kim</Forename></Pupil>', '<Pupil Id="2"><Forename>Ash</Forename></Pupil>']
+    rows.insert(at, rows[0])
+    one = f"<CurrentPupils>{''.join(rows)}</CurrentPupils>"
+    parsed = table("pupils", f"<PupilManager>{one}</PupilManager>")
+    assert (len(parsed.frame), parsed.repeated_rows) == (3, 0)
+    with_more = table("pupils", f"<PupilManager>{one}<CurrentPupils>{rows[0]}</CurrentPupils></PupilManager>")
+    assert (len(with_more.frame), with_more.repeated_rows) == (3, 1)
+
+
+def test_a_health_records_own_number_is_no_pupils():
+    record = '<Record Id="77" PupilId="501"><Note>x</Note></Record>'
+    alone = '<Record Id="78"><Note>y</Note></Record>'
+    pupil = '<Pupil Id="502"><Note>z</Note></Pupil>'
+    frame = table("health", f"<PupilManager><Health>{record}{alone}{pupil}</Health></PupilManager>").frame
+    by_record = frame.groupby("record", sort=True)["pupil_id"].first()
+    assert [None if pd.isna(one) else int(one) for one in by_record] == [501, None, 502]
+
+
 def test_a_repeated_container_may_add_what_the_first_lacks():
     parsed = pupils(
         '<Pupil Id="1"><Forename>Al</Forename></Pupil><Pupil Id="2"/>',
