@@ -43,6 +43,10 @@ unit: $(VENV)/.dev ## Its part without runs, servers and databases: rules, parse
 coverage: $(VENV)/.dev ## The test suite with branch coverage, which may only rise (fail_under in pyproject.toml)
 	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign" --cov --cov-report=term:skip-covered
 
+mutants: $(VENV)/.dev ## Change rules and gate line by line and see whether a test notices (hours; or MUTANTS='isams_pipeline.rules.split*')
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
+
 campaign: $(VENV)/.dev ## Kills, fuzzing and many schools at once, bounded, other ones every day
 	$(BIN)/pytest -n 2 --dist worksteal -m campaign
 
@@ -81,4 +85,4 @@ lock: $(VENV)/.dev ## Lock the dependencies again, with hashes and without a ser
 	$(LOCK) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 
 clean: ## Remove .venv/ and caches; data/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf mutants .coverage* $(VENV) .pytest_cache .ruff_cache .hypothesis

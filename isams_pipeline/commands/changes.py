@@ -18,6 +18,7 @@ from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, co
 from isams_pipeline.commands.headless import run_job
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.environment import Environment
@@ -407,7 +408,7 @@ def _value(value: Any) -> Text:
     return text if shown == str(value) else text.append(" (it also holds what cannot be seen)", "yellow")
 
 
-def _as_json(request: ChangeRequest) -> dict[str, Any]:
+def _as_json(request: ChangeRequest) -> Json:
     return {
         "id": request.id,
         "kind": request.kind,
@@ -426,6 +427,6 @@ def _as_json(request: ChangeRequest) -> dict[str, Any]:
     }
 
 
-def _step_as_json(step: ChangeStep) -> dict[str, Any]:
+def _step_as_json(step: ChangeStep) -> Json:
     names = ("who", "door", "step", "fields", "before", "after", "persons", "answer", "reason", "previous", "hash")
     return {"at": step.at.isoformat()} | {name: getattr(step, name) for name in names}

@@ -6,11 +6,11 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.errors import StorageError
@@ -108,7 +108,7 @@ def run_job(  # a run's where, what and how
     instance: dg.DagsterInstance,
     job: str,
     night: Night,
-    ops: dict[str, Any],
+    ops: Json,
     chosen: list[dg.AssetKey] | None = None,
 ) -> JobRun:
     """Run a job now, or only some of its assets; `ops` is the configuration of its steps."""
@@ -122,7 +122,7 @@ def _execute(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
     night: Night,
-    config: dict[str, Any],
+    config: Json,
     chosen: list[dg.AssetKey] | None = None,
 ) -> tuple[dg.ExecuteInProcessResult, list[str], float]:
     """Run a job in this process; its result, what failed steps said, and the seconds that it took."""

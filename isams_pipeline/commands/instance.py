@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import yaml
 from alembic.script import ScriptDirectory
 
 from isams_pipeline.config.secrets import environ_from
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.partitions import SCHOOL_TAG
 from isams_pipeline.storage.folder import Folder
@@ -25,9 +25,9 @@ from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, make_engine
 MAX_RUN_SECONDS = 4 * 3600
 
 
-def instance_settings(base: str, *, postgres: bool) -> dict[str, Any]:
+def instance_settings(base: str, *, postgres: bool) -> Json:
     """What dagster.yaml says; the two files at the root of the repository are this for `data/dagster`."""
-    storage: dict[str, Any] = (
+    storage: Json = (
         {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
         if postgres
         else {"sqlite": {"base_dir": f"{base}/history"}}

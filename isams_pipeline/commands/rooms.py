@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich import box
@@ -15,6 +15,7 @@ from rich.table import Table
 from isams_pipeline.clock import today_at
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, say
 from isams_pipeline.commands.made_up import keep_apart
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
@@ -233,7 +234,7 @@ def _pair(text: str) -> tuple[int, str]:
     return int(room), resource
 
 
-def _side_as_json(side: PartnerSide) -> dict[str, Any]:
+def _side_as_json(side: PartnerSide) -> Json:
     return {
         "matched": [
             {"room_id": room_id, "resource_id": resource, "how": how}

@@ -16,6 +16,7 @@ import pandas as pd
 
 from isams_pipeline.datasets.arrow import Array, pa
 from isams_pipeline.datasets.declare import Column, DatasetDeclaration, Kind
+from isams_pipeline.datasets.shapes import Json, JsonObject, JsonValue
 from isams_pipeline.errors import WrongType
 from isams_pipeline.rules.notes import CONTROL
 
@@ -26,12 +27,12 @@ _BATCH = 2_000
 _REMEDY = "Correct the record in iSAMS; if iSAMS shows it well, report this as a bug."
 
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[JsonObject]
 Read = Callable[[Rows], list[Any]]
 """Rows → what each has for a column."""
 
 
-def frame_of(declaration: DatasetDeclaration, rows: Iterable[Mapping[str, Any]], zone: ZoneInfo) -> pd.DataFrame:
+def frame_of(declaration: DatasetDeclaration, rows: Iterable[JsonObject], zone: ZoneInfo) -> pd.DataFrame:
     """The rows as declared, by each column's path (a field's name).
 
     Blank texts are null, 0 and 1 are booleans where one is declared; moments with an offset become the school's wall
@@ -47,7 +48,7 @@ def _field(name: str) -> Read:
 
 def frame_by(
     declaration: DatasetDeclaration,
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[JsonObject],
     zone: ZoneInfo,
     columns: Mapping[str, tuple[str, Read]],
     *,
@@ -69,7 +70,7 @@ def frame_by(
         done += len(batch)
     if not done:
         return declaration.empty()
-    found: dict[str, Any] = {}
+    found: Json = {}
     for at, c in enumerate(declaration.columns):
         # Column after column, so that only one is in memory twice.
         whole = pa.chunked_array(arrays[at]).combine_chunks()
@@ -82,7 +83,7 @@ def frame_by(
 _A = {"int": "a whole number", "str": "a text", "bool": "true or false", "date": "a date", "datetime": "a moment"}
 
 
-def _shaped(rows: Iterable[Mapping[str, Any]], dataset: str) -> Iterator[Mapping[str, Any]]:
+def _shaped(rows: Iterable[JsonObject], dataset: str) -> Iterator[JsonObject]:
     """The rows; what a source sends in another shape than it ever has is a typed error with the row's number."""
     done, waiting = 0, iter(rows)
     while True:
@@ -173,7 +174,7 @@ def _fit(values: Sequence[Any]) -> bool:
     return not given or (min(given) >= -(2**63) and max(given) < 2**63)
 
 
-def _int(value: Any, _: ZoneInfo) -> int:
+def _int(value: JsonValue, _: ZoneInfo) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError
     number = int(value)
@@ -182,25 +183,25 @@ def _int(value: Any, _: ZoneInfo) -> int:
     return number
 
 
-def _bool(value: Any, _: ZoneInfo) -> bool:
+def _bool(value: JsonValue, _: ZoneInfo) -> bool:
     if isinstance(value, bool) or value in (0, 1):
         return bool(value)
     raise TypeError
 
 
-def _str(value: Any, _: ZoneInfo) -> str:
+def _str(value: JsonValue, _: ZoneInfo) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError
     return str(value).strip()
 
 
 @lru_cache(maxsize=65_536)
-def _date(value: Any, _: ZoneInfo) -> datetime:
+def _date(value: JsonValue, _: ZoneInfo) -> datetime:
     # Its midnight, as the column's type is a moment.
     return datetime.combine(date.fromisoformat(value[:10]), time.min)
 
 
-def _datetime(value: Any, zone: ZoneInfo) -> datetime:
+def _datetime(value: JsonValue, zone: ZoneInfo) -> datetime:
     moment = datetime.fromisoformat(value)
     return moment.astimezone(zone).replace(tzinfo=None) if moment.tzinfo else moment
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.delivery.changes import Change, Explained, compare, list_name, listed
 from isams_pipeline.delivery.export import MANIFEST, CheckResult, Export, ExportFile, few
 from isams_pipeline.delivery.receipts import (
@@ -36,7 +37,7 @@ HELD = (
     "the school's first export waits for a person; look at it with `isams-pipeline release {school} --partner "
     "{partner}`, which delivers it once you say so, or materialise the delivery with release: true in the launch pad"
 )
-Pins = Mapping[str, Any]
+Pins = JsonObject
 """The tables behind an export, as its manifest names them."""
 
 
@@ -65,7 +66,7 @@ class Delivered:
     """The window that let more rows be gone than usual, where there is one."""
 
 
-def _sources(datasets: Mapping[str, Any]) -> frozenset[str]:
+def _sources(datasets: JsonObject) -> frozenset[str]:
     """The sources by which the tables behind an export came."""
     return frozenset(str(pin["source"]) for pin in datasets.values() if "source" in pin)
 
@@ -77,7 +78,7 @@ ON_DATES = {"lessons", "staff_meetings", "year_schedules", "tutorials", "dated_l
 as long as it has rows."""
 
 
-def emptied(before: Mapping[str, Any], now: Mapping[str, Any], night: str) -> list[str]:
+def emptied(before: JsonObject, now: JsonObject, night: str) -> list[str]:
     """Datasets of which rows had arrived with an earlier delivery, and none does now, in words.
 
     So ends a feed that is gone, empty, in another shape, or another school's. What the settings do not ask for any more
@@ -116,7 +117,7 @@ class _Baseline:
     """The date of an export that was delivered but can no longer be read."""
     sources: frozenset[str] = frozenset()
     """By which sources its data came."""
-    datasets: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    datasets: JsonObject = field(default_factory=Json)
     """What it was made from: dataset → rows, and delivered: how many of them arrived."""
 
 
@@ -136,7 +137,7 @@ class Judgement:
         return [f"{check.name}: {problem}" for check in self.verdicts for problem in check.problems]
 
     @property
-    def said(self) -> dict[str, Any]:
+    def said(self) -> Json:
         return {"checks": self.verdicts, "baseline": self.baseline_date}
 
 
@@ -189,7 +190,7 @@ class Deliverer:
         export: Export,
         checks: Sequence[CheckResult],
         excluded: Mapping[str, int],
-        datasets: Mapping[str, Any],
+        datasets: JsonObject,
     ) -> Delivered | None:
         """What would refuse this export, with a receipt; None if nothing would. For what must not happen before."""
         judged = self.judge(export, checks, excluded, datasets)
@@ -231,7 +232,7 @@ class Deliverer:
         export: Export,
         checks: Sequence[CheckResult],
         excluded: Mapping[str, int],
-        datasets: Mapping[str, Any],
+        datasets: JsonObject,
     ) -> Judgement:
         """The verdicts of `checks` and of the removal guard, with nothing written."""
         found = self._baseline()
@@ -271,9 +272,9 @@ class Deliverer:
         night, manifest = found
         return self._bytes_of(manifest, night)
 
-    def _bytes_of(self, manifest: Mapping[str, Any], night: date) -> _Baseline:
+    def _bytes_of(self, manifest: JsonObject, night: date) -> _Baseline:
         hashes = {name: str(facts["sha256"]) for name, facts in manifest["files"].items()}
-        datasets: Mapping[str, Any] = manifest.get("datasets") or {}
+        datasets: JsonObject = manifest.get("datasets") or {}
         sources = _sources(datasets)
         with contextlib.suppress(StorageError):
             return _Baseline(self.staged.load(hashes), night.isoformat(), None, sources, datasets)
@@ -286,19 +287,19 @@ class Deliverer:
             return _Baseline(export, night.isoformat(), None, sources, datasets)
         return _Baseline(lost=night.isoformat())
 
-    def _newest_manifest(self, until: date) -> tuple[date, dict[str, Any]] | None:
+    def _newest_manifest(self, until: date) -> tuple[date, Json] | None:
         school = f"{self.address.partner}/{self.address.school}"
         for name in reversed(self.target.names(school)):
             with contextlib.suppress(ValueError, FileNotFoundError, KeyError, StorageError):
                 night = date.fromisoformat(name)
                 if night <= until:
-                    manifest: dict[str, Any] = self.target.read_json(f"{self.address.on(night)}/{MANIFEST}")
+                    manifest: Json = self.target.read_json(f"{self.address.on(night)}/{MANIFEST}")
                     if manifest["partner"] == self.address.partner and manifest["files"]:
                         return night, manifest
         return None
 
     def _removal_guard(
-        self, changes: dict[str, Change], content_hash: str, baseline: _Baseline, datasets: Mapping[str, Any]
+        self, changes: dict[str, Change], content_hash: str, baseline: _Baseline, datasets: JsonObject
     ) -> CheckResult:
         """Refuse an export that lacks too many rows of the one before, or a dataset of it, or has another source."""
         problems = emptied(baseline.datasets, datasets, str(baseline.night))
@@ -344,7 +345,7 @@ class Deliverer:
 
     # --- promotion ------------------------------------------------------------------------------------------
 
-    def _is_there(self, export: Export, lists: Mapping[str, bytes], about: Mapping[str, Any]) -> bool:
+    def _is_there(self, export: Export, lists: Mapping[str, bytes], about: JsonObject) -> bool:
         """Whether the last receipt of this night, and the target itself, have just this content."""
         content_hash = export.content_hash
         receipt = self.receipts.last_promoted(self.address)
@@ -377,7 +378,7 @@ class Deliverer:
         }
         return ({"date": str(found.night), "content_hash": before.content_hash} if before else None), lists
 
-    def _promote(self, export: Export, lists: Mapping[str, bytes], manifest: dict[str, Any], lease: HeldLease) -> None:
+    def _promote(self, export: Export, lists: Mapping[str, bytes], manifest: Json, lease: HeldLease) -> None:
         """Temporary names first, then the names, the manifest last. A reader goes by the manifest."""
         folder = self.target.child(self.path)
         waiting: dict[str, str] = {}
@@ -419,7 +420,7 @@ class Deliverer:
         judged: Judgement,
         lists: Mapping[str, bytes],
         since: Mapping[str, str] | None,
-    ) -> dict[str, Any]:
+    ) -> Json:
         baseline, changes = judged.baseline, judged.changes
         compared = {"date": judged.baseline_date, "content_hash": baseline.content_hash} if baseline else None
         hashes = {name: {"sha256": _sha256(data)} for name, data in lists.items()}
@@ -446,7 +447,7 @@ class Deliverer:
         target = self.target.location(self.path)
         return Delivered(outcome, target, export.content_hash, changes, window=self.window, **said)
 
-    def _record(self, result: Delivered, manifest: dict[str, Any]) -> None:
+    def _record(self, result: Delivered, manifest: Json) -> None:
         self.receipts.record(
             self.address,
             result.outcome,

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.texts import is_formula, shown
 
 MANIFEST = "manifest.json"
@@ -112,7 +112,7 @@ def formulas(export: Export) -> dict[str, int]:
 _MAY_RUN = re.compile(rb"(?:^|[,\n\"])\s*[=+\-@\t\r]")
 
 
-def _texts(series: pd.Series[Any]) -> list[str]:
+def _texts(series: Column) -> list[str]:
     if pd.api.types.is_datetime64_any_dtype(series):
         texts = series.dt.strftime("%Y-%m-%d")
     elif pd.api.types.is_bool_dtype(series):

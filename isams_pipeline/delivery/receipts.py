@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import LeaseLost
 from isams_pipeline.storage.state import Delivery, Lease, StateDatabase
 
@@ -129,7 +130,7 @@ class Receipts:
     def release(self, address: Address, content_hash: str, *, who: str, run_id: str, at: datetime) -> None:
         """Note that a person lets a school's first export of just this content go."""
         said = f"released by {who}"
-        facts: dict[str, Any] = {"content_hash": content_hash, "target": "", "changes": {}, "manifest": {}}
+        facts: Json = {"content_hash": content_hash, "target": "", "changes": {}, "manifest": {}}
         self.record(address, Outcome.RELEASED, run_id=run_id, at=at, reason=said, removals_allowed=False, **facts)
 
     def was_released(self, address: Address, content_hash: str) -> bool:

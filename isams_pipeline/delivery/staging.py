@@ -13,8 +13,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.delivery.export import Export, ExportFile, named_pictures, read_csv
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.folder import Folder
@@ -27,12 +27,12 @@ class Staged:
     files: dict[str, str]
     """Name → SHA-256."""
     content_hash: str
-    datasets: dict[str, dict[str, Any]]
+    datasets: dict[str, Json]
     """The pinned tables it was made from: name → source, sha256, rows."""
-    snapshots: list[dict[str, Any]]
+    snapshots: list[Json]
     excluded: dict[str, int]
     """File → how many things are not in it."""
-    about: dict[str, Any] = field(default_factory=dict[str, Any])
+    about: Json = field(default_factory=Json)
     """What else the manifest says of it."""
     unaccounted: list[str] | None = None
     """Rows of the datasets that are in no place, or in two; None where nobody has counted."""
@@ -53,10 +53,10 @@ class StagedExports:
         night: date,
         export: Export,
         *,
-        datasets: Mapping[str, dict[str, Any]],
-        snapshots: list[dict[str, Any]],
+        datasets: Mapping[str, Json],
+        snapshots: list[Json],
         excluded: Mapping[str, int],
-        about: Mapping[str, Any] | None = None,
+        about: JsonObject | None = None,
         unaccounted: Sequence[str] | None = None,
         places: bytes | None = None,
     ) -> Staged:

@@ -1,7 +1,6 @@
 """A school's connection by each source as a Dagster asset, its job, and the sensor that keeps connections current."""
 
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -10,8 +9,9 @@ from isams_pipeline.errors import MissingSecret, PipelineError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, key_of, night_of, nights_of
-from isams_pipeline.orchestration.runs import told_to_dagster, told_to_ticks
+from isams_pipeline.orchestration.runs import Results, told_to_dagster, told_to_ticks
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.sources.advice import advice
 from isams_pipeline.sources.registry import LISTED, label_of
@@ -43,9 +43,7 @@ def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
         kinds={"json"},
         check_specs=checks.check_specs(key, partitions, NOT_WORSE),
     )
-    def connection(
-        context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]
-    ) -> Generator[Any, None, None]:
+    def connection(context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]) -> Results:
         night = night_of(context.partition_key)
         with told_to_dagster(environment):
             if source not in environment.settings.school(night.school).sources:
@@ -63,7 +61,7 @@ def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
     return connection
 
 
-def _connection_metadata(environment: Environment, moved: Moved) -> dict[str, Any]:
+def _connection_metadata(environment: Environment, moved: Moved) -> Metadata:
     now = moved.now
     school = environment.settings.school(now.school)
     told, zone = advice(now.school, now.source, now, school.partners.using(now.source)), school.timezone

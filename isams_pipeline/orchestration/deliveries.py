@@ -1,8 +1,7 @@
 """A partner's delivery as a Dagster asset: what was staged, put through the gate."""
 
 import getpass
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
@@ -19,7 +18,7 @@ from isams_pipeline.orchestration.leaving import Leaving
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import AnyPartner, Behind, Tables
 from isams_pipeline.orchestration.pins import load_pinned, pinned
-from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import delivery_metadata, first_look_table, refusal_metadata
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.state.windows import RemovalWindows
@@ -121,7 +120,7 @@ def delivery_asset(environment: Environment, partner: AnyPartner) -> dg.AssetsDe
         check_specs=checks.check_specs(key, partitions, GUARD),
     )
     @of_a_night
-    def delivery(run: NightRun) -> Iterator[Any]:
+    def delivery(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         if run.session.release:
             _release(run, partner.key)

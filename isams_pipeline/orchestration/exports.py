@@ -1,15 +1,16 @@
 """A partner's export as Dagster assets: made of a night's tables, staged for the gate, with what is not in it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import dagster as dg
 
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.built import ACCOUNTING, Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, formulas, to_csv_for_people
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.nightly import keys_of
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import AnyPartner, Behind
@@ -21,7 +22,7 @@ from isams_pipeline.orchestration.pins import (
     pinned,
     snapshots_of,
 )
-from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import account_table, by_rule, export_metadata
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.tables import StoredTable
@@ -53,8 +54,8 @@ def staged_results(
     built: Built,
     *,
     verdicts: Iterable[CheckResult],
-    about: Mapping[str, Any] | None = None,
-) -> Iterator[dg.MaterializeResult[Any]]:
+    about: JsonObject | None = None,
+) -> Results:
     """Stage an export for the gate and report its exclusions; what Dagster shows of both."""
     staged = environment.staged(partner, night.school).stage(
         night.date,
@@ -98,7 +99,7 @@ def export_asset(environment: Environment, partner: AnyPartner) -> dg.AssetsDefi
         return exporting.asset(environment, partner)
     partitions = nights_of(environment.settings)
     key = [partner.key, "export"]
-    common: dict[str, Any] = {
+    common: Metadata = {
         "partitions_def": partitions,
         "group_name": partner.key,
         "owners": [OWNER],
@@ -119,7 +120,7 @@ def export_asset(environment: Environment, partner: AnyPartner) -> dg.AssetsDefi
         check_specs=checks.check_specs(key, partitions, {**exporting.checks, **SHOWN}),
     )
     @of_a_night
-    def export(run: NightRun) -> Iterator[Any]:
+    def export(run: NightRun) -> Results:
         behind, made = prepared(run.environment, partner, run.night)
         yield from staged_results(
             run.environment, partner.key, run.night, behind.pins, made.built, verdicts=made.verdicts

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.changes import LINKS, Explained, keys_of
 from isams_pipeline.delivery.deliver import GUARD_ROWS
 from isams_pipeline.delivery.export import Export, ExportFile
@@ -53,7 +54,7 @@ class Leaving:
         files: Mapping[str, ExportFile],
         before: Export,
         now: Export,
-        pins: tuple[Mapping[str, Any], Mapping[str, Any]],
+        pins: tuple[JsonObject, JsonObject],
     ) -> Explained:
         """Kind of people → id → why; `pins` are the tables behind the export before, and behind this one."""
         gone: dict[str, set[str]] = {}
@@ -79,7 +80,7 @@ class Leaving:
         return told
 
     def _suspended(
-        self, file: ExportFile, before: Export, now: Export, pins: Mapping[str, Any]
+        self, file: ExportFile, before: Export, now: Export, pins: JsonObject
     ) -> Mapping[tuple[str, ...], str]:
         """The lessons that are gone and would be there if none were suspended. Built again only where many are gone."""
         if TIMETABLE not in before.files or TIMETABLE not in now.files or self.build is None:
@@ -94,7 +95,7 @@ class Leaving:
         unsuspended = self.build({**tables, "lesson_suspensions": suspensions.iloc[:0]})
         return dict.fromkeys(gone & keys_of(file, unsuspended), "of suspended lessons")
 
-    def _students(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+    def _students(self, before: JsonObject, now: JsonObject) -> Iterator[tuple[set[str], str]]:
         old, new = self._table("pupils", before), self._now("pupils", now)
         if old is None or new is None:
             return
@@ -113,12 +114,12 @@ class Leaving:
         if links is not None:
             yield called_former(links), "whom the source calls former"
 
-    def _staff(self, before: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+    def _staff(self, before: JsonObject) -> Iterator[tuple[set[str], str]]:
         old = self._table("staff", before)
         if old is not None:
             yield staff_who_left(old, self.night), "whose leaving date has come"
 
-    def _terms(self, source: str, *pins: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
+    def _terms(self, source: str, *pins: JsonObject) -> Iterator[pd.DataFrame]:
         before, now = pins
         for frame in (self._table("terms", before), self._now("terms", now)):
             if frame is not None:
@@ -136,10 +137,10 @@ class Leaving:
             return None
         return next(self._loaded(tables.find(source, "pupils", self.school, chosen)), None)
 
-    def _now(self, name: str, pins: Mapping[str, Any]) -> pd.DataFrame | None:
+    def _now(self, name: str, pins: JsonObject) -> pd.DataFrame | None:
         return self._table(name, pins) if self.tables is None else self.tables.get(name)
 
-    def _table(self, name: str, pins: Mapping[str, Any]) -> pd.DataFrame | None:
+    def _table(self, name: str, pins: JsonObject) -> pd.DataFrame | None:
         pin = pins.get(name)
         if pin is None:
             return None

@@ -1,12 +1,12 @@
 """The tables behind an export: which they are, what was noted of them, and where what is told of them lies."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pandas as pd
 
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.datasets import rules as dataset_rules
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.delivery.built import ACCOUNTING, Built
 from isams_pipeline.delivery.export import CheckResult, ExportFile, few
 from isams_pipeline.delivery.staging import Staged
@@ -28,7 +28,7 @@ def pinned(
     return {name: environment.tables.need(source, name, night.school, night.date) for name in names}
 
 
-def as_pins(tables: Mapping[str, StoredTable], built: Built) -> dict[str, dict[str, Any]]:
+def as_pins(tables: Mapping[str, StoredTable], built: Built) -> dict[str, Json]:
     """What an export was made from, as its manifest says it; `delivered`: how many of the rows arrive."""
     delivered = built.account.delivered()
     return {
@@ -52,7 +52,7 @@ def notes_of(tables: Mapping[str, StoredTable]) -> list[Note | Lacking]:
     return notes
 
 
-def snapshots_of(tables: Mapping[str, StoredTable]) -> list[dict[str, Any]]:
+def snapshots_of(tables: Mapping[str, StoredTable]) -> list[Json]:
     """The snapshots behind the tables, each once."""
     found = {
         (table.provenance["key"], table.provenance["sha256"]): dict(table.provenance)

@@ -18,6 +18,8 @@ from isams_pipeline.orchestration.session import NightSession, alive
 Options = TypeVar("Options", bound=dg.Config)
 C = TypeVar("C")
 Y = TypeVar("Y")
+Results = Iterator["dg.MaterializeResult[Any] | dg.AssetCheckResult"]
+"""What the body of an asset yields."""
 NIGHT = "night"
 """The key of the resource that holds a night's run."""
 ENVIRONMENT = "environment"
@@ -103,10 +105,10 @@ class NightRun:
         return self.night.date == today_at(zone, self.environment.clock)
 
 
-def of_a_night(body: Callable[[NightRun], Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+def of_a_night(body: Callable[[NightRun], Results]) -> Callable[..., Results]:
     """A night's asset out of its body: be the school's only run, and turn errors into failures that may be read."""
 
-    def step(context: dg.AssetExecutionContext, night: NightResource) -> Iterator[Any]:
+    def step(context: dg.AssetExecutionContext, night: NightResource) -> Results:
         yield from _in_a_night(context, night, body)
 
     step.__name__ = body.__name__
@@ -115,11 +117,11 @@ def of_a_night(body: Callable[[NightRun], Iterator[Any]]) -> Callable[..., Itera
 
 def of_a_night_with(
     options: type[Options],
-) -> Callable[[Callable[[NightRun, Options], Iterator[Any]]], Callable[..., Iterator[Any]]]:
+) -> Callable[[Callable[[NightRun, Options], Results]], Callable[..., Iterator[Any]]]:
     """The same, for a body that takes options from the launch pad."""
 
-    def decorate(body: Callable[[NightRun, Options], Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def step(context: dg.AssetExecutionContext, night: NightResource, config: Any) -> Iterator[Any]:
+    def decorate(body: Callable[[NightRun, Options], Results]) -> Callable[..., Results]:
+        def step(context: dg.AssetExecutionContext, night: NightResource, config: Any) -> Results:
             yield from _in_a_night(context, night, lambda run: body(run, config))
 
         step.__annotations__["config"] = options
@@ -130,8 +132,8 @@ def of_a_night_with(
 
 
 def _in_a_night(
-    context: dg.AssetExecutionContext, night: NightResource, body: Callable[[NightRun], Iterator[Any]]
-) -> Iterator[Any]:
+    context: dg.AssetExecutionContext, night: NightResource, body: Callable[[NightRun], Results]
+) -> Results:
     run = NightRun(context, night.session, night_of(context.partition_key))
     with told_to_dagster(run.environment):
         run.session.hold(run.night.school)

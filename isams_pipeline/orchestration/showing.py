@@ -11,6 +11,7 @@ from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.delivery.first_look import FirstLook
 from isams_pipeline.delivery.staging import Staged
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.rules.account import PLACES
 from isams_pipeline.rules.texts import in_markdown
 
@@ -28,16 +29,16 @@ def changes_table(result: Delivered) -> str:
     return markdown_table(("file", *COUNTS, "excluded"), rows)
 
 
-def refusal_metadata(result: Delivered) -> dict[str, Any]:
+def refusal_metadata(result: Delivered) -> Metadata:
     """What Dagster shows of a delivery that was refused: the difference that it would have made, too."""
-    metadata: dict[str, Any] = {"outcome": result.outcome.value}
+    metadata: Metadata = {"outcome": result.outcome.value}
     if result.changes:
         metadata["compared_with"] = result.baseline or "nothing: this would be the first delivery"
         metadata["changes"] = dg.MetadataValue.md(changes_table(result))
     return metadata
 
 
-def delivery_metadata(result: Delivered) -> dict[str, Any]:
+def delivery_metadata(result: Delivered) -> Metadata:
     """What Dagster shows of a delivery."""
     return {
         "outcome": result.outcome.value,
@@ -48,7 +49,7 @@ def delivery_metadata(result: Delivered) -> dict[str, Any]:
     } | ({"removal window": result.window} if result.window else {})
 
 
-def export_metadata(export: Export, staged: Staged) -> dict[str, Any]:
+def export_metadata(export: Export, staged: Staged) -> Metadata:
     """What Dagster shows of a staged export."""
     rows = {name: export.row_count(name) for name in export.files}
     counts = [(name, count, staged.excluded.get(name, 0)) for name, count in rows.items()]

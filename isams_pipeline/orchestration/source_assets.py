@@ -1,6 +1,6 @@
 """The sources' datasets as Dagster assets, whichever source it is: read, check, store, say what changed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -10,11 +10,13 @@ import pandas as pd
 from isams_pipeline.datasets import SOURCE, DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.datasets.changes import row_changes, unusual
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.errors import DatasetError, StorageError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
-from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.selections import is_wanted
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline.sources.shared.source import Source, SourceTable
@@ -71,7 +73,7 @@ def _asset(environment: Environment, source: Source, declaration: DatasetDeclara
         check_specs=checks.check_specs(key, partitions, sound),
     )
     @of_a_night
-    def dataset(run: NightRun) -> Iterator[Any]:
+    def dataset(run: NightRun) -> Results:
         environment, night, session = run.environment, run.night, run.session
         if not is_wanted(environment.settings.school(night.school), source.key, run.context.job_name):
             yield checks.not_in_use(sound, key)
@@ -123,7 +125,7 @@ def _shown(fact: object) -> Any:
     """A fact as Dagster shows it."""
     if isinstance(fact, datetime):
         return dg.MetadataValue.timestamp(fact)
-    return dg.MetadataValue.json(cast("Mapping[str, Any]", fact)) if isinstance(fact, Mapping) else fact
+    return dg.MetadataValue.json(cast("JsonObject", fact)) if isinstance(fact, Mapping) else fact
 
 
 def asset_key(dataset: str, source: str = SOURCE) -> dg.AssetKey:
@@ -175,9 +177,9 @@ def changes_metadata(
     stored: StoredTable,
     frame: pd.DataFrame | None,
     before: StoredTable | None,
-) -> dict[str, Any]:
+) -> Metadata:
     """Rows, and how many are new, other or gone since the night before."""
-    metadata: dict[str, Any] = {"dagster/row_count": stored.rows, "table": stored.path}
+    metadata: Metadata = {"dagster/row_count": stored.rows, "table": stored.path}
     if before is not None and before.sha256 == stored.sha256:
         return metadata | {"compared_with": before.date, "added": 0, "changed": 0, "removed": 0}
     if before is None or frame is None or (rows := earlier(environment, declaration, before)) is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, cast
+from typing import cast
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.config.partners import Delivering
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.deliver import Deliverer, Judgement
 from isams_pipeline.delivery.receipts import Address
@@ -81,7 +82,7 @@ def judged(partner: AnyPartner, given: Behind, result: Made, settings: Deliverin
 
 
 def _judged(gate: Deliverer, given: Behind, result: Made) -> Judgement:
-    pins = cast("dict[str, Any]", as_pins(given.pins, result.built))
+    pins = cast("Json", as_pins(given.pins, result.built))
     return gate.judge(result.built.export, result.verdicts, result.built.excluded_per_file(), pins)
 
 
@@ -98,7 +99,7 @@ def _gate(partner: AnyPartner, given: Behind, settings: Delivering, day: date) -
     return replace(usual, explain=Leaving(given.environment, given.night.school, day, given.tables))
 
 
-def waits(partner: AnyPartner, tables: Mapping[str, Any], night: date) -> str | None:
+def waits(partner: AnyPartner, tables: JsonObject, night: date) -> str | None:
     """Why there would rightly be nothing to deliver on a date; None where there would be something."""
     found = (why(tables[dataset], night) for dataset, why in partner.exporting.waits.items())
     return next((said for said in found if said is not None), None)

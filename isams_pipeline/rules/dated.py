@@ -10,6 +10,7 @@ import pandas as pd
 
 from isams_pipeline.rules.account import ROW
 from isams_pipeline.rules.clock_times import time_in_words
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.rules.references import Lookup
@@ -160,7 +161,7 @@ def covered(lessons: pd.DataFrame, out: Exclusions) -> Split:
     return Split.by(lessons.assign(**filled), pd.Series(keep, index=lessons.index), rule="covered", reason=reason)
 
 
-def _places(lessons: pd.DataFrame) -> pd.Series[Any]:
+def _places(lessons: pd.DataFrame) -> Column:
     """Where each lesson is: date, period (where that is not said, its hours), and group."""
     columns = (lessons[name].tolist() for name in ("date", "period_id", "start", "end", "set_id", "form_id"))
     return pd.Series(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code
 from isams_pipeline.rules.references import Lookup
 from isams_pipeline.rules.split import WARNING, Exclusions, Split
@@ -45,7 +45,7 @@ def other_pupils(pupils: pd.DataFrame, mentions: Mapping[str, pd.DataFrame]) -> 
     return problems
 
 
-def other_staff(staff: pd.DataFrame, mentions: Mapping[str, pd.Series[Any]]) -> list[str]:
+def other_staff(staff: pd.DataFrame, mentions: Mapping[str, Column]) -> list[str]:
     """Tables that mention staff by code, but hardly any of those of `staff`: one of the two is another school's."""
     known = {code(text) for text in staff["user_code"].dropna()}
     problems: list[str] = []

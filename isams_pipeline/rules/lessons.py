@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.rules.account import ROW
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.compare import is_text
 from isams_pipeline.rules.references import Lookup, Together
@@ -72,7 +73,7 @@ def _rows(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return rows.assign(join=rows["join"].fillna("").astype("str"), is_set=rows["is_set"].astype(bool))
 
 
-def _joins(names: pd.Series[str], groups: pd.Series[Any]) -> list[str]:
+def _joins(names: pd.Series[str], groups: Column) -> list[str]:
     """What several rows are one by: a name, a group's number, or both; nothing where a row has neither."""
     found: list[str] = []
     for name, group in zip(names.tolist(), groups.tolist(), strict=True):

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.split import WARNING, Exclusions, Split
 
 Fold = Callable[[Any], Hashable]
@@ -88,12 +89,12 @@ class Lookup:
         """What a key means, or None."""
         return self.find(key, **hints).value
 
-    def texts(self, series: pd.Series[Any]) -> pd.Series[str]:
+    def texts(self, series: Column) -> pd.Series[str]:
         """What the keys of a column mean, as texts; null where that is nothing."""
         known = {key: self.get(key) for key in series.dropna().unique()}
         return series.map(known).astype("str") if known else pd.Series(None, index=series.index, dtype="str")
 
-    def numbers(self, series: pd.Series[Any]) -> pd.Series[Any]:
+    def numbers(self, series: Column) -> Column:
         """The same as numbers."""
         known = {key: self.get(key) for key in series.dropna().unique()}
         values = [None if _is_null(key) else known[key] for key in series.tolist()]
@@ -134,7 +135,7 @@ class Together:
         return self.found.get(key, set())
 
 
-def resolving(frame: pd.DataFrame, column: str, targets: Collection[Any] | pd.Series[Any], *, what: str) -> Split:
+def resolving(frame: pd.DataFrame, column: str, targets: Collection[Any] | Column, *, what: str) -> Split:
     """Keep rows whose `column` names something that is there."""
     keep = frame[column].isin(list(targets))
     return Split.by(frame, keep, rule="reference", reason=f"{what} is not in the export")

@@ -17,6 +17,7 @@ import pandas as pd
 
 from isams_pipeline.rules.account import ROW, numbered
 from isams_pipeline.rules.clock_times import after_midnight, minutes_of
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.dates import is_nothing
 from isams_pipeline.rules.lessons import DATASET_OF, GROUP_COLUMNS, LESSON, entries_of
@@ -65,7 +66,7 @@ class Timetable:
     """One row per date and timetable day that is taught then."""
 
 
-def week_numbers(dates: pd.Series[Any]) -> pd.Series[int]:
+def week_numbers(dates: Column) -> pd.Series[int]:
     """The week of the year of each date, as iSAMS counts."""
     sunday_first = (dates.dt.day_of_week + 1) % 7
     return (dates.dt.day_of_year - sunday_first + 12) // 7
@@ -389,7 +390,7 @@ def _with_timetable(grid: pd.DataFrame, reigns: list[tuple[pd.Series[bool], str,
 # --- what does not take place -------------------------------------------------------------------------------
 
 
-def whole_days(start: pd.Series[Any], end: pd.Series[Any]) -> tuple[pd.Series[Any], pd.Series[Any]]:
+def whole_days(start: Column, end: Column) -> tuple[Column, Column]:
     """Spans in which midnight to midnight means whole days, the last one included; no end is the start's day."""
     # A year further and a moment is none any more.
     latest = pd.Timestamp(9999, 1, 1)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.dates import is_nothing
 from isams_pipeline.rules.leaving import YearEnd, Years, in_last_year, parts_of, school_years_of, staff_who_left
 from isams_pipeline.rules.timetable import week_numbers
@@ -79,7 +80,7 @@ def next_years(years: Iterable[int], campuses: Collection[Years]) -> dict[int, i
     return found
 
 
-def _up(years: pd.Series[Any], following: Mapping[int, int]) -> pd.Series[Any]:
+def _up(years: Column, following: Mapping[int, int]) -> Column:
     up = [None if pd.isna(year) else following.get(int(year), int(year)) for year in years.tolist()]
     return pd.Series(up, index=years.index, dtype="Int64")
 

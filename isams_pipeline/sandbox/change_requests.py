@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox.people import Contact
 from isams_pipeline.sandbox.school import SchoolDay
 
-Request = dict[str, Any]
+Request = Json
 APPROVER = "registrar@example.org"
 
 
@@ -53,7 +53,7 @@ def sample_requests(day: SchoolDay, now: datetime) -> Iterator[tuple[str, Reques
     yield "not-allowed", guardian("MSP-1006", odd, {"profession": "Example writer"}, now)
 
 
-def approval(now: datetime) -> dict[str, Any]:
+def approval(now: datetime) -> Json:
     """An approval that the portal's approver gave just now."""
     return {"by": APPROVER, "at": now.isoformat()}
 
@@ -70,7 +70,7 @@ _HELD = {
 }
 
 
-def guardian(identifier: str, contact: Contact, changes: dict[str, Any], now: datetime) -> Request:
+def guardian(identifier: str, contact: Contact, changes: Json, now: datetime) -> Request:
     """A request about a guardian, approved by somebody who saw what iSAMS holds."""
     return {
         "id": identifier,

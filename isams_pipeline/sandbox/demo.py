@@ -6,13 +6,13 @@ import uuid
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.config import feeds
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox.registers import DIVISIONS, is_school_day
 from isams_pipeline.sandbox.school import SchoolPlan, simple_school, two_campus_school
 from isams_pipeline.sandbox.server import Sandbox
@@ -203,10 +203,10 @@ def write_config(
     cache_hours: float = 2,
 ) -> None:
     """Write the schools.yaml that fits a running sandbox."""
-    config: dict[str, Any] = {"history_from": history_from, "schools": {}}
+    config: Json = {"history_from": history_from, "schools": {}}
     for name, school in schools.items():
         divisions = [{"division": division, "register": ""} for division in DIVISIONS.values()]
-        partner: dict[str, Any] = {
+        partner: Json = {
             "deliver_to": deliver_to,
             "attendance": {
                 "client": "registers",
@@ -256,9 +256,9 @@ def write_config(
     path.write_text(MADE_UP + yaml.dump(config, Dumper=_NoAliases, sort_keys=False), encoding="utf-8")
 
 
-def _other_sources(name: str, school: SandboxSchool, url: str) -> dict[str, Any]:
+def _other_sources(name: str, school: SandboxSchool, url: str) -> Json:
     """The settings of the other sources that a made-up school has."""
-    found: dict[str, Any] = {}
+    found: Json = {}
     if school.assembly is not None:
         found["assembly"] = {
             "url": f"{url}/assembly",

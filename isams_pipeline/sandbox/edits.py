@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.sandbox.people import Contact, Pupil
 
 T = TypeVar("T")
@@ -18,9 +18,9 @@ class Edits:
     They outlast the night: the school of the next day has them too.
     """
 
-    pupils: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    pupils: dict[str, Json] = field(default_factory=dict[str, Json])
     """By school id."""
-    contacts: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    contacts: dict[int, Json] = field(default_factory=dict[int, Json])
     """By entry id."""
 
     def of_pupil(self, pupil: Pupil) -> Pupil:
@@ -36,7 +36,7 @@ class Edits:
 _OF_THE_FIRST = {"title", "forename", "middle", "surname", "relationship", "mobile"}
 
 
-def _put(record: T, values: Mapping[str, Any]) -> T:
+def _put(record: T, values: JsonObject) -> T:
     for name, value in values.items():
         setattr(record, name, value)
     return record

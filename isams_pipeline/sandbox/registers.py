@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from random import Random
-from typing import Any
 from zoneinfo import ZoneInfo
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox.people import Pupil
 from isams_pipeline.sandbox.render import division_of
 from isams_pipeline.sandbox.school import SchoolDay
@@ -83,7 +83,7 @@ def pupils_in(day: SchoolDay, register: Register) -> list[Pupil]:
     return [pupil for pupil in [*day.pupils, *left] if division_of(day, pupil.year) == register.division]
 
 
-def statuses(day: SchoolDay, register: Register, now: datetime) -> Iterator[dict[str, Any]]:
+def statuses(day: SchoolDay, register: Register, now: datetime) -> Iterator[Json]:
     """The register's records as they are at a moment: nobody before it opens, some while it is open, all after."""
     share = min(1.0, max(0.0, (now - register.start) / (register.finish - register.start)))
     for pupil in pupils_in(day, register):
@@ -96,9 +96,9 @@ def statuses(day: SchoolDay, register: Register, now: datetime) -> Iterator[dict
         yield record
 
 
-def status(register: Register, pupil: Pupil, random: Random, *, taken: bool) -> dict[str, Any]:
+def status(register: Register, pupil: Pupil, random: Random, *, taken: bool) -> Json:
     """One pupil's record."""
-    record: dict[str, Any] = {
+    record: Json = {
         "absenceCodeId": None,
         "alertSent": False,
         "isFutureAbsence": False,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.sandbox import timetable
 from isams_pipeline.sandbox.people import StaffMember
 from isams_pipeline.sandbox.photos import photo_id
@@ -27,7 +26,7 @@ class Scoped:
     def __init__(self, scopes: Collection[str]) -> None:
         self._scopes = set(scopes)
 
-    def __call__(self, scope: str, value: Any) -> Any:
+    def __call__(self, scope: str, value: JsonValue) -> JsonValue:
         return value if scope in self._scopes else None
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from datetime import date, datetime, time
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.sandbox.people import Contact, Pupil, StaffMember
 from isams_pipeline.sandbox.photos import photo_id
 from isams_pipeline.sandbox.registers import ABSENCE_CODES, DIVISIONS, PRESENT_CODES, Register
@@ -128,7 +126,7 @@ def student(school: SchoolDay, pupil: Pupil, zone: ZoneInfo) -> Json:
     return found | pupil.more
 
 
-def student_edit(body: Mapping[str, Any]) -> dict[str, Any]:
+def student_edit(body: JsonObject) -> Json:
     """What a PUT of a student makes of the pupil: everything that it does not name is lost. Raises Unacceptable."""
     missing = [name for name in _STUDENT_NEEDS if body.get(name) in {None, ""}]
     if missing:
@@ -196,7 +194,7 @@ def temporary_contact(entry: list[Contact]) -> Json:
     return {"id": whole["id"], "contactType": whole["contactType"], **{name: whole[name] for name in WRITABLE_CONTACT}}
 
 
-def contact_edit(body: Mapping[str, Any]) -> dict[str, Any]:
+def contact_edit(body: JsonObject) -> Json:
     """What a PUT of a contact makes of it: everything that it does not name is lost. Raises Unacceptable."""
     missing = [name for name in _CONTACT_NEEDS if body.get(name) in {None, ""}]
     if missing:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.sandbox import registers, render_rest
 from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
@@ -285,7 +285,7 @@ class RestApi:
         if call.kind != "put_ignored":
             self._sandbox.edit_contact(call.name, entry, edit)
 
-    def _pupil(self, call: Call) -> Any:
+    def _pupil(self, call: Call) -> JsonValue:
         pupil = call.day.by_school_id.get(call.path("student"))
         if pupil is None:
             raise _NOT_FOUND
@@ -337,7 +337,7 @@ async def _refuse(kind: str | None) -> None:
             pass
 
 
-def _answer(answer: Any, kind: str | None) -> Response:
+def _answer(answer: JsonValue, kind: str | None) -> Response:
     if kind == "rest_not_json":
         return Response("<!doctype html><html><body>Log in</body></html>", media_type="text/html")
     content = b"" if answer is None else json.dumps(answer).encode()
@@ -362,7 +362,7 @@ def _positive(call: Call, name: str, default: int) -> int:
 
 async def _body(call: Call) -> Json:
     try:
-        found: Any = json.loads(await call.request.body())
+        found: JsonValue = json.loads(await call.request.body())
     except ValueError:
         raise _INVALID from None
     if not isinstance(found, dict):

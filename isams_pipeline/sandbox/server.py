@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from isams_pipeline.clock import Clock, today_at
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox.assembly import ASSEMBLY_FAULTS, AssemblyApi
 from isams_pipeline.sandbox.batch import BATCH_FAULTS, BatchApi
 from isams_pipeline.sandbox.forms import form_of
@@ -121,15 +122,15 @@ def _one_of(what: str, name: object, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-async def _order(request: Request, *needed: str) -> dict[str, Any]:
+async def _order(request: Request, *needed: str) -> Json:
     """What a person at the sandbox orders, as JSON; raises ValueError where something is missing."""
     try:
         order = json.loads(await request.body())
     except ValueError:
         order = None
-    if not isinstance(order, dict) or not cast("dict[str, Any]", order).keys() >= {*needed}:
+    if not isinstance(order, dict) or not cast("Json", order).keys() >= {*needed}:
         raise ValueError(f"an order is a JSON object with {', '.join(needed)}")
-    return cast("dict[str, Any]", order)
+    return cast("Json", order)
 
 
 # --- running it -------------------------------------------------------------------------------------------

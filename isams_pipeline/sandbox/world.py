@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from isams_pipeline.clock import Clock, today_at
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox.edits import Edits
 from isams_pipeline.sandbox.school import SchoolDay, SchoolPlan
 from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxClient, SandboxKey, SandboxXporter
@@ -73,13 +73,13 @@ class SandboxWorld:
             self._days[wanted] = school_on(plan, wanted[2], school.edits)
         return self._days[wanted]
 
-    def edit_pupil(self, name: str, school_id: str, values: dict[str, Any]) -> None:
+    def edit_pupil(self, name: str, school_id: str, values: Json) -> None:
         """Write into a pupil, for now and for all days to come."""
         edits, day = self.schools[name].edits, self.day_of(name)
         edits.pupils[school_id] = edits.pupils.get(school_id, {}) | values
         edits.of_pupil(day.by_school_id[school_id])
 
-    def edit_contact(self, name: str, entry: int, values: dict[str, Any]) -> None:
+    def edit_contact(self, name: str, entry: int, values: Json) -> None:
         """Write into a contact entry, for now and for all days to come."""
         edits, day = self.schools[name].edits, self.day_of(name)
         edits.contacts[entry] = edits.contacts.get(entry, {}) | values

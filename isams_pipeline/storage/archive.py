@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import zstandard
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import StorageError
 from isams_pipeline.storage.folder import Folder, Incoming
 
@@ -117,7 +118,7 @@ class SnapshotArchive:
         return None
 
     def _read(self, path: str) -> Snapshot:
-        value: dict[str, Any] = self._folder.read_json(path)
+        value: Json = self._folder.read_json(path)
         try:
             value["methods"] = tuple(value["methods"])
             return Snapshot(**value)

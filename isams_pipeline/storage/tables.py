@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.datasets.arrow import pa, pq
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.folder import Folder, Incoming
 
@@ -35,7 +35,7 @@ class StoredTable:
     date: str
     sha256: str
     rows: int
-    provenance: Mapping[str, Any]
+    provenance: JsonObject
     """Facts about the snapshot: key, sha256, fetched_at, cache_hours … Empty where no key brings the feed."""
 
     @property
@@ -95,7 +95,7 @@ class TableStore:
         dataset: str,
         school: str,
         night: date,
-        provenance: Mapping[str, Any],
+        provenance: JsonObject,
     ) -> StoredTable:
         """Store a night's table. The same rows give the same hash."""
         with self._folder.incoming(f"{source}/{dataset}/{school}/objects/incoming") as incoming:
@@ -116,9 +116,9 @@ class TableStore:
         self._folder.write_json(f"{source}/{dataset}/{school}/{night}.json", pointer)
         return table
 
-    def save_as_before(self, before: StoredTable, *, night: date, provenance: Mapping[str, Any]) -> StoredTable:
+    def save_as_before(self, before: StoredTable, *, night: date, provenance: JsonObject) -> StoredTable:
         """Let a night have the rows of an earlier one; only where what they are made from is the same."""
-        pointer: dict[str, Any] = {"sha256": before.sha256, "rows": before.rows, "provenance": dict(provenance)}
+        pointer: Json = {"sha256": before.sha256, "rows": before.rows, "provenance": dict(provenance)}
         self._folder.write_json(f"{before.source}/{before.dataset}/{before.school}/{night}.json", pointer)
         return StoredTable(before.source, before.dataset, before.school, night.isoformat(), **pointer)
 

@@ -199,7 +199,8 @@ def test_an_attempt_that_delivered_nothing_allows_no_removals(
     desk.deliver(people(range(100)))
     with monkeypatch.context() as patched:
         if spoilt is None:
-            patched.setattr(Folder, "move", lambda *_: (_ for _ in ()).throw(StorageError("The disk is full")))
+            full = lambda *_: (_ for _ in ()).throw(StorageError("The disk is full"))
+            patched.setattr(Deliverer, "_promote", full)
         tried = desk.deliver(people(range(50)), day=1, checks=spoilt, allow_removals=True)
     assert tried.outcome in {Outcome.REFUSED, Outcome.FAILED}
     assert desk.deliver(people(range(50)), day=1).outcome is Outcome.REFUSED

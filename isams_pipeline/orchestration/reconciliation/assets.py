@@ -1,8 +1,6 @@
 """The reconciliation of a school's sources as a Dagster asset, and its job."""
 
 import base64
-from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -19,7 +17,7 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     report_path,
     sources_meant,
 )
-from isams_pipeline.orchestration.runs import NightRun, of_a_night_with
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night_with
 from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.rules.reconciliation import NEEDED
 from isams_pipeline.sources.registry import SOURCES, label_of
@@ -57,7 +55,7 @@ def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
         check_specs=checks.check_specs(RECONCILIATION, partitions, AGREE),
     )
     @of_a_night_with(ReconciliationOptions)
-    def reconciliation(run: NightRun, options: ReconciliationOptions) -> Iterator[Any]:
+    def reconciliation(run: NightRun, options: ReconciliationOptions) -> Results:
         environment, night = run.environment, run.night
         sources = sources_meant(environment, night.school, options.sources)
         found = reconciled(environment, night, sources)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import ConfigurationError, NotMaterialised, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
@@ -32,7 +32,7 @@ class Reconciliation:
         """That in words."""
         return f"{self.differences or 'no'} difference{'' if self.differences == 1 else 's'}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """The whole of it: every difference by its ids."""
         return {
             "school": self.night.school,
@@ -45,7 +45,7 @@ class Reconciliation:
         }
 
     @classmethod
-    def of_json(cls, night: Night, report: Mapping[str, Any]) -> Reconciliation:
+    def of_json(cls, night: Night, report: JsonObject) -> Reconciliation:
         """What `as_json` gave of this night."""
         first = str(report["compared_with"])
         sources = {
@@ -55,7 +55,7 @@ class Reconciliation:
         return cls(night, first, sources)
 
 
-def _entity_as_json(one: Compared, first: str, source: str) -> dict[str, Any]:
+def _entity_as_json(one: Compared, first: str, source: str) -> Json:
     return {
         "counts": {first: one.first, source: one.second},
         "not_compared": one.untold,
@@ -63,7 +63,7 @@ def _entity_as_json(one: Compared, first: str, source: str) -> dict[str, Any]:
     }
 
 
-def _entity_of_json(entity: str, found: Mapping[str, Any], first: str, source: str) -> Compared:
+def _entity_of_json(entity: str, found: JsonObject, first: str, source: str) -> Compared:
     differences = [Difference(entity, one["what"], one[first], one[source]) for one in found["differences"]]
     return Compared(entity, found["counts"][first], found["counts"][source], differences, list(found["not_compared"]))
 

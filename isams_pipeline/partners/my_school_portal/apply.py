@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import (
     IsamsError,
     NotAccepted,
@@ -81,9 +82,9 @@ def wanted_by(request: ChangeRequest) -> Wanted:
     return Wanted(request.changes, request.seen, request.person, request.joint_confirmed, restores=restores)
 
 
-def values_before(ledger: Sequence[ChangeStep]) -> dict[str, Any]:
+def values_before(ledger: Sequence[ChangeStep]) -> Json:
     """What a request's fields held before any of it was written: what an undo puts back. Empty if nothing was."""
-    found: dict[str, Any] = {}
+    found: Json = {}
     for line in ledger:
         if line.step == INTENDED:
             found = dict(line.before or {}) | found
@@ -264,7 +265,7 @@ class Applier:
         self.store.move(request.id, State.APPLYING, intended, frm=OPEN)
         unknown: PipelineError | None = None
         try:
-            answer: dict[str, Any] = {"status": write(self.client, record, request.changes)}
+            answer: Json = {"status": write(self.client, record, request.changes)}
         except (NotAccepted, RequestRefused, NotFound) as error:
             answer = _answer(error)
             hint = "; `changes show` has its words" if answer["said"] else ""
@@ -281,7 +282,7 @@ class Applier:
         return self._read_back(request, record, before, Step(ANSWERED, self.who, before, answer=answer), unknown)
 
     def _read_back(
-        self, request: ChangeRequest, was: Record, before: dict[str, Any], answered: Step, unknown: PipelineError | None
+        self, request: ChangeRequest, was: Record, before: Json, answered: Step, unknown: PipelineError | None
     ) -> Done:
         """Compare what iSAMS holds now; a reading that is still the old one is done again, a moment later.
 
@@ -324,11 +325,11 @@ class Applier:
         return self._end(request, State.FAILED, ended, answered)
 
 
-def _holds(record: Record, changes: Mapping[str, Any]) -> bool:
+def _holds(record: Record, changes: JsonObject) -> bool:
     return all(same(record.holds(name), value) for name, value in changes.items())
 
 
-def _answer(error: PipelineError) -> dict[str, Any]:
+def _answer(error: PipelineError) -> Json:
     said = error.said if isinstance(error, IsamsError) else None
     return {"status": error.where.get("status"), "error": type(error).__name__, "said": said}
 

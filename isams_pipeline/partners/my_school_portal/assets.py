@@ -1,15 +1,13 @@
 """My School Portal's assets: the changes that are written, and their confirmation by the next night's datasets."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import dagster as dg
 from pydantic import Field
 
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
-from isams_pipeline.orchestration.runs import NightRun, of_a_night, of_a_night_with
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night, of_a_night_with
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.my_school_portal.apply import Applied
@@ -50,7 +48,7 @@ def _changes(environment: Environment) -> dg.AssetsDefinition:
         check_specs=checks.check_specs(CHANGES, partitions, SETTLED),
     )
     @of_a_night_with(ChangesOptions)
-    def changes(run: NightRun, options: ChangesOptions) -> Iterator[Any]:
+    def changes(run: NightRun, options: ChangesOptions) -> Results:
         environment, night = run.environment, run.night
         desk = ChangeDesk(environment, night.school, _door(run))
         if not run.is_today:
@@ -90,7 +88,7 @@ def _settled(result: Applied, refused: int) -> dg.AssetCheckResult:
     return checks.failed("settled", CHANGES, f"{'; '.join(told)}. `isams-pipeline changes list` shows which", warn=True)
 
 
-def _changes_metadata(result: Applied, counts: dict[str, int]) -> dict[str, Any]:
+def _changes_metadata(result: Applied, counts: dict[str, int]) -> Metadata:
     rows = [(one.request, one.outcome, one.reason or "") for one in result.done[:_SHOWN]]
     return {
         "written in this run": result.counts().get("applied", 0),
@@ -113,7 +111,7 @@ def _confirmation(environment: Environment) -> dg.AssetsDefinition:
         check_specs=checks.check_specs(CONFIRMATION, partitions, STUCK),
     )
     @of_a_night
-    def confirmation(run: NightRun) -> Iterator[Any]:
+    def confirmation(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         desk = ChangeDesk(environment, night.school, _door(run))
         found = desk.confirm(night.date, f"run {run.id}")
@@ -131,7 +129,7 @@ def _stuck(found: Confirmed) -> dg.AssetCheckResult:
     return checks.failed("stuck", CONFIRMATION, problem, warn=True)
 
 
-def _confirmation_metadata(found: Confirmed) -> dict[str, Any]:
+def _confirmation_metadata(found: Confirmed) -> Metadata:
     return {
         "confirmed": len(found.confirmed),
         "did not stick": len(found.lost),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.datasets.shapes import JsonValue
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.sources.isams.people import same
 
@@ -84,7 +85,7 @@ def confirm(requests: Iterable[Any], tables: Mapping[str, pd.DataFrame]) -> list
     return verdicts
 
 
-def _held(rows: list[Any], request: Any, name: str, value: Any) -> bool:
+def _held(rows: list[Any], request: Any, name: str, value: JsonValue) -> bool:
     column = COLUMNS[request.kind][name]
     # An e-mail address is that of both people of a joint contact; all else is the record's first person's.
     compared = rows
@@ -93,7 +94,7 @@ def _held(rows: list[Any], request: Any, name: str, value: Any) -> bool:
     return all(same(_plain(getattr(row, column)), value) for row in compared)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: JsonValue) -> Any:
     if pd.isna(value):
         return None
     return value.strftime("%Y-%m-%d") if isinstance(value, datetime) else value

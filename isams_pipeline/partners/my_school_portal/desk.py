@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from isams_pipeline.datasets import SOURCE
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import PipelineError, StorageError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.my_school_portal.apply import (
@@ -151,7 +152,7 @@ class ChangeDesk:
         with held:
             self.store.move(identifier, State.REJECTED, step, frm=(State(request.state),))
 
-    def to_put_back(self, identifier: str) -> tuple[ChangeRequest, dict[str, Any], dict[str, Any]]:
+    def to_put_back(self, identifier: str) -> tuple[ChangeRequest, Json, Json]:
         """A request, what its fields held before it was written, and what they were left with.
 
         Raises WrongUse where nothing of it was written.
@@ -310,5 +311,5 @@ def portal_schools(environment: Environment) -> list[str]:
     return [name for name, school in environment.settings.schools.items() if KEY in school.partners]
 
 
-def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+def _without(values: JsonObject, names: Collection[str]) -> Json:
     return {name: value for name, value in values.items() if name not in names}

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import secret_from
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import PipelineError, StorageError, Unforeseen
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.my_school_portal.ledger import FILE, Door
@@ -149,7 +150,7 @@ def _items(path: Path) -> tuple[_Version, list[Any], str]:
             raise Refused([f"it is larger than {MAX_FILE >> 20} MB"])
         data = file.read(MAX_FILE + 1)
     try:
-        found: Any = json.loads(
+        found: JsonValue = json.loads(
             data.decode("utf-8"), object_pairs_hook=each_once, parse_constant=no_number, parse_float=finite
         )
     except (ValueError, RecursionError):
@@ -192,7 +193,7 @@ def _store(  # noqa: PLR0917
 
 def _id_of(item: Any) -> str | None:
     """The id of a refused request, if it has one that could be one."""
-    name = cast("dict[str, Any]", item).get("id") if isinstance(item, dict) else None
+    name = cast("Json", item).get("id") if isinstance(item, dict) else None
     return name if isinstance(name, str) and _ID.fullmatch(name) else None
 
 

@@ -8,10 +8,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.rules import details
 
 MAX_ID = 2**31 - 1
@@ -110,7 +111,7 @@ _NEEDED = {
 """What iSAMS's clients hold to be required: it cannot be emptied."""
 
 
-def schema() -> dict[str, Any]:
+def schema() -> Json:
     """The JSON Schema of a file: one request, or a list of them."""
     one = _ONE.json_schema()
     definitions = one.pop("$defs")
@@ -172,13 +173,13 @@ def read(item: object, *, school: str, region: str, today: date) -> Tidied:
     if problems:
         raise Refused(problems)
     seen = submission.seen.model_dump(exclude_unset=True) if submission.seen is not None else None
-    return Tidied(submission, given, changes, seen, signed_text(cast("Mapping[str, Any]", item)))
+    return Tidied(submission, given, changes, seen, signed_text(cast("JsonObject", item)))
 
 
 SIGNED = ("id", "kind", "student", "contact", "person", "changes", "seen", "approval")
 
 
-def signed_text(item: Mapping[str, Any]) -> bytes:
+def signed_text(item: JsonObject) -> bytes:
     """What the HMAC of an approval is over: these members of the request as they came, the signature itself left out.
 
     As JSON in UTF-8: names sorted, no blanks, letters as they are, members that are not there left out.

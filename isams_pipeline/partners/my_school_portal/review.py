@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.rules.details import UK, is_british_postcode
 from isams_pipeline.sources.isams.people import DERIVED, Record, ones_own, same
 
@@ -14,8 +14,8 @@ from isams_pipeline.sources.isams.people import DERIVED, Record, ones_own, same
 class Wanted:
     """What a request asks for, as the store has it."""
 
-    changes: Mapping[str, Any]
-    seen: Mapping[str, Any] | None
+    changes: JsonObject
+    seen: JsonObject | None
     person: int | None
     joint_confirmed: bool
     restores: bool = False

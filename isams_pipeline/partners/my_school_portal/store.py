@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.partners.my_school_portal.ledger import APPROVED, Door, Verified, beginning, hash_of, verify
 from isams_pipeline.partners.my_school_portal.requests import Tidied
@@ -29,10 +29,10 @@ class Step:
     step: str
     who: str
     fields: Iterable[str] = ()
-    before: Mapping[str, Any] | None = None
-    after: Mapping[str, Any] | None = None
+    before: JsonObject | None = None
+    after: JsonObject | None = None
     persons: Collection[int] = ()
-    answer: Mapping[str, Any] | None = None
+    answer: JsonObject | None = None
     reason: str | None = None
 
 
@@ -186,7 +186,7 @@ class ChangeStore:
         self,
         identifier: str,
         who: str,
-        seen: Mapping[str, Any],
+        seen: JsonObject,
         *,
         joint: bool,
         persons: list[int],
@@ -198,7 +198,7 @@ class ChangeStore:
             self._approve(request, who, self._clock(), {name: seen.get(name) for name in request.changes}, joint=joint)
             self._note(session, request, _approval(request, who, persons))
 
-    def _approve(self, request: ChangeRequest, who: str, at: datetime, seen: Mapping[str, Any], *, joint: bool) -> None:
+    def _approve(self, request: ChangeRequest, who: str, at: datetime, seen: JsonObject, *, joint: bool) -> None:
         MOVES.check(State(request.state), State.APPROVED)
         request.state, request.reason = State.APPROVED.value, None
         request.approved_by, request.approved_at = who, at
@@ -251,8 +251,8 @@ class ChangeStore:
         of: ChangeRequest,
         identifier: str,
         who: str,
-        values: Mapping[str, Any],
-        seen: Mapping[str, Any],
+        values: JsonObject,
+        seen: JsonObject,
         *,
         joint: bool,
     ) -> ChangeRequest:

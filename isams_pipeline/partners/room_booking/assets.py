@@ -1,21 +1,21 @@
 """Room Booking's assets: the timetable on dates, the booking store, the export, its delivery, and the mail."""
 
 import base64
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any
 
 import dagster as dg
 
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import with_where_to_report
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import SHOWN, staged_results
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.orchestration.pins import as_pins, pinned
-from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table, refusal_metadata
 from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.room_booking.calendars import publish
@@ -43,7 +43,7 @@ def booking_export_asset(environment: Environment, partner: Partner[RoomBookingS
     """The night in the order in which it happens: timetable, booking store, export and what is not in it."""
     partitions = nights_of(environment.settings)
     datasets = [asset_key(name) for name in NEEDED]
-    common: dict[str, Any] = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
+    common: Metadata = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
 
     @dg.multi_asset(
         name="room_booking_export",
@@ -81,7 +81,7 @@ def booking_export_asset(environment: Environment, partner: Partner[RoomBookingS
         check_specs=checks.check_specs(EXPORT, partitions, {**CHECKS, **SHOWN}),
     )
     @of_a_night
-    def room_booking_export(run: NightRun) -> Iterator[Any]:
+    def room_booking_export(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         pins = pinned(environment, night, NEEDED)
         booked = night_from(environment, night.school, night.date, pins)
@@ -126,7 +126,7 @@ def booking_export_asset(environment: Environment, partner: Partner[RoomBookingS
     return room_booking_export
 
 
-def _over_licence(count: Mapping[str, Any]) -> str | None:
+def _over_licence(count: JsonObject) -> str | None:
     """What is to be said where more rooms are bookable than the licence is for."""
     bookable, licence = count["bookable_rooms"], count["licence"]
     if licence is None or bookable <= licence:
@@ -134,7 +134,7 @@ def _over_licence(count: Mapping[str, Any]) -> str | None:
     return f"licence: {bookable} rooms are bookable, and it is for {licence}; move some into a hidden category"
 
 
-def _waits(reason: str) -> Generator[Any, None, None]:
+def _waits(reason: str) -> Results:
     """The night's assets where the new school year has no terms yet: nothing is changed, and a check warns."""
     said = {"outcome": Outcome.NO_TIMETABLE.value, "reason": reason}
     for key in (TIMETABLE_KEY, BOOKINGS, EXCLUSIONS):
@@ -144,7 +144,7 @@ def _waits(reason: str) -> Generator[Any, None, None]:
     yield dg.MaterializeResult(asset_key=EXPORT, metadata=said, check_results=verdicts)
 
 
-def _timetable_metadata(booked: BookingNight) -> dict[str, Any]:
+def _timetable_metadata(booked: BookingNight) -> Metadata:
     dated = booked.read.timetable.dated
     kinds = dated.groupby("kind").size()
     return {
@@ -156,10 +156,10 @@ def _timetable_metadata(booked: BookingNight) -> dict[str, Any]:
     }
 
 
-def _bookings_metadata(synced: Synced | None) -> dict[str, Any]:
+def _bookings_metadata(synced: Synced | None) -> Metadata:
     if synced is None:
         return {"store": "not written: only today's partition does that"}
-    metadata: dict[str, Any] = {
+    metadata: Metadata = {
         "entries inserted": synced.inserted,
         "entries updated": synced.updated,
         "entries deleted": synced.deleted,
@@ -221,7 +221,7 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
         deps=[dg.AssetKey(EXPORT)],
     )
     @of_a_night
-    def calendars(run: NightRun) -> Iterator[Any]:
+    def calendars(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         if not run.is_today:
             yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
@@ -267,9 +267,9 @@ def _occupancy(environment: Environment) -> dg.AssetsDefinition:
         deps=[dg.AssetKey(TIMETABLE_KEY)],
     )
     @of_a_night
-    def occupancy(run: NightRun) -> Iterator[Any]:
+    def occupancy(run: NightRun) -> Results:
         environment, night = run.environment, run.night
-        metadata: dict[str, Any] = {}
+        metadata: Metadata = {}
         for name, picture in _night(environment, night).pictures().items():
             path = f"{KEY}/{night.school}/{night.date}/{name}.png"
             environment.reports.write(path, picture)
@@ -297,7 +297,7 @@ def _mail(environment: Environment) -> dg.AssetsDefinition:
         deps=[dg.AssetKey(BOOKINGS)],
     )
     @of_a_night
-    def mail(run: NightRun) -> Iterator[Any]:
+    def mail(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         if run.is_today:
             posted = post(environment, night.school)

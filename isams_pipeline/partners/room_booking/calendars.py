@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from icalendar import Calendar, Event
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import StorageError
 from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.folder import Folder
@@ -100,7 +101,7 @@ def runs(days: list[date]) -> Iterator[tuple[list[date], int]]:
     yield run, step
 
 
-def _event(identity: str, what: Mapping[str, Any], days: list[date], step: int, timezone: ZoneInfo) -> Any:
+def _event(identity: str, what: JsonObject, days: list[date], step: int, timezone: ZoneInfo) -> Any:
     start, end = int(what["start"]), int(what["end"])
 
     def at(day: date, minutes: int) -> datetime:
@@ -119,7 +120,7 @@ def _event(identity: str, what: Mapping[str, Any], days: list[date], step: int, 
     if isinstance(what["subject"], str) and what["subject"]:
         event.add("description", what["subject"])
     if len(days) > 1:
-        rule: dict[str, Any] = {"freq": "weekly", "until": at(days[-1], start).astimezone(UTC)}
+        rule: Json = {"freq": "weekly", "until": at(days[-1], start).astimezone(UTC)}
         if step > 1:
             rule["interval"] = step
         event.add("rrule", rule)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.config import Timeslot
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
 from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES, UNASSIGNED
@@ -189,7 +190,7 @@ def _rooms(tables: Mapping[str, pd.DataFrame], side: PartnerSide) -> pd.DataFram
     )
 
 
-def licence_of(export: Export, licence: int | None) -> dict[str, Any]:
+def licence_of(export: Export, licence: int | None) -> Json:
     """How many rooms can be booked, and how many the school's licence is for where that is known.
 
     Rooms in a hidden category do not count against it (Room Booking's guide).

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import ImportRefused
 from isams_pipeline.partners.room_booking.files import UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import Slot
@@ -25,7 +26,7 @@ from isams_pipeline.rules.clock_times import minutes
 from isams_pipeline.rules.email import is_valid
 
 KINDS = ("resources", "timeslots", "bookings")
-Row = dict[str, Any]
+Row = Json
 _CATEGORY = "Rooms"
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.partners.room_booking.files import UNASSIGNED
 from isams_pipeline.partners.room_booking.matching import (
     MADE,
@@ -92,7 +92,7 @@ class BookingStore:
         rows = self._session.scalars(select(BookingTimeslot).where(BookingTimeslot.school == self.school))
         return [Slot(row.id, row.name, row.start, row.end, row.made) for row in rows]
 
-    def put_resources(self, rows: Iterable[Mapping[str, Any]]) -> int:
+    def put_resources(self, rows: Iterable[JsonObject]) -> int:
         """Store the partner's resources; known ones are brought up to date. Gives how many."""
         count = 0
         for row in rows:
@@ -101,7 +101,7 @@ class BookingStore:
             count += 1
         return count
 
-    def put_slots(self, rows: Iterable[Mapping[str, Any]]) -> int:
+    def put_slots(self, rows: Iterable[JsonObject]) -> int:
         """Store the partner's timeslots; those made here give way to them. Gives how many."""
         count = 0
         for row in rows:
@@ -113,7 +113,7 @@ class BookingStore:
             )
         return count
 
-    def put_bookings(self, rows: Iterable[Mapping[str, Any]]) -> int:
+    def put_bookings(self, rows: Iterable[JsonObject]) -> int:
         """Store bookings; one that was cancelled stays so unless it has been moved since. Gives how many."""
         known = {row.id: row for row in self._session.scalars(select(Booking).where(Booking.school == self.school))}
         count = 0
@@ -241,8 +241,8 @@ class BookingStore:
         Entries that are the same stay as they are: their rows are not touched.
         """
         now = {row[1:7]: row for row in self.entries().itertuples(index=False, name=None)}
-        new: list[dict[str, Any]] = []
-        changed: list[dict[str, Any]] = []
+        new: list[Json] = []
+        changed: list[Json] = []
         for row in wanted[ENTRY_COLUMNS].itertuples(index=False, name=None):
             before = now.pop(row[:6], None)
             if before is None:

@@ -15,6 +15,7 @@ from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, ENTITIES
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.account import ROW, Account, numbered
+from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code, is_text, label
 from isams_pipeline.rules.dates import sensible_births
 from isams_pipeline.rules.email import having_email, note_emails, shared_across, unique_emails, with_first_valid
@@ -195,7 +196,7 @@ def _students(
 
 def _tutors(
     students: pd.DataFrame, forms: pd.DataFrame, staff: pd.DataFrame, everybody: pd.DataFrame, out: Exclusions
-) -> pd.Series[Any]:
+) -> Column:
     """Each student's tutor by number. Where several members of staff have the code, the form's tutor is meant."""
     # Among all staff: one of two with a code may not be in the export, and the other is not meant for that.
     codes = Lookup.of(

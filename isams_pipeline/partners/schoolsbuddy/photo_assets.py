@@ -1,7 +1,6 @@
 """SchoolsBuddy's photos as an asset, and what of them comes to an export."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -10,7 +9,7 @@ from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.partner import Behind
-from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.source_assets import OWNER, asset_key
 from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
 from isams_pipeline.partners.schoolsbuddy.settings import KEY, SchoolsBuddySettings
@@ -57,7 +56,7 @@ def photo_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         check_specs=checks.check_specs(PHOTOS_KEY, nights_of(environment.settings), FRESH),
     )
     @of_a_night
-    def photos(run: NightRun) -> Iterator[Any]:
+    def photos(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         fine = checks.passed(FRESH, PHOTOS_KEY)
         if environment.settings.school(night.school).partners.photos is None:

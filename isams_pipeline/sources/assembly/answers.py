@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
@@ -38,7 +37,7 @@ class Page:
     pages: int | None
 
     @classmethod
-    def of(cls, found: Any, response: httpx.Response) -> Page | None:
+    def of(cls, found: JsonValue, response: httpx.Response) -> Page | None:
         """The page that an answer is; None where it is none."""
         if isinstance(found, dict):
             around = as_object(found)
@@ -61,7 +60,7 @@ def conditions(since: Mapping[str, str] | None) -> dict[str, str]:
     return {}
 
 
-def scopes_in(value: Any) -> list[str] | None:
+def scopes_in(value: JsonValue) -> list[str] | None:
     """Scopes as a sorted list of words, `name:optional` as `name`; None where nothing is said of them."""
     if isinstance(value, str):
         value = value.replace("+", " ").split()
@@ -70,7 +69,7 @@ def scopes_in(value: Any) -> list[str] | None:
     return sorted({str(word).partition(":")[0] for word in as_list(value)})
 
 
-def held(value: Any) -> frozenset[str]:
+def held(value: JsonValue) -> frozenset[str]:
     """The scopes that are used, of those held. Any scope of students brings the basic one."""
     scopes = set(scopes_in(value) or ())
     if any(name.startswith("students.") for name in scopes):
@@ -107,7 +106,7 @@ def error_for(response: httpx.Response) -> PipelineError | None:
     if response.is_success or status == 304:  # noqa: PLR2004
         return None
     word, said = _words(response)
-    where: dict[str, Any] = {"status": status, "error": word if word in _KNOWN_WORDS else None}
+    where: Json = {"status": status, "error": word if word in _KNOWN_WORDS else None}
     again = "It is asked again."
     match status:
         case 401 | 403 if word == "insufficient_scope":

@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import IsamsError, NotAuthorised, StaleSource, TokensUnreadable, WrongToken
 from isams_pipeline.sources.assembly.answers import SYNC, Page, conditions, error_for, held, is_expired, scopes_in
 from isams_pipeline.sources.assembly.lists import PHOTOS, SCOPES
@@ -60,7 +60,7 @@ class AssemblyClient:
         """
         self._settings, self._school, self._clock = settings, school, clock
         self._status: Json | None = None
-        wire: dict[str, Any] = {
+        wire: Json = {
             "server": "Assembly",
             "patience": patience or Patience(),
             "sleep": sleep,
@@ -114,7 +114,7 @@ class AssemblyClient:
 
     # --- what tells of no person --------------------------------------------------------------------------
 
-    def _json(self, path: str, token: str | None = None) -> Any:
+    def _json(self, path: str, token: str | None = None) -> JsonValue:
         """An answer, by the school's token or by another one."""
         if token is None:
             return self._api.json(self._api.ask("GET", path, auth=self._auth), path)
@@ -258,7 +258,7 @@ class AssemblyClient:
         return found
 
     @typed
-    def photo(self, where: Any) -> bytes | None:
+    def photo(self, where: JsonValue) -> bytes | None:
         """A photo's bytes, from its signed address."""
         return self._api.picture(str(where))
 

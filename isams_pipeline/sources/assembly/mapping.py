@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.rules.notes import SEVERAL
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.sources.shared import ASSEMBLY
@@ -34,7 +34,7 @@ def _addresses(emails: Any) -> str | None:
 def _telephone(kind: str) -> Convert:
     """The first number of a kind, the primary one before others."""
 
-    def of(numbers: Any) -> Any:
+    def of(numbers: Any) -> JsonValue:
         rows = [row for row in objects_in(numbers) if row.get("type") == kind and row.get("telephone_number")]
         rows.sort(key=lambda row: not row.get("is_primary"))
         return rows[0]["telephone_number"] if rows else None
@@ -45,7 +45,7 @@ def _telephone(kind: str) -> Convert:
 def _nth(place: int, field: str | None = None) -> Convert:
     """The nth entry of a list, or a field of it; None where it is shorter."""
 
-    def of(values: Any) -> Any:
+    def of(values: Any) -> JsonValue:
         listed = as_list(values)
         value = listed[place] if place < len(listed) else None
         return as_object(value).get(field) if field else value
@@ -180,7 +180,7 @@ def _ids(lesson: Json, name: str, field: str) -> str:
     return " ".join(map(str, sorted(found, key=int)))
 
 
-def _day(value: Any) -> str | None:
+def _day(value: JsonValue) -> str | None:
     """The date of a moment, as it stands there."""
     return date.fromisoformat(value[:10]).isoformat() if isinstance(value, str) and value else None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 from xml.etree.ElementTree import Element  # a type; document.py does the parsing
 
 import pandas as pd
 
 from isams_pipeline.datasets import DATASETS
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import IsamsError
 from isams_pipeline.sources.isams import document, messages
 from isams_pipeline.sources.isams.parse import parse
@@ -26,7 +27,7 @@ class Inspection:
     message: document.Message | None = None
     error: IsamsError | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """Plain data, records included."""
         problem = None
         if self.message is not None and self.error is not None:
@@ -45,7 +46,7 @@ class Inspection:
         }
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[Json]:
     """Rows as plain data: numbers, texts, booleans, ISO dates, null."""
     return json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s", force_ascii=False))
 

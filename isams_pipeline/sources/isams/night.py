@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from isams_pipeline.config.feeds import FEEDS
 from isams_pipeline.datasets import DATASETS, SOURCE, DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import PipelineError
 from isams_pipeline.rules.notes import as_json
 from isams_pipeline.sources.isams.connect import batch_client
@@ -92,7 +91,7 @@ class NightReader:
         self._parsed.setdefault(snapshot.sha256, {}).update(tables)
 
 
-def _provenance(snapshot: Snapshot, parsed: ParsedTable) -> dict[str, Any]:
+def _provenance(snapshot: Snapshot, parsed: ParsedTable) -> Json:
     return {
         "key": snapshot.key,
         "sha256": snapshot.sha256,

@@ -14,6 +14,7 @@ import pandas as pd
 
 from isams_pipeline.datasets.arrow import Array, pa, pc
 from isams_pipeline.datasets.declare import CONTAINER, Column, DatasetDeclaration, Kind
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotBatchData, UnsafeDocument, WrongType
 from isams_pipeline.rules.notes import CONTROL, MIXED, REPEATED
 from isams_pipeline.rules.split import surely
@@ -409,7 +410,7 @@ def _converted(declaration: DatasetDeclaration, col: Column, values: list[str | 
     )
 
 
-def _place(declaration: DatasetDeclaration, col: Column, at: int) -> dict[str, Any]:
+def _place(declaration: DatasetDeclaration, col: Column, at: int) -> Json:
     return {"dataset": declaration.name, "element": f"{declaration.rows}/{col.path}", "row": at + 1}
 
 

@@ -7,11 +7,10 @@ are writable is from the vendor's OpenAPI (students) and from a client in use (c
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonObject, JsonValue
 from isams_pipeline.errors import NotFound, NotRestData
 from isams_pipeline.sources.isams.rest import address
 
@@ -48,7 +47,7 @@ class People(Protocol):
 
     def listed(self, path: str, collection: str | None) -> list[Json]: ...
 
-    def put(self, path: str, body: Mapping[str, Any]) -> int: ...
+    def put(self, path: str, body: JsonObject) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Record:
     target: Target
     fields: Json
 
-    def holds(self, name: str) -> Any:
+    def holds(self, name: str) -> JsonValue:
         """A field's value, by the name that it is written with."""
         spelt = _READ_AS.get(name, name) if self.target.kind == "student" else name
         return self.fields.get(spelt)
@@ -97,7 +96,7 @@ class Record:
         """Every field that a PUT takes, as it is now."""
         return {name: self.fields[name] for name in self._names}
 
-    def body(self, changes: Mapping[str, Any]) -> Json:
+    def body(self, changes: JsonObject) -> Json:
         """What is sent to write the changes and to leave all else as it is."""
         spelt = {_READ_AS.get(name, name): value for name, value in changes.items()}
         body = self.writable() | (spelt if self.target.kind == "student" else dict(changes))
@@ -105,7 +104,7 @@ class Record:
             body["middleNames"] = body["middlenames"]
         return body
 
-    def others_changed(self, now: Record, changes: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    def others_changed(self, now: Record, changes: JsonObject) -> dict[str, tuple[Any, Any]]:
         """Fields that nobody asked to change and that are not what they were: what they were, and what they are."""
         ours = set(changes) | {_READ_AS.get(name, name) for name in changes} | _OF_THE_RECORD
         if {"forename", "surname", "preferredName", "title"} & set(changes):
@@ -121,7 +120,7 @@ class Record:
         return person is not None and self.is_joint and person == self.persons[1]
 
 
-def ones_own(fields: Mapping[str, Any]) -> list[str]:
+def ones_own(fields: JsonObject) -> list[str]:
     """The fields that are one person's alone, even on a joint contact."""
     return sorted(set(fields) - SHARED)
 
@@ -175,7 +174,7 @@ def _ask(client: People, target: Target) -> Json | list[Json]:
     return client.listed(address("students", target.student, "contacts"), "contacts")
 
 
-def write(client: People, record: Record, changes: Mapping[str, Any]) -> int:
+def write(client: People, record: Record, changes: JsonObject) -> int:
     """Write the changes into a record that was read just now; gives the status. Guardians go by `tempcontacts`.
 
     That a contact has the same id there as in the list of contacts is inferred.
@@ -192,7 +191,7 @@ def same(one: Any, other: Any) -> bool:
     return _plain(one) == _plain(other)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: JsonValue) -> JsonValue:
     if isinstance(value, str):
         composed = unicodedata.normalize("NFC", value.strip())
         return "\n".join(" ".join(line.split()) for line in composed.splitlines())

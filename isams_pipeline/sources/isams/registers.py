@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -16,7 +16,7 @@ import pandas as pd
 from isams_pipeline.config import RegisterChoice
 from isams_pipeline.datasets import ATTENDANCE
 from isams_pipeline.datasets.json_rows import frame_of
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import ConfigurationError, NotRestData
 from isams_pipeline.rules.compare import label
 from isams_pipeline.sources.isams.rest import RestClient, address
@@ -139,7 +139,7 @@ def marks_of(client: RestClient, registers: Collection[Register], zone: ZoneInfo
     held = [address("registration", "register", register.id) for register in registers]
     absence_codes, present_codes, *records = client.each(ask, [*codes, *held])
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[Json]:
         absences = {row.get("id"): row for row in absence_codes}
         presences = {row.get("id"): row for row in present_codes}
         for register, found in zip(registers, records, strict=True):
@@ -159,7 +159,7 @@ def marks_of(client: RestClient, registers: Collection[Register], zone: ZoneInfo
     return frame_of(ATTENDANCE, rows(), zone)
 
 
-def _is_registered(value: Any) -> Any:
+def _is_registered(value: JsonValue) -> JsonValue:
     """Whether somebody has taken the register: a number, of which a client in use asks whether it is above nought."""
     return value > 0 if isinstance(value, int) and not isinstance(value, bool) else value
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonObject, JsonValue
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
@@ -125,7 +125,7 @@ class RestClient:
 
     def get(self, path: str, *, filter: str = "", expand: Collection[str] = (), **params: object) -> Json:  # noqa: A002
         """An object. Transient errors are tried again, with some patience; raises IsamsError or DocumentError."""
-        found: Any = patiently(lambda: self._json(path, filter, expand, params), self._patience, self._sleep)
+        found: JsonValue = patiently(lambda: self._json(path, filter, expand, params), self._patience, self._sleep)
         if not isinstance(found, dict):
             raise self._not_data("The answer is no object", path)
         return cast("Json", found)
@@ -202,7 +202,7 @@ class RestClient:
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    def put(self, path: str, body: Mapping[str, Any]) -> int:
+    def put(self, path: str, body: JsonObject) -> int:
         """Replace a record; gives the status. Never tried again here: what it replaces may have changed by then.
 
         Raises IsamsError, whose `taken` is False where iSAMS has surely not done it. Otherwise, after a time-out or a
@@ -212,7 +212,7 @@ class RestClient:
 
     # --- the wire -----------------------------------------------------------------------------------------
 
-    def _json(self, path: str, filter: str, expand: Collection[str], params: Mapping[str, object]) -> Any:  # noqa: A002
+    def _json(self, path: str, filter: str, expand: Collection[str], params: Mapping[str, object]) -> JsonValue:  # noqa: A002
         wanted = {name: str(value) for name, value in params.items()}
         if filter:
             wanted["$filter"] = filter
@@ -253,7 +253,7 @@ class RestClient:
             raise error_for(answer).at(**self._where, path=path)
         return answer
 
-    def _rows(self, found: Any, collection: str | None, path: str) -> list[Json]:
+    def _rows(self, found: JsonValue, collection: str | None, path: str) -> list[Json]:
         """The rows of an answer; a list may also come bare."""
         rows = _list_in(cast("Json", found), collection) if isinstance(found, dict) else found
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in cast("list[Any]", rows)):
@@ -265,7 +265,7 @@ class RestClient:
         return NotRestData(what, remedy=remedy, path=path).at(**self._where)
 
 
-def _list_in(answer: Json, collection: str | None) -> Any:
+def _list_in(answer: Json, collection: str | None) -> JsonValue:
     """The list of that name; without a name, the only one."""
     if collection is not None:
         return answer.get(collection)

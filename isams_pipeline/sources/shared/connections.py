@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.storage.state import StateDatabase, insert_into
 from isams_pipeline.storage.state.connections import SourceConnection, SourceConnectionStep
 
@@ -181,7 +182,7 @@ def _row(session: Session, school: str, source: str, now: datetime) -> tuple[Sou
 
     The sensor and a run may look at the same moment: whoever comes second waits, and finds what the first has noted.
     """
-    blank: dict[str, Any] = {
+    blank: Json = {
         "state": State.AWAITING_INVITATION,
         "reason": None,
         "scopes": [],

@@ -16,7 +16,7 @@ import pandas as pd
 from isams_pipeline.config import SchoolSettings, SourceSettings
 from isams_pipeline.datasets import LISTED_DATASETS, DatasetDeclaration
 from isams_pipeline.datasets.json_rows import frame_by
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonObject, JsonValue
 from isams_pipeline.errors import WrongType
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.sources.shared.values import as_list, as_object
@@ -64,7 +64,7 @@ class Field:
     def __str__(self) -> str:
         return f"{self.path}, else {self.also}" if self.also else self.path
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def read(self, rows: Sequence[JsonObject]) -> list[Any]:
         """The values in some rows."""
         values = _at(rows, self.path)
         if self.also is not None:
@@ -80,7 +80,7 @@ class Field:
             raise WrongType("A field has another shape than expected", field=self.path) from None
 
 
-def _at(rows: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
+def _at(rows: Sequence[JsonObject], path: str) -> list[Any]:
     first, *deeper = path.split(".")
     values = [row.get(first) for row in rows]
     for name in deeper:
@@ -165,7 +165,7 @@ class YearNumbers:
         self._codes = {folded_code(name): number for name, number in settings.year_codes.items()}
         self._unknown: dict[str, int] = {}
 
-    def of(self, code: Any) -> Any:
+    def of(self, code: JsonValue) -> JsonValue:
         """The number; None for no code, and for one that nobody knows."""
         if not isinstance(code, str | int) or not str(code).strip():
             return None
@@ -189,7 +189,7 @@ class YearNumbers:
             )
 
 
-def clock_time(value: Any) -> Any:
+def clock_time(value: JsonValue) -> JsonValue:
     """The time of day in `08:40`, `08:40:00` or `2026-11-20T08:40:00`, as HH:MM; anything else stays what it is."""
     text = value.rpartition("T")[2] if isinstance(value, str) else value
     return text[:5] if isinstance(text, str) else text

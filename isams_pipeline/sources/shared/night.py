@@ -12,12 +12,11 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.config import SchoolSettings
 from isams_pipeline.datasets import LISTED_DATASETS, DatasetDeclaration
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import (
     FutureDate,
     NoSnapshot,
@@ -149,9 +148,7 @@ class ListReader:
         if name in found:
             yield from self._store.rows(self._source, self._school, found[name].sha256, begin)
 
-    def _provenance(
-        self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]
-    ) -> dict[str, Any]:
+    def _provenance(self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]) -> Json:
         assert self._of_night is not None
         lacking = self._lacking(declaration.name)
         # All that a table is made from: with the same of it, the table is the same.
@@ -346,12 +343,12 @@ class ListReader:
         self._said.append(f"{self._context.source.label}: {what}")
 
 
-def _empty(declaration: DatasetDeclaration, why: str, provenance: Mapping[str, Any] | None = None) -> SourceTable:
+def _empty(declaration: DatasetDeclaration, why: str, provenance: JsonObject | None = None) -> SourceTable:
     """A dataset that this source does not have, or not for this school."""
     return SourceTable(declaration.empty(), absent=why, provenance=provenance or {}, facts={"empty because": why})
 
 
-def _facts(provenance: Mapping[str, Any], folds: tuple[str, ...]) -> dict[str, object]:
+def _facts(provenance: JsonObject, folds: tuple[str, ...]) -> dict[str, object]:
     facts: dict[str, object] = {"lists": provenance["lists"], "read_at": provenance["fetched_at"]}
     if provenance.get("freshness"):
         facts["the source's own copy is of"] = provenance["freshness"]

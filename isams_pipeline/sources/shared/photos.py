@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.sources.shared.connections import Connection
 from isams_pipeline.sources.shared.grants import Grant
 
@@ -20,7 +21,7 @@ class PhotoClient(Protocol):
         """Pupil → which photo it is, and where it is or what it is."""
         ...
 
-    def photo(self, where: Any) -> bytes | None:
+    def photo(self, where: JsonValue) -> bytes | None:
         """A photo's bytes; None where there is none any more."""
         ...
 
@@ -30,7 +31,7 @@ class ListedPhotos:
 
     def __init__(self, client: PhotoClient, connection: Connection | None) -> None:
         self._client, self._connection = client, connection
-        self._where: dict[str, Any] = {}
+        self._where: Json = {}
 
     def versions(self) -> Mapping[str, str]:
         """Pupil → which photo it is. Raises NotAuthorised without the scope."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 
 from isams_pipeline.datasets import DatasetDeclaration
+from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.connections import Connections
 from isams_pipeline.sources.shared.listed import ListedSource
@@ -28,7 +29,7 @@ class SourceTable:
     """Why it is empty by this source."""
     in_answer: bool = True
     """Whether the answer has a place for its rows."""
-    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    provenance: JsonObject = field(default_factory=Json)
     """What it was made from; none where nothing was asked."""
     folds: tuple[str, ...] = ()
     """Where a full read has shown that the changes since the last one had missed something."""

@@ -20,6 +20,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from isams_pipeline.datasets.shapes import JsonValue
 from isams_pipeline.errors import UnsafeAnswer
 
 SMALL = 1 << 16
@@ -215,7 +216,7 @@ class _TimedStream(httpcore.NetworkStream):
         left = _left(timeout, httpcore.ConnectTimeout)
         return _TimedStream(self._inner.start_tls(ssl_context, server_hostname, left))
 
-    def get_extra_info(self, info: str) -> Any:
+    def get_extra_info(self, info: str) -> JsonValue:
         return self._inner.get_extra_info(info)
 
 

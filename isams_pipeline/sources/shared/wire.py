@@ -8,13 +8,14 @@ import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx
 import numpy as np
 
 from isams_pipeline.config.values import is_loopback
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleSource, place_of
 from isams_pipeline.rules.photos import MOST_BYTES
 from isams_pipeline.sources.shared.client import Reading
@@ -115,7 +116,7 @@ def _typed() -> Generator[None, None, None]:
         raise NotRestData(what, remedy="Report this as a bug, with that place.") from None
 
 
-def _typed_rows(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _typed_rows(rows: Iterator[Json]) -> Iterator[Json]:
     while True:
         with _typed():
             row = next(rows, None)
@@ -124,7 +125,7 @@ def _typed_rows(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def moment_of(value: Any) -> datetime | None:
+def moment_of(value: JsonValue) -> datetime | None:
     """A moment as both sources write it; None where it is none. One without a zone is taken for UTC (inferred)."""
     try:
         found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value))  # of seven digits Python reads six
@@ -225,7 +226,7 @@ class Wire:
             error.where.pop("path", None)
             raise error.at(what="a picture") from None
 
-    def json(self, response: httpx.Response, path: str) -> Any:
+    def json(self, response: httpx.Response, path: str) -> JsonValue:
         """What an answer holds; raises NotRestData where that is not JSON."""
         try:
             return read_json(response.content)
@@ -242,7 +243,7 @@ class Wire:
         what = "Rows moved between pages, or a page came twice"
         return RowsMoved(what, remedy="It is asked again.").at(**self.where, list=name)
 
-    def check_age(self, value: Any, now: datetime, *, hours: float, remedy: str, **where: object) -> None:
+    def check_age(self, value: JsonValue, now: datetime, *, hours: float, remedy: str, **where: object) -> None:
         """Raise StaleSource where the source's own copy is older than that; one that does not say is not old."""
         moment = moment_of(value)
         if moment is not None and now - moment > timedelta(hours=hours):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
@@ -76,7 +75,7 @@ def pagination(page: Json) -> tuple[int, int] | None:
 _PREFIXED = re.compile(r"[A-Z]{1,5}-(\d+)")
 
 
-def plain_id(value: Any) -> Any:
+def plain_id(value: JsonValue) -> JsonValue:
     """An id without the prefix that the vendor's examples of members have, and others have not: `PL-9660` is 9660."""
     match = _PREFIXED.fullmatch(value) if isinstance(value, str) else None
     return match[1] if match else value
@@ -147,7 +146,7 @@ def reason_of(answer: Json) -> str | None:
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
 
 
-def _digits(value: Any) -> str:
+def _digits(value: JsonValue) -> str:
     return "".join(c for c in str(value) if c.isdigit())
 
 
@@ -171,7 +170,7 @@ def error_for(response: httpx.Response) -> PipelineError | None:
     if response.is_success:
         return _told(response)
     status = response.status_code
-    where: dict[str, Any] = {"status": status}
+    where: Json = {"status": status}
     wait = retry_after(response.headers)
     again = "It is asked again."
     match status:

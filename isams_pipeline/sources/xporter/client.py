@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from isams_pipeline.clock import Clock
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import (
     ChangesForgotten,
     ConfigurationError,
@@ -280,7 +280,7 @@ class XporterClient:
             raise self._not_authorised(what, f"{status} what is to be done.", status=word if word in WAITING else None)
         return Grant(self._school, XPORTER, scopes, f"estab {self._settings.estab}", self._people(), offered - scopes)
 
-    def _not_authorised(self, what: str, remedy: str, **where: Any) -> PipelineError:
+    def _not_authorised(self, what: str, remedy: str, **where: JsonValue) -> PipelineError:
         return NotAuthorised(what, remedy=remedy, **where).at(**self._api.where)
 
     @typed
@@ -369,7 +369,7 @@ class XporterClient:
         return {number: one for number, one in found.items() if number not in twice}
 
     @typed
-    def photo(self, where: Any) -> bytes | None:
+    def photo(self, where: JsonValue) -> bytes | None:
         """A photo's bytes."""
         return base64.b64decode(str(where))
 

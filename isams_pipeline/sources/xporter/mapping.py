@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import MembersMissing
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.notes import SEVERAL, WITHOUT_MEMBERS
@@ -40,7 +40,7 @@ def _groups(lists: Lists, kind: str) -> Iterator[Json]:
     return (row for row in _rows(lists, "groups", "Group") if row.get("Type") == kind)
 
 
-def _flag(value: Any) -> Any:
+def _flag(value: JsonValue) -> JsonValue:
     """0 and 1, which may come as texts."""
     return int(value) if value in {"0", "1"} else value
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.storage.state.models import Base, UtcDateTime
 
 
@@ -32,11 +32,11 @@ class ChangeRequest(Base):
     """The contact's id, of a guardian."""
     person: Mapped[int | None]
     """Which person of the contact, where the request says so."""
-    given: Mapped[dict[str, Any]] = mapped_column(JSON)
+    given: Mapped[Json] = mapped_column(JSON)
     """Field → value as it came."""
-    changes: Mapped[dict[str, Any]] = mapped_column(JSON)
+    changes: Mapped[Json] = mapped_column(JSON)
     """Field → value as it is to be written."""
-    seen: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    seen: Mapped[Json | None] = mapped_column(JSON)
     """Field → value that the approver saw."""
     digest: Mapped[str]
     """Of what is asked for, without the approval."""
@@ -67,11 +67,11 @@ class ChangeStep(Base):
     """A person, or the run that did it."""
     step: Mapped[str]
     fields: Mapped[list[str]] = mapped_column(JSON)
-    before: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    before: Mapped[Json | None] = mapped_column(JSON)
+    after: Mapped[Json | None] = mapped_column(JSON)
     persons: Mapped[list[int]] = mapped_column(JSON)
     """iSAMS's numbers of the people concerned: two for a joint contact."""
-    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    answer: Mapped[Json | None] = mapped_column(JSON)
     """What iSAMS answered: status, and its own words."""
     reason: Mapped[str | None]
     door: Mapped[dict[str, str] | None] = mapped_column(JSON)

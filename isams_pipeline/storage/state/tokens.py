@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from isams_pipeline.clock import Clock
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import TokensUnreadable
 from isams_pipeline.storage.state.connections import SourceToken
 from isams_pipeline.storage.state.database import StateDatabase
@@ -24,7 +24,7 @@ class TokenVault:
         derived = HKDF(hashes.SHA256(), 32, salt=None, info=f"isams-pipeline {source} tokens".encode())
         self._fernet = Fernet(base64.urlsafe_b64encode(derived.derive(secret.encode())))
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> Json | None:
         """The tokens; None where there are none. Raises TokensUnreadable where the secret is another one by now."""
         with self._state.transaction() as session:
             row = session.get(SourceToken, (self._school, self._source))
@@ -32,7 +32,7 @@ class TokenVault:
         if sealed is None:
             return None
         try:
-            found: dict[str, Any] = json.loads(self._fernet.decrypt(sealed.encode()))
+            found: Json = json.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken:
             raise TokensUnreadable(
                 "The kept tokens were sealed under another secret than the one that is set",
@@ -42,7 +42,7 @@ class TokenVault:
             ) from None
         return found
 
-    def save(self, tokens: dict[str, Any]) -> None:
+    def save(self, tokens: Json) -> None:
         """Keep tokens instead of those that are there."""
         sealed = self._fernet.encrypt(json.dumps(tokens).encode()).decode()
         with self._state.transaction() as session:

@@ -1,17 +1,16 @@
 """Attendance as assets: the registers' records, and their delivery, for the morning and for the afternoon."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import dagster as dg
 
 from isams_pipeline.datasets import ATTENDANCE, REST_SOURCE
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import run_by
+from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
-from isams_pipeline.orchestration.runs import NightRun, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import delivery_metadata, markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER, column_schema
 from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
@@ -53,7 +52,7 @@ def _records(environment: Environment, session: Session) -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": column_schema(ATTENDANCE)},
     )
     @of_a_night
-    def records(run: NightRun) -> Iterator[Any]:
+    def records(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         here = SchoolSession(environment, night.school, night.date, session)
         table = here.read()
@@ -62,7 +61,7 @@ def _records(environment: Environment, session: Session) -> dg.AssetsDefinition:
     return records
 
 
-def _records_metadata(here: SchoolSession, table: StoredTable) -> dict[str, Any]:
+def _records_metadata(here: SchoolSession, table: StoredTable) -> Metadata:
     registers = table.provenance["registers"]
     rows = [(r["id"], r["division"], r["name"], r["state"], r["registered"], r["students"]) for r in registers]
     header = ("register", "division", "name", "state", "registered", "students")
@@ -90,7 +89,7 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
         check_specs=checks.check_specs(key, partitions, GATE),
     )
     @of_a_night
-    def delivery(run: NightRun) -> Iterator[Any]:
+    def delivery(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         here = SchoolSession(environment, night.school, night.date, session)
         table = here.stored()
@@ -119,7 +118,7 @@ def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition
     return delivery
 
 
-def _incomplete(provenance: Mapping[str, Any], without_a_mark: int) -> str:
+def _incomplete(provenance: JsonObject, without_a_mark: int) -> str:
     """What a delivery lacks, in words; empty if nothing."""
     registers = provenance["registers"]
     told = list(provenance["absent"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
 
 import pandas as pd
 
@@ -12,6 +11,7 @@ from isams_pipeline.clock import moment_in_words, today_at
 from isams_pipeline.datasets import ATTENDANCE as RECORDS
 from isams_pipeline.datasets import REST_SOURCE
 from isams_pipeline.datasets import rules as dataset_rules
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.delivery.built import ACCOUNTING
 from isams_pipeline.delivery.changes import Explained
 from isams_pipeline.delivery.deliver import Delivered
@@ -258,7 +258,7 @@ class SchoolSession:
         return moment_in_words(pd.Timestamp(table.provenance["fetched_at"]).to_pydatetime(), zone)
 
 
-def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> dict[str, Any]:  # noqa: FBT001
+def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> Json:  # noqa: FBT001
     of_it = records[records["register_id"] == register.id]
     return {
         "id": register.id,
