@@ -40,7 +40,7 @@ test: $(VENV)/.dev ## The test suite, without the browser and the campaigns
 unit: $(VENV)/.dev ## Its part without runs, servers and databases: rules, parser, mappings, settings; seconds
 	$(BIN)/pytest -n 2 --dist worksteal $(UNIT)
 
-coverage: $(VENV)/.dev ## The test suite with branch coverage, which may only rise (fail_under in pyproject.toml)
+coverage: $(VENV)/.dev ## The test suite with branch coverage, of what it starts as well (about twice its time)
 	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign" --cov --cov-report=term:skip-covered
 
 mutants: $(VENV)/.dev ## Change rules and gate line by line and see whether a test notices (hours; or MUTANTS='isams_pipeline.rules.split*')

@@ -152,7 +152,7 @@ GROUPS = (
             Command(
                 "find",
                 "connector:find",
-                "Find a school in the register of schools: its numbers are what schools.yaml wants (urn, estab).",
+                "Find a school in the register of schools: its numbers are what schools.yaml needs (urn, estab).",
             ),
             Command(
                 "status",

@@ -39,7 +39,7 @@ def find(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Find a school in the register of schools: its numbers are what schools.yaml wants (urn, estab).
+    """Find a school in the register of schools: its numbers are what schools.yaml needs (urn, estab).
 
     Asks Xporter on Demand with the application's own secret; reads nobody's data.
     """

@@ -93,7 +93,7 @@ class Filter:
     node: str
     attributes: dict[str, str] = field(default_factory=dict[str, str])
     dates: bool = False
-    """It also wants StartDate and EndDate."""
+    """It also needs StartDate and EndDate."""
 
     def attributes_on(self, day: date | None) -> dict[str, str]:
         """The node's attributes on a date: with dates, the school year that it is in, and the next."""

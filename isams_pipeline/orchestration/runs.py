@@ -18,7 +18,7 @@ from isams_pipeline.orchestration.session import NightSession, alive
 Options = TypeVar("Options", bound=dg.Config)
 C = TypeVar("C")
 Y = TypeVar("Y")
-Results = Iterator["dg.MaterializeResult[Any] | dg.AssetCheckResult"]
+Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 """What the body of an asset yields."""
 NIGHT = "night"
 """The key of the resource that holds a night's run."""

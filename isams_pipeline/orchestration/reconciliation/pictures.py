@@ -20,7 +20,7 @@ _PARTS = (
 
 def reconciliation_picture(found: Reconciliation) -> bytes:
     """For each source beside the first, a bar an entity. PNG."""
-    # Here, since it takes most of a second to load and only a run wants it; without pyplot, which keeps figures.
+    # Here, since it takes most of a second to load and only a run needs it; without pyplot, which keeps figures.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     first, sources = found.first, list(found.sources)

@@ -19,7 +19,7 @@ _INK = "#20303c"
 
 
 def _figure(width: float, height: float) -> Any:
-    # Here, since it takes most of a second to load and only a run's night wants it; without pyplot, which keeps
+    # Here, since it takes most of a second to load and only a run's night needs it; without pyplot, which keeps
     # figures for ever.
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415

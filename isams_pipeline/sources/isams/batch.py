@@ -83,7 +83,7 @@ class BatchClient:
     def download(self, methods: Collection[str], into: Callable[[Iterator[bytes]], T], *, on: date | None = None) -> T:
         """Ask for the methods, and give the answer's bytes to `into` as they come.
 
-        Methods that want dates are asked around the date `on`. `into` is called anew for every attempt, and gets to
+        Methods that need dates are asked around the date `on`. `into` is called anew for every attempt, and gets to
         the end of the bytes only if they are a whole document with iSAMS's root. Raises IsamsError or DocumentError;
         transient ones after some patience.
         """
@@ -157,7 +157,7 @@ def _ends_whole(head: bytes, tail: bytes) -> bool:
 
 
 def request_body(methods: Collection[str], on: date | None = None) -> bytes:
-    """The `<Filters>` document that asks for these methods and no others, with the filters they want on a date."""
+    """The `<Filters>` document that asks for these methods and no others, with the filters they need on a date."""
     root = etree.Element("Filters")
     to_run = etree.SubElement(root, "MethodsToRun")
     for method in methods:

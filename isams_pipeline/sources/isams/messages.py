@@ -63,7 +63,7 @@ def _by_message(status: int | None, message: Message, said: str, wait: float | N
             )
         case "filtersrequiredexception":
             return RequestRefused(
-                "iSAMS wants a filter for one of the methods",
+                "iSAMS needs a filter for one of the methods",
                 remedy="Remove that method from the key; this project asks for none that needs another filter.",
             )
         case "unhandledexception" if "root level is invalid" in said:

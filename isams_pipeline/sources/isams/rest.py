@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
@@ -72,13 +72,6 @@ def address(*segments: object) -> str:
     return "/api/" + "/".join(parts)
 
 
-def equals(field: str, value: str | int) -> str:
-    """An OData condition for `$filter`: a field's name is one word, quotes in a text are doubled."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", field):
-        raise ValueError("not the name of a field")
-    return f"{field} eq {value}" if isinstance(value, int) else f"{field} eq '{value.replace(chr(39), chr(39) * 2)}'"
-
-
 class RestClient:
     """One REST client of one school; may be used by several threads.
 
@@ -123,16 +116,16 @@ class RestClient:
 
     # --- reading ------------------------------------------------------------------------------------------
 
-    def get(self, path: str, *, filter: str = "", expand: Collection[str] = (), **params: object) -> Json:  # noqa: A002
+    def get(self, path: str, **params: object) -> Json:
         """An object. Transient errors are tried again, with some patience; raises IsamsError or DocumentError."""
-        found: JsonValue = patiently(lambda: self._json(path, filter, expand, params), self._patience, self._sleep)
+        found: JsonValue = patiently(lambda: self._json(path, params), self._patience, self._sleep)
         if not isinstance(found, dict):
             raise self._not_data("The answer is no object", path)
         return cast("Json", found)
 
-    def listed(self, path: str, collection: str | None, *, filter: str = "", **params: object) -> list[Json]:  # noqa: A002
+    def listed(self, path: str, collection: str | None, **params: object) -> list[Json]:
         """The rows of a list that comes in one piece; without a name, of the only list that there is."""
-        found = patiently(lambda: self._json(path, filter, (), params), self._patience, self._sleep)
+        found = patiently(lambda: self._json(path, params), self._patience, self._sleep)
         return self._rows(found, collection, path)
 
     def pages(
@@ -142,8 +135,6 @@ class RestClient:
         *,
         key: str = "id",
         page_size: int = PAGE_SIZE,
-        filter: str = "",  # noqa: A002
-        expand: Collection[str] = (),
     ) -> list[Json]:
         """All rows of a list that comes in pages, each row once, in the order of the pages.
 
@@ -154,7 +145,7 @@ class RestClient:
 
         def page(number: int) -> Json:
             try:
-                return self.get(path, filter=filter, expand=expand, page=number, pageSize=page_size)
+                return self.get(path, page=number, pageSize=page_size)
             except NotFound:
                 if number == 1:
                     raise
@@ -212,13 +203,8 @@ class RestClient:
 
     # --- the wire -----------------------------------------------------------------------------------------
 
-    def _json(self, path: str, filter: str, expand: Collection[str], params: Mapping[str, object]) -> JsonValue:  # noqa: A002
-        wanted = {name: str(value) for name, value in params.items()}
-        if filter:
-            wanted["$filter"] = filter
-        if expand:
-            wanted["expand"] = ",".join(expand)
-        answer = self._send("GET", path, wanted)
+    def _json(self, path: str, params: Mapping[str, object]) -> JsonValue:
+        answer = self._send("GET", path, {name: str(value) for name, value in params.items()})
         try:
             return read_json(answer.content)
         except ValueError:
@@ -237,7 +223,7 @@ class RestClient:
         headers = {"Accept": accept}
         try:
             self._spend()
-            # Not as `params`: httpx logs the address of every request, and a filter may hold a person's value.
+            # Not as `params`: httpx logs the address of every request.
             asked = {_QUERY: dict(params or {}), MOST: most}
             with self._http.stream(method, path, json=body, headers=headers, extensions=asked) as response:
                 content = response.read()

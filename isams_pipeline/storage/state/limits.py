@@ -1,6 +1,6 @@
 """How many REST requests a client may make in an hour, counted for all processes in the state database.
 
-Kept here, and not by a rate-limiting library: those that count across processes want Redis, or a driver for Postgres
+Kept here, and not by a rate-limiting library: those that count across processes need Redis, or a driver for Postgres
 that dagster-postgres cannot use.
 """
 
