@@ -1,4 +1,4 @@
-"""The sources of a school's data besides iSAMS's own API: what Assembly and Xporter on Demand have in common."""
+"""What sources have in common: HTTP, tables as values, and the reading of lists (Assembly, Xporter on Demand)."""
 
 ASSEMBLY, XPORTER = "assembly", "xporter"
 LABELS = {"isams": "iSAMS", ASSEMBLY: "Assembly", XPORTER: "Xporter on Demand"}

@@ -1,4 +1,4 @@
-"""What a source's client does, whichever source it is."""
+"""What the client of a source does that is read list by list, whichever it is."""
 
 from __future__ import annotations
 

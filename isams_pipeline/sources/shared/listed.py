@@ -1,4 +1,4 @@
-"""A source: its lists, its mapping, and the scopes that its app asks for."""
+"""A source that is read list by list: its lists, its mapping, and the scopes that its app asks for."""
 
 from __future__ import annotations
 
