@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isams_pipeline.config import SourceSettings
 from isams_pipeline.errors import StorageError
 from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.grants import Grant
-from isams_pipeline.sources.shared.keeping import _folded  # pyright: ignore[reportPrivateUsage]
+from isams_pipeline.sources.shared.keeping import ListKeeper, _folded  # pyright: ignore[reportPrivateUsage]
 from isams_pipeline.sources.shared.wire import Seen
 from isams_pipeline.sources.xporter.mapping import _PerLesson  # pyright: ignore[reportPrivateUsage]
 from isams_pipeline.storage.folder import Folder
-from isams_pipeline.storage.lists import ListStore
+from isams_pipeline.storage.lists import ListNight, ListStore, StoredList
 from isams_pipeline_tests.world import FIRST, SCHOOL
 
 ROOMS = Grant(SCHOOL, "assembly", frozenset(LISTED["assembly"].scopes)).request(
     LISTED["assembly"].lists["rooms"], FIRST
 )
+NOW = datetime(2026, 2, 11, 2, tzinfo=UTC)
 VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8)
 ROWS = st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=4), max_size=30)
 TABLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), max_size=10)
@@ -98,3 +102,51 @@ def test_who_teaches_a_lesson_is_found_in_the_order_in_which_it_was_told(links: 
     found = _PerLesson(({"LessonId": lesson, "StaffId": one} for lesson, one in links), "StaffId")
     for lesson in range(8):
         assert found.of(str(lesson)) == (" ".join(one for at, one in links if at == lesson) or None)
+
+
+@pytest.mark.parametrize(("changed", "whole"), [(4, False), (5, False), (6, True), (10, True)])
+def test_where_more_than_half_has_changed_the_list_is_read_whole(tmp_path: Path, changed: int, whole: bool):
+    """As after a full sync at the source, when everything counts as changed: half of ten may still be folded in."""
+    store = ListStore(Folder(tmp_path))
+    ten = [{"id": n, "name": "before"} for n in range(10)]
+    now = [{**row, "name": "after"} if row["id"] < changed else row for row in ten]
+    sha256, rows = store.write("assembly", SCHOOL, ten)
+    kept = StoredList(sha256, rows, NOW.isoformat(), str(FIRST), ROOMS.asked, {"etag": "1"})
+    before = ListNight(str(FIRST), (), None, None, {"rooms": kept})
+    asked: list[bool] = []
+
+    class Client:
+        """Says which rows have changed, or gives all of them."""
+
+        def clock_of(self, _: object) -> None:
+            return None
+
+        def freshness(self) -> None:
+            return None
+
+        def count(self, _: object) -> int:
+            return 10
+
+        def read(self, _: object, since: object) -> Reading:
+            asked.append(since is None)
+            if since is None:
+                return Reading(iter(now), only_changes=False, token={"etag": "2"})
+            return Reading(iter(now[:changed]), only_changes=True, expected=changed, token={"etag": "2"})
+
+    client: Any = Client()
+    keeper = ListKeeper(
+        LISTED["assembly"],
+        client,
+        Grant(SCHOOL, "assembly", frozenset(LISTED["assembly"].scopes)),
+        store,
+        night=ListNight(str(FIRST + timedelta(days=1)), (), None, None, {}),
+        before=before,
+        settings=SourceSettings(),
+        clock=lambda: NOW,
+        fresh=False,
+        say=lambda _: None,
+    )
+    found = keeper.now(ROOMS)
+    assert asked == ([False, True] if whole else [False])
+    names = [row["name"] for row in store.rows("assembly", SCHOOL, found.sha256)]
+    assert names.count("after") == changed and len(names) == 10
