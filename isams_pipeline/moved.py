@@ -9,6 +9,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -27,6 +28,7 @@ MOVED: Mapping[str, str] = {
     "history": "orchestration.history",
     "instance": "commands.instance",
     "isams": "sources.isams",
+    "isams.assets": "orchestration.source_assets",
     "isams.changes": "datasets.changes",
     "isams.datasets": "datasets",
     "isams.feeds": "config.feeds",
@@ -38,27 +40,81 @@ MOVED: Mapping[str, str] = {
     "partners.differences": "delivery.differences",
     "partners.explaining": "delivery.explaining",
     "partners.first_look": "delivery.first_look",
+    "partners.leaving": "orchestration.leaving",
+    "partners.looking_back": "orchestration.looking_back",
     "partners.schoolsbuddy_attendance": "partners.schoolsbuddy.attendance",
     "partners.trials": "orchestration.trials",
     "removal_windows": "orchestration.removal_windows",
     "roads": "sources.shared",
     "roads.advice": "sources.advice",
+    "roads.assets": "orchestration.source_assets",
+    "roads.connection_assets": "orchestration.connection_assets",
     "roads.connector": "orchestration.connector",
+    "roads.pictures": "orchestration.reconciliation.pictures",
+    "roads.reconciliation_assets": "orchestration.reconciliation.assets",
     "roads.reconciling": "orchestration.reconciliation.reconciling",
     "roads.registry": "sources.registry",
     "roads.road": "sources.shared.listed",
     "runs": "orchestration.runs",
+    "sandbox.roads": "sandbox.source_day",
     "selections": "orchestration.selections",
+    "ui": "orchestration.ui",
     "wire_facts": "commands.wire_facts",
     "xporter": "sources.xporter",
 }
 """Old name → new one, below the package; what is inside a moved package has moved with it."""
-RENAMED: Mapping[str, Mapping[str, str]] = {
-    "config.sources": {"RoadSettings": "SourceSettings"},
-    "datasets": {"ROAD_DATASETS": "LISTED_DATASETS"},
-    "sources.registry": {"ROADS": "LISTED"},
+NAMES: Mapping[str, Mapping[str, str]] = {
+    "config": {
+        "AssemblySettings": "sources.assembly.settings:AssemblySettings",
+        "AttendanceSettings": "partners.schoolsbuddy.settings:AttendanceSettings",
+        "MySchoolPortalSettings": "partners.my_school_portal.settings:MySchoolPortalSettings",
+        "RoadSettings": "config.sources:SourceSettings",
+        "RoomBookingSettings": "partners.room_booking.settings:RoomBookingSettings",
+        "SchoolBookingSettings": "partners.schoolbooking.settings:SchoolBookingSettings",
+        "SchoolsBuddySettings": "partners.schoolsbuddy.settings:SchoolsBuddySettings",
+        "XporterSettings": "sources.xporter.settings:XporterSettings",
+    },
+    "config.partners": {
+        "AttendanceSettings": "partners.schoolsbuddy.settings:AttendanceSettings",
+        "MySchoolPortalSettings": "partners.my_school_portal.settings:MySchoolPortalSettings",
+        "RegisterChoice": "config.isams:RegisterChoice",
+        "RoomBookingSettings": "partners.room_booking.settings:RoomBookingSettings",
+        "SchoolBookingSettings": "partners.schoolbooking.settings:SchoolBookingSettings",
+        "SchoolsBuddySettings": "partners.schoolsbuddy.settings:SchoolsBuddySettings",
+    },
+    "config.sources": {
+        "AssemblySettings": "sources.assembly.settings:AssemblySettings",
+        "RoadSettings": "config.sources:SourceSettings",
+        "XporterSettings": "sources.xporter.settings:XporterSettings",
+    },
+    "datasets": {"ROAD_DATASETS": "datasets:LISTED_DATASETS"},
+    "rules": {"Exclusions": "rules.split:Exclusions", "Split": "rules.split:Split"},
+    "rules.clock_times": {"in_words": "rules.clock_times:time_in_words"},
+    "sources.registry": {"ROADS": "sources.registry:LISTED"},
+    "sources.shared.client": {"RoadClient": "sources.shared.client:ListClient"},
+    "sources.shared.connections": {"in_words": "sources.shared.connections:state_in_words"},
+    "sources.shared.grants": {"RoadList": "sources.shared.grants:SourceList"},
+    "sources.shared.http": {"ClientToken": "sources.isams.token:ClientToken"},
+    "sources.shared.listed": {"Road": "sources.shared.listed:ListedSource"},
+    "sources.shared.night": {
+        "RoadReader": "sources.shared.night:ListReader",
+        "RoadTable": "sources.shared.source:SourceTable",
+    },
 }
-"""New module → names of before in it, and what they are called now."""
+"""Module as it is called now → names that were in it, and where they are."""
+
+
+def found_elsewhere(module: str, name: str) -> object:
+    """What a module had by a name before; raises AttributeError. For a module's own `__getattr__`."""
+    inside = module.removeprefix(f"{PACKAGE}.")
+    place = NAMES.get(inside, {}).get(name)
+    if place is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    now, _, called = place.partition(":")
+    warnings.warn(
+        f"{module}.{name} is {PACKAGE}.{now}.{called} now; import it from there", DeprecationWarning, stacklevel=3
+    )
+    return getattr(importlib.import_module(f"{PACKAGE}.{now}"), called)
 
 
 def now_at(name: str) -> str | None:
@@ -88,8 +144,8 @@ class _Forwarding(MetaPathFinder, Loader):
         found = importlib.import_module(new)
         warnings.warn(f"{spec.name} has moved to {new}; import it from there", DeprecationWarning, stacklevel=2)
         alias = ModuleType(spec.name, found.__doc__)
-        names = {old: getattr(found, name) for old, name in RENAMED.get(new.removeprefix(f"{PACKAGE}."), {}).items()}
-        vars(alias).update({name: value for name, value in vars(found).items() if not name.startswith("__")} | names)
+        vars(alias).update({name: value for name, value in vars(found).items() if not name.startswith("__")})
+        vars(alias)["__getattr__"] = partial(found_elsewhere, new)
         return alias
 
     def exec_module(self, module: ModuleType) -> None:

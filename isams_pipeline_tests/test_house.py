@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,15 +21,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from importlinter.cli import lint_imports
 
+from isams_pipeline import config
 from isams_pipeline.commands import wire_facts
 from isams_pipeline.commands.dictionary import dictionary
 from isams_pipeline.commands.instance import instance_settings, open_instance
 from isams_pipeline.config import Settings
 from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
-from isams_pipeline.moved import MOVED
+from isams_pipeline.moved import MOVED, NAMES, found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of, night_at, night_of
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline_tests import house
 from isams_pipeline_tests.world import World, small_school
@@ -113,6 +116,14 @@ def test_what_moved_is_found_under_its_old_name_with_a_warning():
     done = subprocess.run(plain, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "isams_pipeline.isams.datasets has moved to isams_pipeline.datasets; import it from there" in done.stderr
+    for module, names in NAMES.items():
+        for name, place in names.items():
+            now, _, called = place.partition(":")
+            with pytest.warns(DeprecationWarning, match=rf"{name} is isams_pipeline\.{now}\.{called} now"):
+                found = found_elsewhere(f"isams_pipeline.{module}", name)
+            assert found is getattr(import_module(f"isams_pipeline.{now}"), called)
+    with pytest.warns(DeprecationWarning, match="SchoolsBuddySettings is isams_pipeline"):
+        assert vars(config)["__getattr__"]("SchoolsBuddySettings") is SchoolsBuddySettings
     for new in MOVED.values():
         assert (PACKAGE / new.replace(".", "/")).exists() or (PACKAGE / f"{new.replace('.', '/')}.py").exists(), new
 

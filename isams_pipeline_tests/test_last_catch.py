@@ -115,7 +115,11 @@ def test_every_body_that_dagster_calls_has_it():
                 assert "told_to_ticks" in decorators, f"{file.name}: {node.name}"
             if decorators & {"dg.asset", "dg.multi_asset", "dg.op", "dg.asset_check"}:
                 found += 1
-                wrapped = decorators & {"of_a_night", "of_a_night_with"} or "told_to_dagster" in ast.unparse(node)
+                wrapped = decorators & {
+                    "of_a_night",
+                    "of_a_night_with",
+                    "of_a_nights_source",
+                } or "told_to_dagster" in ast.unparse(node)
                 assert wrapped, f"{file.name}: {node.name}"
     assert found > 10
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
@@ -25,6 +25,7 @@ from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError
+from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.rules.compare import label
 
 __all__ = [
@@ -341,3 +342,10 @@ def _explained(error: ValidationError, file: Path) -> ConfigurationError:
                 what = problem["msg"][:1].lower() + problem["msg"][1:] + "; see schools.example.yaml"
         lines.append(f"  {path}: {what}")
     return ConfigurationError(f"{file} is not right:\n" + "\n".join(lines))
+
+
+if not TYPE_CHECKING:  # who checks types sees what is there
+
+    def __getattr__(name: str) -> object:
+        """Names of before, with a warning."""
+        return found_elsewhere(__name__, name)

@@ -7,13 +7,14 @@ A partner's own settings stand in its folder below `partners/`: a class with a `
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, RootModel, SerializeAsAny, model_validator
 
 from isams_pipeline.config.known import each_by_its_own, register
 from isams_pipeline.config.sources import SourceName
 from isams_pipeline.config.values import AList, AllOrTexts, AllOrYears, Share, StrictSettings, Target, Variable
+from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.rules.contacts import ParentalResponsibility
 
 MailMerge = Literal["all", "correspondence"]
@@ -190,3 +191,10 @@ class PartnersSettings(RootModel[dict[str, SerializeAsAny[PartnerSettings]]]):
     def rest_uses(self) -> tuple[RestUse, ...]:
         """What the school's REST clients are used for."""
         return tuple(use for settings in self.root.values() for use in settings.rest_uses)
+
+
+if not TYPE_CHECKING:  # who checks types sees what is there
+
+    def __getattr__(name: str) -> object:
+        """Names of before, with a warning."""
+        return found_elsewhere(__name__, name)

@@ -39,7 +39,7 @@ C = TypeVar("C", bound=ConnectionSettings)
 
 def _known(name: str) -> str:
     if model_of(KNOWN_SOURCES, name) is None:
-        raise ValueError(f"there is no source {name!r}; known are {', '.join(KNOWN_SOURCES)}")
+        raise ValueError(f"there is no such source; known are {', '.join(KNOWN_SOURCES)}")
     return name
 
 

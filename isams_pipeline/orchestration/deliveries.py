@@ -67,18 +67,22 @@ def deliver(
     """Put a night's staged export through the gate; where there is rightly none yet, nothing is delivered."""
     exporting = partner.exporting
     settings = environment.settings.partner(night.school, partner.settings)
-    gate = gate_of(environment, partner, night, run_id, allow_removals=allow_removals)
+
+    def gate() -> Deliverer:
+        """Not before it is needed: it opens the target."""
+        return gate_of(environment, partner, night, run_id, allow_removals=allow_removals)
+
     for dataset, why in exporting.waits.items():
         pins = pinned(environment, night, [dataset], settings.uses)
         waiting = why(environment.tables.load(pins[dataset]), night.date)
         if waiting is not None:
-            return gate.nothing(Outcome.NO_TIMETABLE, waiting)
+            return gate().nothing(Outcome.NO_TIMETABLE, waiting)
     stage = environment.staged(partner.key, night.school)
     staged = stage.find(night.date)
     export = stage.load_pictures(stage.load(staged.files), exporting.files)
     tables, sound = load_pinned(environment, night, staged)
     behind = Behind(environment, night, {}, tables)
-    return gate.deliver(staged, export, [*exporting.verdicts(export, behind, settings), sound])
+    return gate().deliver(staged, export, [*exporting.verdicts(export, behind, settings), sound])
 
 
 def gate_of(

@@ -132,9 +132,9 @@ def export_asset(environment: Environment, partner: AnyPartner) -> dg.AssetsDefi
 def prepared(environment: Environment, partner: AnyPartner, night: Night) -> tuple[Behind, Made]:
     """A night's tables, and the export that they give with what comes besides; raises NotMaterialised."""
     settings = environment.settings.partner(night.school, partner.settings)
-    partner.exporting.tidy(environment, night.school, settings)
     behind = tables_behind(environment, partner, night)
     made = partner.exporting.make(behind)(settings)
+    partner.exporting.tidy(environment, night.school, settings)
     return behind, replace(made, built=partner.exporting.besides(behind, settings, made.built))
 
 

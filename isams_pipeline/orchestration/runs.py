@@ -115,6 +115,16 @@ def of_a_night(body: Callable[[NightRun], Results]) -> Callable[..., Results]:
     return step
 
 
+def of_a_nights_source(body: Callable[[NightRun], Results]) -> Callable[..., Results]:
+    """The same, for a body that holds the school by asking for a reader: it may have nothing to read."""
+
+    def step(context: dg.AssetExecutionContext, night: NightResource) -> Results:
+        yield from _in_a_night(context, night, body, holds=False)
+
+    step.__name__ = body.__name__
+    return step
+
+
 def of_a_night_with(
     options: type[Options],
 ) -> Callable[[Callable[[NightRun, Options], Results]], Callable[..., Iterator[Any]]]:
@@ -132,11 +142,16 @@ def of_a_night_with(
 
 
 def _in_a_night(
-    context: dg.AssetExecutionContext, night: NightResource, body: Callable[[NightRun], Results]
+    context: dg.AssetExecutionContext,
+    night: NightResource,
+    body: Callable[[NightRun], Results],
+    *,
+    holds: bool = True,
 ) -> Results:
     run = NightRun(context, night.session, night_of(context.partition_key))
     with told_to_dagster(run.environment):
-        run.session.hold(run.night.school)
+        if holds:
+            run.session.hold(run.night.school)
         yield from body(run)
 
 

@@ -16,7 +16,7 @@ from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
-from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_nights_source
 from isams_pipeline.orchestration.selections import is_wanted
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline.sources.shared.source import Source, SourceTable
@@ -72,7 +72,7 @@ def _asset(environment: Environment, source: Source, declaration: DatasetDeclara
         metadata={"dagster/column_schema": column_schema(declaration)},
         check_specs=checks.check_specs(key, partitions, sound),
     )
-    @of_a_night
+    @of_a_nights_source
     def dataset(run: NightRun) -> Results:
         environment, night, session = run.environment, run.night, run.session
         if not is_wanted(environment.settings.school(night.school), source.key, run.context.job_name):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from isams_pipeline.moved import found_elsewhere
 
 _DAY = 24 * 60
 _TIME = re.compile(r"^(?:\d{4}-\d{2}-\d{2}[T ])?(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?$")
@@ -36,3 +38,10 @@ def time_in_words(at: int) -> str:
     """`HH:MM` of minutes after midnight; the time of the next day beyond 24:00."""
     at = at if at <= _DAY else at - _DAY
     return f"{at // 60:02d}:{at % 60:02d}"
+
+
+if not TYPE_CHECKING:  # who checks types sees what is there
+
+    def __getattr__(name: str) -> object:
+        """Names of before, with a warning."""
+        return found_elsewhere(__name__, name)

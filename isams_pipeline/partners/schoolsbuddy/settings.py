@@ -78,12 +78,13 @@ class SchoolsBuddySettings(ContactSettings, Delivering):
 
     def lacks(self, has_feed: Callable[[str], bool]) -> str | None:
         """What the settings ask for that no key of the school brings, in words."""
+        lacking = [super().lacks(has_feed)]
         if self.medical_fields and not has_feed("medical"):
-            return (
+            lacking.append(
                 "schoolsbuddy.medical_fields is set, but no key brings the feed medical; add the key or remove "
                 "medical_fields"
             )
-        return super().lacks(has_feed)
+        return "; ".join(filter(None, lacking)) or None
 
     @model_validator(mode="after")
     def _photos_source(self) -> SchoolsBuddySettings:
