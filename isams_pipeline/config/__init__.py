@@ -19,7 +19,7 @@ from isams_pipeline.config.isams import (
     RestClientSettings,
     advised_cache_hours,
 )
-from isams_pipeline.config.known import each_by_its_own, model_of
+from isams_pipeline.config.known import ask_for_all, each_by_its_own, model_of
 from isams_pipeline.config.partners import P, PartnersSettings
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
@@ -96,7 +96,8 @@ class SchoolSettings(StrictSettings):
     @model_validator(mode="after")
     def _sources_for_partners(self) -> SchoolSettings:
         if not self.sources:
-            raise ValueError("it has no source; add isams, assembly or xporter")
+            ask_for_all()
+            raise ValueError(f"it has no source; add one of {', '.join(KNOWN_SOURCES)}")
         for name, source in self.partners.sources.items():
             if source not in self.sources:
                 here = ", ".join(self.sources)

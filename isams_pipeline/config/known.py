@@ -14,11 +14,16 @@ import isams_pipeline
 M = TypeVar("M", bound=BaseModel)
 
 
+def ask_for_all() -> None:
+    """Let all sources and partners make themselves known."""
+    for registry in isams_pipeline.REGISTRIES:
+        import_module(registry)
+
+
 def model_of(known: Mapping[str, type[M]], key: str) -> type[M] | None:
     """The model of a key. Where nobody has made it known yet, all sources and partners are asked for first."""
     if key not in known:
-        for registry in isams_pipeline.REGISTRIES:
-            import_module(registry)
+        ask_for_all()
     return known.get(key)
 
 

@@ -107,19 +107,17 @@ class NightRun:
 
 def of_a_night(body: Callable[[NightRun], Results]) -> Callable[..., Results]:
     """A night's asset out of its body: be the school's only run, and turn errors into failures that may be read."""
-
-    def step(context: dg.AssetExecutionContext, night: NightResource) -> Results:
-        yield from _in_a_night(context, night, body)
-
-    step.__name__ = body.__name__
-    return step
+    return _step(body, holds=True)
 
 
 def of_a_nights_source(body: Callable[[NightRun], Results]) -> Callable[..., Results]:
     """The same, for a body that holds the school by asking for a reader: it may have nothing to read."""
+    return _step(body, holds=False)
 
+
+def _step(body: Callable[[NightRun], Results], *, holds: bool) -> Callable[..., Results]:
     def step(context: dg.AssetExecutionContext, night: NightResource) -> Results:
-        yield from _in_a_night(context, night, body, holds=False)
+        yield from _in_a_night(context, night, body, holds=holds)
 
     step.__name__ = body.__name__
     return step
@@ -127,12 +125,12 @@ def of_a_nights_source(body: Callable[[NightRun], Results]) -> Callable[..., Res
 
 def of_a_night_with(
     options: type[Options],
-) -> Callable[[Callable[[NightRun, Options], Results]], Callable[..., Iterator[Any]]]:
+) -> Callable[[Callable[[NightRun, Options], Results]], Callable[..., Results]]:
     """The same, for a body that takes options from the launch pad."""
 
     def decorate(body: Callable[[NightRun, Options], Results]) -> Callable[..., Results]:
         def step(context: dg.AssetExecutionContext, night: NightResource, config: Any) -> Results:
-            yield from _in_a_night(context, night, lambda run: body(run, config))
+            yield from _in_a_night(context, night, lambda run: body(run, config), holds=True)
 
         step.__annotations__["config"] = options
         step.__name__ = body.__name__
@@ -146,7 +144,7 @@ def _in_a_night(
     night: NightResource,
     body: Callable[[NightRun], Results],
     *,
-    holds: bool = True,
+    holds: bool,
 ) -> Results:
     run = NightRun(context, night.session, night_of(context.partition_key))
     with told_to_dagster(run.environment):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.partners import my_school_portal, room_booking, schoolbooking, schoolsbuddy
 
@@ -28,10 +27,3 @@ def exporting() -> tuple[str, ...]:
 def with_people() -> tuple[str, ...]:
     """The keys of those whose files say who is at the school."""
     return tuple(key for key in exporting() if PARTNERS[key].exporting.has_people)
-
-
-def partner_named(key: str) -> AnyPartner:
-    """A partner that gets files; raises WrongUse with those there are."""
-    if key not in exporting():
-        raise WrongUse(f"There is no partner {key!r}", remedy=f"Known are {', '.join(exporting())}.")
-    return PARTNERS[key]

@@ -27,10 +27,6 @@ class Moves(Generic[S]):
         if not self.allows(now, then):
             raise ValueError(f"{now} does not lead to {then}")
 
-    def into(self, then: S) -> tuple[S, ...]:
-        """The states from which a move leads into one, in their order."""
-        return tuple(now for now, following in self.table.items() if then in following)
-
     def drawn(self) -> str:
         """The table as a Mermaid state diagram."""
         lines = [f"  {now} --> {then}" for now in self.table for then in sorted(self.table[now])]
