@@ -29,19 +29,21 @@ from isams_pipeline.partners.registry import PARTNERS
 def build_definitions(environment: Environment, partners: Iterable[AnyPartner] = PARTNERS.values()) -> dg.Definitions:
     """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's.
 
-    `partners`: only theirs, for who runs one partner's night and needs no more.
+    They are made of what schools.yaml says; whatever a run or a tick opens comes to it as a resource. `partners`: only
+    theirs, for who runs one partner's night and needs no more.
     """
+    settings = environment.settings
     parts = dg.Definitions.merge(
-        source_definitions(environment),
-        connection_definitions(environment),
-        reconciliation_definitions(environment),
-        *(partner_definitions(environment, partner) for partner in partners),
+        source_definitions(settings),
+        connection_definitions(settings),
+        reconciliation_definitions(settings),
+        *(partner_definitions(settings, partner) for partner in partners),
     )
     return dg.Definitions.merge(
         parts,
         dg.Definitions(
             jobs=[allow_removals],
-            sensors=again_sensor(environment, list(parts.jobs or ())),
+            sensors=again_sensor(settings, list(parts.jobs or ())),
             resources={NIGHT: NightResource(environment=environment), ENVIRONMENT: environment},
             executor=dg.in_process_executor,
         ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -12,21 +13,36 @@ import pytest
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.orchestration.looking_back import Past
 from isams_pipeline.sandbox.school import SchoolDay
+from isams_pipeline.sandbox.server import serving
 from isams_pipeline_tests.test_commands import call_here
-from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
+from isams_pipeline_tests.world import FIRST, SCHOOL, World, make_world, rows, small_school
 
 
 def here(world: World, *words: str) -> tuple[int, str]:
     return call_here(*words, "--config", str(world.config), "--data-dir", str(world.data))
 
 
-@pytest.fixture
-def nights(make: Callable[..., World]) -> World:
+def four_nights(world: World) -> World:
     """Four nights of a school, on each of which somebody leaves and somebody joins."""
-    world = make({SCHOOL: small_school(troubles=True)})
     for day in range(4):
         assert world.night(day).outcome == "delivered"
     return world
+
+
+@pytest.fixture
+def nights(make: Callable[..., World]) -> World:
+    """Four nights, to go on with."""
+    return four_nights(make({SCHOOL: small_school(troubles=True)}))
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Four nights, to look at only."""
+    with contextlib.ExitStack() as stack:
+        schools = {SCHOOL: small_school(troubles=True)}
+        world = make_world(tmp_path_factory.mktemp("past"), schools, lambda app: stack.enter_context(serving(app)))
+        stack.callback(world.close)
+        yield four_nights(world)
 
 
 def students(world: World, day: int) -> dict[str, dict[str, str]]:
@@ -43,38 +59,38 @@ def contacts_of(world: World, day: int) -> dict[str, set[str]]:
 # --- looking back -------------------------------------------------------------------------------------------
 
 
-def test_who_left_was_there_until_a_night_and_the_reason_is_told(nights: World):
-    (gone,) = students(nights, 1).keys() - students(nights, 2).keys()
+def test_who_left_was_there_until_a_night_and_the_reason_is_told(past: World):
+    (gone,) = students(past, 1).keys() - students(past, 2).keys()
     second, third = FIRST + timedelta(days=1), FIRST + timedelta(days=2)
-    code, said = here(nights, "explain", SCHOOL, gone)
+    code, said = here(past, "explain", SCHOOL, gone)
     assert code == 0
     assert f"student {gone} was in the export until {second}; on {third}: no longer on iSAMS's roll" in said
-    address = students(nights, 1)[gone]
+    address = students(past, 1)[gone]
     for who in filter(None, (address["school_id"], address["email"])):
-        code, said = here(nights, "explain", SCHOOL, who)
+        code, said = here(past, "explain", SCHOOL, who)
         assert code == 0 and f"student {gone} was in the export until {second}" in said
         assert "@" not in said, "what was asked for is not said again"
-    code, said = here(nights, "history", SCHOOL, gone)
+    code, said = here(past, "history", SCHOOL, gone)
     assert code == 0 and [line.split()[:2] for line in said.splitlines()[1:]] == [
         [str(FIRST), "joined"],
         [str(third), "left:"],
     ]
 
 
-def test_a_contact_goes_with_the_last_student(nights: World):
-    before, after = contacts_of(nights, 0), contacts_of(nights, 3)
+def test_a_contact_goes_with_the_last_student(past: World):
+    before, after = contacts_of(past, 0), contacts_of(past, 3)
     gone = sorted(before.keys() - after.keys())
     assert gone, "somebody's parents have gone"
-    code, said = here(nights, "history", SCHOOL, gone[0])
+    code, said = here(past, "history", SCHOOL, gone[0])
     assert code == 0 and "left: their last student left" in said
-    assert "their last student left" in here(nights, "explain", SCHOOL, gone[0])[1]
+    assert "their last student left" in here(past, "explain", SCHOOL, gone[0])[1]
 
 
-def test_what_changed_is_told_by_its_fields_only(nights: World):
-    past = Past(nights.environment, "schoolsbuddy", SCHOOL)
+def test_what_changed_is_told_by_its_fields_only(past: World):
+    looked = Past(past.environment, "schoolsbuddy", SCHOOL)
     told: dict[str, set[str]] = {}
-    for contact in contacts_of(nights, 0):
-        course = past.course("contact", contact)
+    for contact in contacts_of(past, 0):
+        course = looked.course("contact", contact)
         assert course is not None and course.events[0].what == "joined"
         for event in course.events:
             if event.what == "changed":
@@ -82,8 +98,7 @@ def test_what_changed_is_told_by_its_fields_only(nights: World):
     assert told, "somebody's number changed"
     for contact, fields in told.items():
         versions = [
-            {row["contact_id"]: row for row in rows(nights.export(day)["contacts.csv"])}.get(contact)
-            for day in range(4)
+            {row["contact_id"]: row for row in rows(past.export(day)["contacts.csv"])}.get(contact) for day in range(4)
         ]
         there = [row for row in versions if row is not None]
         different = {name for one, other in pairwise(there) for name in one if one[name] != other[name]}
@@ -143,10 +158,10 @@ def test_who_is_with_the_partner_though_the_night_was_refused_is_said_to_be(nigh
     assert f"has been in the export since {FIRST}, last on {FIRST + timedelta(days=3)}" in said
 
 
-def test_nobody_was_ever_meant(nights: World):
-    assert here(nights, "history", SCHOOL, "nobody@example.org")[0] == 1
-    assert here(nights, "history", SCHOOL, "1", "--partner", "room_booking")[0] == 2
-    assert here(nights, "explain", SCHOOL, "1", "--partner", "schoolbooking")[0] == 2
+def test_nobody_was_ever_meant(past: World):
+    assert here(past, "history", SCHOOL, "nobody@example.org")[0] == 1
+    assert here(past, "history", SCHOOL, "1", "--partner", "room_booking")[0] == 2
+    assert here(past, "explain", SCHOOL, "1", "--partner", "schoolbooking")[0] == 2
 
 
 def test_a_past_whose_files_are_gone_is_told_as_far_as_it_is_known(nights: World):
@@ -198,14 +213,14 @@ def test_what_if_tells_the_difference_and_stores_nothing(nights: World):
         ("contact_types=[", 2, "no YAML"),
     ],
 )
-def test_what_if_of_what_cannot_be(nights: World, given: str, code: int, says: str):
-    ended, said = here(nights, "what-if", SCHOOL, "--set", given)
+def test_what_if_of_what_cannot_be(past: World, given: str, code: int, says: str):
+    ended, said = here(past, "what-if", SCHOOL, "--set", given)
     assert ended == code and says in " ".join(said.replace("│", " ").split())
 
 
-def test_years_may_be_a_list(nights: World):
+def test_years_may_be_a_list(past: World):
     one, other = (
-        here(nights, "what-if", SCHOOL, "--set", given)[1].splitlines()[1:]
+        here(past, "what-if", SCHOOL, "--set", given)[1].splitlines()[1:]
         for given in ("contact_years=[7, 8, 10-11]", "contact_years='7-8, 10-11'")
     )
     assert one == other and any("contacts.csv" in line for line in one)
@@ -214,11 +229,11 @@ def test_years_may_be_a_list(nights: World):
 # --- what there is to choose from -----------------------------------------------------------------------------
 
 
-def test_contact_types_are_counted_and_say_who_gets_them(nights: World):
-    code, said = here(nights, "contact-types", SCHOOL)
+def test_contact_types_are_counted_and_say_who_gets_them(past: World):
+    code, said = here(past, "contact-types", SCHOOL)
     assert code == 0
     counts = {line.split()[0]: line.split()[1:] for line in said.splitlines() if len(line.split()) == 4}
-    contacts = SchoolDay(nights.schools[SCHOOL].plan, FIRST + timedelta(days=3)).contacts
+    contacts = SchoolDay(past.schools[SCHOOL].plan, FIRST + timedelta(days=3)).contacts
     mothers = [contact for contact in contacts if contact.relationship.strip().casefold() == "mother"]
     assert counts["Mother"] == [str(len(mothers)), str(len({m.person_id for m in mothers})), "sent"]
     assert counts["Grandmother"][-1] == "-"

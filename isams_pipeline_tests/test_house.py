@@ -187,6 +187,37 @@ def test_what_a_source_may_repeat_is_looked_up_by_the_one_helper():
             assert not found or name in WHOLE_ROWS, f"{name}: use rules.references.Lookup instead of {found}"
 
 
+def parameters() -> Iterator[tuple[str, str, str, str]]:
+    """Every function's file, its name, what it gives, and the type of each of its parameters."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                gives = ast.unparse(node.returns) if node.returns else ""
+                for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+                    kind = ast.unparse(one.annotation) if one.annotation else ""
+                    yield file.relative_to(PACKAGE).as_posix(), node.name, gives, kind
+
+
+def test_no_rule_adds_to_what_it_was_given():
+    """A rule gives what it has to say: only Exclusions and Account themselves take another's."""
+    given = [(file, name) for file, name, _, kind in parameters() if kind.strip("'\"") in {"Exclusions", "Account"}]
+    assert sorted(set(given)) == [
+        ("rules/account.py", "adopt"),
+        ("rules/account.py", "join"),
+        ("rules/split.py", "join"),
+    ]
+
+
+def test_definitions_are_made_of_settings_and_runs_get_resources():
+    """What a closure holds is there before a run: a definition that held an environment would hide what a run opens."""
+    made = [
+        (file, name)
+        for file, name, gives, kind in parameters()
+        if kind.strip("'\"") == "Environment" and "dg." in gives and "Definition" in gives
+    ]
+    assert made == [("definitions.py", "build_definitions")]
+
+
 def test_texts_are_folded_in_one_module_only():
     allowed = {"rules/compare.py", "rules/email.py", "rules/details.py"}
     for path in [*(PACKAGE / "rules").glob("*.py"), *(PACKAGE / "partners").rglob("*.py")]:
@@ -336,7 +367,9 @@ def test_a_tick_starts_a_run_for_the_schools_own_date(
     world.configure(lambda c: c["schools"]["riverside"].update(timezone=zone))
     repository = build_definitions(world.environment).get_repository_def()
     schedule = next(s for s in repository.schedule_defs if s.name.startswith("schoolsbuddy_nightly"))
-    with dg.build_schedule_context(scheduled_execution_time=moment, repository_def=repository) as context:
+    with dg.build_schedule_context(
+        scheduled_execution_time=moment, repository_def=repository, resources={"environment": world.environment}
+    ) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or []
     assert request.partition_key == f"{night}|riverside"
     assert request.run_key == f"schoolsbuddy:riverside:{night}"

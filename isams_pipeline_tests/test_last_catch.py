@@ -11,7 +11,9 @@ import dagster as dg
 import pytest
 
 from isams_pipeline import commands, errors
+from isams_pipeline.config import Settings
 from isams_pipeline.errors import PipelineError, Unforeseen
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.runs import NightResource, told_to_dagster, told_to_ticks
 from isams_pipeline_tests.world import World
 
@@ -83,23 +85,23 @@ def test_when_a_resource_lets_go(
 @every
 def test_in_the_body_of_a_schedule_or_sensor(error: Callable[[], BaseException]):
     @told_to_ticks
-    def body(_: Any) -> Iterator[dg.SkipReason]:
+    def body(_: Any, environment: Environment) -> Iterator[dg.SkipReason]:
         yield dg.SkipReason("none")
         raise error()
 
     with pytest.raises(Unforeseen) as caught:
-        list(body(None))
+        list(body(None, Environment(Settings())))
     assert CANARY not in str(caught.value) and caught.value.__suppress_context__
 
 
 def test_what_a_schedule_says_on_purpose_is_said():
     @told_to_ticks
-    def body(_: Any) -> Iterator[dg.SkipReason]:
+    def body(_: Any, environment: Environment) -> Iterator[dg.SkipReason]:
         yield from ()
         raise PipelineError("No schools")
 
     with pytest.raises(PipelineError, match="No schools"):
-        list(body(None))
+        list(body(None, Environment(Settings())))
 
 
 def test_every_body_that_dagster_calls_has_it():

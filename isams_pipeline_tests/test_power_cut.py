@@ -89,7 +89,9 @@ def test_a_run_that_lives_is_left_alone_and_one_that_does_not_is_ended(world: Wo
 
 def evaluated(world: World) -> list[dg.RunRequest]:
     repository = build_definitions(world.environment).get_repository_def()
-    context = dg.build_sensor_context(instance=world.instance, repository_def=repository)
+    context = dg.build_sensor_context(
+        instance=world.instance, repository_def=repository, resources={"environment": world.environment}
+    )
     found: Any = repository.get_sensor_def(SENSOR).evaluate_tick(context)
     return list(found.run_requests)
 

@@ -5,8 +5,6 @@ its lock is free is nobody's: without this it would stay so for hours, hold its 
 never be delivered, as its schedule's key is used up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,6 +13,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import RunsFilter
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.config import Settings
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import key_of, night_of_tag
@@ -45,9 +44,9 @@ def end_broken_off(instance: dg.DagsterInstance, locks: Locks) -> list[str]:
     return ended
 
 
-def again_sensor(environment: Environment, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
+def again_sensor(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
     """The sensor that runs again, once, what was broken off today; none where there is no school."""
-    if not environment.settings.schools:
+    if not settings.schools:
         return []
     names = {job.name for job in jobs}
 
@@ -59,10 +58,14 @@ def again_sensor(environment: Environment, jobs: Sequence[Any]) -> list[dg.Senso
         description="Runs again, once, what a power cut or a killed process has broken off, if it is still that day.",
     )
     @told_to_ticks
-    def run_again(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def run_again(
+        context: dg.SensorEvaluationContext, environment: dg.ResourceParam[Environment]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         since = environment.clock() - timedelta(days=1)
         broken = context.instance.get_runs(RunsFilter(tags={BROKEN_OFF: "yes"}, updated_after=since), limit=200)
-        wanted = [run for run in broken if run.job_name in names and AGAIN not in run.tags and _is_today(run)]
+        wanted = [
+            run for run in broken if run.job_name in names and AGAIN not in run.tags and _is_today(environment, run)
+        ]
         for run in wanted:
             yield dg.RunRequest(
                 run_key=f"again {run.run_id}",
@@ -75,13 +78,14 @@ def again_sensor(environment: Environment, jobs: Sequence[Any]) -> list[dg.Senso
         if not wanted:
             yield dg.SkipReason("nothing was broken off today")
 
-    def _is_today(run: dg.DagsterRun) -> bool:
-        """ISAMS only knows now: a night that is over is for a backfill."""
-        try:
-            night = night_of_tag(run.tags[PARTITION])
-            zone = environment.settings.school(night.school).timezone
-        except (KeyError, ValueError, ConfigurationError):
-            return False
-        return night.date == today_at(zone, environment.clock)
-
     return [run_again]
+
+
+def _is_today(environment: Environment, run: dg.DagsterRun) -> bool:
+    """ISAMS only knows now: a night that is over is for a backfill."""
+    try:
+        night = night_of_tag(run.tags[PARTITION])
+        zone = environment.settings.school(night.school).timezone
+    except (KeyError, ValueError, ConfigurationError):
+        return False
+    return night.date == today_at(zone, environment.clock)

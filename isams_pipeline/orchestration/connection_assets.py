@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from isams_pipeline.clock import moment_in_words, start_of, today_at
+from isams_pipeline.config import Settings
 from isams_pipeline.errors import MissingSecret, PipelineError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.connector import Connector
@@ -24,13 +25,13 @@ EVERY = 900
 NOT_WORSE = {"not_worse": "Warns: the connection has gone back a step, or scopes were taken back."}
 
 
-def connection_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+def connection_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Each source's connection."""
-    return [_connection(environment, source) for source in LISTED]
+    return [_connection(settings, source) for source in LISTED]
 
 
-def _connection(environment: Environment, source: str) -> dg.AssetsDefinition:
-    partitions = nights_of(environment.settings)
+def _connection(settings: Settings, source: str) -> dg.AssetsDefinition:
+    partitions = nights_of(settings)
     key = [source, "connection"]
 
     @dg.asset(
@@ -76,12 +77,10 @@ def _connection_metadata(environment: Environment, moved: Moved) -> Metadata:
     }
 
 
-def connection_definitions(environment: Environment) -> dg.Definitions:
+def connection_definitions(settings: Settings) -> dg.Definitions:
     """The connections' assets, their job, and the sensor that keeps them current."""
     job = connections_job()
-    return dg.Definitions(
-        assets=connection_assets(environment), jobs=[job], sensors=connection_sensors(environment, job)
-    )
+    return dg.Definitions(assets=connection_assets(settings), jobs=[job], sensors=connection_sensors(settings, job))
 
 
 def connections_job() -> "dg.UnresolvedAssetJobDefinition":
@@ -94,13 +93,10 @@ def connections_job() -> "dg.UnresolvedAssetJobDefinition":
     )
 
 
-def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefinition") -> list[dg.SensorDefinition]:
+def connection_sensors(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> list[dg.SensorDefinition]:
     """The sensor that looks at every connection; none where no school has another source."""
     wanted = [
-        (name, source)
-        for name, school in environment.settings.schools.items()
-        for source in school.sources
-        if source in LISTED
+        (name, source) for name, school in settings.schools.items() for source in school.sources if source in LISTED
     ]
     if not wanted:
         return []
@@ -114,7 +110,9 @@ def connection_sensors(environment: Environment, job: "dg.UnresolvedAssetJobDefi
         "where one has moved.",
     )
     @told_to_ticks
-    def connections_current(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def connections_current(
+        context: dg.SensorEvaluationContext, environment: dg.ResourceParam[Environment]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         moves = 0
         problems: list[str] = []
         for school, source in wanted:

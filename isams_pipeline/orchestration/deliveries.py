@@ -7,6 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.config import Settings
 from isams_pipeline.config.partners import Delivering
 from isams_pipeline.delivery.deliver import Delivered, Deliverer
 from isams_pipeline.delivery.export import Export, ExportFile
@@ -107,11 +108,11 @@ def gate_of(
     )
 
 
-def delivery_asset(environment: Environment, partner: AnyPartner) -> dg.AssetsDefinition:
+def delivery_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefinition:
     """The asset that puts a partner's staged export through the gate."""
     exporting = partner.exporting
     key = [partner.key, "delivery"]
-    partitions = nights_of(environment.settings)
+    partitions = nights_of(settings)
 
     @dg.asset(
         key=key,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.built import ACCOUNTING, Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, formulas, to_csv_for_people
@@ -92,18 +93,18 @@ def staged_results(
     )
 
 
-def export_asset(environment: Environment, partner: AnyPartner) -> dg.AssetsDefinition:
+def export_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefinition:
     """The assets of a partner's staged export, and of what is not in it."""
     exporting = partner.exporting
     if exporting.asset is not None:
-        return exporting.asset(environment, partner)
-    partitions = nights_of(environment.settings)
+        return exporting.asset(settings, partner)
+    partitions = nights_of(settings)
     key = [partner.key, "export"]
     common: Metadata = {
         "partitions_def": partitions,
         "group_name": partner.key,
         "owners": [OWNER],
-        "deps": [*keys_of(exporting.needs), *exporting.also_behind(environment)],
+        "deps": [*keys_of(exporting.needs), *exporting.also_behind(settings)],
         "kinds": {"csv"},
     }
 

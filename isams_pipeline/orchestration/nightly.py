@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import key_of, night_at
 from isams_pipeline.orchestration.partner import AnyPartner, Datasets
@@ -45,16 +46,15 @@ def nightly_job(partner: AnyPartner) -> "dg.UnresolvedAssetJobDefinition":
 
 
 def nightly_schedules(
-    environment: Environment, partner: AnyPartner, job: "dg.UnresolvedAssetJobDefinition"
+    settings: Settings, partner: AnyPartner, job: "dg.UnresolvedAssetJobDefinition"
 ) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use, on from the start, one run for each school."""
-    settings = environment.settings
     by_zone: dict[str, list[str]] = {}
     for name, school in settings.schools.items():
         if partner.key in school.partners:
             by_zone.setdefault(school.timezone.key, []).append(name)
     when = sorted(by_zone.items())
-    return [_schedule(environment, (partner.key, partner.hour, zone), schools, job) for zone, schools in when]
+    return [_schedule((partner.key, partner.hour, zone), schools, job) for zone, schools in when]
 
 
 def in_a_name(zone: str) -> str:
@@ -63,7 +63,7 @@ def in_a_name(zone: str) -> str:
 
 
 def _schedule(
-    environment: Environment, what: tuple[str, int, str], schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
+    what: tuple[str, int, str], schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
     partner, hour, zone = what
 
@@ -76,7 +76,9 @@ def _schedule(
         description=f"Every night at {hour:02d}:00 in {zone}, for {', '.join(schools)}.",
     )
     @told_to_ticks
-    def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+    def nightly(
+        context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
+    ) -> Iterator[dg.RunRequest]:
         resolved = context.repository_def.get_job(job.name) if context.repository_def else None
         for school in schools:
             settings = environment.settings.school(school)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import dagster as dg
 import pandas as pd
 
-from isams_pipeline.config import SchoolSettings
+from isams_pipeline.config import SchoolSettings, Settings
 from isams_pipeline.config.partners import Delivering, PartnerSettings
 from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile
@@ -60,7 +60,7 @@ def _as_built(_behind: Behind, _settings: Any, built: Built) -> Built:
     return built
 
 
-def _no_more_keys(_environment: Environment) -> Sequence[dg.AssetKey]:
+def _no_more_keys(_settings: Settings) -> Sequence[dg.AssetKey]:
     return ()
 
 
@@ -90,9 +90,9 @@ class Exporting(Generic[D]):
     """What comes to an export that no table holds: photos."""
     tidy: Callable[[Environment, str, D], None] = _nothing
     """Takes away what a school does not ask for any more, before an export is made for real."""
-    also_behind: Callable[[Environment], Sequence[dg.AssetKey]] = _no_more_keys
+    also_behind: Callable[[Settings], Sequence[dg.AssetKey]] = _no_more_keys
     """Further assets that the export is made of, by what the schools have agreed."""
-    asset: Callable[[Environment, Partner[Any]], dg.AssetsDefinition] | None = None
+    asset: Callable[[Settings, Partner[Any]], dg.AssetsDefinition] | None = None
     """The asset of the export, where it is more than rules on tables; else it is made of the above."""
     held_back: Callable[[Environment, Night, str], str | None] | None = None
     """What of a run was refused although the export was delivered: the run then ends refused."""
@@ -109,7 +109,7 @@ class Exporting(Generic[D]):
         return any(file.people is not None for file in self.files)
 
 
-def _no_more(_environment: Environment) -> dg.Definitions:
+def _no_more(_settings: Settings) -> dg.Definitions:
     return dg.Definitions()
 
 
@@ -126,7 +126,7 @@ class Partner(Generic[S]):
     """What its nightly job reads, by source; whether or not the files need it."""
     gets: Exporting[Any] | None = None
     """Its files. None: it gets none."""
-    more: Callable[[Environment], dg.Definitions] = _no_more
+    more: Callable[[Settings], dg.Definitions] = _no_more
     """Its further assets, jobs, schedules and sensors."""
     in_its_night: Sequence[Sequence[str]] | None = None
     """Which of its own assets its nightly job runs. None: all."""

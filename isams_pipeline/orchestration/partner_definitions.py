@@ -2,18 +2,18 @@
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.orchestration.deliveries import delivery_asset
-from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import export_asset
 from isams_pipeline.orchestration.nightly import nightly_job, nightly_schedules
 from isams_pipeline.orchestration.partner import AnyPartner
 
 
-def partner_definitions(environment: Environment, partner: AnyPartner) -> dg.Definitions:
+def partner_definitions(settings: Settings, partner: AnyPartner) -> dg.Definitions:
     """The assets of a partner's files, its nightly job and schedules, and whatever it has besides."""
     job = nightly_job(partner)
-    files = [export_asset(environment, partner), delivery_asset(environment, partner)] if partner.gets else []
+    files = [export_asset(settings, partner), delivery_asset(settings, partner)] if partner.gets else []
     return dg.Definitions.merge(
-        dg.Definitions(assets=files, jobs=[job], schedules=nightly_schedules(environment, partner, job)),
-        partner.more(environment),
+        dg.Definitions(assets=files, jobs=[job], schedules=nightly_schedules(settings, partner, job)),
+        partner.more(settings),
     )

@@ -177,13 +177,13 @@ _ENDS = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, GeneratorExit)
 """A person or the machine ends the run; nothing is quoted."""
 
 
-def told_to_ticks(body: Callable[[C], Iterator[Y]]) -> Callable[[C], Iterator[Y]]:
+def told_to_ticks(body: Callable[[C, Environment], Iterator[Y]]) -> Callable[[C, Environment], Iterator[Y]]:
     """The body of a schedule or sensor, whose errors may stand in the tick: others by type and place only."""
 
     @functools.wraps(body)
-    def tick(context: C) -> Iterator[Y]:
+    def tick(context: C, environment: Environment) -> Iterator[Y]:
         with _said_only():
-            yield from body(context)
+            yield from body(context, environment)
 
     return tick
 

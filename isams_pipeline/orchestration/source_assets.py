@@ -7,6 +7,7 @@ from typing import Any, cast
 import dagster as dg
 import pandas as pd
 
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets import SOURCE, DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.datasets.changes import row_changes, unusual
@@ -33,11 +34,11 @@ CHECKED = {"pupils", "contacts", "staff", "years"}
 _NIGHTS = 7
 
 
-def source_definitions(environment: Environment, sources: Mapping[str, Source] = SOURCES) -> dg.Definitions:
+def source_definitions(settings: Settings, sources: Mapping[str, Source] = SOURCES) -> dg.Definitions:
     """One asset per source and dataset, in the order of the declarations; for each source a job of all its datasets."""
     return dg.Definitions(
         assets=[
-            _asset(environment, source, declaration)
+            _asset(settings, source, declaration)
             for source in sources.values()
             for declaration in source.datasets.values()
         ],
@@ -56,8 +57,8 @@ def source_job(source: Source) -> "dg.UnresolvedAssetJobDefinition":
     )
 
 
-def _asset(environment: Environment, source: Source, declaration: DatasetDeclaration) -> dg.AssetsDefinition:
-    partitions = nights_of(environment.settings)
+def _asset(settings: Settings, source: Source, declaration: DatasetDeclaration) -> dg.AssetsDefinition:
+    partitions = nights_of(settings)
     key = [source.key, declaration.name]
     sound = SOUND if declaration.name in CHECKED else {}
 

@@ -116,6 +116,13 @@ class Account:
         """Take over the places that another account has of a dataset."""
         self._claims.setdefault(dataset, []).extend(other._claims.get(dataset, ()))
 
+    def join(self, other: Account) -> None:
+        """Take over all that another account has of datasets; which of them this one is about stays as it is."""
+        for dataset in other._claims:
+            self.adopt(other, dataset)
+        self._tallies.update(other._tallies)
+        self._said.extend(other._said)
+
     def _add(self, dataset: str, claim: _Claim) -> None:
         if len(claim.rows):
             self._claims.setdefault(dataset, []).append(claim)

@@ -1,4 +1,4 @@
-"""What is laid over the timetable: closed rooms and calendar events. They are told of; they change nothing. Pure."""
+"""What is laid over the timetable: closed rooms and calendar events. They are reported, and change nothing. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from isams_pipeline.rules.clock_times import after_midnight, minutes_of
 from isams_pipeline.rules.compare import is_text, label
 from isams_pipeline.rules.dates import is_nothing
 from isams_pipeline.rules.references import Lookup
-from isams_pipeline.rules.split import WARNING, Exclusions, rows_of, surely
+from isams_pipeline.rules.split import Exclusions, Split, rows_of, surely
 from isams_pipeline.rules.timetable import whole_days
 
 
-def closures_in_words(
-    closures: pd.DataFrame, reasons: pd.DataFrame, rooms: pd.DataFrame, out: Exclusions
-) -> pd.DataFrame:
-    """One row per closure of a known room: room_id, start and end (ISO times, the end exclusive), reason.
+def closures_in_words(closures: pd.DataFrame, reasons: pd.DataFrame, rooms: pd.DataFrame) -> Split:
+    """Keep the closures of known rooms, in words: one row each: room_id, start, end (exclusive) (ISO times), reason.
 
     A closure from midnight to midnight closes whole days, the last one included.
     """
+    out = Exclusions.of({"room_closures": closures})
     names = Lookup.of(reasons, "reason_id", "name")
     known = set(rooms["room_id"])
     starts, ends = whole_days(closures["start"], closures["end"])
@@ -40,20 +39,21 @@ def closures_in_words(
             closure = (int(row.room_id), _iso(start), _iso(end), text)
             if rows.setdefault(closure, at) != at:
                 merged.append((at, rows[closure]))
-    out.account.sizes["room_closures"] = len(closures)
     for rule, at in left:
         out.account.leave_out("room_closures", [at], rule)
     out.account.merge("room_closures", [at for at, _ in merged], [into for _, into in merged])
     out.account.deliver("room_closures", rows.values(), "closures.csv")
-    return pd.DataFrame(sorted(rows), columns=["room_id", "start", "end", "reason"]).astype({"room_id": "Int64"})
+    kept = pd.DataFrame(sorted(rows), columns=["room_id", "start", "end", "reason"]).astype({"room_id": "Int64"})
+    return Split(kept, said=out)
 
 
 def _iso(moment: Any) -> str:
     return str(moment.strftime("%Y-%m-%dT%H:%M"))
 
 
-def note_lessons_in_closed_rooms(dated: pd.DataFrame, closures: pd.DataFrame, out: Exclusions) -> None:
-    """Warn of rooms that the timetable uses while they are closed."""
+def used_while_closed(dated: pd.DataFrame, closures: pd.DataFrame) -> Exclusions:
+    """Warnings of rooms that the timetable uses while they are closed."""
+    out = Exclusions()
     for room_id, spans in closures.groupby("room_id"):
         in_room: Any = dated[surely(dated["room_id"].eq(room_id))]
         begins = in_room["date"] + after_midnight(in_room["start"])
@@ -62,18 +62,19 @@ def note_lessons_in_closed_rooms(dated: pd.DataFrame, closures: pd.DataFrame, ou
         for span in rows_of(spans):
             count += int(((begins < pd.Timestamp(span.end)) & (ends > pd.Timestamp(span.start))).sum())
         if count:
-            reason = f"it is closed on {count} occasions when the timetable uses it"
-            out.add("room", room_id, "closed", reason, severity=WARNING)
+            out.warn("room", room_id, "closed", f"it is closed on {count} occasions when the timetable uses it")
+    return out
 
 
-def note_events_in_rooms(
-    dated: pd.DataFrame, events: pd.DataFrame, rooms: pd.DataFrame, buildings: pd.DataFrame, out: Exclusions
-) -> None:
-    """Warn of calendar events where the timetable has something: an event's place may be a room's name or code.
+def events_in_rooms(
+    dated: pd.DataFrame, events: pd.DataFrame, rooms: pd.DataFrame, buildings: pd.DataFrame
+) -> Exclusions:
+    """Warnings of calendar events where the timetable has something: an event's place may be a room's name or code.
 
     Where several rooms have that name, the building's beside it tells which is meant; else all of them are looked at,
-    and the event is told of with all that it may be in.
+    and the warning names all that it may be in.
     """
+    out = Exclusions()
     places = _places(rooms, buildings)
     timed = events.assign(start=minutes_of(events["start_time"]), end=minutes_of(events["end_time"]))
     for row in rows_of(timed):
@@ -83,10 +84,11 @@ def note_events_in_rooms(
             found = "; ".join(f"the timetable uses room {room} {count} times then" for room, count in counts.items())
             which = " or ".join(map(str, match.candidates))
             reason = f"its place is the name of several rooms ({which}); {found or 'none is in use then'}"
-            out.add("event", row.event_id, "event_in_room", reason, severity=WARNING)
+            out.warn("event", row.event_id, "event_in_room", reason)
         for room, count in counts.items() if not match.is_ambiguous else ():
             reason = f"it is in room {room}, which the timetable uses {count} times then"
-            out.add("event", row.event_id, "event_in_room", reason, severity=WARNING)
+            out.warn("event", row.event_id, "event_in_room", reason)
+    return out
 
 
 def _places(rooms: pd.DataFrame, buildings: pd.DataFrame) -> Lookup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.numbers import number_of
 from isams_pipeline.rules.references import Lookup
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.split import Exclusions, Split
 from isams_pipeline.rules.timetable import LESSON, Timetable, UnallocatedWeeks, dated_timetable
 
 NEEDED = (
@@ -107,7 +108,7 @@ def periods_of(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def covered(lessons: pd.DataFrame, out: Exclusions) -> Split:
+def covered(lessons: pd.DataFrame) -> Split:
     """Keep what takes place where a cover stands beside the lesson that it replaces: the cover, on that date.
 
     A cover replaces the one scheduled lesson of its date, group, and period or hours (inferred: no document says how a
@@ -153,12 +154,14 @@ def covered(lessons: pd.DataFrame, out: Exclusions) -> Split:
                 "a room cover and a staff cover are for one lesson: it is in the room of the one with the teacher of "
             )
             warned.add((numbers[staff], f"{reason}the other"))
+    said = Exclusions()
     for number, reason in sorted(warned, key=repr):
-        out.add("lesson", number, "cover", reason, severity=WARNING)
+        said.warn("lesson", number, "cover", reason)
     filled = {name: pd.Series(texts, index=lessons.index, dtype="str") for name, texts in columns.items()}
     keep = ~lessons.index.isin(list(gone))
     reason = "a cover takes its place on that date"
-    return Split.by(lessons.assign(**filled), pd.Series(keep, index=lessons.index), rule="covered", reason=reason)
+    split = Split.by(lessons.assign(**filled), pd.Series(keep, index=lessons.index), rule="covered", reason=reason)
+    return replace(split, said=said)
 
 
 def _places(lessons: pd.DataFrame) -> Column:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.rules.split import WARNING, Exclusions
+from isams_pipeline.rules.split import Split
 
 _AUGUST = 8
 _NOTHING = pd.Timestamp(1900, 1, 1)
@@ -19,14 +19,15 @@ def is_nothing(moment: Any) -> bool:
     return moment is None or moment is pd.NaT or moment is pd.NA or moment <= _NOTHING
 
 
-def sensible_births(people: pd.DataFrame, night: date, entity: str, key: str, out: Exclusions) -> pd.DataFrame:
-    """People whose `date_of_birth` is null where nobody was born then: a date of nothing, or one still to come."""
+def sensible_births(people: pd.DataFrame, night: date) -> Split:
+    """Keep all people, `date_of_birth` emptied where nobody was born then: a date of nothing, or one still to come."""
     births = people["date_of_birth"]
     odd = (births.notna() & ((births <= _NOTHING) | (births > pd.Timestamp(night)))).astype(bool)
-    for identifier in people.loc[odd, key]:
-        reason = "nobody was born on the date of birth that it has; left empty"
-        out.add(entity, identifier, "date_of_birth", reason, severity=WARNING)
-    return people.assign(date_of_birth=births.mask(odd)) if bool(odd.any()) else people
+    if not bool(odd.any()):
+        return Split(people)
+    reason = "nobody was born on the date of birth that it has; left empty"
+    noted = people[odd].assign(rule="date_of_birth", reason=reason)
+    return Split(people.assign(date_of_birth=births.mask(odd)), noted=noted)
 
 
 def school_years(night: date, *, count: int = 1) -> tuple[date, date]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import pandas as pd
 
 from isams_pipeline.rules.compare import mailbox, validated, without_unseen
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.split import Exclusions, Split
 
 NO_ADDRESS = "no valid e-mail address"
 MORE_THAN_ADDRESSES = "its e-mail field holds more than addresses, so none of it counts"
@@ -131,14 +131,14 @@ def having_email(frame: pd.DataFrame) -> Split:
     return Split.by(frame, keep, rule="email", reason=frame.loc[~keep, "email_problem"].tolist())
 
 
-def note_emails(frame: pd.DataFrame, entity: str, key: str, out: Exclusions, *, is_left_empty: bool) -> None:
-    """Warn of addresses in which something could not be seen, and, where `is_left_empty`, of who has none."""
-    for identifier in frame.loc[frame["email_unseen"] & frame["email"].notna(), key]:
-        out.add(entity, identifier, "email_unseen", UNSEEN, severity=WARNING)
+def sensible_emails(frame: pd.DataFrame, *, is_left_empty: bool) -> Split:
+    """Keep all, and warn of addresses in which something could not be seen; where `is_left_empty`, of who has none."""
+    without = frame["email"].isna()
+    noted = frame[frame["email_unseen"] & ~without].assign(rule="email_unseen", reason=UNSEEN)
     if is_left_empty:
-        without = frame[frame["email"].isna()]
-        for identifier, problem in zip(without[key], without["email_problem"], strict=True):
-            out.add(entity, identifier, "email", f"{problem}; left empty", severity=WARNING)
+        empty = frame[without]
+        noted = pd.concat([noted, empty.assign(rule="email", reason=empty["email_problem"] + "; left empty")])
+    return Split(frame, noted=noted)
 
 
 def mailboxes(frame: pd.DataFrame) -> pd.Series[str]:
@@ -162,20 +162,22 @@ def unique_emails(frame: pd.DataFrame, key: str, *, entity: str, first_if: str |
     return Split(split.kept.sort_index(), split.excluded)
 
 
-def shared_across(groups: dict[str, pd.DataFrame], keys: dict[str, str]) -> list[tuple[str, int, str]]:
-    """Mailboxes that people of different groups share: entity, id, and a reason that names the others.
+def shared_across(groups: dict[str, pd.DataFrame], keys: dict[str, str]) -> Exclusions:
+    """Warnings of people whose mailbox is that of people of another group too, whom the reason names.
 
-    Nobody is dropped for it: a teacher may be a parent.
+    `groups` has entity → people, `keys` entity → the column of their numbers. A teacher may be a parent: nobody is
+    left out.
     """
+    out = Exclusions()
     holders: dict[str, list[tuple[str, int]]] = {}
     for entity, frame in groups.items():
         having = frame[frame["email"].notna()]
         for identifier, email in zip(having[keys[entity]].tolist(), having["email"].tolist(), strict=True):
             holders.setdefault(mailbox(email), []).append((entity, int(identifier)))
-    found: list[tuple[str, int, str]] = []
     for people in holders.values():
         for entity, identifier in people:
             others = [f"{e} {i}" for e, i in people if e != entity]
             if others:
-                found.append((entity, identifier, f"its e-mail address is also that of {', '.join(others)}"))
-    return found
+                reason = f"its e-mail address is also that of {', '.join(others)}"
+                out.warn(entity, identifier, "email_shared_across", reason)
+    return out

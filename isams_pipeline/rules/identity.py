@@ -9,7 +9,7 @@ import pandas as pd
 from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code
 from isams_pipeline.rules.references import Lookup
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.split import Exclusions, Split
 
 _FEW = 5
 _MOST = 0.5
@@ -108,10 +108,12 @@ def of_pupils(frame: pd.DataFrame, pupils: pd.DataFrame) -> Split:
     return Split(found[keep], excluded)
 
 
-def note_shared_codes(pupils: pd.DataFrame, out: Exclusions) -> None:
-    """Warn of pupils of one school code: one person who is on the roll under two numbers, most likely."""
+def shared_codes(pupils: pd.DataFrame) -> Exclusions:
+    """Warnings of pupils of one school code: one person who is on the roll under two numbers, most likely."""
+    out = Exclusions()
     for ids in Lookup.of(pupils, "school_id", "pupil_id", fold=code).shared.values():
         for one in ids:
             others = " and ".join(f"student {other}" for other in ids if other != one)
             reason = f"it has the same school code as {others}: they may be one person, entered twice"
-            out.add("student", one, "shared_code", reason, severity=WARNING)
+            out.warn("student", one, "shared_code", reason)
+    return out

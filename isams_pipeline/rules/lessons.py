@@ -17,7 +17,7 @@ from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.compare import is_text
 from isams_pipeline.rules.references import Lookup, Together
-from isams_pipeline.rules.split import WARNING, Exclusions, rows_of
+from isams_pipeline.rules.split import Exclusions, Split, rows_of
 
 LESSON, MEETING, YEAR_SCHEDULE, TUTORIAL = "lesson", "meeting", "year_schedule", "tutorial"
 DATASET_OF = {
@@ -31,19 +31,19 @@ GROUP_COLUMNS = ["code", "subject", "year_id", "set_id", "form_id"]
 """What is known of whom an entry is for."""
 
 
-def entries_of(
-    tables: Mapping[str, pd.DataFrame], slots: pd.DataFrame, out: Exclusions
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def entries_of(tables: Mapping[str, pd.DataFrame], slots: pd.DataFrame) -> tuple[Split, pd.DataFrame]:
     """The entries of all timetables; and their rows: kind, row, and `entry`, the row number of the entry's first row.
 
     An entry has status and timetable_id, kind, id, period_id, room_id, GROUP_COLUMNS, staff_ids and row.
     """
-    rows = _rows(tables)
-    rows = _with_known_periods(rows, slots, out)
-    rows = _with_known_rooms(rows, set(tables["rooms"]["room_id"]), out)
-    rows = _Groups(tables).of(rows, out)
-    rows["staff_ids"] = _Teachers(tables).of(rows, out)
-    return _joined(rows, out)
+    out = Exclusions()
+    rows = out.follow(_with_known_periods(_rows(tables), slots))
+    rows = out.follow(_with_known_rooms(rows, set(tables["rooms"]["room_id"])))
+    rows = out.follow(_Groups(tables).of(rows))
+    rows = out.follow(_Teachers(tables).of(rows))
+    entries, joined = _joined(rows)
+    out.join(_lost(entries))
+    return Split(entries.drop(columns=["lost_room", "teachers"]), said=out), joined
 
 
 def _rows(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -93,7 +93,8 @@ def _per_period(tutorials: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(period_id=pd.to_numeric(rows["period_id"], errors="coerce").astype("Int64"))
 
 
-def _with_known_periods(rows: pd.DataFrame, slots: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+def _with_known_periods(rows: pd.DataFrame, slots: pd.DataFrame) -> Split:
+    out = Exclusions()
     known = rows["period_id"].isin(set(slots["period_id"]))
     for row in rows_of(rows[~known]):
         reason = "it has no period" if pd.isna(row.period_id) else f"its period {row.period_id} cannot hold it"
@@ -104,14 +105,15 @@ def _with_known_periods(rows: pd.DataFrame, slots: pd.DataFrame, out: Exclusions
         # A tutorial with another period that can hold it has its place there.
         numbers = of_kind[ROW].unique()
         out.account.leave_out(DATASET_OF[str(kind)], [n for n in numbers if (kind, n) not in standing], "period")
-    return kept.reset_index(drop=True)
+    return Split(kept.reset_index(drop=True), said=out)
 
 
-def _with_known_rooms(rows: pd.DataFrame, rooms: set[Any], out: Exclusions) -> pd.DataFrame:
+def _with_known_rooms(rows: pd.DataFrame, rooms: set[Any]) -> Split:
+    out = Exclusions()
     unknown = rows["room_id"].notna() & ~rows["room_id"].isin(rooms)
     for row in rows_of(rows[unknown]):
-        out.add(str(row.kind), row.id, "room", f"its room {row.room_id} does not exist; left empty", severity=WARNING)
-    return rows.assign(room_id=rows["room_id"].mask(unknown), lost_room=unknown)
+        out.warn(str(row.kind), row.id, "room", f"its room {row.room_id} does not exist; left empty")
+    return Split(rows.assign(room_id=rows["room_id"].mask(unknown), lost_room=unknown), said=out)
 
 
 # --- whom it is for -----------------------------------------------------------------------------------------
@@ -153,8 +155,9 @@ class _Groups:
         self._year_of_set = Lookup.of(sets, "set_id", "year_id")
         self._year_of_form = Lookup.of(tables["forms"], "form_id", "year_id")
 
-    def of(self, rows: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+    def of(self, rows: pd.DataFrame) -> Split:
         """Rows with GROUP_COLUMNS; codes that name nothing, or several things that nothing tells apart, are noted."""
+        out = Exclusions()
         columns = ("kind", "id", "code", "year_id", "teachers", "is_set", *_BESIDE)
         found: list[tuple[Any, Any, Any, Any]] = []
         unsure: dict[int, _Unsure] = {}
@@ -172,7 +175,7 @@ class _Groups:
                 continue
             if group is None:
                 reason = "its code names no set and no teaching form"
-                out.add(LESSON, identifier, "group", reason, severity=WARNING)
+                out.warn(LESSON, identifier, "group", reason)
             found.append(group or (None, year, None, None))
             if group and group[2] is not None and not pd.isna(where[-1]):
                 beside.setdefault(tuple(where), set()).add(group[2])
@@ -187,7 +190,7 @@ class _Groups:
                 continue
             those = " and ".join(f"{group.what} {one}" for one in group.candidates)
             reason = f"its code is that of {those}, and nothing tells which is meant; it is without a group"
-            out.add(LESSON, row["id"], "shared_code", reason, severity=WARNING)
+            out.warn(LESSON, row["id"], "shared_code", reason)
         # Of several sets with one code, in rooms that are not known, nothing tells what is one lesson.
         alone = [at for at in unsure if found[at][2] is None and pd.isna(rows["room_id"].iloc[at])]
         joins = rows["join"].tolist()
@@ -195,13 +198,14 @@ class _Groups:
             joins[at] = ""
         rows = rows.assign(join=pd.Series(joins, index=rows.index, dtype="str"))
         subjects, years, sets_, forms = zip(*found, strict=True) if found else ((), (), (), ())
-        return rows.assign(
+        named = rows.assign(
             subject=pd.Series([self._subjects.get(one) for one in subjects], index=rows.index, dtype="str"),
             year_id=pd.Series(years, index=rows.index, dtype="Int64"),
             set_id=pd.Series(sets_, index=rows.index, dtype="Int64"),
             form_id=pd.Series(forms, index=rows.index, dtype="str"),
             code=rows["code"].fillna(""),
         )
+        return Split(named, said=out)
 
     def _in_common(self, code: Any, group: _Unsure) -> tuple[Any, Any]:
         """Subject and year, where all that the code may mean have the same."""
@@ -240,8 +244,9 @@ class _Teachers:
         links = tables.get("set_teachers")
         self._of_set = Together.of(links, "set_id", "staff_id") if links is not None else Together()
 
-    def of(self, rows: pd.DataFrame, out: Exclusions) -> list[str]:
-        """Each row's teachers by their numbers; codes of nobody, or of several, are reported and left out."""
+    def of(self, rows: pd.DataFrame) -> Split:
+        """Rows with `staff_ids`, their teachers by number; codes of nobody, or of several, are noted and left out."""
+        out = Exclusions()
         found: list[str] = []
         columns = (rows[name].tolist() for name in ("kind", "id", "teachers", "set_id"))
         for kind, identifier, codes, set_id in zip(*columns, strict=True):
@@ -255,15 +260,15 @@ class _Teachers:
                 if match.is_ambiguous:
                     whose = " and ".join(f"staff {other}" for other in match.candidates)
                     reason = f"a teacher's code is that of {whose}, and nothing tells who is meant"
-                out.add(str(kind), identifier, "teacher", reason, severity=WARNING)
+                out.warn(str(kind), identifier, "teacher", reason)
             found.append(" ".join(map(str, sorted(ids))))
-        return found
+        return Split(rows.assign(staff_ids=pd.Series(found, index=rows.index, dtype="str")), said=out)
 
 
 # --- rows → entries -----------------------------------------------------------------------------------------
 
 
-def _joined(rows: pd.DataFrame, out: Exclusions) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _joined(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     keys = ["status", "timetable_id", "kind", "join", "set_id", "form_id", "period_id", "room_id"]
     alone = rows["join"] == ""
     own = pd.Series(range(len(rows)), index=rows.index)
@@ -282,16 +287,16 @@ def _joined(rows: pd.DataFrame, out: Exclusions) -> tuple[pd.DataFrame, pd.DataF
         subjects, years = of["subject"].first(), of["year_id"].first()
         entries.loc[again, "subject"] = number[main][again].map(subjects).astype("str")
         entries.loc[again, "year_id"] = number[main][again].map(years)
-    _note_losses(entries, out)
-    kept = [*keys, "id", "code", "subject", "year_id", "staff_ids", ROW]
+    kept = [*keys, "id", "code", "subject", "year_id", "staff_ids", ROW, "lost_room", "teachers"]
     texts = {"staff_ids": "str", "subject": "str", "code": "str", "kind": "str", "form_id": "str"}
     # A tutorial has a row for each of its periods, and one number: it is one row of its dataset.
     joined = joined[~joined.duplicated(["kind", ROW]) | (joined["kind"] != TUTORIAL)]
     return entries[kept].drop(columns="join").astype(texts).reset_index(drop=True), joined.reset_index(drop=True)
 
 
-def _note_losses(entries: pd.DataFrame, out: Exclusions) -> None:
-    """Warn of entries that have no room or no teacher for what was lost on the way."""
+def _lost(entries: pd.DataFrame) -> Exclusions:
+    """Warnings of entries that have no room or no teacher for what was lost on the way."""
+    out = Exclusions()
     unroomed = entries[entries["lost_room"] & entries["room_id"].isna()]
     untaught = entries[(entries["staff_ids"] == "") & entries["teachers"].notna()]
     for rule, odd, reason in (
@@ -299,7 +304,8 @@ def _note_losses(entries: pd.DataFrame, out: Exclusions) -> None:
         ("no_teacher", untaught, "it has no teacher, as none of those that it names is known among the staff"),
     ):
         for kind, identifier in zip(odd["kind"].tolist(), odd["id"].tolist(), strict=True):
-            out.add(str(kind), identifier, rule, reason, severity=WARNING)
+            out.warn(str(kind), identifier, rule, reason)
+    return out
 
 
 def _together(texts: pd.Series[str]) -> str:

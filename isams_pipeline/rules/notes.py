@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.rules.split import WARNING, Exclusions, in_an_id
+from isams_pipeline.rules.split import Exclusions, in_an_id
 
 CONTROL, SEVERAL, WITHOUT_MEMBERS = "control", "several", "without_members"
 REPEATED, MIXED = "repeated", "mixed"
@@ -75,12 +75,13 @@ def from_json(dataset: str, found: Any) -> list[Note]:
     return [Note(dataset, int(row), str(column), str(what)) for row, column, what in found or ()]
 
 
-def note_fields(notes: Collection[Note | Lacking], tables: Mapping[str, pd.DataFrame], out: Exclusions) -> None:
-    """Warn of the fields that were changed when they were read, and of what the source was not allowed to give."""
+def noted_fields(notes: Collection[Note | Lacking], tables: Mapping[str, pd.DataFrame]) -> Exclusions:
+    """Warnings of the fields that were changed when they were read, and of what the source was not allowed to give."""
+    out = Exclusions()
     for note in notes:
         if isinstance(note, Lacking):
             reason = f"the school has not authorised {note.scope}: {note.dataset} are without {note.what}"
-            out.add("source", f"{note.dataset}:{note.scope}", "scope", reason, severity=WARNING)
+            out.warn("source", f"{note.dataset}:{note.scope}", "scope", reason)
             out.account.say(note.dataset, f"scope {note.scope}: {note.what}")
             continue
         frame = tables.get(note.dataset)
@@ -90,10 +91,5 @@ def note_fields(notes: Collection[Note | Lacking], tables: Mapping[str, pd.DataF
         row = frame.iloc[note.row - 1]
         identifier = ":".join(in_an_id(row[name]) for name in key) if key else f"row {note.row}"
         reason = REASONS[note.what].format(column=note.column)
-        out.add(
-            entity,
-            identifier,
-            RULES[note.what],
-            reason,
-            severity=WARNING,
-        )
+        out.warn(entity, identifier, RULES[note.what], reason)
+    return out

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pandas as pd
 
-from isams_pipeline.rules.account import ROW
+from isams_pipeline.rules.account import ROW, Account
 from isams_pipeline.rules.contacts import (
     ParentalResponsibility,
     YearSet,
@@ -25,7 +25,7 @@ from isams_pipeline.rules.contacts import (
     with_a_link,
 )
 from isams_pipeline.rules.identity import of_pupils
-from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions, Split, surely
+from isams_pipeline.rules.split import EXCLUDED, Exclusions, Split, surely
 
 ENTRY = "contact entry"
 """An entity that only exists until it is known whether the person is in by another entry."""
@@ -47,9 +47,9 @@ class ContactChoice(Protocol):
     def sends_contact_only(self) -> bool: ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class Contacts:
-    """Contacts on their way to a partner. Rules that leave people out come between `chosen` and `settle`."""
+    """Contacts on their way to a partner. Rules that leave people out come between `chosen` and `settled`."""
 
     people: pd.DataFrame
     """One row per person, with the columns of contacts; see `one_per_person`."""
@@ -59,15 +59,17 @@ class Contacts:
     """contact_pupils of those entries, with relationship, parental_responsibility and first_person."""
     all_links: pd.DataFrame
     """contact_pupils of all entries and the students who are there."""
-    out: Exclusions
+    said: Exclusions
+    """What was left out so far, with the places of the entries and links."""
     stays: dict[int, int] = field(default_factory=dict[int, int])
     """Person → who they are with the partner."""
     left: dict[int, str] = field(default_factory=dict[int, str])
     """Person → the rule that left them out."""
 
     @classmethod
-    def chosen(cls, tables: Mapping[str, pd.DataFrame], choice: ContactChoice, out: Exclusions) -> Contacts:
+    def chosen(cls, tables: Mapping[str, pd.DataFrame], choice: ContactChoice) -> Contacts:
         """The contacts whom a school sends: by what their entries say, and by their students."""
+        out = Exclusions.of(tables, "contacts", "contact_pupils")
         entries, pupils = tables["contacts"], tables["pupils"]
         pair = ("pupil_id", "person_id")
         # A student who is named by school code only goes by that in the exclusions.
@@ -87,7 +89,9 @@ class Contacts:
             split = rule(entries)
             entries = out.take(ENTRY, split, of_entry, of="contacts")
             gone.append(split.excluded[[*of_entry, "rule"]])
-        links = _of_entries(links, entries, all_entries, pd.concat(gone), out)
+        links = out.take("student_contact", _of_entries(links, all_entries), pair, of="contact_pupils")
+        out.account.leave_out_by("contact_pupils", links.merge(pd.concat(gone), on=["entry_id", "person_id"]))
+        links = _with_their_words(links, entries)
         only = _of_rule(all_links, pd.concat(gone), "contact_only")
         links = out.take("student_contact", not_contact_only_for(links, only), pair, of="contact_pupils")
         years = linked_to_years(links, pupils, choice.contact_years)
@@ -96,26 +100,28 @@ class Contacts:
         links = links.assign(first_person=surely(links["first_person"].eq(True)))  # noqa: FBT003
         return cls(one_per_person(entries), entries, links, all_links, out)
 
-    def take(self, split: Split) -> None:
-        """Leave out people by a rule."""
-        self.left.update(zip(split.excluded["person_id"].astype(int), split.excluded["rule"], strict=True))
-        self.people = self.out.take("contact", split, "person_id")
+    def by(self, split: Split) -> Contacts:
+        """The contacts whom a rule on `people` keeps."""
+        out = self.said.copy()
+        people = out.take("contact", split, "person_id")
+        gone = split.excluded
+        left = dict(zip(gone["person_id"].astype(int), gone["rule"], strict=True)) if len(gone) else {}
+        return replace(self, people=people, said=out, left={**self.left, **left})
 
-    def merge_same_people(self) -> None:
-        """Make one user of entries of one name, address and mailbox, whose number is another for each child."""
-        self.stays = same_people(self.people)
-        for person, stays in self.stays.items():
+    def as_users(self) -> Contacts:
+        """One user of entries of one name, address and mailbox, whose number is another for each child."""
+        same, out = same_people(self.people), self.said.copy()
+        for person, stays in same.items():
             reason = f"name, address and e-mail are those of contact {stays}, to whom its students are linked"
-            self.out.add("contact", person, "same_person", reason)
-        self.people = self.people[~self.people["person_id"].isin(list(self.stays))]
+            out.add("contact", person, "same_person", reason)
+        return replace(self, people=self.people[~self.people["person_id"].isin(list(same))], said=out, stays=same)
 
-    def settle(self, students: Collection[int]) -> pd.DataFrame:
-        """The links that are left, one for each student and person; gives all entries and links their places.
+    def settled(self, students: Collection[int]) -> Split:
+        """The links that are left, one for each student and person; all entries and links have their places.
 
         Students without any contact are warned of, with what became of those that the source has.
         """
-        account = self.out.account
-        self._place_entries()
+        said, account = self.said.copy(), self._of_entries()
         links = self.links
         if self.stays:
             links = links.assign(person_id=links["person_id"].replace(self.stays))
@@ -124,12 +130,13 @@ class Contacts:
         split = one_link_per_pupil(links[~out])
         account.merge("contact_pupils", split.excluded[ROW], split.excluded["into"])
         account.deliver("contact_pupils", split.kept[ROW], "student_contacts.csv")
-        self._note_students_without(students, split.kept)
-        return split.kept
+        said.account.join(account)
+        said.join(self._students_without(students, split.kept))
+        return Split(split.kept, said=said)
 
-    def _place_entries(self) -> None:
+    def _of_entries(self) -> Account:
         """Where each entry is: in its person's row, merged into it, or left out with its person."""
-        account = self.out.account
+        account = Account({})
         main = dict(zip(self.people["person_id"].astype(int), self.people[ROW].astype(int), strict=True))
         left: dict[str, list[int]] = {}
         merged: dict[int, int] = {}
@@ -145,11 +152,12 @@ class Contacts:
             account.leave_out("contacts", rows, rule)
         account.merge("contacts", merged, merged.values())
         account.deliver("contacts", main.values(), "contacts.csv")
+        return account
 
-    def _note_students_without(self, students: Collection[int], kept: pd.DataFrame) -> None:
-        without = sorted(set(map(int, students)) - set(kept["pupil_id"].astype(int)))
+    def _students_without(self, students: Collection[int], kept: pd.DataFrame) -> Exclusions:
+        without, out = sorted(set(map(int, students)) - set(kept["pupil_id"].astype(int))), Exclusions()
         if not without:
-            return
+            return out
         rules = self._rules_by_person()
         theirs = self.all_links[self.all_links["pupil_id"].isin(without)]
         contacts: dict[int, list[int]] = {}
@@ -164,12 +172,13 @@ class Contacts:
             reason = (
                 f"none of its contacts is in the export: {told}{more}" if people else "the source has no contact of it"
             )
-            self.out.add("student", student, "no_contact", reason, severity=WARNING)
+            out.warn("student", student, "no_contact", reason)
+        return out
 
     def _rules_by_person(self) -> dict[int, list[str]]:
         """Person → the rules that left out the person or entries of theirs."""
         found: dict[int, list[str]] = {}
-        for entity, identifier, rule, severity, _ in self.out.rows:
+        for entity, identifier, rule, severity, _ in self.said.rows:
             if severity == EXCLUDED and entity in {ENTRY, "contact"}:
                 of_person = found.setdefault(int(identifier.partition(":")[0]), [])
                 if rule not in of_person:
@@ -177,19 +186,18 @@ class Contacts:
         return found
 
 
-def _of_entries(
-    links: pd.DataFrame, entries: pd.DataFrame, all_entries: pd.DataFrame, gone: pd.DataFrame, out: Exclusions
-) -> pd.DataFrame:
+def _of_entries(links: pd.DataFrame, entries: pd.DataFrame) -> Split:
+    """Keep links whose entry is there."""
+    keys = ["entry_id", "person_id"]
+    there = pd.MultiIndex.from_frame(links[keys]).isin(pd.MultiIndex.from_frame(entries[keys]))
+    keep = pd.Series(there, index=links.index)
+    return Split.by(links, keep, rule="reference", reason="the contact is not among the contacts")
+
+
+def _with_their_words(links: pd.DataFrame, entries: pd.DataFrame) -> pd.DataFrame:
     """Links with what their entries say. Those of entries that are out go with them: the exclusions name the entry."""
     keys = ["entry_id", "person_id"]
-    wanted = [*keys, "relationship", "parental_responsibility", "first_person"]
-    there = pd.MultiIndex.from_frame(links[keys]).isin(pd.MultiIndex.from_frame(all_entries[keys]))
-    known = Split.by(
-        links, pd.Series(there, index=links.index), rule="reference", reason="the contact is not among the contacts"
-    )
-    links = out.take("student_contact", known, ("pupil_id", "person_id"), of="contact_pupils")
-    out.account.leave_out_by("contact_pupils", links.merge(gone, on=keys)[[ROW, "rule"]])
-    return links.merge(entries[wanted], on=keys)
+    return links.merge(entries[[*keys, "relationship", "parental_responsibility", "first_person"]], on=keys)
 
 
 def _of_rule(links: pd.DataFrame, gone: pd.DataFrame, rule: str) -> pd.DataFrame:
@@ -223,14 +231,15 @@ def by_person(exclusions: pd.DataFrame, kept: set[int]) -> pd.DataFrame:
     return Exclusions(rows).frame()
 
 
-def note_lost(before: pd.DataFrame, after: pd.DataFrame, entity: str, said: tuple[str, str], out: Exclusions) -> None:
-    """Warn of sets that had rows and have none any more: a class that has lost all of its students.
+def emptied(before: pd.DataFrame, after: pd.DataFrame, entity: str, *, rule: str, what: str) -> Exclusions:
+    """Warnings of sets that had rows and have none any more: a class that has lost all of its students.
 
-    `said` are the rule's name and what the rows are.
+    `what` are the rows, in words.
     """
-    rule, what = said
+    out = Exclusions()
     counts = before["set_id"].value_counts()
     lost = counts[~counts.index.isin(after["set_id"])]
     for identifier, count in sorted(lost.items(), key=lambda item: str(item[0])):
         reason = f"none of its {count} {what} in the source is in the export; each is among the exclusions"
-        out.add(entity, identifier, rule, reason, severity=WARNING)
+        out.warn(entity, identifier, rule, reason)
+    return out

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pandas as pd
 
 from isams_pipeline.rules.columns import Column
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.split import Exclusions, Split
 
 Fold = Callable[[Any], Hashable]
 
@@ -141,24 +141,22 @@ def resolving(frame: pd.DataFrame, column: str, targets: Collection[Any] | Colum
     return Split.by(frame, keep, rule="reference", reason=f"{what} is not in the export")
 
 
-def blank_dangling(
-    frame: pd.DataFrame, column: str, targets: Collection[Any], *, what: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Empty the cells of `column` that name something that is not there.
-
-    Gives the frame, and the rows whose cell was emptied with `rule` and `reason`.
-    """
+def blank_dangling(frame: pd.DataFrame, column: str, targets: Collection[Any], *, what: str) -> Split:
+    """Keep all rows, with the cells of `column` emptied that name something that is not there, and warn of those."""
     dangling = frame[column].notna() & ~frame[column].isin(list(targets))
     blanked = frame.assign(**{column: frame[column].mask(dangling)})
     noted = frame[dangling].assign(rule="reference", reason=f"{what} is not in the export; left empty")
-    return blanked, noted
+    return Split(blanked, noted=noted)
 
 
-def note_shared(lookup: Lookup, entity: str, what: str, out: Exclusions) -> None:
-    """Warn of keys that have several values, so that none is taken."""
+def shared_keys(lookup: Lookup, entity: str, what: str) -> Exclusions:
+    """Warnings of keys that have several values, so that none is taken."""
+    out = Exclusions()
     for key, values in lookup.shared.items():
-        reason = f"the source has it {len(values)} times with another {what}, so none is taken"
-        out.add(entity, key, "shared_key", reason, severity=WARNING)
+        out.warn(
+            entity, key, "shared_key", f"the source has it {len(values)} times with another {what}, so none is taken"
+        )
+    return out
 
 
 def once(frame: pd.DataFrame, columns: Sequence[str]) -> Split:

@@ -1,9 +1,13 @@
-"""What a rule returns, and where all the exclusions of an export come together."""
+"""What a rule returns, and where all the exclusions of an export come together.
+
+A rule is a function of tables that gives a Split, and changes nothing that it was given. What it has to say of rows
+stands in the Split; whoever calls it says what kind of things the rows are, and takes that into its own Exclusions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pandas as pd
@@ -26,12 +30,21 @@ def surely(mask: Any) -> pd.Series[bool]:
     return found
 
 
+def _no_rows() -> pd.DataFrame:
+    return pd.DataFrame({"rule": pd.Series(dtype="str"), "reason": pd.Series(dtype="str")})
+
+
 @dataclass(frozen=True)
 class Split:
-    """Rows that a rule keeps, and rows that it does not, the latter with `rule` and `reason`."""
+    """What a rule gives: the rows that it keeps, and what there is to say of them and of the others."""
 
     kept: pd.DataFrame
-    excluded: pd.DataFrame
+    excluded: pd.DataFrame = field(default_factory=_no_rows)
+    """Rows that are left out, with `rule` and `reason`."""
+    noted: pd.DataFrame = field(default_factory=_no_rows)
+    """Rows that stay and are warned of, with `rule` and `reason`."""
+    said: Exclusions = field(default_factory=lambda: Exclusions())  # noqa: PLW0108  # it stands below
+    """What is noted of things already: by the rules that a rule is made of, and of what has no row in `kept`."""
 
     @classmethod
     def by(cls, frame: pd.DataFrame, keep: Any, *, rule: str, reason: str | list[str]) -> Split:
@@ -44,6 +57,12 @@ class Split:
         excluded["reason"] = reason
         return cls(frame.copy(deep=False) if every else frame[mask], excluded)
 
+    def as_warnings(self) -> Split:
+        """The same for rows that stay in another shape: those that were left out are only warned of."""
+        # An empty frame beside would turn numbers into others.
+        noted = [one for one in (self.noted, self.excluded) if len(one)] or [self.noted]
+        return replace(self, excluded=self.excluded.iloc[:0], noted=pd.concat(noted))
+
 
 @dataclass
 class Exclusions:
@@ -53,6 +72,11 @@ class Exclusions:
     account: Account = field(default_factory=lambda: Account({}))
     """Where the rows of the datasets end."""
 
+    @classmethod
+    def of(cls, tables: Mapping[str, pd.DataFrame], *datasets: str) -> Exclusions:
+        """With an account of some datasets among the tables: of all where none is named."""
+        return cls(account=Account.of({name: tables[name] for name in datasets or tables}))
+
     def copy(self) -> Exclusions:
         """The same, to go on with in another way."""
         return Exclusions(list(self.rows), self.account.copy())
@@ -61,28 +85,41 @@ class Exclusions:
         """Note one thing."""
         self.rows.append((entity, str(identifier), rule, severity, reason))
 
-    def take(
-        self,
-        entity: str,
-        split: Split,
-        key: str | Iterable[str],
-        *,
-        severity: str = EXCLUDED,
-        of: str | None = None,
-    ) -> pd.DataFrame:
-        """Note what a rule excluded, and give back what it kept. Several key columns are joined by a colon.
+    def warn(self, entity: str, identifier: object, rule: str, reason: str) -> None:
+        """Note one thing that stays in the export."""
+        self.add(entity, identifier, rule, reason, severity=WARNING)
 
-        `of` is the dataset whose rows they are; the rule is then those rows' place in the account.
+    def take(self, entity: str, split: Split, key: str | Iterable[str], *, of: str | None = None) -> pd.DataFrame:
+        """Note what a rule left out or warned of, and give back what it kept. Several key columns become one id.
+
+        `entity` is what its rows are; `of` is the dataset whose rows they are: the rule is then the place of those
+        that it left out in the account.
         """
-        if split.excluded.empty:
-            return split.kept
         columns = [key] if isinstance(key, str) else list(key)
-        for row in split.excluded[[*columns, "rule", "reason"]].itertuples(index=False, name=None):
-            *ids, rule, reason = row
-            self.add(entity, ":".join(map(in_an_id, ids)), rule, reason, severity=severity)
-        if of is not None and severity == EXCLUDED:
+        for rows, severity in ((split.excluded, EXCLUDED), (split.noted, WARNING)):
+            if len(rows):
+                for row in rows[[*columns, "rule", "reason"]].itertuples(index=False, name=None):
+                    *ids, rule, reason = row
+                    self.add(entity, ":".join(map(in_an_id, ids)), rule, reason, severity=severity)
+        if of is not None:
             self.account.leave_out_by(of, split.excluded)
+        self.join(split.said)
         return split.kept
+
+    def follow(self, split: Split) -> pd.DataFrame:
+        """Note what a rule has said of things by itself, and give back what it kept.
+
+        Raises ValueError where it left rows out, or warned of rows, without saying what they are: see `take`.
+        """
+        if len(split.excluded) or len(split.noted):
+            raise ValueError("a rule's rows were left out or warned of, and what they are is not known: use `take`")
+        self.join(split.said)
+        return split.kept
+
+    def join(self, other: Exclusions) -> None:
+        """Note all that others have noted."""
+        self.rows += other.rows
+        self.account.join(other.account)
 
     def frame(self) -> pd.DataFrame:
         """One row per exclusion or warning: entity, id, rule, severity, reason (all text), sorted, no repeats."""

@@ -15,13 +15,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from isams_pipeline.rules.account import ROW, numbered
+from isams_pipeline.rules.account import ROW, Account, numbered
 from isams_pipeline.rules.clock_times import after_midnight, minutes_of
 from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.dates import is_nothing
 from isams_pipeline.rules.lessons import DATASET_OF, GROUP_COLUMNS, LESSON, entries_of
-from isams_pipeline.rules.split import WARNING, Exclusions, rows_of, surely
+from isams_pipeline.rules.split import Exclusions, Split, rows_of, surely
 
 PUBLISHED, DEVELOPMENT = "PublishedTimetables", "DevelopmentTimetables"
 UnallocatedWeeks = Literal["ignore", "teach"]
@@ -45,7 +45,7 @@ class OnDates:
     """Rows that are not on as many dates as the calendar says."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Timetable:
     """A school's timetable on real dates, and what was odd about it."""
 
@@ -81,16 +81,17 @@ def dated_timetable(
     excluded. One whose room, teacher or group is unknown stays, without what is unknown, and with a warning.
     """
     tables = numbered(tables)
-    out = Exclusions()
-    out.account.sizes.update({name: len(tables[name]) for name in DATASET_OF.values()})
-    made = Timetable(pd.DataFrame(), out, teaches_unallocated=unallocated_weeks == "teach")
-    days = _term_days(tables["terms"], first, last, out)
-    slots = _slots(tables, out)
-    entries, joined = entries_of(tables, slots, out)
-    spans = _reigns(tables, entries, days, made, last=last)
+    out, teach = Exclusions.of(tables, *DATASET_OF.values()), unallocated_weeks == "teach"
+    days = out.follow(_term_days(tables["terms"], first, last))
+    slots = out.follow(_slots(tables))
+    found, joined = entries_of(tables, slots)
+    entries = out.follow(found)
+    spans, problems, said = _reigns(tables, entries, days, last=last)
+    out.join(said)
     dates = pd.date_range(first, last, unit="ms")
-    grid = _with_timetable(_grid(dates, days, tables, slots, made, teach=unallocated_weeks == "teach"), spans)
-    made.calendar = calendar = grid[grid["place"].isna()]
+    dates_and_days, unallocated = _grid(dates, days, tables, slots, teach=teach)
+    grid = _with_timetable(out.take("week_allocation", dates_and_days, "allocation_id"), spans)
+    calendar = grid[grid["place"].isna()]
     slot_columns = slots[["period_id", "day_id", "start", "end"]]
     template = entries.merge(slot_columns, on="period_id").reset_index(drop=True)
     template["entry"] = template.index
@@ -98,19 +99,19 @@ def dated_timetable(
         template[["status", "timetable_id", "day_id", "entry"]], on=["status", "timetable_id", "day_id"]
     )
     taught = np.bincount(dated["entry"], minlength=len(template))
-    dated = _less_suspended(dated, template, tables["lesson_suspensions"], out)
-    _note_weeks(tables, template, grid, out, unallocated_weeks)
+    dated = out.follow(_less_suspended(dated, template, tables["lesson_suspensions"]))
+    out.join(_weeks_without_dates(tables, template, grid, unallocated_weeks))
     left = np.bincount(dated["entry"], minlength=len(template))
-    _place_rows(made, template, joined, grid, taught=taught, dated=left)
+    counts, account = _placed(template, joined, grid, taught=taught, dated=left)
+    out.account.join(account)
     # By position: a merge of all columns would copy texts a hundred thousand times.
     columns = template[["start", "end", "period_id", "room_id", *GROUP_COLUMNS, "staff_ids", "kind", ROW]]
     rank = _rank(template)
     dated = dated.assign(rank=rank[dated["entry"].to_numpy()]).sort_values(["date", "rank"], kind="stable")
     rows = columns.take(dated["entry"].to_numpy()).reset_index(drop=True)
     rows.insert(0, "date", dated["date"].to_numpy())
-    _report_double_bookings(rows, out)
-    made.dated = rows
-    return made
+    out.join(_double_bookings(rows))
+    return Timetable(rows, out, problems, unallocated, teach, counts, calendar)
 
 
 def _rank(template: pd.DataFrame) -> Any:
@@ -121,15 +122,15 @@ def _rank(template: pd.DataFrame) -> Any:
     return rank.sort_index().to_numpy()
 
 
-def _place_rows(
-    made: Timetable, template: pd.DataFrame, joined: pd.DataFrame, grid: pd.DataFrame, *, taught: Any, dated: Any
-) -> None:
-    """Where each row of the timetable's datasets is, and each of its dates.
+def _placed(
+    template: pd.DataFrame, joined: pd.DataFrame, grid: pd.DataFrame, *, taught: Any, dated: Any
+) -> tuple[dict[str, OnDates], Account]:
+    """Where each of the dates of the rows of the timetable's datasets is, by kind; and where the rows are.
 
     `joined` are the rows that went into an entry of the template, the entry's own first: kind, row, entry (the entry's
     row). `taught` and `dated` say, entry by entry, on how many dates it is without and with the suspensions.
     """
-    account = made.exclusions.account
+    account, on_dates = Account({}), dict[str, OnDates]()
     by_day = grid.assign(place=grid["place"].fillna("")).groupby(["day_id", "place"]).size()
     places: dict[Any, Counter[str]] = {}
     for key, count in by_day.items():
@@ -140,7 +141,7 @@ def _place_rows(
     keys = zip(*(template[name].tolist() for name in ("kind", ROW, "day_id", "status", "timetable_id")), strict=True)
     for at, (kind, row, day, status, timetable) in enumerate(keys):
         rows = times[kind, row]
-        counts = made.counts.setdefault(kind, OnDates())
+        counts = on_dates.setdefault(kind, OnDates())
         of_day = places.get(day, Counter[str]())
         now = int(reigning.get((day, status, timetable), 0))
         counts.total += rows * of_day.total()
@@ -166,13 +167,15 @@ def _place_rows(
         suspended = lost.loc[kind].reindex(rows).to_numpy(dtype=bool) & on_none
         account.leave_out(dataset, rows[on_none & ~suspended], "no_date")
         account.leave_out(dataset, rows[suspended], "suspended")
+    return on_dates, account
 
 
 # --- dates --------------------------------------------------------------------------------------------------
 
 
-def _term_days(terms: pd.DataFrame, first: date, last: date, out: Exclusions) -> pd.DataFrame:
+def _term_days(terms: pd.DataFrame, first: date, last: date) -> Split:
     """One row per date in term: date, term_id, school_year. A date in two terms counts for the one that began first."""
+    out = Exclusions()
     found: list[pd.DataFrame] = []
     latest: tuple[Any, Any] | None = None
     ordered = terms.sort_values(["start_date", "term_id"])
@@ -186,20 +189,22 @@ def _term_days(terms: pd.DataFrame, first: date, last: date, out: Exclusions) ->
         start, end = max(term.start_date, pd.Timestamp(first)), min(term.finish_date, pd.Timestamp(last))
         if latest is not None and term.start_date <= latest[0] and end >= pd.Timestamp(first):
             reason = f"it begins before term {latest[1]} ends; the days in both count once"
-            out.add("term", term.term_id, "terms_overlap", reason, severity=WARNING)
+            out.warn("term", term.term_id, "terms_overlap", reason)
         if latest is None or term.finish_date > latest[0]:
             latest = (term.finish_date, term.term_id)
         if start <= end:
             dates = pd.date_range(start, end, unit="ms")
             found.append(pd.DataFrame({"date": dates, "term_id": term.term_id, "school_year": term.school_year}))
     if not found:
-        return pd.DataFrame({"date": pd.DatetimeIndex([], dtype="datetime64[ms]"), "term_id": [], "school_year": []})
+        none = pd.DataFrame({"date": pd.DatetimeIndex([], dtype="datetime64[ms]"), "term_id": [], "school_year": []})
+        return Split(none, said=out)
     days = pd.concat(found)
-    return days[~days.duplicated("date")].sort_values("date", ignore_index=True)
+    return Split(days[~days.duplicated("date")].sort_values("date", ignore_index=True), said=out)
 
 
-def _slots(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
+def _slots(tables: Mapping[str, pd.DataFrame]) -> Split:
     """One row per period that can hold a lesson: period_id, day_id, week_id, weekday, start, end, name."""
+    out = Exclusions()
     weeks, days, periods = tables["timetable_weeks"], tables["timetable_days"], tables["timetable_periods"]
     unused_weeks = set(weeks.loc[surely(weeks["active"].eq(False)), "week_id"])  # noqa: FBT003
     unused_days = set(days.loc[surely(days["active"].eq(False)), "day_id"])  # noqa: FBT003
@@ -216,7 +221,7 @@ def _slots(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
         for identifier in slots.loc[here, "period_id"]:
             out.add("period", identifier, "period", reason)
         slots = slots[~here]
-    return slots
+    return Split(slots, said=out)
 
 
 NOT_IN_TERM, OTHER_WEEK, NO_ALLOCATION, NO_TIMETABLE = "not_in_term", "other_week", "no_allocation", "no_timetable"
@@ -228,20 +233,17 @@ def _grid(
     days: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     slots: pd.DataFrame,
-    made: Timetable,
     *,
     teach: bool,
-) -> pd.DataFrame:
+) -> tuple[Split, list[date]]:
     """One row per date and day of a timetable week of that weekday: date, school_year, day_id, week_id, place.
 
-    `place` says why the day is not taught on the date; it is null where it is.
+    `place` says why the day is not taught on the date; it is null where it is. What is left out are allocations of
+    weeks that are gone. With it come the school days that no week is allocated to.
     """
-    allocations = tables["week_allocations"]
-    known = set(tables["timetable_weeks"]["week_id"])
-    gone = ~allocations["week_id"].isin(known)
-    for row in rows_of(allocations[gone]):
-        made.exclusions.add("week_allocation", row.allocation_id, "reference", "its timetable week is gone")
-    allocations = allocations.loc[~gone, ["year", "week", "week_id"]].dropna()
+    known = tables["week_allocations"]["week_id"].isin(set(tables["timetable_weeks"]["week_id"]))
+    of_weeks = Split.by(tables["week_allocations"], known, rule="reference", reason="its timetable week is gone")
+    allocations = of_weeks.kept[["year", "week", "week_id"]].dropna()
     keyed = pd.DataFrame({"date": dates}).merge(days, on="date", how="left")
     keyed = keyed.assign(
         year=keyed["date"].dt.year.astype("Int64"),
@@ -255,7 +257,6 @@ def _grid(
     in_term = keyed["term_id"].notna()
     taught = set(slots["weekday"])
     missing = keyed[in_term & keyed["weekday"].isin(taught) & ~in_some.to_numpy()]
-    made.unallocated = [day.date() for day in missing["date"]]
     timetable_days = slots.loc[~slots.duplicated("day_id"), ["day_id", "week_id", "weekday"]]
     grid = keyed.assign(some=in_some.to_numpy()).merge(timetable_days, on="weekday")
     triples = zip(*(grid[name].tolist() for name in ("year", "week", "week_id")), strict=True)
@@ -264,17 +265,15 @@ def _grid(
     place = pd.Series(None, index=grid.index, dtype="object")
     place[~is_own & ~instead] = np.where(grid.loc[~is_own & ~instead, "some"], OTHER_WEEK, NO_ALLOCATION)
     place[grid["term_id"].isna()] = NOT_IN_TERM
-    return grid.assign(place=place)[["date", "school_year", "day_id", "week_id", "place"]]
+    grid = grid.assign(place=place)[["date", "school_year", "day_id", "week_id", "place"]]
+    return Split(grid, of_weeks.excluded), [day.date() for day in missing["date"]]
 
 
-def _note_weeks(
-    tables: Mapping[str, pd.DataFrame],
-    template: pd.DataFrame,
-    grid: pd.DataFrame,
-    out: Exclusions,
-    unallocated_weeks: UnallocatedWeeks,
-) -> None:
-    """Warn of timetable weeks that no week of the year is allocated to, as far as something stands in them."""
+def _weeks_without_dates(
+    tables: Mapping[str, pd.DataFrame], template: pd.DataFrame, grid: pd.DataFrame, unallocated_weeks: UnallocatedWeeks
+) -> Exclusions:
+    """Warnings of timetable weeks that no week of the year is allocated to, as far as something stands in them."""
+    out = Exclusions()
     week_of = grid[~grid.duplicated("day_id")].set_index("day_id")["week_id"]
     standing = template["day_id"].map(week_of).value_counts()
     own = set(tables["week_allocations"]["week_id"].dropna())
@@ -288,29 +287,35 @@ def _note_weeks(
             else f"no week of the year is allocated to it: what stands in it ({count} entries) is taught in every week "
             "that has no allocation of its own, as unallocated_weeks says"
         )
-        out.add("timetable_week", week, NO_ALLOCATION, reason, severity=WARNING)
+        out.warn("timetable_week", week, NO_ALLOCATION, reason)
+    return out
 
 
-def note_unallocated_days(made: Timetable) -> None:
-    """Warn of school days that no timetable week is allocated to."""
-    days = made.unallocated
+def unallocated_days(made: Timetable) -> Exclusions:
+    """A warning of the school days that no timetable week is allocated to."""
+    days, out = made.unallocated, Exclusions()
     if not days:
-        return
+        return out
     shown = ", ".join(day.isoformat() for day in days[:_FEW_DAYS])
     more = f" and {len(days) - _FEW_DAYS} more" if len(days) > _FEW_DAYS else ""
     reason = f"no timetable week is allocated to {shown}{more}; there are no lessons on those days"
     if made.teaches_unallocated:
         reason = f"no timetable week is allocated to {shown}{more}; weeks without an allocation of their own are taught"
-    made.exclusions.add("term", "-", NO_ALLOCATION, reason, severity=WARNING)
+    out.warn("term", "-", NO_ALLOCATION, reason)
+    return out
 
 
 # --- which timetable applies when ---------------------------------------------------------------------------
 
 
 def _reigns(
-    tables: Mapping[str, pd.DataFrame], entries: pd.DataFrame, days: pd.DataFrame, made: Timetable, *, last: date
-) -> list[tuple[pd.Series[bool], str, int]]:
-    """Which of the term's days each timetable applies to (by date), its status and number; later ones take over."""
+    tables: Mapping[str, pd.DataFrame], entries: pd.DataFrame, days: pd.DataFrame, *, last: date
+) -> tuple[list[tuple[pd.Series[bool], str, int]], list[str], Exclusions]:
+    """Which of the term's days each timetable applies to (by date), its status and number; later ones take over.
+
+    With them come the problems that must be put right before anything is delivered, and the warnings.
+    """
+    problems, out = list[str](), Exclusions()
     timetables, terms = tables["timetables"], tables["terms"]
     starts = terms.dropna(subset=["start_date"]).groupby("school_year")["start_date"].min()
     dates = days.set_index("date")
@@ -319,7 +324,7 @@ def _reigns(
         here = _years(row, dates)
         for there, _, other in found:
             if bool((here & there).any()):
-                made.problems.append(
+                problems.append(
                     f"the published timetables {other} and {row.timetable_id} are for the same dates; withdraw one "
                     "in iSAMS, as it is unknown which one counts"
                 )
@@ -330,7 +335,7 @@ def _reigns(
                 f"it is for no day of the terms that are looked at, so none of its {standing} entries is on a date; "
                 "check its years, and the school years of the terms"
             )
-            made.exclusions.add("timetable", row.timetable_id, "timetable", reason, severity=WARNING)
+            out.warn("timetable", row.timetable_id, "timetable", reason)
     for row in rows_of(timetables[timetables["status"] == DEVELOPMENT]):
         since = row.start_date
         if is_nothing(since):
@@ -339,11 +344,11 @@ def _reigns(
         if pd.isna(since) or not stands:
             why = "it has no start date and no start year" if pd.isna(since) else "nothing stands in it"
             reason = f"{why}, so it does not take over"
-            made.exclusions.add("development_timetable", row.timetable_id, "timetable", reason, severity=WARNING)
+            out.warn("development_timetable", row.timetable_id, "timetable", reason)
             continue
         here = pd.Series(dates.index.to_series().between(since, pd.Timestamp(last)), index=dates.index)
         found.append((here, DEVELOPMENT, int(row.timetable_id)))
-    return sorted(found, key=lambda reign: (reign[1] == DEVELOPMENT, _begins(reign[0])))
+    return sorted(found, key=lambda reign: (reign[1] == DEVELOPMENT, _begins(reign[0]))), problems, out
 
 
 def _begins(here: pd.Series[bool]) -> Any:
@@ -400,10 +405,9 @@ def whole_days(start: Column, end: Column) -> tuple[Column, Column]:
     return start, end.mask(whole, last + pd.Timedelta(days=1))
 
 
-def _less_suspended(
-    dated: pd.DataFrame, template: pd.DataFrame, suspensions: pd.DataFrame, out: Exclusions
-) -> pd.DataFrame:
+def _less_suspended(dated: pd.DataFrame, template: pd.DataFrame, suspensions: pd.DataFrame) -> Split:
     """Without the lessons that are suspended: those within a suspension's time, and its period, year and code."""
+    out = Exclusions()
     keep: Any = pd.Series(data=True, index=dated.index)
     dates: Any = dated["date"]
     starts_at, ends_at = after_midnight(template["start"]), after_midnight(template["end"])
@@ -421,7 +425,7 @@ def _less_suspended(
         hit &= (dates + starts_at[entries] < end) & (dates + ends_at[entries] > start)
         if not pd.isna(row.year_id) and (unsure := int((hit & template["year_id"].isna().to_numpy()[entries]).sum())):
             reason = f"{unsure} lessons whose year group is unknown take place, as far as is known"
-            out.add("lesson_suspension", row.suspension_id, "year_unknown", reason, severity=WARNING)
+            out.warn("lesson_suspension", row.suspension_id, "year_unknown", reason)
         for name in ("period_id", "year_id", "code"):
             wanted = getattr(row, name)
             if not pd.isna(wanted):
@@ -430,18 +434,13 @@ def _less_suspended(
                 hit &= surely(column.eq(wanted)).to_numpy()[entries]
         keep &= ~hit
         if count := int(hit.sum()):
-            out.add(
-                "lesson_suspension",
-                row.suspension_id,
-                "suspended",
-                f"{count} lessons do not take place",
-                severity=WARNING,
-            )
-    return cast("pd.DataFrame", dated[keep])
+            out.warn("lesson_suspension", row.suspension_id, "suspended", f"{count} lessons do not take place")
+    return Split(cast("pd.DataFrame", dated[keep]), said=out)
 
 
-def _report_double_bookings(dated: pd.DataFrame, out: Exclusions) -> None:
-    """Warn of rooms that hold two things at once: the source says so, and they stay."""
+def _double_bookings(dated: pd.DataFrame) -> Exclusions:
+    """Warnings of rooms that hold two things at once: the source says so, and they stay."""
+    out = Exclusions()
     rows = dated[dated["room_id"].notna()]
     rows = rows.sort_values(["room_id", "date", "start", "end"], kind="stable")
     same = rows["room_id"].eq(rows["room_id"].shift()) & rows["date"].eq(rows["date"].shift())
@@ -451,4 +450,5 @@ def _report_double_bookings(dated: pd.DataFrame, out: Exclusions) -> None:
     counts = rows[clash.astype(bool)].groupby("room_id").size()
     for room, count in counts.items():
         reason = f"it holds two things at once on {count} occasions, as iSAMS has it"
-        out.add("room", room, "double_booked", reason, severity=WARNING)
+        out.warn("room", room, "double_booked", reason)
+    return out

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.rules.account import INTO_ROW, LEFT_OUT, MERGED, ROW
-from isams_pipeline.rules.split import Exclusions, surely
+from isams_pipeline.rules.account import INTO_ROW, LEFT_OUT, MERGED, ROW, Account
+from isams_pipeline.rules.split import surely
 from isams_pipeline.rules.timetable import OnDates, Timetable
 
 
-def tally_dates(dataset: str, counts: OnDates, placed: Mapping[tuple[str, str], int], out: Exclusions) -> None:
+def tally_dates(dataset: str, counts: OnDates, placed: Mapping[tuple[str, str], int]) -> Account:
     """The account of a dataset's rows x the dates of their weekday, over terms, weeks, timetables and suspensions.
 
     `placed` is what a partner made of those that were left.
@@ -21,14 +21,16 @@ def tally_dates(dataset: str, counts: OnDates, placed: Mapping[tuple[str, str], 
     places[MERGED, INTO_ROW] = counts.merged
     for place, n in placed.items():
         places[place] = places.get(place, 0) + n
-    out.account.tally(f"{dataset} x dates", counts.total, places, counts.astray)
+    account = Account({})
+    account.tally(f"{dataset} x dates", counts.total, places, counts.astray)
+    return account
 
 
 def place_timetable_parts(
-    tables: Mapping[str, pd.DataFrame], made: Timetable, rows: pd.DataFrame, out: Exclusions, *, file: str, unused: str
-) -> None:
+    tables: Mapping[str, pd.DataFrame], made: Timetable, rows: pd.DataFrame, *, file: str, unused: str
+) -> Account:
     """Where the weeks, days, periods, allocations and timetables are by which lessons get their dates."""
-    account = out.account
+    suspensions = tables["lesson_suspensions"]
     days = set(made.calendar["day_id"])
     weeks = set(made.calendar["week_id"])
     reigning = set(zip(made.calendar["status"], made.calendar["timetable_id"], strict=True))
@@ -42,8 +44,9 @@ def place_timetable_parts(
         "timetables": pd.Series([pair in reigning for pair in pairs], index=timetables.index),
         "teaching_forms": forms["form_id"].isin(set(rows["form_id"].dropna())),
     }
+    account = Account.of({name: tables[name] for name in (*used, "lesson_suspensions")})
     for dataset, mask in used.items():
         numbers = tables[dataset].loc[surely(mask).to_numpy(), ROW]
         account.look_up(dataset, numbers, file, "date", unused=unused)
-    suspensions = tables["lesson_suspensions"]
     account.deliver("lesson_suspensions", suspensions[ROW], f"{file} (date)", file_rows=0)
+    return account

@@ -9,7 +9,7 @@ import pandas as pd
 
 from isams_pipeline.rules.compare import label
 from isams_pipeline.rules.contacts import YearSet
-from isams_pipeline.rules.split import WARNING, Exclusions
+from isams_pipeline.rules.split import Split
 
 
 def named_with_campus(years: pd.DataFrame, campuses: Mapping[str, YearSet]) -> pd.DataFrame:
@@ -60,12 +60,14 @@ def _carried(text: str, campuses: Iterable[str]) -> str | None:
     return None
 
 
-def note_other_campuses(years: pd.DataFrame, out: Exclusions) -> None:
-    """Warn of year groups whose names carry another campus than their own."""
+def of_other_campuses(years: pd.DataFrame) -> Split:
+    """Keep all year groups, and warn of those whose names carry another campus than their own."""
     odd = years[years["other_campus"].notna()]
-    for year, campus, other in zip(odd["year_id"], odd["campus"], odd["other_campus"], strict=True):
-        reason = f"it is in {campus} by `campuses`, but its name carries {other}; correct one of the two"
-        out.add("year_group", year, "other_campus", reason, severity=WARNING)
+    reasons = [
+        f"it is in {campus} by `campuses`, but its name carries {other}; correct one of the two"
+        for campus, other in zip(odd["campus"], odd["other_campus"], strict=True)
+    ]
+    return Split(years, noted=odd.assign(rule="other_campus", reason=pd.Series(reasons, index=odd.index, dtype="str")))
 
 
 def year_problems(

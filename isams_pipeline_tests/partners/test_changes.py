@@ -977,7 +977,9 @@ def test_a_joint_email_is_confirmed_for_both(portal: Portal, monkeypatch: pytest
 def tick(portal: Portal) -> list[dg.RunRequest]:
     repository = build_definitions(portal.world.environment).get_repository_def()
     sensor = repository.get_sensor_def("my_school_portal_approved")
-    with dg.build_sensor_context(instance=portal.world.instance, repository_def=repository) as context:
+    with dg.build_sensor_context(
+        instance=portal.world.instance, repository_def=repository, resources={"environment": portal.world.environment}
+    ) as context:
         return list(sensor.evaluate_tick(context).run_requests or [])
 
 

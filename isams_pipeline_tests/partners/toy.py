@@ -9,7 +9,7 @@ from isams_pipeline.config.partners import Delivering
 from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, check_files, to_csv
 from isams_pipeline.orchestration.partner import Behind, Exporting, Partner
-from isams_pipeline.rules.account import ROW, Account, numbered
+from isams_pipeline.rules.account import ROW, numbered
 from isams_pipeline.rules.split import Exclusions, Split
 
 KEY = "library"
@@ -33,7 +33,7 @@ def make(behind: Behind) -> Callable[[LibrarySettings], Made]:
 
     def of(settings: LibrarySettings) -> Made:
         tables = numbered(behind.tables)
-        pupils, out = tables["pupils"], Exclusions(account=Account.of(tables))
+        pupils, out = tables["pupils"], Exclusions.of(tables)
         wanted = pupils["year_id"].isin(settings.years) if settings.years else pupils["pupil_id"].notna()
         split = Split.by(pupils, wanted, rule="years", reason="not in a year that the library serves")
         readers = out.take("student", split, "pupil_id", of="pupils")

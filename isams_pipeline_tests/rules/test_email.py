@@ -14,6 +14,7 @@ from isams_pipeline.rules.email import (
     unique_emails,
     with_first_valid,
 )
+from isams_pipeline.rules.split import WARNING
 
 
 @pytest.mark.parametrize(
@@ -127,16 +128,16 @@ def test_shared_across_groups_names_the_others_and_drops_nobody():
     found = shared_across(
         {"staff": people("T@x.org"), "contact": people("o@x.org", "t@x.org")}, {"staff": "id", "contact": "id"}
     )
-    assert found == [
-        ("staff", 1, "its e-mail address is also that of contact 2"),
-        ("contact", 2, "its e-mail address is also that of staff 1"),
+    assert found.rows == [
+        ("staff", "1", "email_shared_across", WARNING, "its e-mail address is also that of contact 2"),
+        ("contact", "2", "email_shared_across", WARNING, "its e-mail address is also that of staff 1"),
     ]
 
 
 def test_shared_across_groups_goes_by_group_and_not_by_number():
     """A teacher and a parent may have the same number: they are two people all the same."""
     found = shared_across({"staff": people("t@x.org"), "contact": people("t@x.org")}, {"staff": "id", "contact": "id"})
-    assert [(entity, number) for entity, number, _ in found] == [("staff", 1), ("contact", 1)]
+    assert [(entity, number) for entity, number, *_ in found.rows] == [("staff", "1"), ("contact", "1")]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a@x.org", "A@x.org", "b@x.org", None]), st.booleans()), max_size=12))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pupils
-from isams_pipeline.rules.references import Lookup, Together, note_shared
+from isams_pipeline.rules.identity import of_pupils, other_pupils, shared_codes
+from isams_pipeline.rules.references import Lookup, Together, shared_keys
 from isams_pipeline.rules.split import Exclusions
 from isams_pipeline_tests.rules.test_contacts import frame_of, numbered_of
 
@@ -77,8 +77,7 @@ def test_who_is_named_by_code_only_is_named_by_it_in_the_exclusions():
 
 
 def test_two_pupils_of_one_school_code_are_reported():
-    out = Exclusions()
-    note_shared_codes(ROLL, out)
+    out = shared_codes(ROLL)
     assert [(entity, identifier, rule) for entity, identifier, rule, *_ in out.rows] == [
         ("student", "103", "shared_code"),
         ("student", "104", "shared_code"),
@@ -109,9 +108,9 @@ def test_the_same_value_twice_is_no_conflict_and_others_are_noted():
         {"department_id": 1, "subject_id": 5, "name": "Maths"},
         {"department_id": 2, "subject_id": 5, "name": "Sums"},
     )
-    lookup, out = Lookup.of(subjects, "subject_id", "name"), Exclusions()
+    lookup = Lookup.of(subjects, "subject_id", "name")
     assert lookup.get(4) == "Art" and lookup.get(5) is None
-    note_shared(lookup, "subject", "name", out)
+    out = shared_keys(lookup, "subject", "name")
     assert [(entity, identifier) for entity, identifier, *_ in out.rows] == [("subject", "5")]
 
 

@@ -10,10 +10,9 @@ import pytest
 
 from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.rules.account import numbered
-from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms
+from isams_pipeline.rules.closures import closures_in_words, events_in_rooms
 from isams_pipeline.rules.dated import covered, lessons_on_dates
 from isams_pipeline.rules.dates import year_of
-from isams_pipeline.rules.split import Exclusions
 from isams_pipeline.rules.timetable import Timetable, dated_timetable
 from isams_pipeline_tests.rules.test_timetable import FIRST, LAST, lesson, period_of, published, school, table
 
@@ -158,8 +157,7 @@ def test_an_event_in_a_room_whose_name_two_buildings_have(place: str, rooms: tup
     tables = school(lessons=[lesson(1), lesson(2, room_id=32, code="8Ma2")])
     made = dated_timetable(tables, first=FIRST, last=LAST)
     event = {"event_id": 5, "start_date": made.dated["date"].iloc[0], "location": place, "all_day": True}
-    out = Exclusions()
-    note_events_in_rooms(made.dated, table("calendar_events", event), ROOMS, BUILDINGS, out)
+    out = events_in_rooms(made.dated, table("calendar_events", event), ROOMS, BUILDINGS)
     assert [identifier for _, identifier, *_ in out.rows] == (["5"] if rooms else [])
     assert all(str(room) in out.rows[0][4] for room in rooms)
 
@@ -185,28 +183,27 @@ def test_a_cover_takes_its_lessons_place_on_that_date_only():
         {"lesson_id": 2, "kind": "Scheduled", "set_id": 202},
         {"lesson_id": 7, "kind": "RoomCover"},
     )
-    split = covered(lessons, Exclusions())
+    split = covered(lessons)
     assert split.kept["row"].tolist() == [2, 3, 4] and split.excluded["row"].tolist() == [1]
 
 
 def test_a_room_cover_and_a_staff_cover_of_one_lesson_are_one():
-    out = Exclusions()
     lessons = dated(
         {"lesson_id": 1, "kind": "Scheduled", "room_ids": "31", "staff_ids": "11"},
         {"lesson_id": 7, "kind": "RoomCover", "room_ids": "32", "staff_ids": "11"},
         {"lesson_id": 8, "kind": "StaffCover", "room_ids": "31", "staff_ids": "12"},
     )
-    split = covered(lessons, out)
+    split = covered(lessons)
     assert list(split.kept[["room_ids", "staff_ids"]].itertuples(index=False, name=None)) == [("32", "12")]
-    assert [rule for _, _, rule, *_ in out.rows] == ["cover"]
+    assert [rule for _, _, rule, *_ in split.said.rows] == ["cover"]
 
 
 def test_a_cover_that_names_no_group_stands_beside_and_is_said():
-    out = Exclusions()
     lessons = dated(
         {"lesson_id": 1, "kind": "Scheduled"}, {"lesson_id": 7, "kind": "InvigilationCover", "set_id": None}
     )
-    assert len(covered(lessons, out).kept) == 2 and [identifier for _, identifier, *_ in out.rows] == ["7"]
+    split = covered(lessons)
+    assert len(split.kept) == 2 and [identifier for _, identifier, *_ in split.said.rows] == ["7"]
 
 
 def test_what_a_cover_leaves_empty_is_the_lessons():
@@ -216,19 +213,19 @@ def test_what_a_cover_leaves_empty_is_the_lessons():
         {"lesson_id": 2, "kind": "Scheduled", "set_id": 202, "room_ids": "33", "staff_ids": "13"},
         {"lesson_id": 8, "kind": "StaffCover", "set_id": 202, "staff_ids": "14"},
     )
-    found = covered(lessons, Exclusions()).kept[["room_ids", "staff_ids"]]
+    found = covered(lessons).kept[["room_ids", "staff_ids"]]
     assert list(found.itertuples(index=False, name=None)) == [("32", "11"), ("33", "14")]
 
 
 def test_a_cover_of_a_group_that_has_two_lessons_then_stands_beside_both():
-    out = Exclusions()
     lessons = dated(
         {"lesson_id": 1, "kind": "Scheduled"},
         {"lesson_id": 2, "kind": "Scheduled"},
         {"lesson_id": 7, "kind": "RoomCover"},
     )
-    assert len(covered(lessons, out).kept) == 3
-    assert [(identifier, rule) for _, identifier, rule, *_ in out.rows] == [("7", "cover")]
+    split = covered(lessons)
+    assert len(split.kept) == 3
+    assert [(identifier, rule) for _, identifier, rule, *_ in split.said.rows] == [("7", "cover")]
 
 
 def test_a_cover_without_a_period_replaces_the_lesson_of_its_hours_only():
@@ -238,7 +235,7 @@ def test_a_cover_without_a_period_replaces_the_lesson_of_its_hours_only():
         {"lesson_id": 2, "kind": "Scheduled", **afternoon},
         {"lesson_id": 7, "kind": "StaffCover", "staff_ids": "14", "period_id": None},
     )
-    assert covered(lessons, Exclusions()).kept["lesson_id"].tolist() == [2, 7]
+    assert covered(lessons).kept["lesson_id"].tolist() == [2, 7]
 
 
 # --- what tells sets apart, and what does not ---------------------------------------------------------------
@@ -296,5 +293,5 @@ def test_a_closure_without_end_in_the_year_9999_closes_for_good():
         {"closure_id": 1, "room_id": 31, "start": pd.Timestamp(2026, 2, 1), "end": pd.Timestamp(9999, 12, 31)},
     )
     reasons = table("room_closure_reasons")
-    found = closures_in_words(numbered({"room_closures": closures})["room_closures"], reasons, ROOMS, Exclusions())
+    found = closures_in_words(numbered({"room_closures": closures})["room_closures"], reasons, ROOMS).kept
     assert found["start"].tolist() == ["2026-02-01T00:00"] and found["end"].iloc[0].startswith("9999-")

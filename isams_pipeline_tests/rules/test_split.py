@@ -46,11 +46,32 @@ def test_what_is_taken_has_its_place_and_what_is_warned_of_stays():
     assert list(out.take("person", split, ("id", "name"), of="people")["id"]) == [1, 3]
     out.account.deliver("people", [1, 3], "people.csv")
     assert out.account.problems({}) == []
-    out.take("person", split, "id", severity=WARNING)
+    out.take("person", split.as_warnings(), "id", of="people")
+    assert out.account.problems({}) == []
     assert out.frame().to_dict("records") == [
         {"entity": "person", "id": "2", "rule": "r", "severity": WARNING, "reason": "why"},
         {"entity": "person", "id": "2:b", "rule": "r", "severity": EXCLUDED, "reason": "why"},
     ]
+
+
+def test_what_is_not_known_as_something_is_not_taken_for_nothing():
+    """A rule's rows that nobody names would be lost without a word."""
+    split = Split.by(PEOPLE, PEOPLE["id"] > 1, rule="r", reason="why")
+    for one in (split, split.as_warnings()):
+        with pytest.raises(ValueError, match="use `take`"):
+            Exclusions().follow(one)
+
+
+def test_what_a_rule_of_rules_has_said_comes_with_it():
+    said = Exclusions.of({"people": PEOPLE})
+    said.warn("person", 1, "r", "why")
+    said.account.deliver("people", [1, 2, 3], "people.csv")
+    for out in (one := Exclusions.of({"people": PEOPLE}), other := Exclusions.of({"people": PEOPLE})):
+        assert out.rows == []
+    one.follow(Split(PEOPLE, said=said))
+    other.take("person", Split(PEOPLE, said=said), "id")
+    assert one.rows == other.rows == said.rows
+    assert one.account.problems({"people.csv": 3}) == other.account.problems({"people.csv": 3}) == []
 
 
 def test_going_on_from_a_copy_leaves_the_first_as_it_was():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from isams_pipeline.datasets import DATASETS
 from isams_pipeline.rules.clock_times import minutes, time_in_words
-from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
-from isams_pipeline.rules.split import Exclusions, rows_of
+from isams_pipeline.rules.closures import closures_in_words, events_in_rooms, used_while_closed
+from isams_pipeline.rules.split import rows_of
 from isams_pipeline.rules.timetable import Timetable, dated_timetable, week_numbers
 
 FIRST, LAST = date(2025, 8, 1), date(2026, 7, 31)
@@ -447,19 +447,20 @@ def test_a_room_closed_for_a_year_is_told_of_and_its_lessons_stay():
         ),
         room_closure_reasons=table("room_closure_reasons", {"reason_id": 1, "name": "Works"}),
     )
-    found, out = made(tables), Exclusions()
-    closures = closures_in_words(tables["room_closures"], tables["room_closure_reasons"], tables["rooms"], out)
+    found = made(tables)
+    split = closures_in_words(tables["room_closures"], tables["room_closure_reasons"], tables["rooms"])
+    closures = split.kept
     assert closures.to_dict("records") == [
         {"room_id": 31, "start": "2025-08-01T00:00", "end": "2026-08-01T00:00", "reason": "Works"}
     ]
-    note_lessons_in_closed_rooms(found.dated, closures, out)
+    used = used_while_closed(found.dated, closures)
     count = len(found.dated)
-    assert count and [row[:3] for row in out.rows] == [
+    assert count and [row[:3] for row in (*split.said.rows, *used.rows)] == [
         ("room_closure", "2", "room"),
         ("room_closure", "3", "dates"),
         ("room", "31", "closed"),
     ]
-    assert f"on {count} occasions" in out.rows[-1][-1]
+    assert f"on {count} occasions" in used.rows[-1][-1]
 
 
 def test_a_suspension_that_ends_at_midnight_leaves_the_next_day():
@@ -486,14 +487,14 @@ def test_a_years_suspension_says_which_lessons_it_cannot_tell():
         (None, None, None, True, False),
     ],
 )
-def test_events_where_the_timetable_has_something_are_told_of(
+def test_events_where_the_timetable_has_something_are_reported(
     place: str | None, start: str | None, end: str | None, all_day: bool, warned: bool
 ):
     tables = school()
-    found, out = made(tables), Exclusions()
+    found = made(tables)
     event = {"event_id": 1, "start_date": found.dated["date"].iloc[0], "location": place, "all_day": all_day}
     events = table("calendar_events", {**event, "start_time": start, "end_time": end})
-    note_events_in_rooms(found.dated, events, tables["rooms"], tables["buildings"], out)
+    out = events_in_rooms(found.dated, events, tables["rooms"], tables["buildings"])
     assert bool(out.rows) is warned
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from isams_pipeline.config import YearRange
 from isams_pipeline.rules.split import Exclusions
-from isams_pipeline.rules.years import named_with_campus, note_other_campuses, year_problems
+from isams_pipeline.rules.years import named_with_campus, of_other_campuses, year_problems
 
 CAMPUSES = {"Campus 1": YearRange.parse("1-10"), "Campus 2": YearRange.parse("20-30")}
 
@@ -104,7 +104,8 @@ def test_a_name_carries_its_campus_or_it_does_not(year: int, name: str, becomes:
 
 def test_a_name_that_carries_another_campus_is_reported():
     out = Exclusions()
-    note_other_campuses(named_with_campus(years((1, "05 Campus 2", None), (2, "06", None)), CAMPUS_NAMES), out)
+    named = named_with_campus(years((1, "05 Campus 2", None), (2, "06", None)), CAMPUS_NAMES)
+    assert list(out.take("year_group", of_other_campuses(named), "year_id")["year_id"]) == [1, 2]
     assert [(entity, identifier, rule) for entity, identifier, rule, *_ in out.rows] == [
         ("year_group", "1", "other_campus")
     ]

@@ -490,7 +490,9 @@ def test_a_source_that_still_waits_for_the_schools_secret_does_not_fail_the_sens
     crossing.world.variables[xporter_variable(SCHOOL)] = ""
     crossing.world.configure(lambda _: None)
     repository = build_definitions(crossing.world.environment).get_repository_def()
-    with dg.build_sensor_context(crossing.world.instance, repository_def=repository) as context:
+    with dg.build_sensor_context(
+        crossing.world.instance, repository_def=repository, resources={"environment": crossing.world.environment}
+    ) as context:
         found = repository.get_sensor_def("connections_current").evaluate_tick(context)
     assert found.skip_message == "No connection has moved"
 
@@ -500,7 +502,9 @@ def test_the_sensor_looks_and_starts_a_run_where_something_has_moved(crossing: C
     sensor = repository.get_sensor_def("connections_current")
 
     def tick() -> tuple[list[dg.RunRequest], str | None]:
-        with dg.build_sensor_context(crossing.world.instance, repository_def=repository) as context:
+        with dg.build_sensor_context(
+            crossing.world.instance, repository_def=repository, resources={"environment": crossing.world.environment}
+        ) as context:
             found = sensor.evaluate_tick(context)
             return list(found.run_requests or []), found.skip_message
 

@@ -99,7 +99,11 @@ def test_the_schedule_takes_the_schools_own_source(crossing: Crossing):
     schedule = next(s for s in repository.schedule_defs if s.name == "schoolbooking_nightly_europe_london")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * *", "Europe/London")
     moment = datetime(FIRST.year, FIRST.month, FIRST.day, 5, tzinfo=UTC)
-    with dg.build_schedule_context(scheduled_execution_time=moment, repository_def=repository) as context:
+    with dg.build_schedule_context(
+        scheduled_execution_time=moment,
+        repository_def=repository,
+        resources={"environment": crossing.world.environment},
+    ) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or []
     assert request.partition_key == f"{FIRST}|{SCHOOL}" and request.asset_selection is not None
     chosen = {key.path[0] for key in request.asset_selection}

@@ -5,8 +5,8 @@ import base64
 import dagster as dg
 from pydantic import Field
 
+from isams_pipeline.config import Settings
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.reconciliation.pictures import reconciliation_picture
 from isams_pipeline.orchestration.reconciliation.reconciling import (
@@ -39,9 +39,9 @@ class ReconciliationOptions(dg.Config):
     )
 
 
-def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
+def reconciliation_asset(settings: Settings) -> dg.AssetsDefinition:
     """The comparison of all of a school's sources."""
-    partitions = nights_of(environment.settings)
+    partitions = nights_of(settings)
 
     @dg.asset(
         key=RECONCILIATION,
@@ -84,9 +84,9 @@ def reconciliation_asset(environment: Environment) -> dg.AssetsDefinition:
     return reconciliation
 
 
-def reconciliation_definitions(environment: Environment) -> dg.Definitions:
+def reconciliation_definitions(settings: Settings) -> dg.Definitions:
     """The comparison, and its job."""
-    return dg.Definitions(assets=[reconciliation_asset(environment)], jobs=[reconciliation_job()])
+    return dg.Definitions(assets=[reconciliation_asset(settings)], jobs=[reconciliation_job()])
 
 
 def reconciliation_job() -> "dg.UnresolvedAssetJobDefinition":

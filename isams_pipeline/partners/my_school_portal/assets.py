@@ -3,8 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
+from isams_pipeline.config import Settings
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night, of_a_night_with
@@ -29,13 +29,13 @@ class ChangesOptions(dg.Config):
     requests: list[str] = Field(default=[], description="Only these, by id. Empty: all that are approved.")
 
 
-def my_school_portal_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+def my_school_portal_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """What is written, and whether it stuck."""
-    return [_changes(environment), _confirmation(environment)]
+    return [_changes(settings), _confirmation(settings)]
 
 
-def _changes(environment: Environment) -> dg.AssetsDefinition:
-    partitions = nights_of(environment.settings)
+def _changes(settings: Settings) -> dg.AssetsDefinition:
+    partitions = nights_of(settings)
 
     @dg.asset(
         key=CHANGES,
@@ -97,8 +97,8 @@ def _changes_metadata(result: Applied, counts: dict[str, int]) -> Metadata:
     }
 
 
-def _confirmation(environment: Environment) -> dg.AssetsDefinition:
-    partitions = nights_of(environment.settings)
+def _confirmation(settings: Settings) -> dg.AssetsDefinition:
+    partitions = nights_of(settings)
 
     @dg.asset(
         key=CONFIRMATION,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import PipelineError, StorageError, WrongUse
@@ -306,9 +307,9 @@ def _as_of(provenance: Any) -> datetime:
     return fetched - timedelta(hours=float(provenance["cache_hours"]))
 
 
-def portal_schools(environment: Environment) -> list[str]:
+def portal_schools(settings: Settings) -> list[str]:
     """The schools that use My School Portal."""
-    return [name for name, school in environment.settings.schools.items() if KEY in school.partners]
+    return [name for name, school in settings.schools.items() if KEY in school.partners]
 
 
 def _without(values: JsonObject, names: Collection[str]) -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.config import Settings
 from isams_pipeline.errors import PipelineError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of
@@ -21,13 +22,13 @@ EVERY = 60
 """Seconds between two looks into the inboxes."""
 
 
-def more(environment: Environment) -> dg.Definitions:
+def more(settings: Settings) -> dg.Definitions:
     """What is written and whether it stuck; the job that writes, and the sensor that starts it."""
     writing = changes_job()
     return dg.Definitions(
-        assets=my_school_portal_assets(environment),
+        assets=my_school_portal_assets(settings),
         jobs=[writing],
-        sensors=my_school_portal_sensors(environment, writing),
+        sensors=my_school_portal_sensors(settings, writing),
     )
 
 
@@ -42,11 +43,9 @@ def changes_job() -> "dg.UnresolvedAssetJobDefinition":
     )
 
 
-def my_school_portal_sensors(
-    environment: Environment, job: "dg.UnresolvedAssetJobDefinition"
-) -> list[dg.SensorDefinition]:
+def my_school_portal_sensors(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> list[dg.SensorDefinition]:
     """The sensor that takes in requests and starts a run where some are approved; none without a school."""
-    schools = portal_schools(environment)
+    schools = portal_schools(settings)
     if not schools:
         return []
 
@@ -58,7 +57,9 @@ def my_school_portal_sensors(
         description=f"Takes in change requests of {', '.join(schools)}; starts a run where some are approved.",
     )
     @told_to_ticks
-    def approved(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def approved(
+        context: dg.SensorEvaluationContext, environment: dg.ResourceParam[Environment]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         started = False
         problems: list[str] = []
         told: list[str] = []

@@ -4,6 +4,7 @@ import base64
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import with_where_to_report
@@ -34,14 +35,14 @@ OUTBOX = {"all_sent": "No message is in doubt or was refused for good."}
 _SHOWN_BYTES = 300_000
 
 
-def more(environment: Environment) -> dg.Definitions:
+def more(settings: Settings) -> dg.Definitions:
     """Mail, calendars and pictures."""
-    return dg.Definitions(assets=[_mail(environment), _calendars(environment), _occupancy(environment)])
+    return dg.Definitions(assets=[_mail(settings), _calendars(settings), _occupancy(settings)])
 
 
-def booking_export_asset(environment: Environment, partner: Partner[RoomBookingSettings]) -> dg.AssetsDefinition:
+def booking_export_asset(settings: Settings, partner: Partner[RoomBookingSettings]) -> dg.AssetsDefinition:
     """The night in the order in which it happens: timetable, booking store, export and what is not in it."""
-    partitions = nights_of(environment.settings)
+    partitions = nights_of(settings)
     datasets = [asset_key(name) for name in NEEDED]
     common: Metadata = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
 
@@ -209,12 +210,12 @@ def _night(environment: Environment, night: Night) -> BookingNight:
     return night_from(environment, night.school, night.date, pinned(environment, night, NEEDED))
 
 
-def _calendars(environment: Environment) -> dg.AssetsDefinition:
+def _calendars(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=CALENDARS,
         description="An iCalendar file for each room and each teacher, to subscribe to. Only those whose lessons have "
         "changed are rewritten, by today's partition only.",
-        partitions_def=nights_of(environment.settings),
+        partitions_def=nights_of(settings),
         group_name=KEY,
         owners=[OWNER],
         kinds={"icalendar"},
@@ -256,11 +257,11 @@ def _calendars(environment: Environment) -> dg.AssetsDefinition:
     return calendars
 
 
-def _occupancy(environment: Environment) -> dg.AssetsDefinition:
+def _occupancy(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=OCCUPANCY,
         description="Pictures: the term's occupancy of all rooms, and the week of the room that is used most.",
-        partitions_def=nights_of(environment.settings),
+        partitions_def=nights_of(settings),
         group_name=KEY,
         owners=[OWNER],
         kinds={"matplotlib"},
@@ -285,15 +286,15 @@ def _occupancy(environment: Environment) -> dg.AssetsDefinition:
 # --- mail -----------------------------------------------------------------------------------------------
 
 
-def _mail(environment: Environment) -> dg.AssetsDefinition:
+def _mail(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=MAIL,
         description="Messages to the owners of cancelled bookings, out of the outbox. Nothing goes twice unasked.",
-        partitions_def=nights_of(environment.settings),
+        partitions_def=nights_of(settings),
         group_name=KEY,
         owners=[OWNER],
         kinds={"email"},
-        check_specs=checks.check_specs(MAIL, nights_of(environment.settings), OUTBOX),
+        check_specs=checks.check_specs(MAIL, nights_of(settings), OUTBOX),
         deps=[dg.AssetKey(BOOKINGS)],
     )
     @of_a_night

@@ -18,13 +18,13 @@ from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES,
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
 from isams_pipeline.rules.account import DELIVERED, INTO_ROW, MERGED, ROW, Account, numbered
 from isams_pipeline.rules.clock_times import time_in_words
-from isams_pipeline.rules.closures import closures_in_words, note_events_in_rooms, note_lessons_in_closed_rooms
+from isams_pipeline.rules.closures import closures_in_words, events_in_rooms, used_while_closed
 from isams_pipeline.rules.dates import is_nothing, year_of
 from isams_pipeline.rules.lessons import DATASET_OF
-from isams_pipeline.rules.notes import Lacking, Note, note_fields
+from isams_pipeline.rules.notes import Lacking, Note, noted_fields
 from isams_pipeline.rules.references import Lookup, once
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
-from isams_pipeline.rules.timetable import Timetable, UnallocatedWeeks, dated_timetable, note_unallocated_days
+from isams_pipeline.rules.split import Exclusions, Split
+from isams_pipeline.rules.timetable import Timetable, UnallocatedWeeks, dated_timetable, unallocated_days
 from isams_pipeline.rules.timetable_places import place_timetable_parts, tally_dates
 
 NEEDED = (
@@ -56,6 +56,8 @@ class Read:
     closures: pd.DataFrame
     first: date
     last: date
+    said: Exclusions
+    """What is out of the timetable, or odd about it, closures and events."""
 
 
 def read(
@@ -68,13 +70,13 @@ def read(
     """Put the timetable of this school year and the next on dates, and lay closures and events over it."""
     first, last = year_of(tables["terms"], night, count=2)
     timetable = dated_timetable(tables, first=first, last=last, unallocated_weeks=unallocated_weeks)
-    out = timetable.exclusions
-    note_fields(notes, tables, out)
-    closures = closures_in_words(tables["room_closures"], tables["room_closure_reasons"], tables["rooms"], out)
-    note_lessons_in_closed_rooms(timetable.dated, closures, out)
-    note_events_in_rooms(timetable.dated, tables["calendar_events"], tables["rooms"], tables["buildings"], out)
-    note_unallocated_days(timetable)
-    return Read(timetable, closures, first, last)
+    out = timetable.exclusions.copy()
+    out.join(noted_fields(notes, tables))
+    closures = out.follow(closures_in_words(tables["room_closures"], tables["room_closure_reasons"], tables["rooms"]))
+    out.join(used_while_closed(timetable.dated, closures))
+    out.join(events_in_rooms(timetable.dated, tables["calendar_events"], tables["rooms"], tables["buildings"]))
+    out.join(unallocated_days(timetable))
+    return Read(timetable, closures, first, last, out)
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,15 @@ def build(
 ) -> Built:
     """Shape the files. Without `cancelled`, the list of cancelled bookings is left out: it is not known yet."""
     tables = numbered(tables)
-    out = Exclusions(list(found.timetable.exclusions.rows), Account.of({name: tables[name] for name in NEEDED}))
+    out = Exclusions.of(tables, *NEEDED)
+    out.rows += found.said.rows
     for room_id in side.matches.suggestions:
-        out.add(
-            "room", room_id, "unmatched", "it matches no resource; it is in a category of its own", severity=WARNING
-        )
+        out.warn("room", room_id, "unmatched", "it matches no resource; it is in a category of its own")
     for (start, end), (periods, _) in side.slots.unmatched.items():
         for period in periods:
             reason = f"no timeslot is from {time_in_words(start)} to {time_in_words(end)}"
-            out.add("period", period, "unmatched", reason, severity=WARNING)
-    terms, dated = _terms(tables["terms"], found, out), timetable_split(found.timetable.dated, side)
+            out.warn("period", period, "unmatched", reason)
+    terms, dated = out.follow(_terms(tables["terms"], found)), timetable_split(found.timetable.dated, side)
     frames = {
         "rooms.csv": _rooms(tables, side),
         "timeslots.csv": _timeslots(side.slots),
@@ -126,17 +127,17 @@ def build(
         frames["cancelled_bookings.csv"] = pd.DataFrame(
             cancelled, columns=list(BY_NAME["cancelled_bookings.csv"].columns), dtype="str"
         )
-    _place(tables, found.timetable, dated, out)
+    out.account.join(_places(tables, found, dated))
     export = Export({name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()})
     return Built(export, out.frame(), ENTITIES, out.account)
 
 
-def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, dated: Split, out: Exclusions) -> None:
-    """Where the rows of all datasets are."""
-    account = out.account
+def _places(tables: Mapping[str, pd.DataFrame], found: Read, dated: Split) -> Account:
+    """Where the rows of all datasets are, but for the terms."""
+    account, made, theirs = Account.of({name: tables[name] for name in NEEDED}), found.timetable, found.said.account
     both = pd.concat([dated.kept.assign(into=None), dated.excluded])
     for kind, dataset in DATASET_OF.items():
-        account.adopt(made.exclusions.account, dataset)
+        account.adopt(theirs, dataset)
         of_kind = both[both["kind"] == kind]
         kept = of_kind[of_kind["into"].isna()]
         rows = kept[ROW].unique()
@@ -147,9 +148,9 @@ def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, dated: Split, ou
         counts = made.counts.get(kind)
         if counts is not None:
             placed = {(DELIVERED, FILE): len(kept), (MERGED, INTO_ROW): len(of_kind) - len(kept)}
-            tally_dates(dataset, counts, placed, out)
-    place_timetable_parts(tables, made, dated.kept, out, file=FILE, unused=UNUSED)
-    account.adopt(made.exclusions.account, "room_closures")
+            account.join(tally_dates(dataset, counts, placed))
+    account.join(place_timetable_parts(tables, made, dated.kept, file=FILE, unused=UNUSED))
+    account.adopt(theirs, "room_closures")
     account.deliver("rooms", tables["rooms"][ROW], "rooms.csv")
     rooms, reasons = tables["rooms"], tables["room_closure_reasons"]
     buildings, events = tables["buildings"], tables["calendar_events"]
@@ -170,6 +171,7 @@ def _place(tables: Mapping[str, pd.DataFrame], made: Timetable, dated: Split, ou
     account.look_up("forms", used, FILE, "code", unused=UNUSED)
     used = subjects.loc[subjects["name"].isin(set(dated.kept["subject"].dropna())), ROW]
     account.look_up("subjects", used, FILE, "subject", unused=UNUSED)
+    return account
 
 
 def _rooms(tables: Mapping[str, pd.DataFrame], side: PartnerSide) -> pd.DataFrame:
@@ -213,15 +215,16 @@ def _timeslots(slots: SlotMatches) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BY_NAME["timeslots.csv"].columns))
 
 
-def _terms(terms: pd.DataFrame, found: Read, out: Exclusions) -> pd.DataFrame:
-    """Terms of these school years. One whose dates make no sense is in the exclusions."""
+def _terms(terms: pd.DataFrame, found: Read) -> Split:
+    """Keep the terms of these school years. One whose dates make no sense is in the exclusions of the timetable."""
+    out = Exclusions()
     nothing = terms["start_date"].map(is_nothing).astype(bool) | terms["finish_date"].map(is_nothing).astype(bool)
     sound = ~nothing & (terms["finish_date"] >= terms["start_date"])
     here = (terms["finish_date"] >= pd.Timestamp(found.first)) & (terms["start_date"] <= pd.Timestamp(found.last))
     out.account.leave_out("terms", terms.loc[~sound, ROW], "term_dates")
     out.account.not_asked("terms", terms.loc[sound & ~here, ROW], "terms of other school years")
     out.account.deliver("terms", terms.loc[sound & here, ROW], "terms.csv")
-    return terms[sound & here].rename(columns={"start_date": "start", "finish_date": "end"})
+    return Split(terms[sound & here].rename(columns={"start_date": "start", "finish_date": "end"}), said=out)
 
 
 def timetable_split(dated: pd.DataFrame, side: PartnerSide) -> Split:

@@ -13,15 +13,15 @@ from isams_pipeline.delivery.export import CheckResult, Export, check_files, che
 from isams_pipeline.partners.schoolbooking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
 from isams_pipeline.partners.schoolbooking.timetable import timetable_of
-from isams_pipeline.rules.account import ROW, Account, numbered
+from isams_pipeline.rules.account import ROW, numbered
 from isams_pipeline.rules.dated import NEEDED as NEEDED_FOR_DATES
 from isams_pipeline.rules.dates import is_nothing, sensible_births, year_of
-from isams_pipeline.rules.email import note_emails, with_first_valid
-from isams_pipeline.rules.identity import note_shared_codes, of_pupils, other_pupils, other_staff
-from isams_pipeline.rules.notes import Lacking, Note, note_fields
-from isams_pipeline.rules.people import Contacts, by_person, note_lost
-from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
-from isams_pipeline.rules.split import WARNING, Exclusions, Split
+from isams_pipeline.rules.email import sensible_emails, with_first_valid
+from isams_pipeline.rules.identity import of_pupils, other_pupils, other_staff, shared_codes
+from isams_pipeline.rules.notes import Lacking, Note, noted_fields
+from isams_pipeline.rules.people import Contacts, by_person, emptied
+from isams_pipeline.rules.references import Lookup, blank_dangling, once, resolving, shared_keys, values_of
+from isams_pipeline.rules.split import Exclusions, Split
 from isams_pipeline.rules.timetable import dated_timetable
 
 _COMMON = (
@@ -59,34 +59,33 @@ def build(
     """Shape the files of a night. Tables of iSAMS's own source have the timetable's weeks: they are put on dates."""
     settings = settings or SchoolBookingSettings()
     tables = numbered(tables)
-    needed = NEEDED["isams" if "lessons" in tables else "assembly"]
-    out = Exclusions(account=Account.of({name: tables[name] for name in needed}))
+    out = Exclusions.of(tables, *NEEDED["isams" if "lessons" in tables else "assembly"])
     account = out.account
-    note_fields(notes, tables, out)
-    pupils = _with_email(tables["pupils"], "student", "pupil_id", out)
-    pupils = sensible_births(pupils, night, "student", "pupil_id", out)
-    note_shared_codes(pupils, out)
-    staff = _with_email(tables["staff"], "staff", "staff_id", out)
-    contacts = Contacts.chosen(tables, settings, out)
-    note_emails(contacts.people, "contact", "person_id", out, is_left_empty=True)
-    links = contacts.settle(set(pupils["pupil_id"]))
+    out.join(noted_fields(notes, tables))
+    pupils = out.take("student", _with_email(tables["pupils"]), "pupil_id")
+    pupils = out.take("student", sensible_births(pupils, night), "pupil_id")
+    out.join(shared_codes(pupils))
+    staff = out.take("staff", _with_email(tables["staff"]), "staff_id")
+    contacts = Contacts.chosen(tables, settings)
+    contacts = contacts.by(sensible_emails(contacts.people, is_left_empty=True))
+    links = out.follow(contacts.settled(set(pupils["pupil_id"])))
     forms, years = tables["forms"], tables["years"]
     for column, known, what in (
         ("year_id", values_of(years, "year_id"), "the year group"),
         ("form_id", values_of(forms, "form_id"), "the registration group"),
     ):
-        pupils, dangling = blank_dangling(pupils, column, known, what=what)
-        out.take("student", Split(pupils, dangling), "pupil_id", severity=WARNING)
-    forms, dangling = blank_dangling(forms, "tutor_staff_id", values_of(staff, "staff_id"), what="the tutor")
-    out.take("registration_group", Split(forms, dangling), "form_id", severity=WARNING)
-    sets = _sets(tables, out)
-    members = _members(tables["set_members"], sets, pupils, out)
-    teachers = _teachers(tables["set_teachers"], sets, staff, out)
+        pupils = out.take("student", blank_dangling(pupils, column, known, what=what), "pupil_id")
+    tutors = blank_dangling(forms, "tutor_staff_id", values_of(staff, "staff_id"), what="the tutor")
+    forms = out.take("registration_group", tutors, "form_id")
+    sets = out.follow(_sets(tables))
+    members = out.follow(_members(tables["set_members"], sets, pupils))
+    teachers = out.follow(_teachers(tables["set_teachers"], sets, staff))
     students = pupils.rename(
         columns={"pupil_id": "student_id", "year_id": "year_group_id", "form_id": "registration_group_id"}
     )
     in_forms = students[students["registration_group_id"].notna()]
-    terms = _terms(tables["terms"], out)
+    terms = out.take("term", _terms(tables["terms"]), "term_id")
+    timetable = out.follow(timetable_of({**tables, "sets": sets, "staff": staff}, night, settings))
     frames: dict[str, pd.DataFrame] = {
         "students.csv": students,
         "staff.csv": staff,
@@ -99,7 +98,7 @@ def build(
         "teaching_group_members.csv": members.rename(columns={"pupil_id": "student_id"}),
         "teaching_group_staff.csv": teachers,
         "rooms.csv": tables["rooms"],
-        "timetable.csv": timetable_of({**tables, "sets": sets, "staff": staff}, night, settings, out),
+        "timetable.csv": timetable,
         "terms.csv": terms.rename(columns={"start_date": "start", "finish_date": "end"}),
     }
     for dataset, file in (("pupils", "students.csv"), ("staff", "staff.csv"), ("years", "year_groups.csv")):
@@ -111,62 +110,61 @@ def build(
     return Built(Export(files), exclusions, ENTITIES, account)
 
 
-def _with_email(people: pd.DataFrame, entity: str, key: str, out: Exclusions) -> pd.DataFrame:
-    """With one valid address each; who has none stays, and is noted."""
-    people = with_first_valid(people)
-    note_emails(people, entity, key, out, is_left_empty=True)
-    return people
+def _with_email(people: pd.DataFrame) -> Split:
+    """Keep all, with one valid address each; who has none is warned of."""
+    return sensible_emails(with_first_valid(people), is_left_empty=True)
 
 
-def _terms(terms: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    """Terms without dates that stand for nothing."""
+def _terms(terms: pd.DataFrame) -> Split:
+    """Keep all terms, without dates that stand for nothing."""
+    noted: list[pd.DataFrame] = []
     for column in ("start_date", "finish_date"):
         nothing = terms[column].notna() & terms[column].map(is_nothing).astype(bool)
-        for term in terms.loc[nothing, "term_id"]:
-            reason = f"its {column} stands for no date; left empty"
-            out.add("term", term, "term_dates", reason, severity=WARNING)
+        reason = f"its {column} stands for no date; left empty"
+        noted.append(terms[nothing].assign(rule="term_dates", reason=reason))
         terms = terms.assign(**{column: terms[column].mask(nothing)})
-    return terms
+    return Split(terms, noted=pd.concat(noted))
 
 
-def _sets(tables: Mapping[str, pd.DataFrame], out: Exclusions) -> pd.DataFrame:
+def _sets(tables: Mapping[str, pd.DataFrame]) -> Split:
     """Teaching groups with the names of their subjects."""
+    out = Exclusions.of(tables, "sets", "subjects")
     sets, subjects = tables["sets"], tables["subjects"]
     names = Lookup.of(subjects, "subject_id", "name")
-    note_shared(names, "subject", "name", out)
+    out.join(shared_keys(names, "subject", "name"))
     used = subjects.loc[subjects["subject_id"].isin(sets["subject_id"]), ROW]
     out.account.look_up("subjects", used, "teaching_groups.csv", "subject", unused=NO_FILE)
     out.account.deliver("sets", sets[ROW], "teaching_groups.csv")
-    return sets.assign(subject=names.texts(sets["subject_id"]))
+    return Split(sets.assign(subject=names.texts(sets["subject_id"])), said=out)
 
 
-def _members(links: pd.DataFrame, sets: pd.DataFrame, pupils: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+def _members(links: pd.DataFrame, sets: pd.DataFrame, pupils: pd.DataFrame) -> Split:
     """Who is in which teaching group, each once, both of whom are in the export."""
-    entity, dataset = "teaching_group_member", "set_members"
+    entity, dataset, out = "teaching_group_member", "set_members", Exclusions()
     known = resolving(links, "set_id", sets["set_id"], what="the teaching group")
     kept = out.take(entity, known, ("set_id", "pupil_id"), of=dataset)
     kept = out.take(entity, of_pupils(kept, pupils), ("set_id", "pupil"), of=dataset)
-    found = _once(kept, "pupil_id", dataset, "teaching_group_members.csv", out)
-    note_lost(known.kept, found, "teaching_group", ("no_students", "students"), out)
-    return found.rename(columns={"set_id": "teaching_group_id"})
+    found = out.follow(_once(kept, "pupil_id", dataset, "teaching_group_members.csv"))
+    out.join(emptied(known.kept, found, "teaching_group", rule="no_students", what="students"))
+    return Split(found.rename(columns={"set_id": "teaching_group_id"}), said=out)
 
 
-def _teachers(links: pd.DataFrame, sets: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+def _teachers(links: pd.DataFrame, sets: pd.DataFrame, staff: pd.DataFrame) -> Split:
     """Who teaches which teaching group, each once."""
-    entity, dataset, pair = "teaching_group_staff", "set_teachers", ("set_id", "staff_id")
+    entity, dataset, pair, out = "teaching_group_staff", "set_teachers", ("set_id", "staff_id"), Exclusions()
     known = resolving(links, "set_id", sets["set_id"], what="the teaching group")
     kept = out.take(entity, known, pair, of=dataset)
     kept = out.take(entity, resolving(kept, "staff_id", staff["staff_id"], what="the teacher"), pair, of=dataset)
-    found = _once(kept, "staff_id", dataset, "teaching_group_staff.csv", out)
-    note_lost(known.kept, found, "teaching_group", ("no_teachers", "teachers"), out)
-    return found.rename(columns={"set_id": "teaching_group_id"})
+    found = out.follow(_once(kept, "staff_id", dataset, "teaching_group_staff.csv"))
+    out.join(emptied(known.kept, found, "teaching_group", rule="no_teachers", what="teachers"))
+    return Split(found.rename(columns={"set_id": "teaching_group_id"}), said=out)
 
 
-def _once(links: pd.DataFrame, key: str, dataset: str, file: str, out: Exclusions) -> pd.DataFrame:
-    split = once(links, ("set_id", key))
+def _once(links: pd.DataFrame, key: str, dataset: str, file: str) -> Split:
+    split, out = once(links, ("set_id", key)), Exclusions()
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
     out.account.deliver(dataset, split.kept[ROW], file)
-    return split.kept
+    return Split(split.kept, said=out)
 
 
 def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> list[CheckResult]:

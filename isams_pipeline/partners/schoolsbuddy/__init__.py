@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.config import Settings
 from isams_pipeline.orchestration.partner import Exporting, Partner
 from isams_pipeline.partners.schoolsbuddy.attendance.assets import attendance_assets
 from isams_pipeline.partners.schoolsbuddy.attendance.schedules import attendance_jobs, attendance_schedules
@@ -22,13 +22,13 @@ TAKES = (
 """What SchoolsBuddy's keys bring, whether or not the export needs it."""
 
 
-def _more(environment: Environment) -> dg.Definitions:
+def _more(settings: Settings) -> dg.Definitions:
     """Attendance, and photos where a school has them delivered."""
     jobs = attendance_jobs()
     return dg.Definitions(
-        assets=[*photo_assets(environment), *attendance_assets(environment)],
+        assets=[*photo_assets(settings), *attendance_assets(settings)],
         jobs=list(jobs.values()),
-        schedules=attendance_schedules(environment, jobs),
+        schedules=attendance_schedules(settings, jobs),
     )
 
 

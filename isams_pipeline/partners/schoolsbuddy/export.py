@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -14,17 +14,16 @@ from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, ENTITIES
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
-from isams_pipeline.rules.account import ROW, Account, numbered
-from isams_pipeline.rules.columns import Column
+from isams_pipeline.rules.account import ROW, numbered
 from isams_pipeline.rules.compare import code, is_text, label
 from isams_pipeline.rules.dates import sensible_births
-from isams_pipeline.rules.email import having_email, note_emails, shared_across, unique_emails, with_first_valid
-from isams_pipeline.rules.identity import note_shared_codes, of_pupils
-from isams_pipeline.rules.notes import Lacking, Note, note_fields
-from isams_pipeline.rules.people import Contacts, by_person, note_lost
-from isams_pipeline.rules.references import Lookup, blank_dangling, note_shared, once, resolving, values_of
-from isams_pipeline.rules.split import WARNING, Exclusions, Split, surely
-from isams_pipeline.rules.years import named_with_campus, note_other_campuses
+from isams_pipeline.rules.email import having_email, sensible_emails, shared_across, unique_emails, with_first_valid
+from isams_pipeline.rules.identity import of_pupils, shared_codes
+from isams_pipeline.rules.notes import Lacking, Note, noted_fields
+from isams_pipeline.rules.people import Contacts, by_person, emptied
+from isams_pipeline.rules.references import Lookup, blank_dangling, once, resolving, shared_keys, values_of
+from isams_pipeline.rules.split import Exclusions, Split, surely
+from isams_pipeline.rules.years import named_with_campus, of_other_campuses
 
 NEEDED = (
     "pupils",
@@ -80,27 +79,25 @@ def unsettled(
 ) -> Unsettled:
     """Students, staff and classes: the rules that know no setting, and their files."""
     tables = numbered(tables)
-    out = Exclusions(account=Account.of({name: tables[name] for name in NEEDED}))
+    out = Exclusions.of(tables, *NEEDED)
     account = out.account
-    note_fields(notes, tables, out)
-    pupils = sensible_births(tables["pupils"], night, "student", "pupil_id", out)
-    note_shared_codes(pupils, out)
+    out.join(noted_fields(notes, tables))
+    pupils = out.take("student", sensible_births(tables["pupils"], night), "pupil_id")
+    out.join(shared_codes(pupils))
     staff = with_first_valid(tables["staff"])
     staff = out.take("staff", having_email(staff), "staff_id", of="staff")
-    note_emails(staff, "staff", "staff_id", out, is_left_empty=False)
-    pupils = with_first_valid(pupils)
-    note_emails(pupils, "student", "pupil_id", out, is_left_empty=True)
+    staff = out.take("staff", sensible_emails(staff, is_left_empty=False), "staff_id")
+    pupils = out.take("student", sensible_emails(with_first_valid(pupils), is_left_empty=True), "pupil_id")
 
     # Uniqueness comes last, among those whom every other rule kept.
     staff = out.take("staff", unique_emails(staff, "staff_id", entity="staff"), "staff_id", of="staff")
-    pupils = _without_shared_emails(pupils, out)
-    years = named_with_campus(tables["years"], campuses)
-    note_other_campuses(years, out)
-    houses = _houses(tables, staff, out)
-    students = _students(
-        pupils, forms=tables["forms"], years=years, houses=houses, staff=(staff, tables["staff"]), out=out
+    pupils = out.take("student", _without_shared_emails(pupils), "pupil_id")
+    years = out.take("year_group", of_other_campuses(named_with_campus(tables["years"], campuses)), "year_id")
+    houses = out.follow(_houses(tables, staff))
+    students = out.follow(
+        _students(pupils, forms=tables["forms"], years=years, houses=houses, staff=(staff, tables["staff"]))
     )
-    classes = _classes(tables, years, out)
+    classes = out.follow(_classes(tables, years))
     account.deliver("pupils", students[ROW], "students.csv")
     account.deliver("staff", staff[ROW], "staff.csv")
     account.deliver("years", years[ROW], "year_groups.csv")
@@ -109,8 +106,8 @@ def unsettled(
         "staff.csv": staff,
         "year_groups.csv": years,
         "classes.csv": classes,
-        "class_students.csv": _class_students(tables["set_members"], classes, pupils, out),
-        "class_staff.csv": _class_staff(tables["set_teachers"], classes, staff, out),
+        "class_students.csv": out.follow(_class_students(tables["set_members"], classes, pupils)),
+        "class_staff.csv": out.follow(_class_staff(tables["set_teachers"], classes, staff)),
         "houses.csv": houses,
     }
     return Unsettled(tables, pupils, staff, _as_csv(frames), out)
@@ -119,17 +116,17 @@ def unsettled(
 def settled(given: Unsettled, settings: SchoolsBuddySettings, has_medical: bool) -> Built:  # noqa: FBT001
     """Contacts and medical fields as the settings ask for them, and with them the whole export."""
     out, pupils = given.out.copy(), given.pupils
-    contacts = Contacts.chosen(given.tables, settings, out)
-    contacts.take(having_email(contacts.people))
-    note_emails(contacts.people, "contact", "person_id", out, is_left_empty=False)
-    contacts.merge_same_people()
-    contacts.take(unique_emails(contacts.people, "person_id", entity="contact", first_if="first_person"))
-    for entity, identifier, reason in shared_across(
-        {"student": pupils, "contact": contacts.people, "staff": given.staff},
-        {"student": "pupil_id", "contact": "person_id", "staff": "staff_id"},
-    ):
-        out.add(entity, identifier, "email_shared_across", reason, severity=WARNING)
-    links = contacts.settle(set(pupils["pupil_id"]))
+    contacts = Contacts.chosen(given.tables, settings)
+    contacts = contacts.by(having_email(contacts.people))
+    contacts = contacts.by(sensible_emails(contacts.people, is_left_empty=False)).as_users()
+    contacts = contacts.by(unique_emails(contacts.people, "person_id", entity="contact", first_if="first_person"))
+    out.join(
+        shared_across(
+            {"student": pupils, "contact": contacts.people, "staff": given.staff},
+            {"student": "pupil_id", "contact": "person_id", "staff": "staff_id"},
+        )
+    )
+    links = out.follow(contacts.settled(set(pupils["pupil_id"])))
     frames = {
         "contacts.csv": contacts.people.rename(columns={"person_id": "contact_id"}),
         "student_contacts.csv": links.rename(
@@ -137,7 +134,7 @@ def settled(given: Unsettled, settings: SchoolsBuddySettings, has_medical: bool)
         ),
     }
     if has_medical and settings.medical_fields:
-        frames["medical.csv"] = _medical(given.tables["health"], pupils, settings.medical_fields, out)
+        frames["medical.csv"] = out.follow(_medical(given.tables["health"], pupils, settings.medical_fields))
     else:
         out.account.rest_not_asked("health", "medical_fields")
     files = {**given.files, **_as_csv(frames)}
@@ -152,12 +149,13 @@ def _as_csv(frames: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
 # --- students ---------------------------------------------------------------------------------------------
 
 
-def _without_shared_emails(pupils: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+def _without_shared_emails(pupils: pd.DataFrame) -> Split:
+    """Keep all pupils, without an address that is another's."""
     split = unique_emails(pupils, "pupil_id", entity="student")
-    out.take("student", split, "pupil_id", severity=WARNING)
     blanked = split.excluded.drop(columns=["rule", "reason"]).assign(email=None)
     blanked["email"] = blanked["email"].astype("str")
-    return pd.concat([split.kept, blanked]).sort_values("pupil_id") if len(blanked) else split.kept
+    kept = pd.concat([split.kept, blanked]).sort_values("pupil_id") if len(blanked) else split.kept
+    return replace(split.as_warnings(), kept=kept)
 
 
 def _students(
@@ -167,16 +165,11 @@ def _students(
     years: pd.DataFrame,
     houses: pd.DataFrame,
     staff: tuple[pd.DataFrame, pd.DataFrame],
-    out: Exclusions,
-) -> pd.DataFrame:
+) -> Split:
     """The students with names for numbers; `staff` are those of the export, and all of them."""
-
-    def noted(result: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
-        frame, dangling = result
-        out.take("student", Split(frame, dangling), "pupil_id", severity=WARNING)
-        return frame
-
-    students = noted(blank_dangling(pupils, "year_id", values_of(years, "year_id"), what="the year group"))
+    out = Exclusions.of({"forms": forms})
+    split = blank_dangling(pupils, "year_id", values_of(years, "year_id"), what="the year group")
+    students = out.take("student", split, "pupil_id")
     students["year_group"] = Lookup.of(years, "year_id", "name").texts(students["year_id"])
     # Forms have no file of their own, so a form that is not in the source's list keeps the pupil's word for it.
     students["form"] = Lookup.of(forms, "form_id", "name").texts(students["form_id"]).fillna(students["form_id"])
@@ -189,15 +182,14 @@ def _students(
         by_spelling = Lookup.of(of_kind, "name", "name", fold=label).texts(students[column])
         given = students[column].fillna(students[f"{column}_id"].astype("str"))
         students[column] = by_id.fillna(by_spelling).fillna(given)
-        students = noted(blank_dangling(students, column, values_of(of_kind, "name"), what=f"the {kind} house"))
-    students["tutor_staff_id"] = _tutors(students, forms, *staff, out)
-    return students.rename(columns={"pupil_id": "student_id"})
+        split = blank_dangling(students, column, values_of(of_kind, "name"), what=f"the {kind} house")
+        students = out.take("student", split, "pupil_id")
+    students = out.take("student", _tutors(students, forms, *staff), "pupil_id")
+    return Split(students.rename(columns={"pupil_id": "student_id"}), said=out)
 
 
-def _tutors(
-    students: pd.DataFrame, forms: pd.DataFrame, staff: pd.DataFrame, everybody: pd.DataFrame, out: Exclusions
-) -> Column:
-    """Each student's tutor by number. Where several members of staff have the code, the form's tutor is meant."""
+def _tutors(students: pd.DataFrame, forms: pd.DataFrame, staff: pd.DataFrame, everybody: pd.DataFrame) -> Split:
+    """Students with `tutor_staff_id`. Where several members of staff have a code, the form's tutor is meant."""
     # Among all staff: one of two with a code may not be in the export, and the other is not meant for that.
     codes = Lookup.of(
         everybody, "user_code", "staff_id", fold=code, known={"staff": [{one} for one in everybody["staff_id"]]}
@@ -205,24 +197,26 @@ def _tutors(
     here = values_of(staff, "staff_id")
     of_form = Lookup.of(forms, "form_id", "tutor_staff_id")
     found: list[Any] = []
-    columns = (students[name].tolist() for name in ("pupil_id", "tutor_user_code", "form_id"))
-    for student, wanted, form in zip(*columns, strict=True):
+    reasons: dict[int, str] = {}
+    columns = (students[name].tolist() for name in ("tutor_user_code", "form_id"))
+    for at, (wanted, form) in enumerate(zip(*columns, strict=True)):
         match = codes.find(wanted, staff=of_form.get(form))
         tutor = match.value if match.value in here else None
         found.append(tutor)
         if tutor is None and is_text(wanted):
-            reason = "the tutor is not in the export; left empty"
+            reasons[at] = "the tutor is not in the export; left empty"
             if match.is_ambiguous:
                 whose = " and ".join(f"staff {one}" for one in match.candidates)
-                reason = f"its tutor's code is that of {whose}, and nothing tells who is meant; left empty"
-            out.add("student", student, "reference", reason, severity=WARNING)
-    return pd.Series(found, index=students.index, dtype="Int64")
+                reasons[at] = f"its tutor's code is that of {whose}, and nothing tells who is meant; left empty"
+    noted = students.iloc[list(reasons)].assign(rule="reference", reason=list(reasons.values()))
+    return Split(students.assign(tutor_staff_id=pd.Series(found, index=students.index, dtype="Int64")), noted=noted)
 
 
 # --- houses, classes, medical -----------------------------------------------------------------------------
 
 
-def _houses(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+def _houses(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame) -> Split:
+    out = Exclusions.of(tables, "academic_houses", "boarding_houses")
     kinds = ("academic", "boarding")
     houses = pd.concat([tables[f"{kind}_houses"].assign(type=kind) for kind in kinds], ignore_index=True)
     houses["type"] = houses["type"].astype("str")
@@ -232,35 +226,32 @@ def _houses(tables: Mapping[str, pd.DataFrame], staff: pd.DataFrame, out: Exclus
         nameless = split.excluded[split.excluded["type"] == kind]
         out.account.leave_out_by(f"{kind}_houses", nameless)
         out.account.deliver(f"{kind}_houses", houses.loc[houses["type"] == kind, ROW], "houses.csv")
-    houses, dangling = blank_dangling(
-        houses, "house_master_staff_id", values_of(staff, "staff_id"), what="the house master"
-    )
-    return out.take("house", Split(houses, dangling), "house_id", severity=WARNING)
+    split = blank_dangling(houses, "house_master_staff_id", values_of(staff, "staff_id"), what="the house master")
+    return Split(out.take("house", split, "house_id"), said=out)
 
 
-def _classes(tables: Mapping[str, pd.DataFrame], years: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
+def _classes(tables: Mapping[str, pd.DataFrame], years: pd.DataFrame) -> Split:
+    out = Exclusions.of(tables, "sets", "subjects")
     sets, subjects = tables["sets"], tables["subjects"]
     for column, targets, what in (
         ("subject_id", values_of(subjects, "subject_id"), "the subject"),
         ("year_id", values_of(years, "year_id"), "the year group"),
     ):
-        sets, dangling = blank_dangling(sets, column, targets, what=what)
-        out.take("class", Split(sets, dangling), "set_id", severity=WARNING)
+        sets = out.take("class", blank_dangling(sets, column, targets, what=what), "set_id")
     names = Lookup.of(subjects, "subject_id", "name")
-    note_shared(names, "subject", "name", out)
+    out.join(shared_keys(names, "subject", "name"))
     used = subjects.loc[subjects["subject_id"].isin(sets["subject_id"]), ROW]
     out.account.look_up("subjects", used, "classes.csv", "subject", unused=NO_FILE)
     out.account.deliver("sets", sets[ROW], "classes.csv")
-    return sets.assign(
+    classes = sets.assign(
         subject=names.texts(sets["subject_id"]),
         year_group=Lookup.of(years, "year_id", "name").texts(sets["year_id"]),
-    ).rename(columns={"set_id": "class_id"})
+    )
+    return Split(classes.rename(columns={"set_id": "class_id"}), said=out)
 
 
-def _class_students(
-    members: pd.DataFrame, classes: pd.DataFrame, pupils: pd.DataFrame, out: Exclusions
-) -> pd.DataFrame:
-    dataset, all_members = "set_members", members
+def _class_students(members: pd.DataFrame, classes: pd.DataFrame, pupils: pd.DataFrame) -> Split:
+    dataset, all_members, out = "set_members", members, Exclusions()
     split = resolving(members, "set_id", classes["class_id"], what="the class")
     members = out.take("class_student", split, ("set_id", "pupil_id"), of=dataset)
     members = out.take("class_student", of_pupils(members, pupils), ("set_id", "pupil"), of=dataset)
@@ -268,12 +259,12 @@ def _class_students(
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
     out.account.deliver(dataset, split.kept[ROW], "class_students.csv")
     known = all_members[all_members["set_id"].isin(classes["class_id"])]
-    note_lost(known, split.kept, "class", ("no_students", "students"), out)
-    return split.kept.rename(columns={"set_id": "class_id", "pupil_id": "student_id"})
+    out.join(emptied(known, split.kept, "class", rule="no_students", what="students"))
+    return Split(split.kept.rename(columns={"set_id": "class_id", "pupil_id": "student_id"}), said=out)
 
 
-def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFrame, out: Exclusions) -> pd.DataFrame:
-    pair, dataset, all_teachers = ("set_id", "staff_id"), "set_teachers", teachers
+def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFrame) -> Split:
+    pair, dataset, all_teachers, out = ("set_id", "staff_id"), "set_teachers", teachers, Exclusions()
     split = resolving(teachers, "set_id", classes["class_id"], what="the class")
     teachers = out.take("class_staff", split, pair, of=dataset)
     split = resolving(teachers, "staff_id", staff["staff_id"], what="the teacher")
@@ -283,11 +274,12 @@ def _class_staff(teachers: pd.DataFrame, classes: pd.DataFrame, staff: pd.DataFr
     split = once(teachers.sort_values("primary", ascending=False, kind="stable"), pair)
     out.account.merge(dataset, split.excluded[ROW], split.excluded["into"])
     out.account.deliver(dataset, split.kept[ROW], "class_staff.csv")
-    note_lost(all_teachers, split.kept, "class", ("no_teachers", "teachers"), out)
-    return split.kept.rename(columns={"set_id": "class_id"})
+    out.join(emptied(all_teachers, split.kept, "class", rule="no_teachers", what="teachers"))
+    return Split(split.kept.rename(columns={"set_id": "class_id"}), said=out)
 
 
-def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...], out: Exclusions) -> pd.DataFrame:
+def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...]) -> Split:
+    out = Exclusions()
     wanted = {label(name) for name in fields}
     asked = health["field"].map(label).isin(wanted)
     out.account.not_asked("health", health.loc[~asked, ROW], "medical_fields")
@@ -298,4 +290,4 @@ def _medical(health: pd.DataFrame, pupils: pd.DataFrame, fields: tuple[str, ...]
     split = once(chosen.rename(columns={"pupil_id": "student_id"}), ["student_id", "field", "value"])
     out.account.merge("health", split.excluded[ROW], split.excluded["into"])
     out.account.deliver("health", split.kept[ROW], "medical.csv")
-    return split.kept
+    return Split(split.kept, said=out)

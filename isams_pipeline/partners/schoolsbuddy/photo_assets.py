@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
@@ -20,9 +21,9 @@ FRESH = {"fresh": "The source was asked for new photos, and all of them can be r
 PHOTOS_KEY = [KEY, "photos"]
 
 
-def photo_keys(environment: Environment) -> Sequence[dg.AssetKey]:
+def photo_keys(settings: Settings) -> Sequence[dg.AssetKey]:
     """The asset of photos; it is there if a school has them delivered."""
-    wanted = any(school.partners.photos for school in environment.settings.schools.values())
+    wanted = any(school.partners.photos for school in settings.schools.values())
     return (dg.AssetKey(PHOTOS_KEY),) if wanted else ()
 
 
@@ -39,21 +40,21 @@ def forget(environment: Environment, school: str, settings: SchoolsBuddySettings
         environment.photos(school).forget()
 
 
-def photo_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+def photo_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The asset of photos, where a school has them delivered."""
-    if not photo_keys(environment):
+    if not photo_keys(settings):
         return []
 
     @dg.asset(
         key=PHOTOS_KEY,
         description="Students' photos: those that have changed are fetched, made small and stripped of all but the "
         "picture. By today's partition only; no picture is shown here.",
-        partitions_def=nights_of(environment.settings),
+        partitions_def=nights_of(settings),
         group_name=KEY,
         owners=[OWNER],
         kinds={"jpeg"},
         deps=[asset_key("pupils", source) for source in SOURCES],
-        check_specs=checks.check_specs(PHOTOS_KEY, nights_of(environment.settings), FRESH),
+        check_specs=checks.check_specs(PHOTOS_KEY, nights_of(settings), FRESH),
     )
     @of_a_night
     def photos(run: NightRun) -> Results:

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.orchestration import checks
-from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import run_by
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
@@ -35,17 +35,17 @@ def delivery_key(session: Session) -> list[str]:
     return [KEY, f"delivery_{session.lower()}"]
 
 
-def attendance_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+def attendance_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Records and delivery of both sessions."""
-    return [make(environment, session) for session in SESSIONS for make in (_records, _delivery)]
+    return [make(settings, session) for session in SESSIONS for make in (_records, _delivery)]
 
 
-def _records(environment: Environment, session: Session) -> dg.AssetsDefinition:
+def _records(settings: Settings, session: Session) -> dg.AssetsDefinition:
     @dg.asset(
         key=records_key(session),
         description=f"The {WORDS[session]}'s registers as iSAMS has them now, record by record. Never from a cache. "
         "Of a past date, what was read then: the API only knows today.",
-        partitions_def=nights_of(environment.settings),
+        partitions_def=nights_of(settings),
         group_name=REST_SOURCE,
         owners=[OWNER],
         kinds={"json", "parquet"},
@@ -73,9 +73,9 @@ def _records_metadata(here: SchoolSession, table: StoredTable) -> Metadata:
     }
 
 
-def _delivery(environment: Environment, session: Session) -> dg.AssetsDefinition:
+def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
     key = delivery_key(session)
-    partitions = nights_of(environment.settings)
+    partitions = nights_of(settings)
 
     @dg.asset(
         key=key,

@@ -11,9 +11,9 @@ import pandas as pd
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile, check_files, few, to_csv
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import STORED_AS
-from isams_pipeline.rules.account import ROW, Account, numbered
+from isams_pipeline.rules.account import ROW, numbered
 from isams_pipeline.rules.attendance import DFE_MARKS, MARK_COLUMNS, marks, of_students, one_per_student
-from isams_pipeline.rules.split import WARNING, Exclusions
+from isams_pipeline.rules.split import Exclusions
 
 SCHEMA_VERSION = 1
 ATTENDANCE = ExportFile("attendance.csv", MARK_COLUMNS, key=("student_id",), must_have_rows=True, people="student")
@@ -42,7 +42,7 @@ def build(
     """
     name = f"{STORED_AS}_{session.lower()}"
     tables = numbered({name: records})
-    out = Exclusions(account=Account.of(tables))
+    out = Exclusions.of(tables)
     known = pd.DataFrame(
         {
             "school_id": pd.Series([row["school_id"] for row in students], dtype="str"),
@@ -51,13 +51,13 @@ def build(
     )
     kept = out.take("student", of_students(tables[name], known), "school_id", of=name)
     several = one_per_student(kept)
-    kept = out.take("student", several, "school_id", severity=WARNING)
+    kept = out.take("student", several.as_warnings(), "school_id")
     out.account.merge(name, several.excluded[ROW], several.excluded["into"])
     out.account.deliver(name, kept[ROW], ATTENDANCE.name)
     seen = set(kept["student_id"])
     for row in students:
         if row["student_id"] not in seen:
-            out.add("student", row["school_id"], "no_record", "no register of today has a record", severity=WARNING)
+            out.warn("student", row["school_id"], "no_record", "no register of today has a record")
     frame = marks(kept, session=session, date=day.isoformat(), now=now)
     waiting = int((frame["registered"] == "false").sum())
     export = Export({ATTENDANCE.name: to_csv(frame, ATTENDANCE)})

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from isams_pipeline.config import Settings
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
@@ -42,16 +43,16 @@ def attendance_jobs() -> "dict[Session, dg.UnresolvedAssetJobDefinition]":
 
 
 def attendance_schedules(
-    environment: Environment, jobs: "dict[Session, dg.UnresolvedAssetJobDefinition]"
+    settings: Settings, jobs: "dict[Session, dg.UnresolvedAssetJobDefinition]"
 ) -> list[dg.ScheduleDefinition]:
     """One schedule for each session, time zone and time of day in use, on from the start."""
     schools: dict[tuple[Session, str, int], list[str]] = {}
-    for name, school in environment.settings.schools.items():
+    for name, school in settings.schools.items():
         partner = school.partners.get(SchoolsBuddySettings)
         if partner is not None and partner.attendance is not None:
             for session, at in _sessions_of(partner.attendance).items():
                 schools.setdefault((session, school.timezone.key, at), []).append(name)
-    return [_schedule(environment, when, names, jobs[when[0]]) for when, names in sorted(schools.items())]
+    return [_schedule(when, names, jobs[when[0]]) for when, names in sorted(schools.items())]
 
 
 def _sessions_of(settings: AttendanceSettings) -> dict[Session, int]:
@@ -65,7 +66,6 @@ def _sessions_of(settings: AttendanceSettings) -> dict[Session, int]:
 
 
 def _schedule(
-    environment: Environment,
     when: tuple[Session, str, int],
     schools: list[str],
     job: "dg.UnresolvedAssetJobDefinition",
@@ -82,7 +82,9 @@ def _schedule(
         description=f"Every day in term at {time_in_words(at)} in {zone}, for {', '.join(schools)}.",
     )
     @told_to_ticks
-    def pull(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def pull(
+        context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         away: list[str] = []
         for school in schools:
             night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
