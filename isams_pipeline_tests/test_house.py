@@ -215,7 +215,7 @@ def test_definitions_are_made_of_settings_and_runs_get_resources():
         for file, name, gives, kind in parameters()
         if kind.strip("'\"") == "Environment" and "dg." in gives and "Definition" in gives
     ]
-    assert made == [("definitions.py", "build_definitions")]
+    assert made == [("commands/headless.py", "job_of"), ("definitions.py", "build_definitions")]
 
 
 def test_texts_are_folded_in_one_module_only():

@@ -169,12 +169,7 @@ class Applier:
 
     def _wait(self, error: PipelineError, attempt: int) -> float | None:
         """The seconds until the next try; None where there is none."""
-        most = self.patience.timeout_attempts if isinstance(error, ServerTimeout) else self.patience.attempts
-        if not isinstance(error, TransientIsamsError) or attempt >= most:
-            return None
-        asked = error.retry_after
-        wait = asked if asked is not None else self.patience.first_wait * 2 ** (attempt - 1)
-        return wait if wait <= self.patience.longest_wait else None
+        return self.patience.wait(error, attempt) if isinstance(error, TransientIsamsError) else None
 
     def _waits(self, request: ChangeRequest, error: PipelineError) -> Done:
         """Nothing was decided, for a reason that is not the request's: the run will fail, and perhaps stop here."""

@@ -19,7 +19,6 @@ from email.utils import format_datetime
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
-import tenacity
 from sqlalchemy import func, select
 
 from isams_pipeline.clock import Clock
@@ -27,6 +26,7 @@ from isams_pipeline.config import is_loopback
 from isams_pipeline.errors import MailUnavailable, WrongUse
 from isams_pipeline.partners.room_booking.states import MAIL_MOVES, MailState
 from isams_pipeline.rules.texts import label, visible
+from isams_pipeline.sources.shared.http import Patience, patiently
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.bookings import Notification
@@ -101,7 +101,8 @@ class SmtpServer:
         self._host, self._implicit = parts.hostname or "", parts.scheme == "smtps"
         self._port = parts.port or (465 if self._implicit else 587)
         self._log_in = (user, password) if user and password else None
-        self._timeout, self._wait = timeout, wait
+        self._timeout = timeout
+        self._patience = Patience(attempts=_TRIES, first_wait=wait, longest_wait=30)
         self._connection: smtplib.SMTP | None = None
 
     def __enter__(self) -> Self:
@@ -112,14 +113,7 @@ class SmtpServer:
 
     def envelope(self, sender: str, recipient: str) -> None:
         """Say who writes to whom; raises Refused, or MailUnavailable after some tries."""
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(MailUnavailable),
-            stop=tenacity.stop_after_attempt(_TRIES),
-            wait=tenacity.wait_exponential(self._wait, max=30),
-            reraise=True,
-        ):
-            with attempt:
-                self._envelope(sender, recipient)
+        patiently(lambda: self._envelope(sender, recipient), self._patience, transient=MailUnavailable)
 
     def _envelope(self, sender: str, recipient: str) -> None:
         try:

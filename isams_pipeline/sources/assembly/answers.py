@@ -11,18 +11,15 @@ from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import (
     AccessRefused,
     InvalidKey,
-    IsamsError,
     NotAuthorised,
-    NotFound,
     PipelineError,
-    RequestRefused,
-    ServerTimeout,
     SyncPending,
-    Throttled,
     Unavailable,
 )
 from isams_pipeline.sources.assembly.lists import SCOPES
+from isams_pipeline.sources.shared.http import retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
+from isams_pipeline.sources.shared.statuses import RETRIED, Statuses
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in, whole_number
 
 SYNC = "/school/sync"
@@ -100,6 +97,18 @@ _KNOWN_WORDS = {
 }
 
 
+STATUSES = Statuses(
+    "Assembly",
+    "assembly.url",
+    "Assembly's support",
+    own={
+        401: (NotAuthorised, "Assembly does not accept the token", "Authorise the app again."),
+        403: (AccessRefused, "Assembly does not allow this", "Ask Assembly whether it is switched on."),
+        503: (Unavailable, "Assembly is not available; it may be fetching the school's data", RETRIED),
+    },
+)
+
+
 def error_for(response: httpx.Response) -> PipelineError | None:
     """The typed error for an answer, or None where it is none."""
     status = response.status_code
@@ -107,40 +116,21 @@ def error_for(response: httpx.Response) -> PipelineError | None:
         return None
     word, said = _words(response)
     where: Json = {"status": status, "error": word if word in _KNOWN_WORDS else None}
-    again = "It is asked again."
     match status:
         case 401 | 403 if word == "insufficient_scope":
             remedy = "Authorise the app again, with this scope."
             return NotAuthorised("The school has not authorised this, or not any more", remedy=remedy, **where)
         case 401 if word == "invalid_client":
             return InvalidKey("Assembly does not accept the app", remedy="Check both environment variables.", **where)
-        case 401:
-            return NotAuthorised("Assembly does not accept the token", remedy="Authorise the app again.", **where)
         case 400 if word in {"invalid_grant", "invalid_client"}:
             return InvalidKey(
                 "Assembly does not accept the code or the token", remedy="Authorise the app again.", **where
             )
-        case 400 | 406 | 422:
-            return RequestRefused("Assembly found the request invalid", remedy="Report this as a bug.", **where)
-        case 403:
-            return AccessRefused(
-                "Assembly does not allow this", remedy="Ask Assembly whether it is switched on.", **where
-            )
-        case 404:
-            return NotFound("Assembly has no such thing", remedy="Check assembly.url.", **where)
         case 429:
             period = as_object(said.get("data")).get("period")
-            wait = float(period) if isinstance(period, int | float) else None
-            return Throttled(
-                "The token has made its requests of these minutes", remedy=again, retry_after=wait, **where
-            )
+            wait = float(period) if isinstance(period, int | float) else retry_after(response.headers)
+            return STATUSES.error(**where, wait=wait)
         case 503 if response.request.url.path.endswith(SYNC):
             return SyncPending("A sync is under way, or has just been", remedy="Wait for it; then ask again.", **where)
-        case 503:
-            return Unavailable("Assembly is not available; it may be fetching the school's data", remedy=again, **where)
-        case 500 | 502:
-            return Unavailable("Assembly is not available", remedy=again, **where)
-        case 408 | 504:
-            return ServerTimeout("Assembly ran out of time", remedy=again, **where)
         case _:
-            return IsamsError("Assembly failed", remedy="Ask Assembly's support with the time of this run.", **where)
+            return STATUSES.error(**where, wait=retry_after(response.headers))

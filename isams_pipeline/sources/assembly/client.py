@@ -21,8 +21,9 @@ from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.connections import Connection, Finding, Reason, State
 from isams_pipeline.sources.shared.grants import Grant, ListRequest, lacking
 from isams_pipeline.sources.shared.http import Credential, Patience
+from isams_pipeline.sources.shared.renewed import RenewedToken, supplied
 from isams_pipeline.sources.shared.values import as_object, objects_in, whole_number
-from isams_pipeline.sources.shared.wire import MAX_PAGES, RenewedToken, Seen, Wire, typed
+from isams_pipeline.sources.shared.wire import MAX_PAGES, Seen, Wire, typed
 from isams_pipeline.storage.state.tokens import TokenVault
 
 ACCEPT = "application/vnd.assembly+json; version=1.1"
@@ -65,13 +66,12 @@ class AssemblyClient:
             "patience": patience or Patience(),
             "sleep": sleep,
             "error_for": error_for,
-            "school": school,
-            "source": ASSEMBLY,
+            "where": {"school": school, "source": ASSEMBLY},
         }
         self._api = Wire(settings.url, setting="assembly.url", headers={"Accept": ACCEPT}, **wire)
-        self._platform = Wire(settings.platform, setting="assembly.platform", headers={}, **wire)
+        self._platform = Wire(settings.platform, setting="assembly.platform", **wire)
         self.tokens = SchoolTokens(settings, app, vault, self._platform, clock=clock, exclusive=exclusive, also=also)
-        self._auth = RenewedToken("Bearer", self.tokens.access, is_expired)
+        self._auth = RenewedToken("Bearer", supplied(self.tokens.access), is_expired)
 
     def __enter__(self) -> Self:
         return self

@@ -18,15 +18,8 @@ from isams_pipeline.config import feeds
 from isams_pipeline.errors import NotBatchData, PipelineError, TruncatedAnswer
 from isams_pipeline.sources.isams import document, messages
 from isams_pipeline.sources.isams.token import ClientToken
-from isams_pipeline.sources.shared.http import (
-    Credential,
-    HiddenQuery,
-    Patience,
-    patiently,
-    retry_after,
-    transport_error,
-)
-from isams_pipeline.sources.shared.transport import BoundedTransport
+from isams_pipeline.sources.shared.http import Credential, Patience, open_http, patiently, retry_after, typed_errors
+from isams_pipeline.sources.shared.statuses import RETRIED
 
 __all__ = ["BatchClient", "Credential", "Patience", "request_body"]
 
@@ -62,16 +55,14 @@ class BatchClient:
         self._where = where
         self._host = urlsplit(url).netloc
         auth = ClientToken(url, credential, scope=TOKEN_SCOPE) if credential.client_id else None
-        self._http = httpx.Client(
-            base_url=url,
+        self._http = open_http(
+            url,
+            self._patience,
+            most=document.MAX_DOCUMENT,
+            headers={"Accept": "application/xml"},
             auth=auth,
-            timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect),
-            transport=HiddenQuery(
-                BoundedTransport(self._patience.bounds(document.MAX_DOCUMENT), verify=verify),
-                lambda request: {"apiKey": credential.api_key} if request.url.path.endswith(ENDPOINT) else {},
-            ),
-            headers={"User-Agent": "isams-pipeline", "Accept": "application/xml"},
-            follow_redirects=False,
+            verify=verify,
+            query_of=lambda request: {"apiKey": credential.api_key} if request.url.path.endswith(ENDPOINT) else {},
         )
 
     def __enter__(self) -> Self:
@@ -113,15 +104,12 @@ class BatchClient:
     @contextlib.contextmanager
     def _send(self, body: bytes) -> Generator[httpx.Response, None, None]:
         """The response to a request, with every failure of transport as a typed error."""
-        try:
-            with self._http.stream(
-                "POST", ENDPOINT, content=body, headers={"Content-Type": "application/xml"}
-            ) as response:
-                yield response
-        except PipelineError as error:
-            raise error.at(**self._where) from None
-        except httpx.HTTPError as error:
-            raise transport_error(error).at(**self._where) from None
+        headers = {"Content-Type": "application/xml"}
+        with (
+            typed_errors("iSAMS", "isams.url", **self._where),
+            self._http.stream("POST", ENDPOINT, content=body, headers=headers) as response,
+        ):
+            yield response
 
     def _checked(self, response: httpx.Response) -> Iterator[bytes]:
         """The bytes of a data document; raises for anything else, and at the end if the end is missing."""
@@ -135,7 +123,7 @@ class BatchClient:
             wait = retry_after(response.headers)
             raise messages.error_for(response.status_code, document.read_message(head), wait=wait)
         if not head.strip():
-            raise TruncatedAnswer("iSAMS's answer is empty", remedy="It is asked again.")
+            raise TruncatedAnswer("iSAMS's answer is empty", remedy=RETRIED)
         if document.root_of(head) != document.ROOT:
             raise NotBatchData(
                 "The answer has another root element than iSAMS",
@@ -148,7 +136,7 @@ class BatchClient:
             tail = (tail + chunk)[-64:]
             yield chunk
         if not _ends_whole(head, tail):
-            raise TruncatedAnswer("iSAMS's answer breaks off", remedy="It is asked again.", bytes=size)
+            raise TruncatedAnswer("iSAMS's answer breaks off", remedy=RETRIED, bytes=size)
 
 
 def _ends_whole(head: bytes, tail: bytes) -> bool:

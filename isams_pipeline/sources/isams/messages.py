@@ -16,9 +16,9 @@ from isams_pipeline.errors import (
     ServerBusy,
     ServerTimeout,
     Throttled,
-    Unavailable,
 )
 from isams_pipeline.sources.isams.document import Message
+from isams_pipeline.sources.shared.statuses import REPORT, RETRIED, Meaning, Statuses
 
 _THROTTLE_WORDS = ("throttl", "too many requests", "rate limit", "limit exceeded")
 _TIMEOUT_WORDS = ("timeout expired", "timed out", "time-out", "timeout period elapsed", "gateway timeout")
@@ -33,12 +33,12 @@ def error_for(status: int | None, message: Message | None, *, wait: float | None
     if status == 429 or any(word in said for word in _THROTTLE_WORDS):  # noqa: PLR2004
         return Throttled(
             "iSAMS throttles this key",
-            remedy="It is asked again later; raise the key's limit in iSAMS if this is usual.",
+            remedy="The request was repeated automatically; raise the key's limit in iSAMS if this is usual.",
             retry_after=wait,
         )
     if message is not None:
         return _by_message(status, message, said, wait)
-    return _by_status(status, wait)
+    return STATUSES.error(status, wait=wait)
 
 
 def _by_message(status: int | None, message: Message, said: str, wait: float | None) -> IsamsError:
@@ -67,9 +67,9 @@ def _by_message(status: int | None, message: Message, said: str, wait: float | N
                 remedy="Remove that method from the key; this project asks for none that needs another filter.",
             )
         case "unhandledexception" if "root level is invalid" in said:
-            return RequestRefused("iSAMS could not read the request", remedy="Report this as a bug.")
+            return RequestRefused("iSAMS could not read the request", remedy=REPORT)
         case "unhandledexception" if "deadlocked" in said or "lock request time out" in said:
-            return ServerBusy("iSAMS's database was locked", remedy="It is asked again.", retry_after=wait)
+            return ServerBusy("iSAMS's database was locked", remedy=RETRIED, retry_after=wait)
         case _ if any(word in said for word in _TIMEOUT_WORDS):
             return _timed_out(wait)
         case "unhandledexception":
@@ -100,44 +100,32 @@ def _as_ticked(methods: frozenset[str]) -> list[str]:
     return [known.get(method, method) for method in sorted(methods)]
 
 
+_TIMED_OUT: Meaning = (
+    ServerTimeout,
+    "iSAMS ran out of time",
+    "The request was repeated, then for one method at a time; if this is usual, spread the feeds over more keys.",
+)
+
+
 def _timed_out(wait: float | None, message: str | None = None) -> ServerTimeout:
-    return ServerTimeout(
-        "iSAMS ran out of time",
-        message=message,
-        remedy="It is asked again, then for one method at a time; if this is usual, spread the feeds over more keys.",
-        retry_after=wait,
-    )
+    _, what, remedy = _TIMED_OUT
+    return ServerTimeout(what, message=message, remedy=remedy, retry_after=wait)
 
 
-def _by_status(status: int | None, wait: float | None) -> IsamsError:
-    match status:
-        case 401:
-            return InvalidKey(
-                "iSAMS does not accept the key",
-                status=status,
-                remedy="Check the environment variable, and that the key is Active in iSAMS.",
-            )
-        case 403:
-            return AccessRefused(
-                "The way to iSAMS is closed to this machine",
-                status=status,
-                remedy="Allow its address in the key's IP, domain and SSL restrictions in iSAMS.",
-            )
-        case 408 | 504:
-            return _timed_out(wait)
-        case 502 | 503:
-            return Unavailable("iSAMS is not available", status=status, remedy="It is asked again.", retry_after=wait)
-        case 404:
-            return RequestRefused(
-                "There is no Batch API at this address",
-                status=status,
-                remedy="Check isams.url in schools.yaml.",
-            )
-        case int() if 300 <= status < 400:  # noqa: PLR2004
-            return AccessRefused(
-                "The address sends elsewhere, and a key follows no redirect",
-                status=status,
-                remedy="Write the final address as isams.url.",
-            )
-        case _:
-            return IsamsError("iSAMS failed", status=status, remedy="Ask iSAMS support with the time of this run.")
+_SUPPORT = "Ask iSAMS support with the time of this run."
+_CHECK_KEY = "Check the environment variable, and that the key is Active in iSAMS."
+_RESTRICTED = "Allow its address in the key's IP, domain and SSL restrictions in iSAMS."
+STATUSES = Statuses(
+    "iSAMS",
+    "isams.url",
+    "iSAMS support",
+    own={
+        400: (IsamsError, "iSAMS failed", _SUPPORT),
+        401: (InvalidKey, "iSAMS does not accept the key", _CHECK_KEY),
+        403: (AccessRefused, "The way to iSAMS is closed to this machine", _RESTRICTED),
+        404: (RequestRefused, "There is no Batch API at this address", "Check isams.url in schools.yaml."),
+        408: _TIMED_OUT,
+        500: (IsamsError, "iSAMS failed", _SUPPORT),
+        504: _TIMED_OUT,
+    },
+)

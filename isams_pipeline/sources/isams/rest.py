@@ -12,7 +12,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import ceil
 from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote
@@ -21,32 +20,20 @@ import httpx
 
 from isams_pipeline.datasets.shapes import Json, JsonObject, JsonValue
 from isams_pipeline.errors import (
-    AccessRefused,
     InvalidKey,
     IsamsError,
     NotAccepted,
     NotFound,
     NotPermitted,
-    NotRestData,
     PipelineError,
-    RequestRefused,
     RowsMoved,
-    ServerTimeout,
-    Throttled,
-    Unavailable,
 )
 from isams_pipeline.rules.photos import MOST_BYTES
-from isams_pipeline.sources.isams.token import TOKEN_ENDPOINT, ClientToken
-from isams_pipeline.sources.shared.http import (
-    Credential,
-    HiddenQuery,
-    Patience,
-    patiently,
-    retry_after,
-    transport_error,
-)
+from isams_pipeline.sources.isams.token import ClientToken
+from isams_pipeline.sources.shared.http import Credential, Patience, retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
-from isams_pipeline.sources.shared.transport import MOST, BoundedTransport
+from isams_pipeline.sources.shared.statuses import RETRIED, Statuses
+from isams_pipeline.sources.shared.wire import Wire
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -91,41 +78,40 @@ class RestClient:
         verify: ssl.SSLContext | None = None,
         **where: str,
     ) -> None:
-        self._patience = patience or Patience()
-        self._spend = spend
-        self._sleep = sleep
-        self._where = where
         self.parallel = parallel
-        limits = httpx.Limits(max_connections=parallel, max_keepalive_connections=parallel)
-        self._http = httpx.Client(
-            base_url=url,
+        self._wire = Wire(
+            url,
+            server="iSAMS",
+            setting="isams.url",
+            patience=patience or Patience(),
+            sleep=sleep,
+            error_for=error_for,
             auth=ClientToken(url, credential, scope=SCOPE, clock=clock),
-            timeout=httpx.Timeout(self._patience.read, connect=self._patience.connect, pool=None),
-            transport=HiddenQuery(
-                BoundedTransport(self._patience.bounds(_MAX_ANSWER), verify=verify, limits=limits), _query_of
-            ),
-            headers={"User-Agent": "isams-pipeline", "Accept": "application/json"},
-            follow_redirects=False,
+            most=_MAX_ANSWER,
+            spend=spend,
+            parallel=parallel,
+            verify=verify,
+            where=where,
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._wire.close()
 
     # --- reading ------------------------------------------------------------------------------------------
 
     def get(self, path: str, **params: object) -> Json:
         """An object. Transient errors are tried again, with some patience; raises IsamsError or DocumentError."""
-        found: JsonValue = patiently(lambda: self._json(path, params), self._patience, self._sleep)
+        found = self._json(path, params)
         if not isinstance(found, dict):
             raise self._not_data("The answer is no object", path)
         return cast("Json", found)
 
     def listed(self, path: str, collection: str | None, **params: object) -> list[Json]:
         """The rows of a list that comes in one piece; without a name, of the only list that there is."""
-        found = patiently(lambda: self._json(path, params), self._patience, self._sleep)
+        found = self._json(path, params)
         return self._rows(found, collection, path)
 
     def pages(
@@ -165,14 +151,12 @@ class RestClient:
                 return rows
         raise RowsMoved(
             f"Rows of {collection} moved between pages each of {_READINGS} times",
-            remedy="It is asked again later.",
-        ).at(**self._where, path=path)
+            remedy=RETRIED,
+        ).at(**self._wire.where, path=path)
 
     def image(self, path: str) -> bytes:
         """The bytes of a picture. Raises NotRestData where the answer is something else."""
-        answer = patiently(
-            lambda: self._send("GET", path, accept="image/*", most=MOST_BYTES), self._patience, self._sleep
-        )
+        answer = self._wire.ask("GET", path, headers={"Accept": "image/*"}, most=MOST_BYTES)
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise self._not_data("The answer is no picture", path)
@@ -199,45 +183,14 @@ class RestClient:
         Raises IsamsError, whose `taken` is False where iSAMS has surely not done it. Otherwise, after a time-out or a
         broken connection, nobody knows: the caller has to read what is there now.
         """
-        return self._send("PUT", path, body=dict(body)).status
+        return self._wire.ask("PUT", path, body=dict(body), again=False).status_code
 
     # --- the wire -----------------------------------------------------------------------------------------
 
     def _json(self, path: str, params: Mapping[str, object]) -> JsonValue:
-        answer = self._send("GET", path, {name: str(value) for name, value in params.items()})
-        try:
-            return read_json(answer.content)
-        except ValueError:
-            raise self._not_data("The answer is not JSON", path) from None
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str] | None = None,
-        *,
-        body: object = None,
-        accept: str = "application/json",
-        most: int = _MAX_ANSWER,
-    ) -> Answer:
-        headers = {"Accept": accept}
-        try:
-            self._spend()
-            # Not as `params`: httpx logs the address of every request.
-            asked = {_QUERY: dict(params or {}), MOST: most}
-            with self._http.stream(method, path, json=body, headers=headers, extensions=asked) as response:
-                content = response.read()
-        except PipelineError as error:
-            raise error.at(**self._where, path=path) from None
-        except httpx.HTTPError as error:
-            problem = transport_error(error)
-            if isinstance(problem, IsamsError):
-                problem.taken = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-            raise problem.at(**self._where, path=path) from None
-        answer = Answer(response.status_code, response.headers, content)
-        if not response.is_success:
-            raise error_for(answer).at(**self._where, path=path)
-        return answer
+        # Hidden: httpx logs the address of every request.
+        asked = {name: str(value) for name, value in params.items()}
+        return self._wire.json(self._wire.ask("GET", path, hidden=asked), path)
 
     def _rows(self, found: JsonValue, collection: str | None, path: str) -> list[Json]:
         """The rows of an answer; a list may also come bare."""
@@ -247,8 +200,7 @@ class RestClient:
         return cast("list[Json]", rows)
 
     def _not_data(self, what: str, path: str) -> PipelineError:
-        remedy = "Check that isams.url is the school's iSAMS, and not a log-in page before it."
-        return NotRestData(what, remedy=remedy, path=path).at(**self._where)
+        return self._wire.not_data(what, path)
 
 
 def _list_in(answer: Json, collection: str | None) -> JsonValue:
@@ -264,72 +216,42 @@ def _count(answer: Json, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back, read to its end."""
+STATUSES = Statuses(
+    "iSAMS",
+    "isams.url",
+    "iSAMS support",
+    own={
+        401: (
+            InvalidKey,
+            "iSAMS does not accept the client's token",
+            "Check that the REST client is active in iSAMS.",
+        ),
+        403: (
+            NotPermitted,
+            "The REST client may not do this",
+            "Give it the permission in iSAMS; the partner's page in docs/ lists what is needed.",
+        ),
+        422: (
+            NotAccepted,
+            "iSAMS does not accept what was sent",
+            "`isams-pipeline changes show REQUEST` has iSAMS's own words.",
+        ),
+    },
+)
 
-    status: int
-    headers: httpx.Headers
-    content: bytes
 
-
-def error_for(answer: Answer) -> IsamsError:
+def error_for(response: httpx.Response) -> IsamsError | None:
     """The typed error for an answer that is no success; its own words in `said`, not in the text.
 
     400, 404, 422 and 500 with `{"message"}` are declared by the vendor; 401, 403 and 429 are what they mean elsewhere.
     """
-    error = _by_status(answer.status, retry_after(answer.headers))
-    error.taken = not 300 <= answer.status < 500 or answer.status == 408  # noqa: PLR2004
+    if response.is_success:
+        return None
+    status = response.status_code
+    error = STATUSES.error(status, wait=retry_after(response.headers))
+    error.taken = not 300 <= status < 500 or status == 408  # noqa: PLR2004
     try:
-        error.said = str(read_json(answer.content)["message"])[:500]
+        error.said = str(read_json(response.content)["message"])[:500]
     except (ValueError, KeyError, TypeError):
         error.said = None
     return error
-
-
-def _by_status(status: int, wait: float | None) -> IsamsError:
-    again = "It is asked again."
-    match status:
-        case 400 | 405 | 415:
-            return RequestRefused("iSAMS found the request invalid", status=status, remedy="Report this as a bug.")
-        case 401:
-            remedy = "Check that the REST client is active in iSAMS."
-            return InvalidKey("iSAMS does not accept the client's token", status=status, remedy=remedy)
-        case 403:
-            return NotPermitted(
-                "The REST client may not do this",
-                status=status,
-                remedy="Give it the permission in iSAMS; the partner's page in docs/ lists what is needed.",
-            )
-        case 404:
-            return NotFound("iSAMS has no such record", status=status, remedy="Check the id, and isams.url.")
-        case 422:
-            remedy = "`isams-pipeline changes show` has iSAMS's own words."
-            return NotAccepted("iSAMS does not accept what was sent", status=status, remedy=remedy)
-        case 429:
-            return Throttled(
-                "iSAMS throttles this client",
-                status=status,
-                remedy="It is asked again later; raise the client's limit in iSAMS if this is usual.",
-                retry_after=wait,
-            )
-        case 408 | 504:
-            return ServerTimeout("iSAMS ran out of time", status=status, remedy=again, retry_after=wait)
-        case 500 | 502 | 503:
-            return Unavailable("iSAMS is not available", status=status, remedy=again, retry_after=wait)
-        case int() if 300 <= status < 400:  # noqa: PLR2004
-            return AccessRefused(
-                "The address sends elsewhere, and a client follows no redirect",
-                status=status,
-                remedy="Write the final address as isams.url.",
-            )
-        case _:
-            return IsamsError("iSAMS failed", status=status, remedy="Ask iSAMS support with the time of this run.")
-
-
-_QUERY = "isams_query"
-
-
-def _query_of(request: httpx.Request) -> dict[str, str]:
-    """What a request is asked with; the request for a token shares its extensions, and is asked with nothing."""
-    return {} if request.url.path.endswith(TOKEN_ENDPOINT) else request.extensions.get(_QUERY, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Generator
 
@@ -10,8 +9,9 @@ import httpx
 
 from isams_pipeline.errors import InvalidKey, NotRestData
 from isams_pipeline.sources.isams import document, messages
-from isams_pipeline.sources.shared.http import Credential, retry_after
+from isams_pipeline.sources.shared.http import HIDDEN_QUERY, Credential, retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
+from isams_pipeline.sources.shared.renewed import Asking, RenewedToken
 from isams_pipeline.sources.shared.transport import MOST, SMALL
 
 TOKEN_ENDPOINT = "/auth/connect/token"  # noqa: S105
@@ -21,51 +21,37 @@ _LIFE = 3600.0
 """A token's, where the answer does not say."""
 
 
-class ClientToken(httpx.Auth):
+class ClientToken(RenewedToken):
     """A bearer token by client credentials: fetched once for all threads, renewed before it ends, once more on 401."""
-
-    requires_response_body = False
 
     def __init__(
         self, url: str, credential: Credential, *, scope: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__("Bearer", self._current_or_new)
         self._url = url.rstrip("/") + TOKEN_ENDPOINT
         self._credential = credential
         self._scope = scope
         # A life in seconds is counted by this machine's own clock, so a server whose clock is wrong does no harm.
         self._clock = clock
-        self._token: str | None = None
+        self._kept: str | None = None
         self._renew_at = 0.0
-        self._lock = threading.Lock()
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        used, fresh = yield from self._current(request, unwanted=None)
-        request.headers["Authorization"] = f"Bearer {used}"
-        response = yield request
-        if response.status_code == 401 and not fresh:  # noqa: PLR2004
-            used, _ = yield from self._current(request, unwanted=used)
-            request.headers["Authorization"] = f"Bearer {used}"
-            yield request
+    def _current_or_new(self, request: httpx.Request, unwanted: str | None) -> Asking:
+        if self._kept is not None and self._kept != unwanted and self._clock() < self._renew_at:
+            return self._kept, False
+        self._kept = yield from self._fetch(request)
+        return self._kept, True
 
-    def _current(
-        self, request: httpx.Request, *, unwanted: str | None
-    ) -> Generator[httpx.Request, httpx.Response, tuple[str, bool]]:
-        """The token, and whether it was fetched just now. One thread at a time fetches; the others wait for it."""
-        with self._lock:
-            fresh = self._token is None or self._token == unwanted or self._clock() >= self._renew_at
-            if fresh:
-                yield from self._fetch(request)
-            assert self._token is not None
-            return self._token, fresh
-
-    def _fetch(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def _fetch(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, str]:
         form = {
             "grant_type": "client_credentials",
             "scope": self._scope,
             "client_id": self._credential.client_id or "",
             "client_secret": self._credential.secret,
         }
-        response = yield httpx.Request("POST", self._url, data=form, extensions={**request.extensions, MOST: SMALL})
+        # The request's extensions have its time-outs; what it hides in its address is not for the token's.
+        extensions: dict[str, object] = {**request.extensions, MOST: SMALL, HIDDEN_QUERY: {}}
+        response = yield httpx.Request("POST", self._url, data=form, extensions=extensions)
         response.read()
         if response.status_code in {400, 401}:
             raise InvalidKey(
@@ -82,7 +68,7 @@ class ClientToken(httpx.Auth):
             )
         try:
             answer = read_json(response.content)
-            self._token = str(answer["access_token"])
+            token = str(answer["access_token"])
             life = float(answer.get("expires_in") or _LIFE)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NotRestData(
@@ -90,6 +76,7 @@ class ClientToken(httpx.Auth):
                 remedy="Check that isams.url is the school's iSAMS, and not a log-in page before it.",
             ) from None
         self._renew_at = self._clock() + life - min(_EARLY, life / 10)
+        return token
 
 
 _OAUTH = {"invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unauthorized_client"}

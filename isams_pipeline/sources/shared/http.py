@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +16,7 @@ import httpx
 import tenacity
 
 from isams_pipeline.errors import (
+    IsamsError,
     PipelineError,
     ServerTimeout,
     TransientIsamsError,
@@ -22,7 +24,8 @@ from isams_pipeline.errors import (
     Unavailable,
     UntrustedServer,
 )
-from isams_pipeline.sources.shared.transport import Bounds
+from isams_pipeline.sources.shared.statuses import RETRIED
+from isams_pipeline.sources.shared.transport import BoundedTransport, Bounds
 
 T = TypeVar("T")
 
@@ -60,40 +63,93 @@ class Patience:
     """Bytes a second below which an answer is given up, once it has been so slow for `patient_for` seconds."""
     patient_for: float = 60.0
 
+    def wait(self, error: BaseException | None, attempt: int) -> float | None:
+        """The seconds to wait after so many attempts, spread so that many do not ask at once; None: no more."""
+        most = self.timeout_attempts if isinstance(error, ServerTimeout) else self.attempts
+        if attempt >= most:
+            return None
+        asked = error.retry_after if isinstance(error, TransientIsamsError) else None
+        if asked is not None:
+            return asked if asked <= self.longest_wait else None
+        if isinstance(error, ServerTimeout):
+            return self.timeout_wait
+        spread = random.uniform(0.75, 1.25)  # noqa: S311
+        return min(self.first_wait * 2 ** (attempt - 1) * spread, self.longest_wait)
+
     def bounds(self, most: int) -> Bounds:
         """The bounds of an answer of at most so many bytes."""
         return Bounds(most, self.whole, self.least_rate, self.patient_for)
 
 
-def patiently(attempt: Callable[[], T], patience: Patience, sleep: Callable[[float], None] = time.sleep) -> T:
+def patiently(
+    attempt: Callable[[], T],
+    patience: Patience,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    transient: type[PipelineError] = TransientIsamsError,
+) -> T:
     """Call until it gives something; transient errors are tried again, as long as `patience` and `Retry-After` say."""
 
-    def wait(state: tenacity.RetryCallState) -> float:
+    def wait(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, TransientIsamsError) else None
-        if asked is not None:
-            return asked
-        if isinstance(error, ServerTimeout):
-            return patience.timeout_wait
-        return patience.first_wait * 2 ** (state.attempt_number - 1) * random.uniform(0.75, 1.25)  # noqa: S311
-
-    def give_up(state: tenacity.RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        most = patience.timeout_attempts if isinstance(error, ServerTimeout) else patience.attempts
-        return state.attempt_number >= most or wait(state) > patience.longest_wait
+        return patience.wait(error, state.attempt_number)
 
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(TransientIsamsError),
-        wait=wait,
-        stop=give_up,
+        retry=tenacity.retry_if_exception_type(transient),
+        wait=lambda state: wait(state) or 0.0,
+        stop=lambda state: wait(state) is None,
         sleep=sleep,
         reraise=True,
     )
     return retrying(attempt)
 
 
-def transport_error(error: httpx.HTTPError, server: str = "iSAMS", setting: str = "isams.url") -> PipelineError:
-    """Httpx's error without its text, which may name the full address."""
+def open_http(  # each source says its own
+    url: str,
+    patience: Patience,
+    *,
+    most: int,
+    headers: Mapping[str, str],
+    auth: httpx.Auth | None = None,
+    parallel: int | None = None,
+    verify: ssl.SSLContext | None = None,
+    query_of: Callable[[httpx.Request], dict[str, str]] | None = None,
+) -> httpx.Client:
+    """The one HTTP client: bounded in bytes and time, without redirects, with a query that stands in no log."""
+    limits = httpx.Limits(max_connections=parallel, max_keepalive_connections=parallel) if parallel else None
+    transport = BoundedTransport(patience.bounds(most), verify=verify, limits=limits)
+    return httpx.Client(
+        base_url=url,
+        auth=auth,
+        timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
+        transport=HiddenQuery(transport, query_of or hidden_query),
+        headers={"User-Agent": "isams-pipeline", **headers},
+        follow_redirects=False,
+    )
+
+
+@contextlib.contextmanager
+def typed_errors(server: str, setting: str, **where: object) -> Generator[None, None, None]:
+    """Every failure on the wire as a typed error that says where."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise transport_error(error, server, setting).at(**where) from None
+    except PipelineError as error:
+        raise error.at(**where) from None
+
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+def transport_error(error: httpx.HTTPError, server: str, setting: str) -> IsamsError:
+    """Httpx's error without its text, which may name the full address; whether the server may have been told of it."""
+    found = _transport_error(error, server, setting)
+    found.taken = not isinstance(error, _NEVER_SENT)
+    return found
+
+
+def _transport_error(error: httpx.HTTPError, server: str, setting: str) -> IsamsError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -104,14 +160,23 @@ def transport_error(error: httpx.HTTPError, server: str = "iSAMS", setting: str 
         cause = cause.__cause__ or cause.__context__
     match error:
         case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return ServerTimeout(f"{server} did not answer in time", remedy="It is asked again.")
+            return ServerTimeout(f"{server} did not answer in time", remedy=RETRIED)
         case httpx.RemoteProtocolError() | httpx.ReadError() | httpx.DecodingError():
-            return TruncatedAnswer(f"{server}'s answer broke off", remedy="It is asked again.")
+            return TruncatedAnswer(f"{server}'s answer broke off", remedy=RETRIED)
         case _:
             return Unavailable(
                 f"{server} cannot be reached: {type(error).__name__}",
                 remedy=f"Check {setting} and this machine's network.",
             )
+
+
+HIDDEN_QUERY = "hidden_query"
+"""The extension of a request with what is added to its address."""
+
+
+def hidden_query(request: httpx.Request) -> dict[str, str]:
+    """What a request hides."""
+    return request.extensions.get(HIDDEN_QUERY, {})
 
 
 class HiddenQuery(httpx.BaseTransport):

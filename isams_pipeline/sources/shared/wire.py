@@ -1,11 +1,11 @@
-"""What the clients of both sources share on the wire: patience, tokens, rows that come twice, data of long ago."""
+"""What the clients of all JSON APIs share on the wire: patience, tokens, rows that come twice, data of long ago."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import re
-import threading
+import ssl
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ParamSpec, TypeVar
@@ -19,16 +19,12 @@ from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import NotRestData, PipelineError, RowsMoved, StaleSource, place_of
 from isams_pipeline.rules.photos import MOST_BYTES
 from isams_pipeline.sources.shared.client import Reading
-from isams_pipeline.sources.shared.http import HiddenQuery, Patience, patiently, transport_error
+from isams_pipeline.sources.shared.http import HIDDEN_QUERY, Patience, open_http, patiently, typed_errors
 from isams_pipeline.sources.shared.json_answer import read_json
-from isams_pipeline.sources.shared.transport import MOST, BoundedTransport
+from isams_pipeline.sources.shared.statuses import RETRIED
+from isams_pipeline.sources.shared.transport import MOST
 
 MAX_ANSWER = 256 << 20
-_HIDDEN = "hidden_query"
-
-
-def _hidden_query(request: httpx.Request) -> dict[str, str]:
-    return request.extensions.get(_HIDDEN, {})
 
 
 class Seen:
@@ -57,30 +53,6 @@ class Seen:
         self._keys = np.insert(self._keys, at[new], keys[new])
         self._contents = np.insert(self._contents, at[new], contents[new])
         return found
-
-
-class RenewedToken(httpx.Auth):
-    """A token in the header, and once another one where the server does not take it any more.
-
-    `token(unwanted)` gives the one to use; with `unwanted`, another than that.
-    """
-
-    def __init__(
-        self, scheme: str, token: Callable[[str | None], str], is_refused: Callable[[httpx.Response], bool]
-    ) -> None:
-        self._scheme, self._token, self._is_refused = scheme, token, is_refused
-        self._lock = threading.Lock()
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        with self._lock:
-            used = self._token(None)
-        request.headers["Authorization"] = f"{self._scheme} {used}"
-        response = yield request
-        if self._is_refused(response):
-            with self._lock:
-                used = self._token(used)
-            request.headers["Authorization"] = f"{self._scheme} {used}"
-            yield request
 
 
 P = ParamSpec("P")
@@ -145,20 +117,28 @@ class Wire:
         setting: str,
         patience: Patience,
         sleep: Callable[[float], None],
-        headers: Mapping[str, str],
         error_for: Callable[[httpx.Response], PipelineError | None],
-        **where: str,
+        headers: Mapping[str, str] | None = None,
+        auth: httpx.Auth | None = None,
+        most: int = MAX_ANSWER,
+        spend: Callable[[], None] = lambda: None,
+        parallel: int | None = None,
+        verify: ssl.SSLContext | None = None,
+        where: Mapping[str, str],
     ) -> None:
+        """`spend` is called before every request, and may raise; `parallel` is how many connections there may be."""
         self._server, self._setting = server, setting
         self._patience, self._sleep = patience, sleep
-        self._error_for = error_for
+        self._error_for, self._spend = error_for, spend
         self.where = where
-        self._http = httpx.Client(
-            base_url=url,
-            timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
-            transport=HiddenQuery(BoundedTransport(patience.bounds(MAX_ANSWER)), _hidden_query),
-            headers={"User-Agent": "isams-pipeline", "Accept": "application/json", **headers},
-            follow_redirects=False,
+        self._http = open_http(
+            url,
+            patience,
+            most=most,
+            headers={"Accept": "application/json", **(headers or {})},
+            auth=auth,
+            parallel=parallel,
+            verify=verify,
         )
 
     def close(self) -> None:
@@ -176,7 +156,7 @@ class Wire:
         body: object = None,
         form: Mapping[str, str] | None = None,
         again: bool = True,
-        most: int = MAX_ANSWER,
+        most: int | None = None,
         hidden: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """An answer that is no error by its status or its words, of at most so many bytes.
@@ -185,7 +165,8 @@ class Wire:
         """
 
         def once() -> httpx.Response:
-            try:
+            with typed_errors(self._server, self._setting, **self.where, path=path):
+                self._spend()
                 request = self._http.build_request(
                     method,
                     path,
@@ -193,19 +174,15 @@ class Wire:
                     headers=headers or None,
                     json=body,
                     data=form,
-                    extensions={MOST: most, _HIDDEN: dict(hidden or {})},
+                    extensions={HIDDEN_QUERY: dict(hidden or {})} | ({MOST: most} if most else {}),
                 )
-                response = self._http.send(request, auth=auth, stream=True)
+                response = self._http.send(request, auth=auth or httpx.USE_CLIENT_DEFAULT, stream=True)
                 try:
                     response.read()
                 finally:
                     response.close()
                     # It holds the response, which holds it: pages would pile up until Python looks for such circles.
                     response.stream = httpx.ByteStream(b"")
-            except httpx.HTTPError as error:
-                raise transport_error(error, self._server, self._setting).at(**self.where, path=path) from None
-            except PipelineError as error:
-                raise error.at(**self.where, path=path) from None
             problem = self._error_for(response)
             if problem is not None:
                 raise problem.at(**self.where, path=path)
@@ -235,13 +212,13 @@ class Wire:
 
     def not_data(self, what: str, path: str) -> PipelineError:
         """The error for an answer that is not what the source's documents say."""
-        remedy = f"Check {self._setting}; if it is right, the source has changed: report this as a bug."
+        remedy = f"Check {self._setting}: a log-in page may stand before it. If it is right, report this as a bug."
         return NotRestData(what, remedy=remedy).at(**self.where, path=path)
 
     def moved(self, name: str) -> PipelineError:
         """The error for a list whose rows do not stay where they are."""
         what = "Rows moved between pages, or a page came twice"
-        return RowsMoved(what, remedy="It is asked again.").at(**self.where, list=name)
+        return RowsMoved(what, remedy=RETRIED).at(**self.where, list=name)
 
     def check_age(self, value: JsonValue, now: datetime, *, hours: float, remedy: str, **where: object) -> None:
         """Raise StaleSource where the source's own copy is older than that; one that does not say is not old."""

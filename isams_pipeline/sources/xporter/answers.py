@@ -9,21 +9,17 @@ import httpx
 
 from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import (
-    AccessRefused,
     InvalidKey,
-    IsamsError,
     NotAuthorised,
     NotFound,
     PipelineError,
     RequestRefused,
-    ServerTimeout,
-    Throttled,
-    Unavailable,
 )
 from isams_pipeline.sources.shared.connections import Reason
 from isams_pipeline.sources.shared.grants import People
 from isams_pipeline.sources.shared.http import retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
+from isams_pipeline.sources.shared.statuses import Statuses
 from isams_pipeline.sources.shared.values import as_list, as_object, first_object, objects_in, whole_number
 from isams_pipeline.sources.xporter.lists import ARRAY, BLANKED, LINKS, NAMED_BY_OTHERS, NEVER_KEPT, PEOPLE
 
@@ -165,35 +161,26 @@ def kept(array: str, row: Json, allowed: People) -> Json | None:
     return found
 
 
+STATUSES = Statuses(
+    "Xporter",
+    "xporter.url",
+    "Groupcall's support",
+    own={
+        401: (NotAuthorised, "Xporter does not accept the token", "Check the school's secret."),
+        403: (NotAuthorised, "The school has not authorised this", "Authorise the scope."),
+        404: (NotFound, "Xporter has no such thing", "Check xporter.url and xporter.estab."),
+    },
+)
+
+
 def error_for(response: httpx.Response) -> PipelineError | None:
     """The typed error for an answer, or None where it is none: Xporter says what is wrong under 200, too."""
     if response.is_success:
         return _told(response)
     status = response.status_code
-    where: Json = {"status": status}
-    wait = retry_after(response.headers)
-    again = "It is asked again."
-    match status:
-        case 401:
-            return NotAuthorised("Xporter does not accept the token", remedy="Check the school's secret.", **where)
-        case 403:
-            return NotAuthorised("The school has not authorised this", remedy="Authorise the scope.", **where)
-        case 400 | 422:
-            if said := _of_invitation(response):
-                return RequestRefused(f"Xporter did not take the invitation: {said}", remedy=_INVITED, **where)
-            return RequestRefused("Xporter found the request invalid", remedy="Report this as a bug.", **where)
-        case 404:
-            return NotFound("Xporter has no such thing", remedy="Check xporter.url and xporter.estab.", **where)
-        case 429:
-            return Throttled("Xporter throttles this client", remedy=again, retry_after=wait, **where)
-        case 500 | 502 | 503:
-            return Unavailable("Xporter is not available", remedy=again, retry_after=wait, **where)
-        case 408 | 504:
-            return ServerTimeout("Xporter ran out of time", remedy=again, **where)
-        case int() if 300 <= status < 400:  # noqa: PLR2004
-            return AccessRefused("The address sends elsewhere", remedy="Write the final one as xporter.url.", **where)
-        case _:
-            return IsamsError("Xporter failed", remedy="Ask Groupcall's support with the time of this run.", **where)
+    if status in {400, 422} and (said := _of_invitation(response)):
+        return RequestRefused(f"Xporter did not take the invitation: {said}", remedy=_INVITED, status=status)
+    return STATUSES.error(status, wait=retry_after(response.headers))
 
 
 _INVITED = "Check xporter.estab and who is invited; ask Groupcall's support."

@@ -29,9 +29,10 @@ from isams_pipeline.sources.shared.client import Reading
 from isams_pipeline.sources.shared.connections import Connection, Finding, Reason, State
 from isams_pipeline.sources.shared.grants import Grant, ListRequest, People, SourceList, lacking
 from isams_pipeline.sources.shared.http import Patience
+from isams_pipeline.sources.shared.renewed import RenewedToken, supplied
 from isams_pipeline.sources.shared.transport import SMALL
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in
-from isams_pipeline.sources.shared.wire import MAX_PAGES, RenewedToken, Seen, Wire, moment_of, typed
+from isams_pipeline.sources.shared.wire import MAX_PAGES, Seen, Wire, moment_of, typed
 from isams_pipeline.sources.xporter.answers import (
     GET_TOKEN,
     OK,
@@ -98,12 +99,10 @@ class XporterClient:
             setting="xporter.url",
             patience=patience or Patience(),
             sleep=sleep,
-            headers={},
             error_for=error_for,
-            school=school,
-            source=XPORTER,
+            where={"school": school, "source": XPORTER},
         )
-        self._auth = RenewedToken("Idaas", self._token, is_refused=lambda response: response.status_code == 401)  # noqa: PLR2004
+        self._auth = RenewedToken("Idaas", supplied(self._token))
 
     def __enter__(self) -> Self:
         return self

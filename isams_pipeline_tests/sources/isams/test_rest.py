@@ -361,7 +361,7 @@ def test_a_put_is_never_tried_again_and_says_whether_it_may_have_been_done(
 def test_a_put_that_reached_nobody_was_surely_not_done(world: World, waits: list[float]):
     with rest(world, waits) as client:
         client.pages(STUDENTS, "students")
-        client._http.base_url = "http://127.0.0.1:9/"
+        client._wire._http.base_url = "http://127.0.0.1:9/"
         with pytest.raises(Unavailable) as caught:
             client.put(address("students", "1"), {})
     assert caught.value.taken is False
@@ -438,7 +438,7 @@ def test_no_secret_token_or_person_in_logs_or_errors(
     with rest(world, waits) as client:
         pupil = world.sandbox.day_of(SCHOOL).pupils[0]
         client.pages(STUDENTS, "students")
-        token = client._http.auth._token  # type: ignore[union-attr]
+        token = client._wire._http.auth._kept  # type: ignore[union-attr]
         for fault in ("rest_403", "rest_404", "rest_500", "rest_not_json", "rest_cut", "put_422"):
             world.sandbox.fail(SCHOOL, fault, times=HURRIED.attempts)
             with pytest.raises(PipelineError) as caught:
