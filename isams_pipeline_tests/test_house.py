@@ -208,6 +208,28 @@ def test_no_rule_adds_to_what_it_was_given():
     ]
 
 
+def test_only_a_grant_makes_requests_for_lists():
+    """What a school has authorised is looked at in one place; a request made elsewhere would go round it."""
+    made = [
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ListRequest")
+    ]
+    assert made == ["sources/shared/grants.py"]
+
+
+def test_no_check_hides_in_an_assert():
+    """Python leaves asserts out when it is told to optimise, and their errors say nothing to anybody."""
+    found = [
+        f"{file.relative_to(PACKAGE)}:{node.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.Name) and node.id == "AssertionError")
+    ]
+    assert found == []
+
+
 def test_definitions_are_made_of_settings_and_runs_get_resources():
     """What a closure holds is there before a run: a definition that held an environment would hide what a run opens."""
     made = [

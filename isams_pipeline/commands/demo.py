@@ -140,8 +140,7 @@ class _Demo:
     def _connect_assembly(self, day: date) -> str:
         """The guide's source: iSAMS → Xporter → Assembly → app. What the school does is done at the sandbox."""
         self.at(SOURCES_SCHOOL, day, 1)
-        side = self.sandbox.schools[SOURCES_SCHOOL].assembly
-        assert side is not None
+        side = self.sandbox.schools[SOURCES_SCHOOL].at_assembly
         connector = Connector(self.environment, SOURCES_SCHOOL, ASSEMBLY, who="demo")
         way = [connector.look()]
         for side.connector in ("not_authorised", "not_installed", "connected"):
@@ -152,8 +151,7 @@ class _Demo:
     def _connect_xporter(self, day: date) -> str:
         """The direct source: invited, authorised by the school, installed, taken into use."""
         self.at(SOURCES_SCHOOL, day, 1)
-        side = self.sandbox.schools[SOURCES_SCHOOL].xporter
-        assert side is not None
+        side = self.sandbox.schools[SOURCES_SCHOOL].at_xporter
         connector = Connector(self.environment, SOURCES_SCHOOL, XPORTER, who="demo")
         way = [connector.look(), connector.invite()]
         side.is_authorised = True

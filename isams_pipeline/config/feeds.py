@@ -13,11 +13,10 @@ CONTACTS_PLAIN = "Pupil_GetContacts"
 
 @dataclass(frozen=True)
 class Feed:
-    """One Batch method by the name of what it brings."""
+    """One Batch method by the name of what it brings: docs/data-dictionary.md has the rows of each."""
 
     name: str
     method: str
-    brings: str
     fallback: str | None = None
     """Another method that brings the same, for keys that may not run `method`."""
     also: tuple[str, ...] = ()
@@ -32,40 +31,38 @@ class Feed:
 FEEDS: dict[str, Feed] = {
     feed.name: feed
     for feed in (
-        Feed("pupils", "Pupil_GetCurrentPupils", "current pupils"),
-        Feed("siblings", "Pupil_GetSiblings", "which pupils are siblings"),
-        Feed("contacts", CONTACTS_ADVANCED, "parents, guardians and agents", fallback=CONTACTS_PLAIN),
-        Feed("staff", "HumanResources_GetCurrentStaff", "current staff"),
-        Feed("terms", "School_GetSchoolTerms", "terms"),
-        Feed("years", "School_GetAllYears", "year groups"),
-        Feed("forms", "School_GetSchoolForms", "forms"),
-        Feed("academic_houses", "School_GetAcademicHouses", "academic houses"),
-        Feed("boarding_houses", "School_GetBoardingHouses", "boarding houses"),
-        Feed("divisions", "School_GetSchoolDivisions", "divisions"),
-        Feed("tutors", "School_GetPastoralTutors", "pastoral tutors"),
-        Feed("departments", "Teaching_GetDepartmentsAndSubjects", "departments and subjects"),
-        Feed("sets", "Teaching_GetTeachingSets", "teaching sets and their teachers"),
-        Feed("set_lists", "Teaching_GetTeachingSetLists", "which pupils are in which set"),
-        Feed("teaching_forms", "Teaching_GetTeachingForms", "forms taught as a class"),
-        Feed("estates", "Estate_GetAllBuildingsAndClassrooms", "buildings and rooms"),
-        Feed("timetable_structure", "Timetable_GetTimetableStructure", "timetable weeks, days and periods"),
-        Feed("week_allocations", "Timetable_GetTimetableWeekAllocations", "which timetable week is when"),
+        Feed("pupils", "Pupil_GetCurrentPupils"),
+        Feed("siblings", "Pupil_GetSiblings"),
+        Feed("contacts", CONTACTS_ADVANCED, fallback=CONTACTS_PLAIN),
+        Feed("staff", "HumanResources_GetCurrentStaff"),
+        Feed("terms", "School_GetSchoolTerms"),
+        Feed("years", "School_GetAllYears"),
+        Feed("forms", "School_GetSchoolForms"),
+        Feed("academic_houses", "School_GetAcademicHouses"),
+        Feed("boarding_houses", "School_GetBoardingHouses"),
+        Feed("divisions", "School_GetSchoolDivisions"),
+        Feed("tutors", "School_GetPastoralTutors"),
+        Feed("departments", "Teaching_GetDepartmentsAndSubjects"),
+        Feed("sets", "Teaching_GetTeachingSets"),
+        Feed("set_lists", "Teaching_GetTeachingSetLists"),
+        Feed("teaching_forms", "Teaching_GetTeachingForms"),
+        Feed("estates", "Estate_GetAllBuildingsAndClassrooms"),
+        Feed("timetable_structure", "Timetable_GetTimetableStructure"),
+        Feed("week_allocations", "Timetable_GetTimetableWeekAllocations"),
         Feed(
             "timetables",
             "Timetable_GetPublishedTimetables",
-            "the published timetable, and those in development",
             also=("Timetable_GetDevelopmentTimetables",),
         ),
-        Feed("lesson_suspensions", "Cover_GetAllLessonSuspensions", "when lessons do not take place"),
-        Feed("room_closure_reasons", "Cover_GetAllRoomClosureReasons", "why rooms are closed"),
-        Feed("room_closures", "Cover_GetAllRoomClosuresAndCover", "when rooms are closed"),
+        Feed("lesson_suspensions", "Cover_GetAllLessonSuspensions"),
+        Feed("room_closure_reasons", "Cover_GetAllRoomClosureReasons"),
+        Feed("room_closures", "Cover_GetAllRoomClosuresAndCover"),
         Feed(
             "events",
             "Calendar_GetEventsThisYear",
-            "the school calendar's events",
             also=("Calendar_GetEventsNextYear",),
         ),
-        Feed("medical", "Pupil_GetCurrentPupilsHealth", "health records (their shape is unknown)"),
+        Feed("medical", "Pupil_GetCurrentPupilsHealth"),
     )
 }
 

@@ -102,8 +102,7 @@ class AssemblyApi:
 
     def codes(self, name: str, scopes: set[str]) -> str:
         """A person of the school authorises the app: the code that the redirect carries."""
-        side = self._sandbox.schools[name].assembly
-        assert side is not None
+        side = self._sandbox.schools[name].at_assembly
         code = secrets.token_urlsafe()
         side.codes[code] = scopes if side.allowed is None else scopes & side.allowed
         return code

@@ -41,6 +41,20 @@ class SandboxSchool:
     """The school stays as it was on that date."""
 
     @property
+    def at_assembly(self) -> SandboxAssembly:
+        """The school's side of Assembly; raises LookupError where it has none."""
+        if self.assembly is None:
+            raise LookupError("The sandbox's school is not at Assembly")
+        return self.assembly
+
+    @property
+    def at_xporter(self) -> SandboxXporter:
+        """The school's side of Xporter; raises LookupError where it has none."""
+        if self.xporter is None:
+            raise LookupError("The sandbox's school is not at Xporter")
+        return self.xporter
+
+    @property
     def sources(self) -> dict[str, SandboxAssembly | SandboxXporter]:
         """The school's sides of the other sources, by their names."""
         found = {"assembly": self.assembly, "xporter": self.xporter}

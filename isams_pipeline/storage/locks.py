@@ -31,7 +31,8 @@ class Locks:
 
         With `once` its name is never used again, so that nothing of it stays.
         """
-        manager = self._in_postgres(name, wait) if self._engine is not None else self._in_file(name, wait, once=once)
+        engine = self._engine
+        manager = self._in_file(name, wait, once=once) if engine is None else self._in_postgres(engine, name, wait)
         with manager:
             yield
 
@@ -68,11 +69,10 @@ class Locks:
             lock.release()
 
     @contextlib.contextmanager
-    def _in_postgres(self, name: str, wait: float) -> Generator[None, None, None]:
-        assert self._engine is not None
+    def _in_postgres(self, engine: Engine, name: str, wait: float) -> Generator[None, None, None]:
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         give_up = time.monotonic() + wait
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             while not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": number}):
                 if time.monotonic() >= give_up:
                     raise _busy(name, wait)

@@ -24,7 +24,7 @@ from isams_pipeline.sandbox import render_xporter
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
-from isams_pipeline.sources.shared.grants import Grant, ListRequest, People
+from isams_pipeline.sources.shared.grants import People
 from isams_pipeline.sources.shared.mapping import Lists, Mapped
 from isams_pipeline.sources.shared.wire import Wire
 from isams_pipeline_tests.sources.crossing import OFFSET, PERSONAL, STUDENTS, Crossing
@@ -194,12 +194,6 @@ def test_a_dataset_that_must_have_rows_fails_without_its_scope(crossing: Crossin
     with pytest.raises(NotAuthorised, match=r"staff_members\.basic"):
         crossing.read("assembly", 0, "staff")
     assert "staff_members" not in crossing.asked("assembly")
-
-
-def test_only_a_grant_makes_requests():
-    wanted = LISTED["assembly"].lists["students"]
-    with pytest.raises(TypeError, match="only a grant"):
-        ListRequest(wanted, {}, Grant(SCHOOL, "assembly", frozenset({"students.basic"})), object())
 
 
 def test_people_who_have_opted_out_are_never_kept(crossing: Crossing):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
@@ -288,8 +288,7 @@ class ChangeStore:
             known = self._get(session, undo.id)
             if known is not None:
                 return known
-            original = self._get(session, str(undo.undo_of))
-            assert original is not None
+            original = session.scalars(self._by_id(str(undo.undo_of))).one()
             session.add(undo)
             who = str(undo.approved_by)
             self._note(session, undo, _approval(undo, who))
@@ -340,13 +339,14 @@ class ChangeStore:
             return verify(list(session.scalars(query)), head)
 
     def _get(self, session: Session, identifier: str) -> ChangeRequest | None:
-        query = select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
-        return session.scalars(query).one_or_none()
+        return session.scalars(self._by_id(identifier)).one_or_none()
+
+    def _by_id(self, identifier: str) -> Select[ChangeRequest]:
+        return select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
 
     def _held(self, session: Session, identifier: str, states: Collection[State]) -> ChangeRequest:
         """The request, held until the transaction ends, if it is in one of the states."""
-        query = select(ChangeRequest).where(ChangeRequest.school == self.school, ChangeRequest.id == identifier)
-        found = session.scalars(query.with_for_update()).one_or_none()
+        found = session.scalars(self._by_id(identifier).with_for_update()).one_or_none()
         if found is None or found.state not in {state.value for state in states}:
             raise Overtaken(
                 "The request was decided meanwhile",

@@ -137,7 +137,8 @@ class SmtpServer:
 
     def text(self, data: bytes) -> None:
         """Send the text; raises Refused if the server says no. Any other end leaves the message in doubt."""
-        assert self._connection is not None, "the envelope comes first"
+        if self._connection is None:
+            raise _unavailable(smtplib.SMTPServerDisconnected(), self._host)  # the envelope did not get through
         try:
             code, _ = self._connection.data(data)
         except smtplib.SMTPDataError as error:

@@ -9,13 +9,15 @@ SCHEMA_VERSION = 1
 CLASS = ("class_id", "classes.csv")
 """What rows of other files join."""
 
+PHOTO_OF = "photos/{}.jpg"
+"""Student → the name of the picture."""
 PHOTOS = ExportFile(
     "photos.csv",
     ("student_id", "sha256"),
     key=("student_id",),
     optional=True,
     ends=(STUDENT,),
-    pictures="photos/{}.jpg",
+    pictures=PHOTO_OF,
 )
 FILES: tuple[ExportFile, ...] = (
     ExportFile(

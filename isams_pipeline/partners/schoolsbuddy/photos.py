@@ -16,7 +16,7 @@ from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.errors import PipelineError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, PHOTOS
+from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, PHOTO_OF, PHOTOS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.photos import UnreadablePhoto, reencoded
 from isams_pipeline.sources.isams.connect import rest_client
@@ -171,7 +171,6 @@ def with_photos(built: Built, store: PhotoStore, night: date) -> Built:
     frame = pd.DataFrame(
         {"student_id": pd.Series([int(p) for p in chosen], dtype="Int64"), "sha256": list(chosen.values())}
     ).astype({"sha256": "str"})
-    assert PHOTOS.pictures is not None
-    pictures = {PHOTOS.pictures.format(pupil): store.load(digest) for pupil, digest in chosen.items()}
+    pictures = {PHOTO_OF.format(pupil): store.load(digest) for pupil, digest in chosen.items()}
     files = {**built.export.files, PHOTOS.name: to_csv(frame, BY_NAME[PHOTOS.name])}
     return replace(built, export=Export(files, pictures))

@@ -101,20 +101,17 @@ class SchoolTokens:
     def access(self, unwanted: str | None) -> str:
         """The school's access token, renewed where it is about to end or is `unwanted`. Raises NotAuthorised."""
         tokens = self.kept()
-        if not self._is_good(tokens, unwanted):
+        if tokens is None or not self._is_good(tokens, unwanted):
             with self._exclusive():
                 tokens = self.kept()  # another process may have renewed it
                 if tokens is None:
                     raise self.not_authorised("The school has not authorised the app")
                 if not self._is_good(tokens, unwanted):
                     tokens = self._renewed(tokens)
-        assert tokens is not None
         return str(tokens["access_token"])
 
-    def _is_good(self, tokens: Json | None, unwanted: str | None) -> bool:
-        if tokens is None or tokens["access_token"] == unwanted:
-            return False
-        return self._clock() <= datetime.fromisoformat(tokens["until"]) - _EARLY
+    def _is_good(self, tokens: Json, unwanted: str | None) -> bool:
+        return tokens["access_token"] != unwanted and self._clock() <= datetime.fromisoformat(tokens["until"]) - _EARLY
 
     def _renewed(self, tokens: Json) -> Json:
         try:

@@ -63,7 +63,6 @@ class SourceList:
 
 READING = "r2 "
 """Counted up when what is kept of the same answer changes, or who is left out of it: lists are then read anew."""
-_BY_A_GRANT = object()
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,6 @@ class ListRequest:
     wanted: SourceList
     params: Mapping[str, str]
     grant: Grant
-    maker: object = field(repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.maker is not _BY_A_GRANT:
-            raise TypeError("only a grant makes requests")
 
     @property
     def asked(self) -> str:
@@ -151,7 +145,7 @@ class Grant:
                     params[name] = f"{params[name]},{value}" if name in params else value
         if wanted.window is not None:
             params |= wanted.window(night)
-        return ListRequest(wanted, params, self, _BY_A_GRANT)
+        return ListRequest(wanted, params, self)
 
 
 def lacking(asked: Mapping[str, bool], held: Collection[str]) -> list[str]:

@@ -38,7 +38,7 @@ class ListKeeper:
         say: Callable[[str], None],
     ) -> None:
         self.grant = grant
-        self._source, self._client, self._store = source, client, store
+        self._source, self.client, self._store = source, client, store
         self._place = grant.source, grant.school
         self._night, self._before = night, before
         self._settings, self._clock, self._fresh, self._say = settings, clock, fresh, say
@@ -56,7 +56,7 @@ class ListKeeper:
         # Where a list tells its changes and no clock speaks for it, it is asked for them.
         if not due and (self._source.freshness_is_sure or not wanted.tells_changes):
             is_sure = self._source.freshness_is_sure
-            freshness = self._night.freshness if is_sure else self._client.clock_of(request)
+            freshness = self._night.freshness if is_sure else self.client.clock_of(request)
             if freshness is not None and before.token.get("freshness") == freshness:
                 return replace(before, read_at=self._clock().isoformat())
         if not wanted.tells_changes:
@@ -84,7 +84,7 @@ class ListKeeper:
     def _changed(self, request: ListRequest, before: StoredList) -> StoredList:
         """What was kept, with what has changed since."""
         for _ in range(_READINGS):
-            reading = self._client.read(request, before.token)
+            reading = self.client.read(request, before.token)
             now = self._clock().isoformat()
             if reading is None:
                 if self._has_lost_rows(request, before):
@@ -104,7 +104,7 @@ class ListKeeper:
                 return replace(before, read_at=now, token=token)
             old = self._store.rows(*self._place, before.sha256)
             sha256, rows = self._store.write(*self._place, _folded(request, old, changed, gone))
-            total = self._client.count(request)
+            total = self.client.count(request)
             if total is not None and total != rows:
                 # A row that was removed is in no list of changes: the number of rows shows it.
                 self._say(f"{request.wanted.name}: {rows} rows after folding in the changes, of {total}; read anew")
@@ -124,7 +124,7 @@ class ListKeeper:
         """
         if before.token.get("freshness") is not None and before.token | self._fresh_token() == before.token:
             return False
-        total = self._client.count(request)
+        total = self.client.count(request)
         if total is None or total == before.rows:
             return False
         self._say(f"{request.wanted.name}: {before.rows} rows were kept, of {total}; read anew")
@@ -134,7 +134,7 @@ class ListKeeper:
         attempt = 0
         while True:
             attempt += 1
-            reading = self._client.read(request, None)
+            reading = self.client.read(request, None)
             if reading is None:
                 raise NotRestData("The whole list was asked for, and the answer says that nothing has changed")
             try:

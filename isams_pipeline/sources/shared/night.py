@@ -109,7 +109,6 @@ class ListReader:
             scope = self._context.source.lists[mapped.lists[0]].scope
             said = f"the school has not authorised {scope}"
             return _empty(declaration, said, {"lacking": self._lacking(dataset)})
-        assert self._of_night is not None
         provenance = self._provenance(declaration, mapped, found)
         folded = self._keeper.folds if self._keeper else {}
         folds = tuple(folded[name] for name in mapped.lists if name in folded)
@@ -149,7 +148,7 @@ class ListReader:
             yield from self._store.rows(self._source, self._school, found[name].sha256, begin)
 
     def _provenance(self, declaration: DatasetDeclaration, mapped: Mapped, found: Mapping[str, StoredList]) -> Json:
-        assert self._of_night is not None
+        of_night = self._kept_night()
         lacking = self._lacking(declaration.name)
         # All that a table is made from: with the same of it, the table is the same.
         lines = [f"{VERSION} {self._context.settings.timezone}", repr(sorted(self._source_settings.year_codes.items()))]
@@ -161,7 +160,7 @@ class ListReader:
             "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
             "fetched_at": min(stored.read_at for stored in found.values()),
             # Where lists have clocks of their own, the table is as old as the oldest.
-            "freshness": min(clocks) if clocks else self._of_night.freshness,
+            "freshness": min(clocks) if clocks else of_night.freshness,
             "lists": {name: found[name].sha256 for name in mapped.lists if name in found},
         } | ({"lacking": lacking} if lacking else {})
 
@@ -195,21 +194,12 @@ class ListReader:
         return {one.name: self._list(keeper, one.name) for one in wanted if keeper.grant.allows(one)}
 
     def _kept(self, mapped: Mapped) -> dict[str, StoredList]:
-        if self._of_night is None:
-            self._of_night = self._store.find(self._source, self._school, self._night)
-        if self._of_night is None:
-            raise NoSnapshot(
-                f"Nothing of that night was kept, and {self._context.source.label} only knows today",
-                school=self._school,
-                source=self._source,
-                date=self._night,
-                remedy="Choose a night that was run: others cannot be had any more.",
-            )
-        lists = self._of_night.lists
+        of_night = self._kept_night()
+        lists = of_night.lists
         missing = [
             name
             for name in mapped.lists
-            if name not in lists and self._context.source.lists[name].scope in self._of_night.scopes
+            if name not in lists and self._context.source.lists[name].scope in of_night.scopes
         ]
         if missing:
             raise NoSnapshot(
@@ -220,6 +210,20 @@ class ListReader:
                 remedy="What was not read then cannot be had any more; choose another night.",
             )
         return {name: lists[name] for name in mapped.lists if name in lists}
+
+    def _kept_night(self) -> ListNight:
+        """What was kept of the night. Raises NoSnapshot where that is nothing."""
+        if self._of_night is None:
+            self._of_night = self._store.find(self._source, self._school, self._night)
+        if self._of_night is None:
+            raise NoSnapshot(
+                f"Nothing of that night was kept, and {self._context.source.label} only knows today",
+                school=self._school,
+                source=self._source,
+                date=self._night,
+                remedy="Choose a night that was run: others cannot be had any more.",
+            )
+        return self._of_night
 
     def _open(self) -> ListKeeper:
         """Prove the authorisation once, before anything else is asked."""
@@ -241,8 +245,9 @@ class ListReader:
         connections = self._context.connections
         if self._client is None:
             self._client = self._held.enter_context(self._context.client())
-        with self._noticed():
-            grant = self._client.grant(connections.current(self._school, self._source))
+        client = self._client
+        with self._noticed(client):
+            grant = client.grant(connections.current(self._school, self._source))
         said = f"read by {self._context.source.label}"
         finding = Finding(State.AUTHORISED, scopes=grant.scopes, said=said)
         connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
@@ -255,14 +260,14 @@ class ListReader:
                 f"`isams-pipeline connector authorise {self._school} --source {self._source}`.",
             )
         self._refuse_unused(grant, before)
-        freshness = self._client.freshness()
+        freshness = client.freshness()
         of_night = ListNight(self._night.isoformat(), tuple(sorted(grant.scopes)), grant.subject, freshness, {})
         if before and (before.date, before.scopes, before.subject) == (of_night.date, of_night.scopes, grant.subject):
             of_night.lists.update(before.lists)  # an earlier run of this very night
         self._of_night = of_night
         return ListKeeper(
             self._context.source,
-            self._client,
+            client,
             grant,
             self._store,
             night=of_night,
@@ -286,15 +291,14 @@ class ListReader:
             )
 
     @contextlib.contextmanager
-    def _noticed(self) -> Generator[None, None, None]:
+    def _noticed(self, client: ListClient) -> Generator[None, None, None]:
         """Where a call shows that the connection is not what it was, look again and note that."""
         try:
             yield
         except (NotAuthorised, WrongToken):
             connections = self._context.connections
             with contextlib.suppress(PipelineError):
-                assert self._client is not None
-                finding = self._client.look(connections.current(self._school, self._source))
+                finding = client.look(connections.current(self._school, self._source))
                 connections.found(self._school, self._source, finding, who=f"run {self._context.run_id}")
             raise
 
@@ -323,20 +327,20 @@ class ListReader:
         return pool
 
     def _kept_list(self, keeper: ListKeeper, name: str) -> StoredList:
-        assert self._of_night is not None
         if self._broken is not None:
             raise self._broken
         request = keeper.grant.request(self._context.source.lists[name], self._night)
         try:
-            with self._noticed():
+            with self._noticed(keeper.client):
                 stored = keeper.now(request)
         except (NotAuthorised, WrongToken) as error:
             self._broken = error  # what is refused for one list is not asked for again with the next
             raise error.at(school=self._school, source=self._source, list=name) from None
         except PipelineError as error:
             raise error.at(school=self._school, source=self._source, list=name) from None
-        self._of_night.lists[name] = stored
-        self._store.remember(self._source, self._school, self._of_night)
+        of_night = self._kept_night()
+        of_night.lists[name] = stored
+        self._store.remember(self._source, self._school, of_night)
         return stored
 
     def _say(self, what: str) -> None:

@@ -68,20 +68,18 @@ class SchoolSession:
 
     @property
     def _partner(self) -> SchoolsBuddySettings:
-        found = self.environment.settings.partner(self.school, SchoolsBuddySettings)
-        if found.attendance is None:
-            raise ConfigurationError(
-                "The school sends no attendance to SchoolsBuddy",
-                school=self.school,
-                remedy=f"Add schools.{self.school}.partners.schoolsbuddy.attendance to schools.yaml.",
-            )
-        return found
+        return self.environment.settings.partner(self.school, SchoolsBuddySettings)
 
     @property
     def settings(self) -> AttendanceSettings:
         """The school's choice of registers; raises ConfigurationError."""
         found = self._partner.attendance
-        assert found is not None
+        if found is None:
+            raise ConfigurationError(
+                "The school sends no attendance to SchoolsBuddy",
+                school=self.school,
+                remedy=f"Add schools.{self.school}.partners.schoolsbuddy.attendance to schools.yaml.",
+            )
         return found
 
     # --- reading ------------------------------------------------------------------------------------------
