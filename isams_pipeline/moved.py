@@ -55,6 +55,7 @@ MOVED: Mapping[str, str] = {
     "roads.reconciling": "orchestration.reconciliation.reconciling",
     "roads.registry": "sources.registry",
     "roads.road": "sources.shared.listed",
+    "rules.numbers": "rules.references",
     "runs": "orchestration.runs",
     "sandbox.roads": "sandbox.source_day",
     "selections": "orchestration.selections",

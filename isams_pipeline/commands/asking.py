@@ -38,13 +38,6 @@ Night = Annotated[
 ]
 
 
-RULES = {
-    *("contact_types", "mail_merge", "contact_years", "parental_responsibility", "contact_only", "medical_fields"),
-    *("unallocated_weeks", "timeslots", "max_removed"),
-}
-"""The settings that rules and gate read."""
-
-
 def what_if(
     school: School,
     settings: Annotated[
@@ -76,10 +69,11 @@ def what_if(
         )
     wanted = dict(map(_pair, settings))
     own = environment.settings.school(school).partners.exporting[partner]
-    if others := [name for name in wanted if name in type(own).model_fields and name not in RULES]:
+    tried = type(own).read_by_rules()
+    if others := [name for name in wanted if name in type(own).model_fields and name not in tried]:
         raise WrongUse(
             f"{', '.join(others)}: no setting that the rules read",
-            remedy=f"what-if tries {', '.join(sorted(RULES & set(type(own).model_fields)))}. For others change "
+            remedy=f"what-if tries {', '.join(sorted(tried))}. For others change "
             "schools.yaml, and look with `isams-pipeline rehearse`.",
         )
     try:

@@ -22,7 +22,6 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources import xporter
 from isams_pipeline.sources.advice import advice, steps
 from isams_pipeline.sources.registry import LISTED, label_of
-from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.connections import Connection, State, state_in_words
 from isams_pipeline.sources.xporter.settings import XporterSettings
 
@@ -100,9 +99,10 @@ def invite(school: School, named: Source = None, config: Config = None, data_dir
 def sync(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
     """Ask Assembly to fetch the school's data from its MIS now, rather than at its own next time."""
     environment = _writable(config, data_dir)
-    source = ASSEMBLY if named is None else _one_source(environment, school, named)
+    can = [source for source, listed in LISTED.items() if listed.authorising.fetch is not None]
+    source = can[0] if named is None and len(can) == 1 else _one_source(environment, school, named)
     Connector(environment, school, source, who=_who()).sync()
-    console.print("Assembly fetches the school's data now; that may take some minutes.")
+    console.print(f"{label_of(source)} fetches the school's data now; that may take some minutes.")
     return 0
 
 
@@ -127,20 +127,16 @@ def authorise(
     environment = _writable(config, data_dir)
     source = _one_source(environment, school, named)
     connector = Connector(environment, school, source, who=_who())
-    if scopes and source == ASSEMBLY:
-        raise WrongUse("--scopes is Xporter's", remedy="At Assembly the school chooses them in the browser.")
-    if code and source != ASSEMBLY:
-        raise WrongUse("--code is Assembly's", remedy="Leave it out: what the school has authorised is taken into use.")
-    if source != ASSEMBLY:
-        moved = connector.choose([name.strip() for name in scopes.split(",")] if scopes else None)
-        with xporter.connect(environment.access(school)) as client:
-            words = client.scopes_in_words()
-        for name in sorted(moved.now.scopes):
-            console.print(Text(f"  {name}  ").append(words.get(name, ""), "dim"))
-    else:
+    authorising = LISTED[source].authorising
+    if code or (authorising.in_a_browser and not scopes):
         if code is None:
             _warn_before_authorising(connector)
         moved = connector.take_code(code or code_from_browser(environment, school))
+    else:
+        moved = connector.choose([name.strip() for name in scopes.split(",")] if scopes else None)
+        words = authorising.offered(environment.access(school)) if authorising.offered else dict[str, str]()
+        for name in sorted(moved.now.scopes):
+            console.print(Text(f"  {name}  ").append(words.get(name, ""), "dim"))
     _show(environment, moved.now, school, source)
     return 0 if moved.now.state is State.AUTHORISED else 1
 
@@ -180,10 +176,8 @@ def revoke(
     connector = Connector(environment, school, source, who=_who())
     moved = connector.revoke()
     _show(environment, moved.now, school, source)
-    if source != ASSEMBLY:
-        console.print(
-            "Xporter itself keeps sharing until the school ends that in the Groupcall School Portal.", soft_wrap=True
-        )
+    if remains := LISTED[source].authorising.remains:
+        console.print(remains, soft_wrap=True)
     if purge:
         return _purge(connector)
     console.print(
@@ -235,7 +229,7 @@ def _sources_of(environment: Environment, school: str, named: str | None) -> lis
     if named is None:
         found = [source for source in settings.sources if source in LISTED]
         if not found:
-            settings.settings_of(ASSEMBLY)
+            settings.settings_of(next(iter(LISTED)))
         return found
     if named not in LISTED:
         raise typer.BadParameter(f"there is no source {named!r}; known are {', '.join(LISTED)}")

@@ -37,6 +37,8 @@ class RestUse(NamedTuple):
 class PartnerSettings(StrictSettings):
     """What a school has agreed with a partner."""
 
+    ruled: ClassVar[tuple[str, ...]] = ()
+    """The settings that rules and the gate read, besides those of the classes that it is made from."""
     label: ClassVar[str]
     """The partner's name."""
     key: ClassVar[str]
@@ -50,6 +52,11 @@ class PartnerSettings(StrictSettings):
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         if "key" in vars(cls):
             register(KNOWN, cls.key, cls)
+
+    @classmethod
+    def read_by_rules(cls) -> frozenset[str]:
+        """The settings that rules and the gate read: what `what-if` tries without storing anything."""
+        return frozenset(name for one in cls.__mro__ for name in vars(one).get("ruled", ()))
 
     @property
     def uses(self) -> SourceName:
@@ -87,6 +94,8 @@ P = TypeVar("P", bound=PartnerSettings)
 class Delivering(PartnerSettings):
     """Where a partner's files go, and how much less of them may come than before."""
 
+    ruled: ClassVar[tuple[str, ...]] = ("max_removed",)
+
     max_removed: Share = 0.2
     deliver_to: Target = "data/exports"
     """A path or URL; a relative path is relative to schools.yaml."""
@@ -111,6 +120,10 @@ class Delivering(PartnerSettings):
 
 class ContactSettings(PartnerSettings):
     """Which contacts a school sends."""
+
+    ruled: ClassVar[tuple[str, ...]] = (
+        *("contact_types", "mail_merge", "contact_years", "parental_responsibility", "contact_only"),
+    )
 
     source: SourceName
     """The source by which the school's data comes."""

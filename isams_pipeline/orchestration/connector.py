@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.sources import assembly, xporter
 from isams_pipeline.sources.registry import LISTED, label_of
-from isams_pipeline.sources.shared import ASSEMBLY, OLD_REPORTS, REPORTS
+from isams_pipeline.sources.shared import OLD_REPORTS, REPORTS
+from isams_pipeline.sources.shared.access import Access
+from isams_pipeline.sources.shared.authorising import Authorising
 from isams_pipeline.sources.shared.connections import Connection, Finding, Moved, Reason, State
-from isams_pipeline.sources.xporter.settings import XporterSettings
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,25 @@ class Connector:
         self.school, self.source, self._who = school, source, who
 
     @property
+    def _authorising(self) -> Authorising:
+        return LISTED[self.source].authorising
+
+    @property
+    def _access(self) -> Access:
+        return self._environment.access(self.school)
+
+    @property
+    def _label(self) -> str:
+        return label_of(self.source)
+
+    @property
     def current(self) -> Connection | None:
         """As it was last seen."""
         return self._environment.connections.current(self.school, self.source)
 
     def look(self) -> Moved:
         """Look by calls that read nobody's data, and note what they show."""
-        with LISTED[self.source].connect(self._environment.access(self.school)) as client:
+        with LISTED[self.source].connect(self._access) as client:
             return self._found(client.look(self.current))
 
     def _found(self, finding: Finding) -> Moved:
@@ -55,40 +67,36 @@ class Connector:
 
     def invite(self) -> Moved:
         """Send the school an invitation; raises WrongUse where only the school itself can."""
-        if self.source == ASSEMBLY:
-            raise WrongUse(
-                "Only the school can invite Assembly",
-                school=self.school,
-                remedy="On the Connector page of platform.assembly.education it presses Grant Access, which mails its "
-                "owner. Then: isams-pipeline connector test.",
-            )
-        settings = self._environment.settings.school(self.school)
-        mine = settings.connection(XporterSettings)
-        if mine is None or mine.invite_to is None:
-            raise WrongUse(
-                "It is not said who at the school is invited",
-                school=self.school,
-                remedy=f"Write schools.{self.school}.xporter.invite_to into schools.yaml.",
-            )
-        with xporter.connect(self._environment.access(self.school), to_manage=True) as client:
-            client.invite(settings.name)
+        secret = self._authorising.invite(self._access)
         self._environment.connections.invited(self.school, self.source, who=self._who)
         try:
             return self.look()
         except MissingSecret:
-            said = f"the school's secret comes with its authorisation: put it into {mine.secret}"
+            said = f"the school's secret comes with its authorisation: put it into {secret}"
             return self._found(Finding(State.AWAITING_CONNECTION, Reason.NOT_AUTHORISED, said=said))
 
     def take_code(self, code: str) -> Moved:
-        """Assembly: exchange the code that came with the redirect. Raises WrongToken for another school's."""
-        with assembly.connect(self._environment.access(self.school)) as client:
-            return self._found(client.take_code(code))
+        """Exchange the code that came with the redirect. Raises WrongToken for another school's, and WrongUse."""
+        if self._authorising.take_code is None:
+            raise WrongUse(
+                f"By {self._label} there is no code",
+                school=self.school,
+                remedy="Leave out --code: what the school has authorised is used.",
+            )
+        return self._found(self._authorising.take_code(self._access, code))
 
     def choose(self, scopes: Collection[str] | None) -> Moved:
-        """Xporter: use these of the scopes that the school has authorised; all that are wanted without any.
+        """Use these of the scopes that the school has authorised; all of them without any.
 
-        Raises NotAuthorised before the school is connected, and WrongUse for scopes that it has not authorised.
+        Raises NotAuthorised before the school is connected, and WrongUse for scopes that it has not authorised, and
+        where the school chooses them itself, in a browser.
         """
+        if self._authorising.offered is None:
+            raise WrongUse(
+                f"By {self._label} the school chooses the scopes",
+                school=self.school,
+                remedy="Leave out --scopes: the school chooses them in the browser.",
+            )
         now = self.look().now
         if now.state.rank < State.CONNECTED.rank:
             raise NotAuthorised(
@@ -97,8 +105,7 @@ class Connector:
                 source=self.source,
                 remedy=f"`isams-pipeline connector status {self.school}` says what is to be done.",
             )
-        with xporter.connect(self._environment.access(self.school)) as client:
-            offered = client.details()
+        offered = frozenset(self._authorising.offered(self._access))
         wanted = frozenset(scopes) if scopes else offered
         missing = sorted(wanted - offered)
         if missing:
@@ -121,23 +128,18 @@ class Connector:
         """Take the app's authorisation back: nothing is read any more from now on. Waits for a run that is reading."""
         environment = self._environment
         with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):
-            if self.source == ASSEMBLY:
-                with assembly.connect(environment.access(self.school)) as client:
-                    client.forget()
-            else:
+            if not self._authorising.in_a_browser:
                 environment.connections.choose(self.school, self.source, None, who=self._who)
-                with xporter.connect(environment.access(self.school)) as client:
-                    client.forget()
+            self._authorising.forget(self._access)
             return self.look()
 
     def sync(self) -> None:
-        """Ask Assembly to fetch the school's data now; raises SyncPending, or WrongUse for another source."""
-        if self.source != ASSEMBLY:
+        """Have the source fetch the school's data now; raises SyncPending, or WrongUse where it cannot be asked to."""
+        if self._authorising.fetch is None:
             raise WrongUse(
-                "Only Assembly can be asked to fetch", school=self.school, remedy="Xporter's jobs run by themselves."
+                f"{self._label} cannot be asked to fetch", school=self.school, remedy="Its jobs run by themselves."
             )
-        with assembly.connect(self._environment.access(self.school)) as client:
-            client.sync()
+        self._authorising.fetch(self._access)
 
     def purge(self) -> Purged:
         """Remove what is kept of the school from this source. Raises WrongUse while the app is authorised."""

@@ -28,7 +28,8 @@ from isams_pipeline.rules.leaving import (
     without_students,
     year_end,
 )
-from isams_pipeline.sources.shared import XPORTER
+from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.shared.mapping import Absent
 from isams_pipeline.storage.tables import StoredTable
 
 _LAST_YEAR = "of the last year group, whose year has ended"
@@ -105,8 +106,8 @@ class Leaving:
             yield in_last_year(old, campuses), _LAST_YEAR
         terms = list(self._terms(source, before, now))
         ended = year_end(terms, self.night)
-        if source == XPORTER and all(frame.empty for frame in terms):
-            ended = british_year_end(self.night)  # it has no terms, and no schools elsewhere
+        if _has_no_terms(source) and all(frame.empty for frame in terms):
+            ended = british_year_end(self.night)  # such a source has no schools elsewhere
         at_the_end = self._pupils_then(source, ended) if ended is not None else None
         if at_the_end is not None:
             yield in_last_year(at_the_end, campuses), _LAST_YEAR
@@ -159,3 +160,8 @@ class Leaving:
 def _ids(export: Export, file: str, column: str) -> set[str]:
     """A column's cells. A file whose columns are wrong has none: its own check refuses it."""
     return {row.get(column, "") for row in export.rows(file)} if file in export.files else set()
+
+
+def _has_no_terms(source: str) -> bool:
+    """Whether a source's own documents have no terms at all."""
+    return source in LISTED and isinstance(LISTED[source].mapping.datasets["terms"], Absent)

@@ -13,8 +13,7 @@ from isams_pipeline.rules.account import ROW
 from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.compare import code as folded_code
-from isams_pipeline.rules.numbers import number_of
-from isams_pipeline.rules.references import Lookup
+from isams_pipeline.rules.references import Lookup, number_of
 from isams_pipeline.rules.split import Exclusions, Split
 from isams_pipeline.rules.timetable import LESSON, Timetable, UnallocatedWeeks, dated_timetable
 

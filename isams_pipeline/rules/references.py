@@ -6,6 +6,7 @@ looked up here, so that a key that several share is told apart by what else is k
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -172,3 +173,9 @@ def once(frame: pd.DataFrame, columns: Sequence[str]) -> Split:
 def values_of(frame: pd.DataFrame, column: str) -> set[Any]:
     """What stands in a column."""
     return set(frame[column].dropna())
+
+
+def number_of(*parts: object) -> int:
+    """A number for what has none of its own: always the same for the same parts."""
+    text = ":".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 11  # 53 bits: exact even as a float

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isams_pipeline.sources.shared import ASSEMBLY, LABELS
+from isams_pipeline.sources.registry import LISTED, label_of
+from isams_pipeline.sources.shared.authorising import NOBODY, SCHOOL, YOU, Advice
 from isams_pipeline.sources.shared.connections import Connection, Reason, State
-
-
-@dataclass(frozen=True)
-class Advice:
-    """For a person."""
-
-    means: str
-    next: str
-    by: str
 
 
 @dataclass(frozen=True)
@@ -27,27 +19,25 @@ class Step:
     note: str = ""
 
 
-_SCHOOL, _YOU, _NOBODY = "the school", "you", "nobody"
-
-
 def advice(school: str, source: str, connection: Connection | None, partners: Sequence[str]) -> Advice:
     """What to tell of a connection; None is one that nobody has looked at yet. `partners` use the source."""
     if connection is None:
-        return Advice("Nobody has looked yet.", f"isams-pipeline connector test {school} --source {source}", _YOU)
+        return Advice("Nobody has looked yet.", f"isams-pipeline connector test {school} --source {source}", YOU)
+    in_a_browser = LISTED[source].authorising.in_a_browser
     match connection.state, connection.reason:
         case State.AWAITING_INVITATION, _:
-            return _uninvited(school, source)
+            return LISTED[source].authorising.uninvited(school)
         case State.AWAITING_CONNECTION, Reason.PAUSED:
             return Advice(
                 "The school has paused its authorisation while it chooses whom to include. Nothing can be read.",
                 "End the pause in the Groupcall School Portal",
-                _SCHOOL,
+                SCHOOL,
             )
         case State.AWAITING_CONNECTION, Reason.NOT_INSTALLED:
             return Advice(
                 "The school has authorised the data flow, but the Xporter on Demand connector is not installed.",
                 "Install the Xporter on Demand connector; Groupcall's mail has the steps (support@groupcall.com helps)",
-                _SCHOOL,
+                SCHOOL,
             )
         case State.AWAITING_CONNECTION, Reason.ONBOARDING:
             return Advice(
@@ -57,35 +47,21 @@ def advice(school: str, source: str, connection: Connection | None, partners: Se
             )
         case State.AWAITING_CONNECTION, _:
             return Advice(
-                f"{LABELS[source]} has no access to the school's data yet.",
+                f"{label_of(source)} has no access to the school's data yet.",
                 "Begin Authorisation, in the mail from Groupcall; it takes less than a minute",
-                _SCHOOL,
+                SCHOOL,
             )
         case State.CONNECTED, _:
             return Advice(
                 "The connection works. No data of a person is extracted before an app is authorised.",
                 f"isams-pipeline connector authorise {school} --source {source}",
-                "you, and somebody of the school says yes in a browser" if source == ASSEMBLY else _YOU,
+                f"{YOU}, and somebody of the school says yes in a browser" if in_a_browser else YOU,
             )
         case State.AUTHORISED, _:
             means = "The app may read what was authorised, and nothing else."
             if not partners:
-                return Advice(means, f"Give a partner the source {source} in schools.yaml: none uses it", _YOU)
-            return Advice(means, f"isams-pipeline sync {school} --partner {partners[0]}", _NOBODY)
-
-
-def _uninvited(school: str, source: str) -> Advice:
-    if source == ASSEMBLY:
-        return Advice(
-            "The school has sent no invitation that lets Assembly read its data in Xporter on Demand.",
-            "Sign up at Assembly, choose iSAMS (via Xporter on Demand), and press Grant Access on the Connector page",
-            _SCHOOL,
-        )
-    return Advice(
-        "The school has not been invited to share its data by Xporter on Demand.",
-        f"isams-pipeline connector invite {school} --source {source}",
-        _YOU,
-    )
+                return Advice(means, f"Give a partner the source {source} in schools.yaml: none uses it", YOU)
+            return Advice(means, f"isams-pipeline sync {school} --partner {partners[0]}", NOBODY)
 
 
 def steps(source: str, connection: Connection | None) -> list[Step]:
@@ -100,7 +76,7 @@ def steps(source: str, connection: Connection | None) -> list[Step]:
         Step("Data flow authorised", connected or reason in behind, waiting if reason not in behind else ""),
         Step("Connector installed, first jobs have run", connected, waiting if reason in behind else ""),
         Step(
-            f"App authorised{'' if source == ASSEMBLY else ' here'}",
+            f"App authorised{'' if LISTED[source].authorising.in_a_browser else ' here'}",
             state is State.AUTHORISED,
             f"{len(connection.scopes)} scopes" if connection and state is State.AUTHORISED else "",
         ),

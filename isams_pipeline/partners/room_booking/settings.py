@@ -27,6 +27,8 @@ class RoomBookingSettings(Delivering):
         *("departments", "sets", "teaching_forms", "lesson_suspensions", "room_closure_reasons", "room_closures"),
     )
 
+    ruled: ClassVar[tuple[str, ...]] = ("timeslots", "unallocated_weeks")
+
     timeslots: Annotated[tuple[ATimeslot, ...], AList] = ()
     """The periods' timings as the school has confirmed them; iSAMS must agree."""
     unallocated_weeks: UnallocatedWeeks = "ignore"

@@ -21,6 +21,7 @@ class SchoolBookingSettings(ContactSettings, Delivering):
         *("pupils", "contacts", "staff", "years", "forms", "sets", "set_lists", "estates", "terms"),
         *("timetable_structure", "week_allocations", "timetables"),
     )
+    ruled: ClassVar[tuple[str, ...]] = ("unallocated_weeks",)
 
     source: SourceName = "assembly"
     unallocated_weeks: UnallocatedWeeks = "ignore"

@@ -42,6 +42,7 @@ class SchoolsBuddySettings(ContactSettings, Delivering):
     label: ClassVar[str] = "SchoolsBuddy"
     key: ClassVar[str] = KEY
     required_feeds: ClassVar[tuple[str, ...]] = ("pupils", "contacts", "staff", "years")
+    ruled: ClassVar[tuple[str, ...]] = ("medical_fields",)
 
     source: SourceName = "isams"
     contact_types: AllOrTexts = ("Mother", "Father")

@@ -8,7 +8,7 @@ from typing import Any
 
 from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.rules.notes import SEVERAL
-from isams_pipeline.rules.numbers import number_of
+from isams_pipeline.rules.references import number_of
 from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.mapping import (
     Absent,

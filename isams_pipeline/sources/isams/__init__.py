@@ -3,12 +3,11 @@
 from isams_pipeline.datasets import DATASETS
 from isams_pipeline.datasets import SOURCE as KEY
 from isams_pipeline.sources.isams.night import check_rows, read
-from isams_pipeline.sources.shared import LABELS
 from isams_pipeline.sources.shared.source import Source
 
 SOURCE = Source(
     key=KEY,
-    label=LABELS[KEY],
+    label="iSAMS",
     datasets=DATASETS,
     kinds=frozenset({"xml", "parquet"}),
     read=read,

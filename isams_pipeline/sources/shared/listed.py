@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from isams_pipeline.sources.shared.access import Access
+from isams_pipeline.sources.shared.authorising import Authorising
 from isams_pipeline.sources.shared.client import ListClient
 from isams_pipeline.sources.shared.grants import Given, SourceList
 from isams_pipeline.sources.shared.mapping import MappingTable
@@ -22,6 +23,7 @@ class ListedSource:
     mapping: MappingTable
     connect: Callable[[Access], AbstractContextManager[ListClient]]
     """A school's client of it; raises ConfigurationError or MissingSecret."""
+    authorising: Authorising
     scopes: Mapping[str, bool]
     """What is asked of a school; whether it cannot do without."""
     gives: Mapping[str, tuple[Given, ...]]

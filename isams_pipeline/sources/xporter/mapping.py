@@ -18,8 +18,7 @@ from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.errors import MembersMissing
 from isams_pipeline.rules.compare import code as folded_code
 from isams_pipeline.rules.notes import SEVERAL, WITHOUT_MEMBERS
-from isams_pipeline.rules.numbers import number_of
-from isams_pipeline.rules.references import Lookup
+from isams_pipeline.rules.references import Lookup, number_of
 from isams_pipeline.sources.shared import XPORTER
 from isams_pipeline.sources.shared.mapping import Absent, Lists, Mapped, MappingTable, YearNumbers, at, clock_time
 from isams_pipeline.sources.shared.values import whole_number
