@@ -39,6 +39,7 @@ from isams_pipeline.partners.room_booking.night import outbox_of
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.schoolsbuddy.attendance.schedules import job_name
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import SESSIONS
+from isams_pipeline.sandbox.assembly import AssemblyApi
 from isams_pipeline.sandbox.bookings import partner_files
 from isams_pipeline.sandbox.change_requests import sample_files
 from isams_pipeline.sandbox.demo import (
@@ -145,7 +146,7 @@ class _Demo:
         way = [connector.look()]
         for side.connector in ("not_authorised", "not_installed", "connected"):
             way.append(connector.look())
-        code = self.sandbox.assembly.codes(SOURCES_SCHOOL, set(LISTED[ASSEMBLY].scopes))
+        code = self.sandbox.of(AssemblyApi).codes(SOURCES_SCHOOL, set(LISTED[ASSEMBLY].scopes))
         return _way([*way, connector.take_code(code)])
 
     def _connect_xporter(self, day: date) -> str:

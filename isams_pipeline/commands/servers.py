@@ -39,7 +39,7 @@ from isams_pipeline.orchestration.environment import DATA_DIR_VARIABLE, Environm
 from isams_pipeline.orchestration.ui.guard import networks
 from isams_pipeline.sandbox.calendars import SchoolCalendar
 from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
-from isams_pipeline.sandbox.server import FAULTS, Sandbox, serving
+from isams_pipeline.sandbox.server import Sandbox, serving
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
 
 HERE = "127.0.0.1"
@@ -104,7 +104,7 @@ def sandbox(
             console.print(f"export {name}={value}", soft_wrap=True)
         console.print(f"export {CONFIG_VARIABLE}={config}", soft_wrap=True)
         console.print(f"export {DATA_DIR_VARIABLE}={folder / 'data'}\n", soft_wrap=True)
-        console.print(f"Faults on request: {', '.join(FAULTS)}\nCtrl-C stops it.")
+        console.print(f"Faults on request: {', '.join(server.faults)}\nCtrl-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from isams_pipeline.delivery.staging import StagedExports
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.connections import Connections
 from isams_pipeline.sources.shared.http import Patience
+from isams_pipeline.sources.shared.source import NightNeeds
 from isams_pipeline.storage.archive import SnapshotArchive
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
@@ -123,6 +125,17 @@ class Environment:
         """A school's staged exports of all partners that there are on disk, whoever is in schools.yaml today."""
         folder = Folder(self.data_dir / "staged")
         return [StagedExports(folder, name, school) for name in folder.names() if folder.exists(f"{name}/{school}")]
+
+    def needs_of(self, school: str, night: date) -> NightNeeds:
+        """What a source's reader of a school's night needs of the world; raises ConfigurationError."""
+        return NightNeeds(
+            self.access(school),
+            night,
+            archive=self.archive,
+            lists=self.lists,
+            tables=self.tables,
+            connections=self.connections,
+        )
 
     def access(self, school: str) -> Access:
         """A school's way to its sources; raises ConfigurationError."""

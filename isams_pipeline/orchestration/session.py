@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Generator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import dagster as dg
 
 from isams_pipeline.errors import SchoolBusy
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.sources.shared.source import NightNeeds, Source, SourceReader
+from isams_pipeline.sources.shared.source import Source, SourceReader
 from isams_pipeline.storage.locks import Locks
 
 
@@ -60,22 +61,16 @@ class NightSession:
         if (source.key, night) not in self._readers:
             environment = self.environment
             keys = context.job_def.asset_layer.executable_asset_keys
-            self._readers[source.key, night] = source.read(
-                NightNeeds(
-                    environment.access(night.school),
-                    night.date,
-                    archive=environment.archive,
-                    lists=environment.lists,
-                    tables=environment.tables,
-                    connections=environment.connections,
-                    run_id=context.run.run_id,
-                    fresh=self._fresh,
-                    allow_removals=self.allow_removals,
-                    ask_again_after=0.9 * environment.retry_wait,
-                    ahead=[key.path[1] for key in keys if key.path[0] == source.key],
-                    tell=context.log.info,
-                )
+            needs = replace(
+                environment.needs_of(night.school, night.date),
+                run_id=context.run.run_id,
+                fresh=self._fresh,
+                allow_removals=self.allow_removals,
+                ask_again_after=0.9 * environment.retry_wait,
+                ahead=[key.path[1] for key in keys if key.path[0] == source.key],
+                tell=context.log.info,
             )
+            self._readers[source.key, night] = source.read(needs)
         return self._readers[source.key, night]
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import render_assembly
+from isams_pipeline.sandbox.api import SandboxApi
 from isams_pipeline.sandbox.forms import form_of
 from isams_pipeline.sandbox.photos import photo
 from isams_pipeline.sandbox.sides import SandboxAssembly
@@ -66,8 +67,10 @@ class _Call:
         return dict(self.request.query_params)
 
 
-class AssemblyApi:
+class AssemblyApi(SandboxApi):
     """Serves `/assembly/…` for all schools; whose data it is, the token says."""
+
+    faults = ASSEMBLY_FAULTS
 
     def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from isams_pipeline.config.feeds import REQUIRED_FILTERS
 from isams_pipeline.sandbox import render
+from isams_pipeline.sandbox.api import SandboxApi
 from isams_pipeline.sandbox.school import SchoolPlan
 from isams_pipeline.sandbox.sides import SandboxKey
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
@@ -46,8 +47,10 @@ BATCH_FAULTS = {
 """Kinds of faults of the Batch API, and what the sandbox does."""
 
 
-class BatchApi:
+class BatchApi(SandboxApi):
     """Serves `/<school>/api/batch/1.0/xml.ashx` for all schools."""
+
+    faults = BATCH_FAULTS
 
     def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox

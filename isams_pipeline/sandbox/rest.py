@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from isams_pipeline.datasets.shapes import Json, JsonValue
 from isams_pipeline.sandbox import registers, render_rest
+from isams_pipeline.sandbox.api import SandboxApi
 from isams_pipeline.sandbox.photos import photo, photo_id
 from isams_pipeline.sandbox.school import SchoolDay
 from isams_pipeline.sandbox.sides import SandboxClient
@@ -81,8 +82,10 @@ class Call:
 Handler = Callable[[Call], Awaitable[Any]]
 
 
-class RestApi:
+class RestApi(SandboxApi):
     """Serves `/{school}/api/…` beside the Batch API, over the same school."""
+
+    faults = REST_FAULTS
 
     def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox
@@ -119,7 +122,7 @@ class RestApi:
 
     # --- letting in -----------------------------------------------------------------------------------------
 
-    def token(self, school: SandboxSchool, form: dict[str, str]) -> str | None:
+    def token(self, school: SandboxSchool, form: Mapping[str, str]) -> str | None:
         """A token for a client of the school that knows its secret."""
         for client in school.clients:
             if (client.client_id, client.secret) == (form.get("client_id"), form.get("client_secret")):

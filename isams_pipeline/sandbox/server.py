@@ -17,15 +17,23 @@ from starlette.routing import Route
 
 from isams_pipeline.clock import Clock, today_at
 from isams_pipeline.datasets.shapes import Json
-from isams_pipeline.sandbox.assembly import ASSEMBLY_FAULTS, AssemblyApi
-from isams_pipeline.sandbox.batch import BATCH_FAULTS, BatchApi
+from isams_pipeline.sandbox.api import SandboxApi
+from isams_pipeline.sandbox.assembly import AssemblyApi
+from isams_pipeline.sandbox.batch import BatchApi
 from isams_pipeline.sandbox.forms import form_of
-from isams_pipeline.sandbox.rest import REST_FAULTS, TOKEN_SECONDS, RestApi
+from isams_pipeline.sandbox.rest import TOKEN_SECONDS, RestApi
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
-from isams_pipeline.sandbox.xporter import XPORTER_FAULTS, XporterApi
+from isams_pipeline.sandbox.xporter import XporterApi
 
 T = TypeVar("T")
-FAULTS = BATCH_FAULTS | REST_FAULTS | ASSEMBLY_FAULTS | XPORTER_FAULTS
+A = TypeVar("A", bound=SandboxApi)
+APIS: Mapping[str, Callable[[SandboxWorld], SandboxApi]] = {
+    "batch": BatchApi,
+    "assembly": AssemblyApi,
+    "xporter": XporterApi,
+    "rest": RestApi,
+}
+"""API → its stand-in. REST comes last, as its paths are the widest."""
 
 
 class Sandbox(SandboxWorld):
@@ -33,26 +41,25 @@ class Sandbox(SandboxWorld):
 
     def __init__(self, schools: dict[str, SandboxSchool], clock: Clock) -> None:
         super().__init__(schools, clock)
-        self._batch = BatchApi(self)
-        self._rest = RestApi(self)
-        self.assembly = AssemblyApi(self)
-        self.xporter = XporterApi(self)
+        self.apis = {name: made(self) for name, made in APIS.items()}
+        self.faults = {kind: what for api in self.apis.values() for kind, what in api.faults.items()}
+
+    def of(self, kind: type[A]) -> A:
+        """The stand-in of one kind; raises StopIteration where there is none."""
+        return next(api for api in self.apis.values() if isinstance(api, kind))
 
     def fail(self, school: str, kind: str, *, times: int = 1, key: str | None = None) -> None:
         """Let the next requests of a school (or of one of its keys) meet a fault."""
-        if kind not in FAULTS:
-            raise ValueError(f"there is no fault {kind!r}; known are {', '.join(FAULTS)}")
+        if kind not in self.faults:
+            raise ValueError(f"there is no fault {kind!r}; known are {', '.join(self.faults)}")
         self.schools[school].faults += [(kind, key)] * times
 
     def app(self) -> Starlette:
         """The ASGI application."""
         return Starlette(
             routes=[
-                *self._batch.routes(),
                 Route("/{school}/auth/connect/token", self._token, methods=["POST"]),
-                *self.assembly.routes(),
-                *self.xporter.routes(),
-                *self._rest.routes(),
+                *(route for api in self.apis.values() for route in api.routes()),
                 Route("/sandbox", self._overview, methods=["GET"]),
                 Route("/sandbox/faults", self._order_fault, methods=["POST"]),
                 Route("/sandbox/sources", self._move_source, methods=["POST"]),
@@ -62,19 +69,20 @@ class Sandbox(SandboxWorld):
     async def _token(self, request: Request) -> Response:
         school = self.schools.get(request.path_params["school"])
         form = await form_of(request)
-        token = (self._rest.token(school, form) or self._batch.token(school, form)) if school else None
+        tokens = (api.token(school, form) for api in self.apis.values()) if school else ()
+        token = next(filter(None, tokens), None)
         if token is None:
             return JSONResponse({"error": "invalid_client"}, status_code=400)
         return JSONResponse({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "Bearer"})
 
     def forget_answers(self) -> None:
         """As if the cache hours of all keys were over."""
-        self._batch.forget_answers()
+        self.of(BatchApi).forget_answers()
 
     def forget_tokens(self) -> None:
         """As if all tokens had expired."""
-        self._batch.forget_tokens()
-        self._rest.forget_tokens()
+        for api in self.apis.values():
+            api.forget_tokens()
 
     # --- for the person at the sandbox ----------------------------------------------------------------
 
@@ -82,7 +90,7 @@ class Sandbox(SandboxWorld):
         return JSONResponse(
             {
                 "now": self.clock().isoformat(),
-                "faults": FAULTS,
+                "faults": self.faults,
                 "schools": {
                     name: {
                         "date": str(today_at(school.timezone, self.clock)),

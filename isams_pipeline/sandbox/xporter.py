@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.sandbox import render_xporter
+from isams_pipeline.sandbox.api import SandboxApi
 from isams_pipeline.sandbox.sides import SandboxXporter
 from isams_pipeline.sandbox.source_day import SourceDay
 from isams_pipeline.sandbox.world import SandboxSchool, SandboxWorld
@@ -57,8 +58,10 @@ class _Told(Exception):  # it is told under 200
         self.message = message
 
 
-class XporterApi:
+class XporterApi(SandboxApi):
     """Serves `/xporter/api/…` for all schools; whose data it is, estab and token say."""
+
+    faults = XPORTER_FAULTS
 
     def __init__(self, sandbox: SandboxWorld) -> None:
         self._sandbox = sandbox

@@ -16,7 +16,9 @@ SOURCES: Mapping[str, Source] = {
         xporter.SOURCE,
     )
 }
-"""Key → source, in the order in which they are shown."""
+"""Key → source that is read every night, in the order in which they are shown."""
+WITHIN_THE_DAY: Mapping[str, Source] = {isams.REST.key: isams.REST}
+"""Key → source that is read when a partner asks for it: it knows the moment only, and what is asked of it differs."""
 
 
 def label_of(key: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from isams_pipeline.datasets import LISTED_DATASETS
 from isams_pipeline.orchestration.connector import Connector
+from isams_pipeline.sandbox.assembly import AssemblyApi
 from isams_pipeline.sandbox.render_assembly import STUDENT as ASSEMBLY_STUDENT
 from isams_pipeline.sandbox.render_xporter import STUDENT as XPORTER_STUDENT
 from isams_pipeline.sandbox.sides import SandboxAssembly, SandboxXporter
@@ -54,7 +55,7 @@ class Crossing:
 
     def code(self, *without: str, school: str = SCHOOL) -> str:
         """The code that the redirect carries after a person of the school has said yes."""
-        return self.world.sandbox.assembly.codes(school, set(LISTED["assembly"].scopes) - set(without))
+        return self.world.sandbox.of(AssemblyApi).codes(school, set(LISTED["assembly"].scopes) - set(without))
 
     def connect(self, source: str) -> None:
         """All the way to an authorised app."""

@@ -18,6 +18,7 @@ from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.partners import registry as partners
+from isams_pipeline.sandbox.server import APIS
 from isams_pipeline.sources import registry
 from isams_pipeline_tests.partners import toy as partner
 from isams_pipeline_tests.sources import toy
@@ -97,3 +98,8 @@ def test_no_two_datasets_of_one_name_have_different_columns():
     everything = [*DATASETS.values(), *LISTED_DATASETS.values(), ATTENDANCE]
     assert len({(one.name, tuple(one.names)) for one in everything}) == len({one.name for one in everything})
     assert datasets.SOURCE in registry.SOURCES
+
+
+def test_every_source_that_is_read_list_by_list_has_a_stand_in():
+    """A source without one could only be tried at a vendor's, with children's data."""
+    assert registry.LISTED.keys() <= APIS.keys()

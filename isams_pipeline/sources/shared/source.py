@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from isams_pipeline.config import RegisterChoice
 from isams_pipeline.datasets import DatasetDeclaration
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.sources.shared.access import Access
@@ -50,6 +51,14 @@ class SourceReader(Protocol):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a partner asks of a dataset that is not the same for everybody: which registers, by which client."""
+
+    registers: tuple[RegisterChoice, ...]
+    client: str | None = None
+
+
+@dataclass(frozen=True)
 class NightNeeds:
     """What the reader of a night needs of the world."""
 
@@ -68,6 +77,8 @@ class NightNeeds:
     ahead: Collection[str] = ()
     """The datasets that the run will ask for: while one is made, what the next needs can be read."""
     tell: Callable[[str], None] = lambda _: None
+    asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
+    """Dataset → what is asked of it, where somebody has to say."""
 
 
 @dataclass(frozen=True)

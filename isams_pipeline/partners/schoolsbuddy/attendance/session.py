@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 
 import pandas as pd
 
-from isams_pipeline.clock import moment_in_words, today_at
-from isams_pipeline.datasets import ATTENDANCE as RECORDS
+from isams_pipeline.clock import moment_in_words
 from isams_pipeline.datasets import REST_SOURCE
-from isams_pipeline.datasets import rules as dataset_rules
-from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.delivery.built import ACCOUNTING
 from isams_pipeline.delivery.changes import Explained
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.export import Export, to_csv_for_people
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
-from isams_pipeline.errors import ConfigurationError, FutureDate, IsamsError, NoSnapshot, NotMaterialised
+from isams_pipeline.errors import ConfigurationError, NotMaterialised
 from isams_pipeline.orchestration.deliveries import deliverer
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.pins import EXCLUSIONS, as_pins
@@ -31,13 +28,9 @@ from isams_pipeline.partners.schoolsbuddy.attendance.export import (
 )
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, STORED_AS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
-from isams_pipeline.rules.split import surely
-from isams_pipeline.sources.isams.connect import rest_client
-from isams_pipeline.sources.isams.registers import Register, choose, marks_of
+from isams_pipeline.sources.registry import WITHIN_THE_DAY
+from isams_pipeline.sources.shared.source import Asked
 from isams_pipeline.storage.tables import StoredTable
-
-_LATELY = 7
-"""Days."""
 
 
 @dataclass(frozen=True)
@@ -89,71 +82,22 @@ class SchoolSession:
 
         Raises FutureDate, NoSnapshot (the API only knows today), ConfigurationError, IsamsError or DatasetError.
         """
-        environment, zone = self.environment, self.environment.settings.school(self.school).timezone
-        today = today_at(zone, environment.clock)
-        stored = environment.tables.find(REST_SOURCE, self.dataset, self.school, self.date)
-        if self.date > today:
-            raise FutureDate("The date has not come yet at the school", school=self.school, date=self.date)
-        if self.date < today:
-            if stored is None:
-                raise NoSnapshot(
-                    "Nothing was read from the registers on that date, and the REST API only knows today's",
-                    school=self.school,
-                    date=self.date,
-                    remedy="It cannot be had any more; the school's own reports in iSAMS still have it.",
-                )
-            return stored
         choices = self.settings.am if self.session == "AM" else self.settings.pm
-        asked = environment.clock()
-        with rest_client(environment.access(self.school), self.settings.client) as client:
-            chosen = choose(client, choices)
-            other_day = [r.id for r in chosen.registers if r.start.astimezone(zone).date() != self.date]
-            if other_day:
-                raise IsamsError(
-                    "iSAMS's registers are of another day than today at the school",
-                    school=self.school,
-                    date=self.date,
-                    registers=", ".join(map(str, other_day)),
-                    remedy="Check this machine's clock, iSAMS's, and the school's timezone in schools.yaml.",
-                )
-            if not chosen.registers and chosen.any_today and not self._is_another_kind_of_day():
-                raise ConfigurationError(
-                    "; ".join(chosen.absent),
-                    school=self.school,
-                    remedy=f"Choose others: `isams-pipeline registers {self.school}` lists today's.",
-                )
-            if not chosen.registers and stored is not None and stored.rows:
-                return stored  # there were some earlier today; what they held is not overwritten with nothing
-            records = marks_of(client, chosen.registers, zone)
-        dataset_rules.check_schema(RECORDS, records)
-        dataset_rules.check_keys(RECORDS, records)
-        return environment.tables.save(
-            records,
+        asked = {self.dataset: Asked(tuple(choices), self.settings.client)}
+        rest = WITHIN_THE_DAY[REST_SOURCE]
+        needs = replace(self.environment.needs_of(self.school, self.date), asked=asked)
+        table = rest.read(needs).table(self.dataset, None)
+        if table.frame is None:
+            return self.stored()
+        rest.check_rows(rest.datasets[self.dataset], table)
+        return self.environment.tables.save(
+            table.frame,
             source=REST_SOURCE,
             dataset=self.dataset,
             school=self.school,
             night=self.date,
-            provenance={
-                "fetched_at": asked.isoformat(),
-                "registers": [_as_json(register, records, register.is_open(asked)) for register in chosen.registers],
-                "absent": chosen.absent,
-            },
+            provenance=dict(table.provenance),
         )
-
-    def _is_another_kind_of_day(self) -> bool:
-        """Whether the chosen registers were there within a week, but never on this day of the week.
-
-        A Saturday of boarders only has registers of its own. A choice that no register ever was is a mistake; so is one
-        that fits no more.
-        """
-        days = [self.date - timedelta(days=n) for n in range(1, 29)]
-        read = {day for day in days if self._had_registers(day)}
-        lately = any((self.date - day).days <= _LATELY for day in read)
-        return lately and not any(day.weekday() == self.date.weekday() for day in read)
-
-    def _had_registers(self, day: date) -> bool:
-        table = self.environment.tables.find(REST_SOURCE, self.dataset, self.school, day)
-        return table is not None and bool(table.provenance.get("registers"))
 
     # --- delivering ---------------------------------------------------------------------------------------
 
@@ -254,20 +198,3 @@ class SchoolSession:
         """When the registers were read, as the school's wall clock says."""
         zone = self.environment.settings.school(self.school).timezone
         return moment_in_words(pd.Timestamp(table.provenance["fetched_at"]).to_pydatetime(), zone)
-
-
-def _as_json(register: Register, records: pd.DataFrame, open_still: bool) -> Json:  # noqa: FBT001
-    of_it = records[records["register_id"] == register.id]
-    return {
-        "id": register.id,
-        "division": register.division,
-        "name": register.name,
-        "type": register.kind,
-        "start": register.start.isoformat(),
-        "late_after": register.late_after.isoformat(),
-        "finish": register.finish.isoformat(),
-        "state": "open" if open_still else "closed",
-        "expected": register.students,
-        "students": int(of_it["school_id"].nunique()),
-        "registered": int(of_it.loc[surely(of_it["registered"]), "school_id"].nunique()),
-    }
