@@ -4,11 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
 EXTRAS = s3 gcs azure sftp
-UNIT = isams_pipeline_tests/rules isams_pipeline_tests/delivery isams_pipeline_tests/sources/isams/test_parse.py isams_pipeline_tests/sources/isams/test_document.py isams_pipeline_tests/sources/isams/test_json_rows.py isams_pipeline_tests/test_config.py isams_pipeline_tests/test_house.py
+TESTS = isams_pipeline_tests
+UNIT = $(addprefix $(TESTS)/,rules delivery test_config.py sources/test_folding.py \
+	$(addprefix sources/isams/test_,document.py json_rows.py parse.py) \
+	$(addprefix partners/test_,calendars.py imports.py matching.py schoolsbuddy.py))
+PYTEST = $(BIN)/pytest -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test unit coverage mutants campaign lint types definitions browser bench docs lock clean
+.PHONY: help demo ui test unit whole coverage mutants campaign lint types definitions browser bench docs lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,21 +38,23 @@ demo: $(VENV)/.runtime ## Three nights of two made-up schools, by every source, 
 ui: $(VENV)/.runtime ## The Dagster UI over data/ (with the made-up schools, after a demo)
 	$(BIN)/isams-pipeline ui
 
-test: $(VENV)/.dev ## The test suite, without the browser and the campaigns
-	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign"
+test: unit whole ## The test suite, without the browser and the campaigns
 
-unit: $(VENV)/.dev ## Its part without runs, servers and databases: rules, parser, mappings, settings; seconds
-	$(BIN)/pytest -n 2 --dist worksteal $(UNIT)
+unit: $(VENV)/.dev ## Its part without runs, servers and databases: rules, parser, mappings, settings, gate; seconds
+	$(PYTEST) $(UNIT)
+
+whole: $(VENV)/.dev ## Its part with them: real runs on a real instance against served stand-ins
+	$(PYTEST) -m "not browser and not campaign" $(addprefix --ignore=,$(UNIT))
 
 coverage: $(VENV)/.dev ## The test suite with branch coverage, of what it starts as well (about twice its time)
-	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not campaign" --cov --cov-report=term:skip-covered
+	$(PYTEST) -m "not browser and not campaign" --cov --cov-report=term:skip-covered
 
 mutants: $(VENV)/.dev ## Change rules and gate line by line and see whether a test notices (hours; or MUTANTS='isams_pipeline.rules.split*')
 	$(BIN)/mutmut run $(MUTANTS)
 	$(BIN)/mutmut results
 
 campaign: $(VENV)/.dev ## Kills, fuzzing and many schools at once, bounded, other ones every day
-	$(BIN)/pytest -n 2 --dist worksteal -m campaign
+	$(PYTEST) -m campaign
 
 lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code says
 	$(BIN)/ruff check .

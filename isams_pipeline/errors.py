@@ -283,7 +283,7 @@ class Unforeseen(PipelineError):
 
     def __init__(self, error: BaseException) -> None:
         what = f"An error that this project does not know: {type(error).__name__} at {place_of(error)}"
-        super().__init__(what, remedy="Report it with that place.")
+        super().__init__(what, remedy="Report this as a bug, with that place.")
 
 
 # --- delivering it ----------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def test_change_requests_show_what_became_of_them(page: Page):
     page.sees("Approved change requests", "now applied", "MSP-1004", "no longer holds what the approver saw")
     page.shot("changes")
     page.open("/assets/schoolsbuddy_attendance/delivery_am?view=overview")
-    page.sees("attendance.csv", "students not taken yet", "delivered")
+    page.sees("attendance.csv", "students not yet marked", "delivered")
     page.shot("attendance")
 
 

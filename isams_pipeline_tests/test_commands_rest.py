@@ -89,7 +89,7 @@ def test_the_way_of_a_request_on_the_command_line(today: World):  # noqa: F811
     code, out = changes(today, "apply", SCHOOL)
     assert code == 0 and "No approved request waits" in out
     code, out = changes(today, "approve", SCHOOL, "R1")
-    assert code == 2 and "nobody to ask" in out and portal.state() == "pending"
+    assert code == 2 and "no terminal to ask on" in out and portal.state() == "pending"
     code, out = changes(today, "approve", SCHOOL, "R1", "--yes", "--by", "Ms Approver")
     assert code == 0 and before in out and "approved R1" in out
     code, out = changes(today, "approve", SCHOOL, "R1")

@@ -66,7 +66,7 @@ def broken(tmp_path: Path, change: str) -> str:
         ("s['timezone'] = 'Europe/Londn'", "schools.riverside.timezone", "did you mean Europe/London?"),
         ("s['isams']['rest']['Portal'] = s['isams']['rest']['portal']", "isams.rest", "lower-case letters"),
         ("s['partners']['my_school_portal']['client'] = 'x'", "schools.riverside", "there is no REST client 'x'"),
-        ("del s['partners']['my_school_portal']['client']", "schools.riverside", "which REST client it uses"),
+        ("del s['partners']['my_school_portal']['client']", "schools.riverside", "the REST client must be named"),
         (
             "s['partners']['my_school_portal']['writeback'] = True",
             "my_school_portal.writeback",
@@ -161,7 +161,7 @@ def test_every_fault_of_yaml_is_an_error_with_its_line(tmp_path: Path, value: st
     with pytest.raises(ConfigurationError) as caught:
         load_settings(file)
     assert "canary" not in str(caught.value).replace("alias 'canary'", "") or "undefined alias" in str(caught.value)
-    if "\x07" not in value and "is not right" not in str(caught.value):
+    if "\x07" not in value and "is not valid" not in str(caught.value):
         assert caught.value.where["line"] == 2
 
 

@@ -240,7 +240,7 @@ def good_night_then(world: World) -> dict[str, bytes]:
         ("throttled_403", "staff", "throttles this key"),
         ("not_xml", "contacts", "not"),
         ("wrong_root", "staff", "another root element"),
-        ("ip_refused", "school", "closed to this machine"),
+        ("ip_refused", "school", "refuses requests from this machine"),
         ("empty_container", "students", "pupils has no rows"),
         ("empty_container", "contacts", "contacts has no rows"),
         ("wrong_type", "students", "PupilManager/CurrentPupils/Pupil/@Id, row 1"),

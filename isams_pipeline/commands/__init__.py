@@ -96,7 +96,7 @@ COMMANDS = (
     Command(
         "registers",
         "attendance:registers",
-        "List today's registers, to choose from: what goes under schoolsbuddy.attendance in schools.yaml.",
+        "List today's registers, to choose from for partners.schoolsbuddy.attendance in schools.yaml.",
         ATTENDANCE,
     ),
     Command(
@@ -126,7 +126,7 @@ COMMANDS = (
     Command(
         "inspect",
         "look:inspect",
-        "Look into a saved Batch response: its datasets, what is not known of it, or the error that it is.",
+        "Show a saved Batch response: its datasets, unknown elements, or its error message.",
         LOOKING,
     ),
     Command(
@@ -157,12 +157,13 @@ GROUPS = (
             Command(
                 "status",
                 "connector:status",
-                "Show how far the connection was when last looked at, since when, what to do next, and by whom.",
+                "Show the connection as last checked: state, since when, the next step, and whose turn it is.",
             ),
             Command(
                 "test",
                 "connector:look",
-                "Look now, by calls that read nobody's data, and show what they say. Exit code 1 until it is connected.",
+                "Check the connection now, by calls that read no personal data. Exit code 1 until the school is "
+                "connected.",
             ),
             Command(
                 "invite",
@@ -201,7 +202,7 @@ GROUPS = (
             Command(
                 "categorise",
                 "rooms:categorise",
-                "Move a room into a category: out of Unassigned, which hides it, it can be booked.",
+                "Move a room to a category. Rooms in Unassigned are hidden; moved out, they can be booked.",
             ),
             Command(
                 "preview",
@@ -211,7 +212,8 @@ GROUPS = (
             Command(
                 "mail",
                 "rooms:mail",
-                "Send what is in the outbox, and list what is in doubt: it may have arrived, so it goes again only on command.",
+                "Send the outbox, and list messages in doubt: these may have arrived, so are sent again only with "
+                "--send-again.",
             ),
         ),
     ),
@@ -233,7 +235,8 @@ GROUPS = (
             Command(
                 "approve",
                 "changes:approve",
-                "Look at requests beside iSAMS as it is now, and approve them. What you saw is what must still be there then.",
+                "Compare requests with iSAMS as it is now, and approve them. When they are written, iSAMS must "
+                "still hold what you saw.",
             ),
             Command("reject", "changes:reject", "Say no to a request."),
             Command(
@@ -244,12 +247,12 @@ GROUPS = (
             Command(
                 "undo",
                 "changes:undo",
-                "Write back what was there before a request was applied, field by field, where iSAMS still holds what it wrote.",
+                "Undo an applied request: write the old values back where iSAMS still holds the new ones.",
             ),
             Command(
                 "verify",
                 "changes:verify",
-                "Prove that the ledger is as it was written, and print its head: the hash that all its lines come to.",
+                "Check that the ledger was not altered, and print its head: the hash over all its lines.",
             ),
         ),
     ),

@@ -65,21 +65,23 @@ def what_if(
     place = ("schools", school, "partners", partner)
     if partner not in environment.settings.school(school).partners.exporting:
         raise ConfigurationError(
-            f"The school sends nothing to {partner}", school=school, remedy="Add it to schools.yaml first."
+            f"The school sends nothing to {partner}",
+            school=school,
+            remedy=f"Add schools.{school}.partners.{partner} to schools.yaml first.",
         )
     wanted = dict(map(_pair, settings))
     own = environment.settings.school(school).partners.exporting[partner]
     tried = type(own).read_by_rules()
     if others := [name for name in wanted if name in type(own).model_fields and name not in tried]:
         raise WrongUse(
-            f"{', '.join(others)}: no setting that the rules read",
+            f"{', '.join(others)}: what-if cannot try this setting",
             remedy=f"what-if tries {', '.join(sorted(tried))}. For others change "
             "schools.yaml, and look with `isams-pipeline rehearse`.",
         )
     try:
         changed = load_settings(environment.settings.file, {(*place, name): value for name, value in wanted.items()})
     except ConfigurationError as error:
-        raise WrongUse(f"With --set it is not right:\n{str(error).partition(chr(10))[2]}") from None
+        raise WrongUse(f"With --set, schools.yaml would not be valid:\n{str(error).partition(chr(10))[2]}") from None
     which = PARTNERS[partner]
     given = behind(environment, school, which, a_date(date) if date else None)
     with console.status("trying"):
@@ -190,7 +192,7 @@ def medical_fields(school: School, date: Night = None, config: Config = None, da
         raise ConfigurationError(
             "SchoolsBuddy gets no medical fields of the school",
             school=school,
-            remedy="Only iSAMS's own source has them.",
+            remedy="Medical fields come only from iSAMS itself: set partners.schoolsbuddy.source to isams.",
         )
     given = behind(environment, school, schoolsbuddy.PARTNER, a_date(date) if date else None)
     health = given.tables["health"]

@@ -180,7 +180,10 @@ def approve(
             who = f", by {request.approved_by}" if request.approved_by else ""
             console.print(f"{request.id} is {request.state} already{who}; nothing was changed.")
     if found and not yes and not console.is_terminal:
-        raise WrongUse("There is nobody to ask", remedy="Say that you have looked at it: --yes.")
+        raise WrongUse(
+            "Approval must be confirmed, but there is no terminal to ask on",
+            remedy="Review the requests with `isams-pipeline changes show`, then run again with --yes.",
+        )
     code = 0
     for looked in desk.look(found):
         _print_looked(looked, approving=True)
@@ -188,7 +191,7 @@ def approve(
         possible = review is not None and not review.problems
         if review is not None and possible and not yes:
             if review.joint_email and not joint:
-                joint = Confirm.ask("Both guardians' address will change. Is that right?", console=console)
+                joint = Confirm.ask("The e-mail address of both guardians will change. Is that right?", console=console)
             possible = Confirm.ask("Approve?", console=console)
         try:
             if possible:
@@ -265,8 +268,11 @@ def undo(
     joint = confirm_joint
     if looked.review is not None and looked.review.joint_email and not joint:
         if not console.is_terminal:
-            raise WrongUse("It concerns both people of a joint contact", remedy="If that is right: --confirm-joint.")
-        joint = Confirm.ask("Both guardians' address will change back. Is that right?", console=console)
+            raise WrongUse(
+                "The change is to both people of a joint contact",
+                remedy="If that is right, run again with --confirm-joint.",
+            )
+        joint = Confirm.ask("The e-mail address of both guardians will change back. Is that right?", console=console)
     made = desk.undo(request, by or getpass.getuser(), joint=joint, leaving=changed)
     if made.state in {state.value for state in WRITTEN}:
         console.print(f"{request} was undone already, by {made.id}; nothing was written.")
@@ -290,9 +296,15 @@ def verify(
     _, desk = _desk(school, config, data_dir)
     found = desk.store.verify(head)
     if found.broken_at is not None:
-        say(("The ledger is not as it was written", "red"), f": line {found.broken_at} does not follow the one before.")
+        say(
+            ("The ledger was altered after it was written", "red"),
+            f": line {found.broken_at} does not follow the one before.",
+        )
     elif not found.has:
-        say(("The head that was given is not in the ledger", "red"), ": lines are missing that were there then.")
+        say(
+            ("The head that was given is not in the ledger", "red"),
+            ": lines that were in the ledger when the head was noted are missing. Restore the database from a backup.",
+        )
     else:
         say(("The ledger is as it was written", "green"), f": {found.lines} lines.")
     console.print(f"head {found.head or 'of an empty ledger'}")
@@ -361,7 +373,8 @@ def _print_looked(looked: Looked, *, approving: bool = False) -> None:
         console.print(f"  {problem}", style="red", soft_wrap=True)
     if review.conflicts and approving:
         console.print(
-            f"  {', '.join(review.conflicts)} changed since it was last looked at: you approve what stands here"
+            f"  {', '.join(review.conflicts)} changed since the request was last looked at: you approve the values "
+            "shown here"
         )
     elif review.conflicts:
         say("  ", ("conflict", "red"), f": the approver saw something else in {', '.join(review.conflicts)}")

@@ -27,7 +27,9 @@ from isams_pipeline.sources.xporter.settings import XporterSettings
 
 Source = Annotated[
     str | None,
-    typer.Option("--source", help="assembly or xporter. [default: the only one; to look, each]", show_default=False),
+    typer.Option(
+        "--source", help="assembly or xporter. [default: the only one; for status and test, all]", show_default=False
+    ),
 ]
 _COLOURS = {State.AUTHORISED: "green", State.CONNECTED: "cyan"}
 _MOVES = 6
@@ -47,8 +49,9 @@ def find(
     name = next((n for n, s in schools if (x := s.connection(XporterSettings)) and x.management_secret), None)
     if name is None:
         raise WrongUse(
-            "No school in schools.yaml names xporter.management_secret, with which schools are found",
-            remedy="Add it to one; or look the school up at get-information-schools.service.gov.uk.",
+            "Finding schools needs xporter.management_secret, which no school in schools.yaml has",
+            remedy="Add xporter.management_secret to a school; or look the school up at "
+            "get-information-schools.service.gov.uk.",
         )
     with xporter.connect(environment.access(name), to_manage=True) as client:
         found = client.search(text)
@@ -146,14 +149,14 @@ def _warn_before_authorising(connector: Connector) -> None:
     try:
         now = connector.look().now
     except PipelineError as error:
-        say(("How far the connection is could not be asked", "yellow"), ": ", end="")
+        say(("The state of the connection could not be checked", "yellow"), ": ", end="")
         console.print(error.what, soft_wrap=True)
         return
     if now.state.rank < State.CONNECTED.rank:
         console.print(
             Text.assemble(
                 ("Assembly says that it is not connected to the school's data", "yellow"),
-                f" ({now.words}), so it may refuse.",
+                f" ({now.words}), so authorising may fail.",
             ),
             soft_wrap=True,
         )
@@ -289,7 +292,7 @@ def _show(environment: Environment, connection: Connection | None, school: str, 
             if scope not in connection.scopes:
                 for dataset, what in given:
                     lacking = f"{scope}, so {dataset} are without {what}"
-                    say(("Not authorised, or not taken into use", "yellow"), f": {lacking}")
+                    say(("Not authorised, or not chosen with `connector authorise`", "yellow"), f": {lacking}")
 
 
 def _show_history(environment: Environment, school: str, source: str) -> None:

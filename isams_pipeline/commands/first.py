@@ -58,7 +58,11 @@ def release(
     print_first_look(environment, partner, night)
     if not yes:
         if not console.is_terminal:
-            raise WrongUse("There is nobody to ask", remedy="Say that you have looked at it: --yes.")
+            raise WrongUse(
+                "Delivery must be confirmed, but there is no terminal to ask on",
+                remedy="Check the export printed above, then run again with --yes, or use release: true in the "
+                "launch pad.",
+            )
         if not Confirm.ask(f"Deliver the export of {night.date} to {partner}?", console=console):
             return 1
     environment.retries = 0

@@ -86,9 +86,11 @@ def open_instance(data_dir: Path) -> dg.DagsterInstance:
         home = prepare_home(data_dir)
         if broken := broken_files(data_dir):
             raise StorageError(
-                f"Dagster's history has two beginnings: {', '.join(file.name for file in broken)}",
+                "Dagster's history was created by several processes at once: "
+                f"{', '.join(file.name for file in broken)}",
                 folder=home,
-                remedy="Stop the UI; then `isams-pipeline doctor --repair` mends it, and keeps a copy.",
+                remedy="Stop the UI, then run `isams-pipeline doctor --repair`, which mends the files and keeps a "
+                "copy.",
             )
         instance = dg.DagsterInstance.from_config(str(home))
         # Each part is made when it is first asked for.

@@ -42,8 +42,8 @@ def doctor(
         bool,
         typer.Option(
             "--repair",
-            help="Mend a history that several processes began at once, and end runs that nobody carries on. No UI may "
-            "be running.",
+            help="Repair a Dagster history that several processes created at once, and end runs left without a "
+            "process. Stop the UI first.",
         ),
     ] = False,
     config: Config = None,
@@ -99,7 +99,11 @@ def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -
         healthy = healthy and all(client.healthy for client in clients)
     for partner, feeds in feeds_missing(settings).items():
         console.print(
-            Text.assemble("  ", (partner, "bold"), f": its guide also asks for {', '.join(feeds)}; no key brings them.")
+            Text.assemble(
+                "  ",
+                (partner, "bold"),
+                f": the partner's guide also asks for the feeds {', '.join(feeds)}; no key in isams.keys has them.",
+            )
         )
     return healthy
 

@@ -40,9 +40,8 @@ def python_flaw(version: tuple[int, int, int] = sys.version_info[:3]) -> str | N
         return None
     major, minor, micro = version
     return (
-        f"{major}.{minor}.{micro} has two flaws that later releases have not: texts that add headers to mail, and long "
-        f"attributes of XML that take minutes. Take {major}.{minor}.{first} or later; what is known to bite is guarded "
-        "against here all the same."
+        f"{major}.{minor}.{micro} has two flaws: text can add headers to mail, and long XML attributes take minutes. "
+        f"Upgrade to {major}.{minor}.{first} or later; isams-pipeline works around both meanwhile."
     )
 
 
@@ -60,7 +59,10 @@ def look(environment: Environment, data_dir: Path) -> Iterator[Found]:
     yield from _secrets(environment.settings, environment, environment.clock)
     if broken := broken_files(data_dir):
         names = ", ".join(file.name for file in broken)
-        said = f"has two beginnings ({names}); stop the UI, then `isams-pipeline doctor --repair`"
+        said = (
+            f"was created by several processes at once ({names}); stop the UI, then run `isams-pipeline doctor "
+            "--repair`"
+        )
         yield Found("Dagster's history", said, is_fit=False)
 
 

@@ -42,7 +42,7 @@ def keep_apart(data_dir: Path, settings: Settings) -> None:
     own = _own_folder(config)
     if own is not None and own != here:
         raise WrongUse(
-            "These are the sandbox's made-up schools, and the data folder is another one's",
+            "schools.yaml is a sandbox's or demo's, but the data folder is another one",
             folder=data_dir,
             remedy=f"Give theirs: --data-dir {own} (or export ISAMS_DATA_DIR={own}).",
         )
@@ -86,7 +86,7 @@ def the_only(what: str, data_dir: Path, folder: str = "") -> Generator[None, Non
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise WrongUse(
-            f"{what} already goes on over this folder",
+            f"{what} is already running on this folder",
             folder=place,
             remedy="Stop it first (Ctrl-C where it runs), or give another folder with --data-dir.",
         ) from None

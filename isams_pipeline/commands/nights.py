@@ -53,7 +53,9 @@ def sync(
     fresh: Annotated[
         bool,
         typer.Option(
-            "--fresh", help="Ask anew: iSAMS even within a key's cache hours, another source for whole lists."
+            "--fresh",
+            help="Ask again: iSAMS even within a key's cache hours; Assembly and Xporter for whole "
+            "lists, not only changes.",
         ),
     ] = False,
     allow_removals: AllowRemovals = False,
@@ -61,7 +63,7 @@ def sync(
         bool,
         typer.Option(
             "--allow-cancellations",
-            help="Cancel bookings that clash, though they are many or the first (Room Booking).",
+            help="Cancel clashing bookings even if more than max_cancelled, or the school's first (Room Booking).",
         ),
     ] = False,
 ) -> int:
@@ -142,6 +144,7 @@ def night_meant(environment: Environment, school: str, partner: str, given: str 
         raise WrongUse(
             f"{day} is no night that can be run",
             school=school,
-            remedy=f"Choose one from {environment.settings.history_from} (history_from) to {today} (today there).",
+            remedy=f"Choose a night from {environment.settings.history_from} (history_from) to {today} (today at the "
+            "school).",
         )
     return Night(school, day)

@@ -58,7 +58,11 @@ def explain(
     else:
         latest = staged_exports.latest(today_at(zone, environment.clock))
         if latest is None:
-            raise NotMaterialised("No export was made yet", school=school, remedy="Run `isams-pipeline sync` first.")
+            raise NotMaterialised(
+                "No export was made yet",
+                school=school,
+                remedy="Run `isams-pipeline sync SCHOOL --partner PARTNER` first.",
+            )
         day = latest
     night = Night(school, day)
     staged = staged_exports.find(day)

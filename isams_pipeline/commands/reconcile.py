@@ -80,5 +80,7 @@ def print_reconciliation(environment: Environment, night: Night) -> int:
             table.add_row(*row)
         console.print(table)
     where = environment.reports.location(report_path(night, "json"))
-    console.print(f"{found.said.capitalize()}, by their ids in {where}; a picture beside it.", soft_wrap=True)
+    console.print(
+        f"{found.said.capitalize()}; their ids are in {where}, with a picture in the same folder.", soft_wrap=True
+    )
     return 1 if found.differences else 0

@@ -33,10 +33,10 @@ def code_from_browser(environment: Environment, school: str) -> str:
     parts = urlsplit(settings.redirect_uri)
     if not is_loopback(parts.hostname) or parts.scheme != "http":
         raise WrongUse(
-            "The answer goes to another machine",
+            "Assembly's answer goes to another machine (assembly.redirect_uri)",
             school=school,
-            remedy=f"Then: isams-pipeline connector authorise {school} --source assembly --code CODE, with the code in "
-            "the address that the browser ends at.",
+            remedy=f"When the browser has arrived there, run `isams-pipeline connector authorise {school} --source "
+            "assembly --code CODE`, with the code from its address.",
         )
     webbrowser.open(address)
     console.print(f"Waiting for the answer at {settings.redirect_uri} (at most {_WAIT // 60} minutes) …")

@@ -56,7 +56,7 @@ def import_(
     environment.settings.partner(school, RoomBookingSettings)
     today = today_at(environment.settings.school(school).timezone, environment.clock)
     if replace and kind != "bookings":
-        raise typer.BadParameter("--replace is for bookings")
+        raise typer.BadParameter("--replace is only for bookings; leave it out")
     if kind not in imports.KINDS:
         raise typer.BadParameter(f"there is no {kind!r}; known are {', '.join(imports.KINDS)}")
     try:
@@ -114,12 +114,16 @@ def match(
         for room_id, resource_id in answers.items():
             if room_id not in known_rooms or resource_id not in known:
                 what = f"room {room_id}" if room_id not in known_rooms else f"resource {resource_id}"
-                raise WrongUse(f"There is no {what}", school=school, remedy="Look with --json.")
+                raise WrongUse(
+                    f"There is no {what}",
+                    school=school,
+                    remedy="List rooms and resources with `isams-pipeline rooms match SCHOOL --json`.",
+                )
             if resource_id in taken:
                 raise WrongUse(
                     f"Resource {resource_id} is room {taken[resource_id]} already",
                     school=school,
-                    remedy="Match that one first.",
+                    remedy="First match that room to another resource (--accept ROOM=RESOURCE).",
                 )
             taken[resource_id] = room_id
             store.match(room_id, resource_id, CONFIRMED, environment.clock())
@@ -151,7 +155,8 @@ def categorise(
             raise WrongUse(
                 f"Room {room} has no resource yet",
                 school=school,
-                remedy="Run a sync first; it makes one for each.",
+                remedy="Run `isams-pipeline sync SCHOOL --partner room_booking` first: it makes a resource for each "
+                "room.",
             )
     console.print(f"Room {room} (resource {resource_id}) is in {category}.")
     return 0
@@ -296,7 +301,9 @@ def _asked(side: PartnerSide) -> dict[int, str]:
             table.add_row(str(at), suggestion.resource_id, suggestion.name, str(suggestion.score))
         console.print(table)
         choices = [str(at) for at in range(1, len(likely) + 1)]
-        chosen = Prompt.ask("Which is it? (Enter: none of them)", choices=[*choices, ""], default="", console=console)
+        chosen = Prompt.ask(
+            "Which resource is this room? (Enter: none of them)", choices=[*choices, ""], default="", console=console
+        )
         if chosen:
             answers[room.id] = likely[int(chosen) - 1].resource_id
             taken.add(answers[room.id])

@@ -175,7 +175,11 @@ def _print_trial(partner: AnyPartner, found: Tried) -> bool:
     rows = {file: found.built.export.row_count(file) for file in found.built.export.files}
     console.print(changes_table(shown, rows))
     if not found.judged.problems and found.held:
-        say("  ", ("would wait", "yellow"), ": it is the first export (first_delivery: hold); `isams-pipeline release`")
+        say(
+            "  ",
+            ("would wait", "yellow"),
+            ": first export (first_delivery: hold); deliver it with `isams-pipeline release`",
+        )
         return False
     if not found.judged.problems:
         since = found.judged.baseline_date

@@ -194,7 +194,7 @@ def ui(
         with contextlib.suppress(KeyboardInterrupt):
             while all(process.poll() is None for process in processes):
                 time.sleep(0.5)
-            say(("Dagster ended by itself.", "red"), f" Its last words are in {home / 'logs'}")
+            say(("Dagster stopped unexpectedly.", "red"), f" See the logs in {home / 'logs'}")
             return 1
     return 0
 
@@ -317,5 +317,5 @@ def _until_up(address: str, processes: list[subprocess.Popen[bytes]]) -> None:
             return
         time.sleep(0.3)
     raise WrongUse(
-        "The Dagster UI did not start", remedy="Look into data/dagster/logs; its port may be taken (--port)."
+        "The Dagster UI did not start", remedy="See dagster/logs in the data folder; the port may be taken (--port)."
     )

@@ -120,7 +120,7 @@ class SchoolSettings(StrictSettings):
             try:
                 isams.client_named(use.client)
             except ValueError as problem:
-                raise ValueError(f"{use.user}: {problem}; partners.{use.setting} names it") from None
+                raise ValueError(f"{use.user}: {problem}; correct partners.{use.setting}") from None
         return self
 
     @property
@@ -342,7 +342,7 @@ def _explained(error: ValidationError, file: Path) -> ConfigurationError:
             case _:
                 what = problem["msg"][:1].lower() + problem["msg"][1:] + "; see schools.example.yaml"
         lines.append(f"  {path}: {what}")
-    return ConfigurationError(f"{file} is not right:\n" + "\n".join(lines))
+    return ConfigurationError(f"{file} is not valid:\n" + "\n".join(lines))
 
 
 if not TYPE_CHECKING:  # who checks types sees what is there

@@ -101,7 +101,7 @@ class IsamsSettings(ConnectionSettings):
         if name in self.rest:
             return name
         known = ", ".join(self.rest) or "none yet"
-        what = f"there is no REST client {name!r}" if name else "it must say which REST client it uses"
+        what = f"there is no REST client {name!r}" if name else "the REST client must be named"
         raise ValueError(f"{what}; under isams.rest are: {known}")
 
     @property

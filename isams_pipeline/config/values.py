@@ -174,8 +174,8 @@ def _target(value: str) -> str:
         return value
     if "::" in value or scheme not in PROTECTED:
         raise ValueError(
-            f"{scheme.partition('::')[0]!r} may not be delivered to: it does not protect what it carries, or keeps "
-            f"nothing; use a path, or one of {', '.join(f'{name}://' for name in PROTECTED)}"
+            f"cannot deliver to {scheme.partition('::')[0]!r}: it is not encrypted, or keeps nothing; use a path, or "
+            f"one of {', '.join(f'{name}://' for name in PROTECTED)}"
         )
     parts = urlsplit(value)
     if parts.password is not None or (scheme == "s3" and parts.username is not None):

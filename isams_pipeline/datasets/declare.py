@@ -145,9 +145,13 @@ class DatasetDeclaration:
         """An Arrow array of a column as a Series with the dtype it has in `to_pandas`'s frame."""
         return array.to_pandas(types_mapper=_FROM_ARROW.get)
 
-    def empty(self) -> pd.DataFrame:
-        """The dataset without rows."""
+    @cached_property
+    def _empty(self) -> pd.DataFrame:
         return self.to_pandas(self.arrow_schema.empty_table())
+
+    def empty(self) -> pd.DataFrame:
+        """The dataset without rows; a frame of the caller's own."""
+        return self._empty.copy()
 
 
 def declared(dataset: type[Dataset]) -> DatasetDeclaration:

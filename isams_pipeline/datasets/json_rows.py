@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 """What XML forbids, and no person has typed."""
 _BATCH = 2_000
 """Rows that are Python objects at a time."""
-_REMEDY = "Correct the record in iSAMS; if iSAMS shows it well, report this as a bug."
+_REMEDY = "Correct the record in iSAMS; if iSAMS shows the record correctly, report this as a bug."
 
 
 Rows = Sequence[JsonObject]

@@ -92,7 +92,7 @@ def emptied(before: JsonObject, now: JsonObject, night: str) -> list[str]:
         if had >= (GUARD_ROWS if name in MOVING_ON else 1):
             rows = has.get("rows", 0)
             what = "has no rows" if not rows else f"has {rows} rows, none of which could be delivered"
-            problems.append(f"{name} now {what}; of that of {night} {had} were delivered")
+            problems.append(f"{name} now {what}; of the {name} of {night}, {had} rows were delivered")
     return problems
 
 
@@ -307,8 +307,8 @@ class Deliverer:
         if sources and baseline.sources and sources != baseline.sources:
             before, now = (" and ".join(sorted(names)) for names in (baseline.sources, sources))
             problems.append(
-                f"the data came by {before} before, and comes by {now} now: ids may all be others "
-                f"(with both in schools.yaml, `isams-pipeline reconcile {self.address.school}` shows where they differ)"
+                f"the data came from {before} before, and now from {now}: all ids may differ (with both in "
+                f"schools.yaml, `isams-pipeline reconcile {self.address.school}` shows the differences)"
             )
         if baseline.lost:
             lost = baseline.lost
@@ -321,7 +321,7 @@ class Deliverer:
         if self.receipts.removals_were_allowed(self.address, content_hash):
             return CheckResult("removal_guard")
         problems[-1] += (
-            "; if that is right, deliver once with --allow-removals, or with allow_removals in the launch pad"
+            "; if that is right, run once with --allow-removals, or with allow_removals: true in the launch pad"
         )
         return CheckResult("removal_guard", tuple(problems))
 
@@ -329,8 +329,8 @@ class Deliverer:
         """Files that lose too much, in words. A share just at the limit is too much."""
         limit = Fraction(str(self.max_removed))
         return [
-            f"{name} would lose {change.removed} of {change.before} rows: {change.in_words}; from "
-            f"{float(limit):.0%} of {change.stayers} on, a person decides"
+            f"{name} would lose {change.removed} of {change.before} rows: {change.in_words}; max_removed allows "
+            f"fewer than {float(limit):.0%} of {change.stayers}"
             for name, change in changes.items()
             if change.unexplained >= GUARD_ROWS and change.unexplained >= limit * change.stayers
         ]
@@ -338,7 +338,7 @@ class Deliverer:
     def _other_people(self, changes: Mapping[str, Change]) -> list[str]:
         """Files in which most people are others than before, in words: no school changes like that."""
         return [
-            f"{name} lacks most people: of {change.stayers} known ones {change.strangers} are gone unexplained"
+            f"{name} lacks most people: {change.strangers} of {change.stayers} known people are gone unexplained"
             for name, change in changes.items()
             if change.strangers >= GUARD_ROWS and change.strangers > _OTHER_PEOPLE * change.stayers
         ]

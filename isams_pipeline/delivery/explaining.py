@@ -98,7 +98,10 @@ def _answer(
     lines += [f"warning, {row['rule']}: {row['reason']}" for row in about if row["severity"] != EXCLUDED]
     if not included:
         reasons = [f"{row['rule']}: {row['reason']}" for row in about if row["severity"] == EXCLUDED]
-        lines = [*(reasons or ["no rule says so: the export was made from other tables than these"]), *lines]
+        lines = [
+            *(reasons or ["no rule explains this: the export was made from other tables than those stored now"]),
+            *lines,
+        ]
     # One row that is simply delivered needs no word of its own.
     if [place for place, _ in places] != [DELIVERED]:
         lines += [line for _, line in places]

@@ -170,7 +170,7 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
             continue
         header = data.decode("utf-8").partition("\n")[0]
         if header != ",".join(file.columns):
-            columns.append(f"{file.name} has not its columns")
+            columns.append(f"{file.name} does not have the expected columns")
             continue
         seen: dict[tuple[str, ...], int] = {}
         for number, row in enumerate(export.rows(file.name), start=1):

@@ -27,8 +27,8 @@ SENSOR = "run_again_what_was_broken_off"
 PARTITION = "dagster/partition"
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _MESSAGE = (
-    "Broken off: the run counted as under way, but no living process held it, as after a power cut. "
-    "If it is still that day at the school, it is run again once by itself."
+    "Broken off: the run counted as under way, but no living process held it, as after a power cut. If its date is "
+    "still today at the school, it is run again once automatically; else use `isams-pipeline backfill`."
 )
 
 

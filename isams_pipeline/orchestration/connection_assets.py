@@ -88,7 +88,7 @@ def connections_job() -> "dg.UnresolvedAssetJobDefinition":
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         CONNECTIONS_JOB,
         selection=dg.AssetSelection.assets(*(dg.AssetKey([source, "connection"]) for source in LISTED)),  # pyright: ignore[reportUnknownMemberType]
-        description="Looks how far a school's connections by the other sources are. Reads nobody's data.",
+        description="Checks a school's connections to its other sources. Reads no personal data.",
         executor_def=dg.in_process_executor,
     )
 

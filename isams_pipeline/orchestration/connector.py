@@ -72,7 +72,7 @@ class Connector:
         try:
             return self.look()
         except MissingSecret:
-            said = f"the school's secret comes with its authorisation: put it into {secret}"
+            said = f"when the school has authorised, put its secret into the environment variable {secret}"
             return self._found(Finding(State.AWAITING_CONNECTION, Reason.NOT_AUTHORISED, said=said))
 
     def take_code(self, code: str) -> Moved:
@@ -81,7 +81,7 @@ class Connector:
             raise WrongUse(
                 f"By {self._label} there is no code",
                 school=self.school,
-                remedy="Leave out --code: what the school has authorised is used.",
+                remedy="Leave out --code: the scopes that the school has authorised are used.",
             )
         return self._found(self._authorising.take_code(self._access, code))
 
@@ -119,7 +119,7 @@ class Connector:
             raise WrongUse(
                 f"Nothing can be delivered without {', '.join(sorted(needed - wanted))}",
                 school=self.school,
-                remedy="Ask the school to authorise it, and take it in.",
+                remedy="Ask the school to authorise these scopes, and include them in --scopes.",
             )
         self._environment.connections.choose(self.school, self.source, wanted, who=self._who)
         return self.look()
@@ -148,7 +148,7 @@ class Connector:
             raise WrongUse(
                 f"{label_of(self.source)} is still authorised, so the next night would bring everything back",
                 school=self.school,
-                remedy=f"First: isams-pipeline connector revoke {self.school} --source {self.source}.",
+                remedy=f"First run `isams-pipeline connector revoke {self.school} --source {self.source}`.",
             )
         environment = self._environment
         with environment.locks.hold(f"school {self.school}", wait=environment.lock_wait):

@@ -71,8 +71,8 @@ class WindowOptions(dg.Config):
 
 
 @dg.op(
-    description="Lets files lose more rows than max_removed until a date: for a new school year, say. What a feed that "
-    "is gone, another source or other people would do is refused all the same.",
+    description="Lets files lose more rows than max_removed until a date: for a new school year, say. A missing "
+    "feed, another source or other people are still refused.",
 )
 def open_window(
     context: dg.OpExecutionContext, config: WindowOptions, environment: dg.ResourceParam[Environment]

@@ -29,13 +29,17 @@ ENVIRONMENT = "environment"
 class NightResource(dg.ConfigurableResource["NightResource"]):
     """One run's hold on a school, and what it has fetched so far."""
 
-    fresh: bool = Field(default=False, description="Ask iSAMS even where it may still answer from its cache.")
+    fresh: bool = Field(
+        default=False,
+        description="Ask again: iSAMS even within a key's cache hours; Assembly and "
+        "Xporter for whole lists, not only changes.",
+    )
     allow_removals: bool = Field(
         default=False, description="Store and deliver although many rows are gone; counts for this very content only."
     )
     allow_cancellations: bool = Field(
         default=False,
-        description="Cancel bookings that clash, though they are many or the school's first (Room Booking).",
+        description="Cancel clashing bookings even if more than max_cancelled, or the school's first (Room Booking).",
     )
     release: bool = Field(
         default=False, description="Deliver the school's first export, which you have looked at (first_delivery: hold)."

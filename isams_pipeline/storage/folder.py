@@ -256,7 +256,7 @@ class Incoming(io.RawIOBase):
             self._folder.remove(self.temporary)
 
 
-_UNREACHED = "It is tried again. Check the URL, and that the place takes connections from this machine."
+_UNREACHED = "Retried automatically. Check the URL, and that the server takes connections from this machine."
 _EXTRAS = {"s3": "s3", "gs": "gcs", "abfs": "azure", "sftp": "sftp"}
 """Kind of URL → the extra of this package that it needs."""
 
@@ -278,7 +278,7 @@ def _opened(url: str, password: str | None) -> tuple[Any, str]:
         raise
     except ImportError:
         extra = _EXTRAS.get(scheme)
-        remedy = f"pip install 'isams-pipeline[{extra}]'" if extra else "Check the URL"
+        remedy = f"Run `pip install 'isams-pipeline[{extra}]'`" if extra else "Check the URL"
         raise StorageError(f"To write to {place} a package is needed that is not there", remedy=f"{remedy}.") from None
     except Exception as error:  # noqa: BLE001  # every store has errors of its own
         if _is_of_the_network(error):

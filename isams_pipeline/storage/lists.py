@@ -112,7 +112,7 @@ class ListStore:
         return StorageError(
             "A stored list is lost or damaged",
             file=self._folder.location(path),
-            remedy="Run the night with --fresh: the list is then read anew.",
+            remedy="Run the night with --fresh, or fresh: true in the launch pad: the list is then read again in full.",
         )
 
     def remember(self, source: str, school: str, night: ListNight) -> None:

@@ -98,7 +98,8 @@ class PhotoStore:
             raise StorageError(
                 "A photo is lost or damaged",
                 file=self._folder.location(f"objects/{digest}"),
-                remedy="Remove now.json beside it, and materialise the photos again: they are then fetched anew.",
+                remedy="Remove now.json one folder above this file, and materialise the photos again: all photos "
+                "are then fetched anew.",
             )
         return data
 

@@ -44,7 +44,8 @@ class _Unknown(paramiko.MissingHostKeyPolicy):
         raise UntrustedTarget(
             f"The SFTP server's key is not known: {fingerprint(key)}",
             host=hostname,
-            remedy=f"Compare the fingerprint with what the server's owner says; if it is theirs: {_scan(hostname)}.",
+            remedy="Compare the fingerprint with the one that the server's owner gives; if they match, run "
+            f"`{_scan(hostname)}`.",
         )
 
 
@@ -97,8 +98,8 @@ class VerifiedSftp(SFTPFileSystem):
                 f"The SFTP server has another key than it had: {fingerprint(error.key)}, not "
                 f"{fingerprint(error.expected_key)}",
                 host=self.host,
-                remedy="It may be somebody else's. Ask the server's owner; only if they have changed it, remove the "
-                f"old key (ssh-keygen -R) and: {_scan(error.hostname)}.",
+                remedy="The server may not be the partner's. Ask the server's owner; only if the key was changed on "
+                f"purpose, remove the old key (`ssh-keygen -R`), then run `{_scan(error.hostname)}`.",
             ) from None
         except paramiko.AuthenticationException:
             raise StorageError(
@@ -110,7 +111,8 @@ class VerifiedSftp(SFTPFileSystem):
             raise TargetUnavailable(
                 f"The SFTP server cannot be reached: {type(error).__name__}",
                 host=self.host,
-                remedy="It is tried again. Check deliver_to, and that the server takes connections from this machine.",
+                remedy="Retried automatically. Check deliver_to, and that the server takes connections from this "
+                "machine.",
             ) from None
 
     def makedirs(self, path: str, exist_ok: bool = False, mode: int = _PRIVATE_FOLDER) -> None:  # noqa: FBT001, FBT002

@@ -432,7 +432,7 @@ def test_what_is_ones_own_on_a_joint_contact_is_the_first_persons(
     [
         ({"student": "999999999999"}, "no student with this school id (404)"),
         ({"contact": 77}, "not one of the student's"),
-        ({"person": 12}, "another person's"),
+        ({"person": 12}, "not one of this contact's"),
     ],
 )
 def test_a_record_that_is_not_theirs_is_not_written(portal: Portal, change: dict[str, Any], reason: str):

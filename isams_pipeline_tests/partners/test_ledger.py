@@ -161,7 +161,7 @@ def test_nothing_is_written_by_a_ledger_that_was_changed(portal: Portal):
     forced(portal.desk.store, "UPDATE {table} SET who = 'somebody.else' WHERE id = 1")
     run = portal.run()
     assert portal.state() == "approved" and portal.puts == []
-    assert "not as it was written" in run.failures[0] and "changes verify" in run.failures[0]
+    assert "altered after it was written" in run.failures[0] and "changes verify" in run.failures[0]
 
 
 def test_verify_proves_the_chain_and_prints_its_head(portal: Portal):

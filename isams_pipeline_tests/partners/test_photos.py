@@ -113,7 +113,7 @@ def test_a_source_that_is_down_leaves_the_photos_of_before_and_says_so(school: W
     school.sandbox.fail(SCHOOL, "rest_403", key="portal")
     run = school.night(1)
     assert run.outcome == "delivered", "a new child is picked up all the same"
-    assert any(note.startswith("photos: those of before") for note in run.notes)
+    assert any(note.startswith("photos: the earlier photos") for note in run.notes)
     roll = {str(pupil.id) for pupil in on(school, 1).pupils}
     assert delivered(school, 1) == {student: data for student, data in before.items() if student in roll}
 

@@ -167,6 +167,10 @@ LESSONS = st.lists(
 )  # fmt: skip
 
 
+DAYS = pd.Series(pd.date_range(FIRST, LAST))
+WEEK_OF: dict[date, int] = {day.date(): int(week) for day, week in zip(DAYS, week_numbers(DAYS), strict=True)}
+
+
 @given(TERMS, ALLOCATIONS, LESSONS)
 def test_every_dated_lesson_is_in_term_in_an_allocated_week_and_on_its_weekday(
     terms: list[tuple[str, str]], allocations: list[tuple[int, int, int]], rows: list[dict[str, Any]]
@@ -178,17 +182,14 @@ def test_every_dated_lesson_is_in_term_in_an_allocated_week_and_on_its_weekday(
     periods = {row.period_id: row for row in tables["timetable_periods"].itertuples(index=False)}
     weeks_of = {(year, week, of) for year, week, of in allocations if of in {1, 2}}
     expected: set[tuple[date, int, Any, str]] = set()
-    day = FIRST
-    while day <= LAST:
+    for day, week in WEEK_OF.items():
         in_term = any(first <= str(day) <= last for first, last in terms)
-        week = int(week_numbers(pd.Series([pd.Timestamp(day)])).iloc[0])
         for row in rows if in_term else []:
             period: Any = periods.get(row["period_id"])
             applies = period is not None and (day.year, week, period.week_id) in weeks_of
             if applies and period.day_id % 10 == day.isoweekday() % 7 + 1:
                 room = row["room_id"] if row["room_id"] in {31, 32} else None
                 expected.add((day, int(period.period_id), room, row["code"]))
-        day += timedelta(days=1)
     dated = found.dated
     got = [
         (row.date.date(), int(row.period_id), None if pd.isna(row.room_id) else int(row.room_id), row.code)

@@ -398,7 +398,7 @@ def test_scopes_that_are_authorised_and_not_in_use_are_said_so(crossing: Crossin
     crossing.connect("xporter")
     crossing.connector("xporter").choose(["School", "Student", "Staff", "Contact"])
     moved = crossing.connector("xporter").look()
-    assert "authorised by the school and not taken into use: Address" in moved.now.said
+    assert "authorised by the school but not used yet (`isams-pipeline connector authorise`): Address" in moved.now.said
 
 
 def test_fields_that_came_before_are_not_lost_for_a_scope_that_nobody_took_into_use(

@@ -310,7 +310,7 @@ def test_reconcile_at_the_command_line(by_the_real_clock: Crossing):
     code, out = at(world, "reconcile", SCHOOL)
     today = today_at(world.environment.settings.school(SCHOOL).timezone, system_clock)
     found = kept_report(world.environment, Night(SCHOOL, today))
-    assert code == 1 and f"{found.said}, by their ids in" in out
+    assert code == 1 and f"{found.said}; their ids are in" in out
     assert f"{SCHOOL} on {today}: iSAMS / Assembly" in out and "iSAMS / Xporter on Demand" in out
     code, out = at(world, "reconcile", SCHOOL, "--sources", "isams,train")
     assert code == 2 and "no source train" in out

@@ -269,11 +269,11 @@ def test_an_s3_server_without_tls_elsewhere_is_refused(monkeypatch: pytest.Monke
     ("target", "said"),
     [
         *(
-            (f"{scheme}://host/x", "does not protect what it carries")
+            (f"{scheme}://host/x", "is not encrypted")
             for scheme in ("ftp", "http", "https", "memory", "smb", "webhdfs", "ssh", "github", "S3", "gcs", "")
         ),
-        ("simplecache::s3://b/x", "does not protect"),
-        ("zip://a.zip::/etc/x", "does not protect"),
+        ("simplecache::s3://b/x", "is not encrypted"),
+        ("zip://a.zip::/etc/x", "is not encrypted"),
         ("sftp://user:canary@host/x", "no place for a password"),
         ("s3://AKIA:canary@bucket/x", "no place for a password"),
         ("s3://AKIA@bucket/x", "no place for a password"),

@@ -89,7 +89,7 @@ def report_path(night: Night, end: str) -> str:
 def kept_report(environment: Environment, night: Night) -> Reconciliation:
     """The night's reconciliation as it was reported. Raises NotMaterialised where there is none, and StorageError."""
     path = report_path(night, "json")
-    remedy = f"isams-pipeline reconcile {night.school} --date {night.date}."
+    remedy = f"Run `isams-pipeline reconcile {night.school} --date {night.date}`."
     try:
         return Reconciliation.of_json(night, environment.reports.read_json(path))
     except (KeyError, TypeError, AttributeError):
@@ -110,7 +110,11 @@ def sources_meant(environment: Environment, school: str, wanted: Sequence[str] |
     sources = list(dict.fromkeys(wanted)) if wanted else has
     unknown = [source for source in sources if source not in has]
     if unknown or len(sources) < 2:  # noqa: PLR2004
-        what = f"It has no source {unknown[0]}" if unknown else "There is nothing to compare it with"
+        what = (
+            f"The school has no source {unknown[0]}"
+            if unknown
+            else ("The school has only one source, so there is nothing to compare")
+        )
         raise ConfigurationError(what, school=school, remedy=f"Its sources in schools.yaml are: {', '.join(has)}.")
     return sources
 

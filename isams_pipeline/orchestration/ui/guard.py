@@ -74,21 +74,21 @@ class Guard:
     def _problem(self, asked: _Asked) -> str | None:
         host = asked.one("host") or ""
         if _name_of(host) not in self._door.hosts:
-            return "this is not a name of the UI; start it with --allowed-host NAME if it should be"
+            return "this host name is not allowed; to allow it, start the UI with --allowed-host NAME"
         if self._door.user_header is not None:
             if not asked.comes_from(self._door.proxies):
-                return "only the proxy may ask; its address is named with --proxy"
+                return "only requests from the proxy are allowed; name its address with --proxy"
             if self._user(asked) is None:
                 return f"the proxy did not say in {self._door.user_header} who has logged in"
         origin = asked.one("origin")
         if asked.has("origin") and not _is_of(origin, host):
-            return "another web page asks"
+            return "refused: the request comes from another web page"
         if asked.is_websocket:
             return None if origin else "a WebSocket must say which page it is of"
         # A link from elsewhere may open a page; nothing else of another page's may come in.
         opens_a_page = asked.method == "GET" and asked.is_navigation and not asked.is_graphql
         if asked.one("sec-fetch-site") not in {None, "same-origin", "none"} and not opens_a_page:
-            return "another web page asks"
+            return "refused: the request comes from another web page"
         if asked.method in _READ_ONLY:
             return "GraphQL is asked by POST" if asked.is_graphql and asked.has_query else None
         if (asked.one("content-type") or "").partition(";")[0].strip().lower() != "application/json":

@@ -139,7 +139,7 @@ class Applier:
         done: list[Done] = []
         for request in sorted(requests, key=lambda one: (one.state != State.APPLYING, one.number)):
             if request.kind in self._stopped or (done and done[-1].outcome == WAITING):
-                done.append(Done(request.id, WAITING, "held back by what came before"))
+                done.append(Done(request.id, WAITING, "held back, as an earlier request could not be written"))
             else:
                 done.append(self._one(request))
         return done
@@ -157,7 +157,7 @@ class Applier:
                 self.sleep(wait)
                 attempt += 1
             except Overtaken:
-                return Done(request.id, WAITING, "somebody else decided about it meanwhile")
+                return Done(request.id, WAITING, "somebody else decided the request meanwhile")
             except PipelineError as error:
                 return self._waits(request, error)
             except Exception as error:  # noqa: BLE001  # one request never stops the others; its text may quote a value
@@ -202,7 +202,7 @@ class Applier:
         if (reason := unapproved(request, self.store.ledger(request.id))) is not None:
             return self._end(request, State.PENDING, Step("held", self.who, request.changes, reason=reason))
         if request.kind == "guardian" and self.guardian_route is None:
-            reason = "the school has named no route for guardians (guardian_route)"
+            reason = "guardian_route is not set under partners.my_school_portal in schools.yaml"
             return self._end(request, State.FAILED, Step(FAILED, self.who, request.changes, reason=reason))
         try:
             record = read(self.client, target_of(request))
@@ -220,10 +220,13 @@ class Applier:
             reason = "; ".join(found.problems)
             return self._end(request, State.FAILED, Step(FAILED, self.who, names, persons=persons, reason=reason))
         if found.unconfirmed:
-            reason = f"{found.warnings[0]}; approve it with --confirm-joint"
+            reason = f"{found.warnings[0]}; if that is right, run `isams-pipeline changes approve` with --confirm-joint"
             return self._end(request, State.PENDING, Step("held", self.who, names, persons=persons, reason=reason))
         if found.conflicts:
-            reason = f"iSAMS no longer holds what the approver saw in {', '.join(found.conflicts)}"
+            reason = (
+                f"iSAMS no longer holds what the approver saw in {', '.join(found.conflicts)}; review and "
+                "approve the request again"
+            )
             now = {d.name: d.now for d in found.differences}
             step = Step("conflict", self.who, names, before=request.seen, after=now, persons=persons, reason=reason)
             return self._end(request, State.CONFLICT, step)
@@ -263,7 +266,7 @@ class Applier:
             answer: Json = {"status": write(self.client, record, request.changes)}
         except (NotAccepted, RequestRefused, NotFound) as error:
             answer = _answer(error)
-            hint = "; `changes show` has its words" if answer["said"] else ""
+            hint = "; see iSAMS's own words with `isams-pipeline changes show`" if answer["said"] else ""
             step = Step(FAILED, self.who, before, persons=persons, answer=answer, reason=f"{_said(error)}{hint}")
             return self._end(request, State.FAILED, step)
         except PipelineError as error:

@@ -125,7 +125,7 @@ def _stuck(found: Confirmed) -> dg.AssetCheckResult:
     if not found.lost:
         return checks.passed(STUCK, CONFIRMATION)[0]
     said = "; ".join(f"{request}: {', '.join(fields)}" for request, fields in list(found.lost.items())[:20])
-    problem = f"iSAMS does not serve what was written by {len(found.lost)} requests ({said})"
+    problem = f"iSAMS does not have what {len(found.lost)} requests wrote ({said}); see `isams-pipeline changes show`"
     return checks.failed("stuck", CONFIRMATION, problem, warn=True)
 
 

@@ -120,7 +120,8 @@ class ChangeDesk:
                     f"The request is {request.state}",
                     request=request.id,
                     school=self.school,
-                    remedy=f"Only one that is {' or '.join(states)} can be meant here.",
+                    remedy=f"Only a request that is {' or '.join(states)} can be named here; see `isams-pipeline "
+                    "changes list`.",
                 )
         return sorted(found, key=lambda request: request.number)
 
@@ -211,7 +212,7 @@ class ChangeDesk:
             over = undo.state in {State.CONFLICT.value, State.FAILED.value, State.REJECTED.value}
             if not over and undo.id not in undone:
                 return undo
-        raise WrongUse("It was tried often enough", request=identifier, remedy="Change it in iSAMS.")
+        raise WrongUse("The undo was tried too often", request=identifier, remedy="Change it in iSAMS.")
 
     # --- writing --------------------------------------------------------------------------------------------
 

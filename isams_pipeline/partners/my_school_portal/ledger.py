@@ -99,7 +99,7 @@ def verify(lines: Sequence[ChangeStep], head: str | None = None) -> Verified:
 def broken(school: str, found: Verified) -> StorageError:
     """The error for a ledger that is not as it was written."""
     return StorageError(
-        "The ledger of change requests is not as it was written, so nothing is written to iSAMS",
+        "The ledger of change requests was altered after it was written, so nothing is written to iSAMS",
         school=school,
         line=found.broken_at,
         remedy=f"`isams-pipeline changes verify {school}` says where. Restore the database from a backup.",
@@ -113,12 +113,12 @@ def unapproved(request: ChangeRequest, lines: Sequence[ChangeStep]) -> str | Non
     """
     decided = [line for line in lines if line.step in {APPROVED, REJECTED}]
     if not decided or decided[-1].step != APPROVED:
-        return "the ledger has no approval of it"
+        return "the ledger has no approval of this request"
     line = decided[-1]
     if sorted(line.fields) != sorted(request.changes) or line.before != request.seen:
-        return "the ledger's approval is of something else"
+        return "the approval in the ledger does not match the request"
     if line.hash is None:
         return None  # of before lines said more
     if line.after != request.changes or bool((line.answer or {}).get("joint_confirmed")) != request.joint_confirmed:
-        return "the ledger's approval is of something else"
+        return "the approval in the ledger does not match the request"
     return None

@@ -83,7 +83,7 @@ def review(record: Record, wanted: Wanted) -> Review:
         first, second = record.persons[:2]
         warnings.append(f"the contact is joint: the e-mail address of persons {first} and {second} will change")
     if record.target.kind == "student" and {"forename", "surname"} & set(wanted.changes):
-        warnings.append(f"iSAMS's {', '.join(sorted(DERIVED))} go back as they are: look at them there")
+        warnings.append(f"iSAMS's {', '.join(sorted(DERIVED))} do not change with the name: check them in iSAMS")
     return Review(
         differences,
         conflicts,
@@ -100,21 +100,23 @@ def _problems(record: Record, wanted: Wanted) -> list[str]:
     problems: list[str] = []
     missing = record.missing()
     if missing:
-        problems.append(f"iSAMS's record comes without {', '.join(missing)}, which writing it back would lose")
+        problems.append(f"iSAMS's answer lacks {', '.join(missing)}, which writing the record back would delete")
     if record.target.kind == "guardian":
         names = ones_own(wanted.changes)
         if wanted.person is not None and wanted.person not in record.persons:
-            problems.append("the contact is another person's")
+            problems.append("the request's person is not one of this contact's")
         elif names and record.concerns_second_only(wanted.person):
             problems.append(
                 f"the second person of a joint contact has no {', '.join(names)} of their own by this route"
             )
         elif names and record.is_joint and wanted.person is None:
-            problems.append(f"the contact is joint: the request must say whose {', '.join(names)} it is (person)")
+            problems.append(
+                f"the contact is joint: the request must name in `person` whose {', '.join(names)} to change"
+            )
     postcode = wanted.changes.get("postcode")
     country = str(wanted.changes.get("country", record.holds("country")) or "")
     if postcode and not wanted.restores and country.strip().casefold() in UK and not is_british_postcode(postcode):
-        problems.append("postcode: it is none of the United Kingdom, where the address is")
+        problems.append("postcode: not a UK postcode, though the address is in the UK")
     return problems
 
 

@@ -352,7 +352,7 @@ class ChangeStore:
                 "The request was decided meanwhile",
                 school=self.school,
                 request=identifier,
-                remedy="Look at it again.",
+                remedy="See its state with `isams-pipeline changes show`.",
             )
         return found
 

@@ -132,7 +132,10 @@ def _over_licence(count: JsonObject) -> str | None:
     bookable, licence = count["bookable_rooms"], count["licence"]
     if licence is None or bookable <= licence:
         return None
-    return f"licence: {bookable} rooms are bookable, and it is for {licence}; move some into a hidden category"
+    return (
+        f"licence: {bookable} rooms are bookable, but the licence is for {licence}; move some into a hidden "
+        "category (`isams-pipeline rooms categorise`)"
+    )
 
 
 def _waits(reason: str) -> Results:
@@ -249,8 +252,8 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
         if done.failed:
             some = ", ".join(done.failed[:5])
             raise dg.Failure(
-                f"{len(done.failed)} calendars could not be written, such as {some}; those of before stay, and all "
-                + with_where_to_report("others are up to date. Report it as a bug, with the file's name."),
+                f"{len(done.failed)} calendars could not be written, such as {some}; their earlier versions stay, "
+                "and all " + with_where_to_report("others are up to date. Report it as a bug, with the file's name."),
                 allow_retries=False,
             )
 
@@ -289,7 +292,8 @@ def _occupancy(settings: Settings) -> dg.AssetsDefinition:
 def _mail(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=MAIL,
-        description="Messages to the owners of cancelled bookings, out of the outbox. Nothing goes twice unasked.",
+        description="Messages to the owners of cancelled bookings, from the outbox. None is sent twice without "
+        "--send-again.",
         partitions_def=nights_of(settings),
         group_name=KEY,
         owners=[OWNER],
@@ -307,7 +311,10 @@ def _mail(settings: Settings) -> dg.AssetsDefinition:
                 for state, count in posted.counts.items()
                 if state in {MailState.IN_DOUBT, MailState.FAILED}
             }
-            problem = f"{', '.join(f'{n} {state}' for state, n in stuck.items())}; see `rooms mail {night.school}`"
+            problem = (
+                f"{', '.join((f'{n} {state}' for state, n in stuck.items()))}; see `isams-pipeline rooms mail "
+                f"{night.school}`"
+            )
             verdict = checks.failed("all_sent", MAIL, problem, warn=True) if stuck else checks.passed(OUTBOX, MAIL)[0]
             yield dg.MaterializeResult(metadata=posted.counts, check_results=[verdict])
         else:

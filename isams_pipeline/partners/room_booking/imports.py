@@ -65,10 +65,17 @@ def take(store: BookingStore, kind: str, data: bytes, *, all_since: date | None 
         found = bookings(data, {resource.id for resource in store.resources()}, slots)
     if strict and found.refused:
         first = found.refused[0]
-        raise ImportRefused(first.what, remedy="Nothing of the file was taken, as --strict asks.", **first.where)
+        raise ImportRefused(
+            first.what,
+            remedy="Nothing of the file was taken (--strict). Correct the row, or leave --strict out.",
+            **first.where,
+        )
     put = {"resources": store.put_resources, "timeslots": store.put_slots}.get(kind, store.put_bookings)
     if all_since is not None and found.has_lost_ids:
-        found.notes.append("no booking was withdrawn, as a refused row does not tell which booking it is")
+        found.notes.append(
+            "no booking was withdrawn, as the booking_id of a refused row could not be read; correct "
+            "the row and import again"
+        )
     elif all_since is not None:
         store.withdraw_others({row["id"] for row in found.rows} | found.refused_ids, all_since)
     put(found.rows)
@@ -120,7 +127,7 @@ def bookings(data: bytes, resource_ids: Collection[str], slots: Mapping[str, Slo
         email = row["email"]
         if not is_valid(email) or not email.isascii():
             what = "no address that every mail server takes" if email else "no address"
-            found.notes.append(f"row {number}: its owner has {what}; nobody is written to if it is cancelled")
+            found.notes.append(f"row {number}: the owner has {what}, so gets no mail if the booking is cancelled")
             email = ""
         return {
             "id": _filled(row, "booking_id", number),
@@ -198,7 +205,7 @@ def _span(row: Mapping[str, str], number: int) -> tuple[int, int]:
     if start >= _DAY:
         raise _refused("Nothing starts at the end of the day", number, "start")
     if start == end != 0:
-        raise _refused("It ends when it starts: neither nothing nor a whole day is meant for sure", number, "end")
+        raise _refused("Start and end are the same; leave both empty for the whole day", number, "end")
     return start, end if end > start else end + _DAY
 
 

@@ -24,7 +24,9 @@ from isams_pipeline.rules.split import rows_of
 from isams_pipeline.rules.texts import label
 from isams_pipeline.storage.state.bookings import Booking, Notification
 
-MATCH_AGAIN = "the periods' timings are not those that were matched; run `isams-pipeline rooms match {school}` first"
+MATCH_AGAIN = (
+    "the periods' timings have changed since the rooms were matched; run `isams-pipeline rooms match {school}` first"
+)
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,14 @@ def _held_back(
     count = f"{len(found)} booking{'s' if len(found) > 1 else ''} would be cancelled"
     if timings_changed:
         return f"{count}, but {MATCH_AGAIN.format(school=school)}"
-    look = f"look with `isams-pipeline rooms preview {school}`, then sync once with --allow-cancellations"
+    look = (
+        f"check with `isams-pipeline rooms preview {school}`, then run once with --allow-cancellations, or "
+        "allow_cancellations: true in the launch pad"
+    )
     if when.allow_cancellations:
         return None
     if first:
-        return f"{count}, the school's first; {look}"
+        return f"{count}, the school's first cancellations; {look}"
     if len(found) > when.max_cancelled:
         return f"{count}, more than max_cancelled ({when.max_cancelled}); {look}"
     return None

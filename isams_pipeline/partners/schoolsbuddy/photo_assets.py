@@ -16,7 +16,9 @@ from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
 from isams_pipeline.partners.schoolsbuddy.settings import KEY, SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES
 
-FRESH = {"fresh": "The source was asked for new photos, and all of them can be read. Else those of before stay."}
+FRESH = {
+    "fresh": "The source was asked for new photos, and all of them can be read. Otherwise the earlier photos stay."
+}
 """Not blocking."""
 PHOTOS_KEY = [KEY, "photos"]
 
@@ -68,11 +70,11 @@ def photo_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             said = {"photos": "not looked for: the source only knows today's"}
             yield dg.MaterializeResult(metadata=said, check_results=fine)
             return
-        told = done.problem and f"photos: those of before are delivered: {done.problem}"
+        told = done.problem and f"photos: the earlier photos are delivered: {done.problem}"
         if told is None and done.failed:
             told = f"photos: {done.failed} could not be fetched; the next night asks again"
         if told is None and done.unreadable:
-            told = f"photos: those of pupils {', '.join(done.unreadable)} cannot be read as pictures; left out"
+            told = f"photos: the photos of students {', '.join(done.unreadable)} cannot be read as pictures; left out"
         if told is not None:
             run.log.warning("%s", told)
             fine = [checks.failed("fresh", PHOTOS_KEY, told, warn=True)]

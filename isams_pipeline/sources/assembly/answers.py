@@ -102,8 +102,12 @@ STATUSES = Statuses(
     "assembly.url",
     "Assembly's support",
     own={
-        401: (NotAuthorised, "Assembly does not accept the token", "Authorise the app again."),
-        403: (AccessRefused, "Assembly does not allow this", "Ask Assembly whether it is switched on."),
+        401: (NotAuthorised, "Assembly does not accept the token", "Run `isams-pipeline connector authorise`."),
+        403: (
+            AccessRefused,
+            "Assembly does not allow this",
+            "Ask help@assembly.education whether the app is allowed to do this.",
+        ),
         503: (Unavailable, "Assembly is not available; it may be fetching the school's data", RETRIED),
     },
 )
@@ -118,19 +122,29 @@ def error_for(response: httpx.Response) -> PipelineError | None:
     where: Json = {"status": status, "error": word if word in _KNOWN_WORDS else None}
     match status:
         case 401 | 403 if word == "insufficient_scope":
-            remedy = "Authorise the app again, with this scope."
+            remedy = "Run `isams-pipeline connector authorise`: the school has to allow the scope for this path."
             return NotAuthorised("The school has not authorised this, or not any more", remedy=remedy, **where)
         case 401 if word == "invalid_client":
-            return InvalidKey("Assembly does not accept the app", remedy="Check both environment variables.", **where)
+            return InvalidKey(
+                "Assembly does not accept the app",
+                remedy="Check the variables that assembly.client_id and assembly.secret name.",
+                **where,
+            )
         case 400 if word in {"invalid_grant", "invalid_client"}:
             return InvalidKey(
-                "Assembly does not accept the code or the token", remedy="Authorise the app again.", **where
+                "Assembly does not accept the code or the token",
+                remedy="Run `isams-pipeline connector authorise`.",
+                **where,
             )
         case 429:
             period = as_object(said.get("data")).get("period")
             wait = float(period) if isinstance(period, int | float) else retry_after(response.headers)
             return STATUSES.error(**where, wait=wait)
         case 503 if response.request.url.path.endswith(SYNC):
-            return SyncPending("A sync is under way, or has just been", remedy="Wait for it; then ask again.", **where)
+            return SyncPending(
+                "A sync is under way, or has just been",
+                remedy="Wait some minutes, then run `isams-pipeline connector sync` again.",
+                **where,
+            )
         case _:
             return STATUSES.error(**where, wait=retry_after(response.headers))

@@ -21,8 +21,8 @@ def _invite(access: Access) -> str | None:
     raise WrongUse(
         "Only the school can invite Assembly",
         school=access.school,
-        remedy="On the Connector page of platform.assembly.education it presses Grant Access, which mails its owner. "
-        f"Then: `isams-pipeline connector test {access.school} --source assembly`.",
+        remedy="Ask the school to press Grant Access on the Connector page of platform.assembly.education, then run "
+        f"`isams-pipeline connector test {access.school} --source assembly`.",
     )
 
 

@@ -148,8 +148,8 @@ class AssemblyClient:
             what = f"Assembly has no connection to the school's data: {waiting.said}"
             raise self.tokens.not_authorised(what)
         remedy = (
-            f"`isams-pipeline connector sync {self._school}` asks Assembly to fetch it now. Where that does not help, "
-            "ask help@assembly.education."
+            f"Run `isams-pipeline connector sync {self._school}` to make Assembly fetch the data now. If that does "
+            "not help, ask help@assembly.education."
         )
         if self._has_failed():
             what = "Assembly's last fetch of the school's data failed"

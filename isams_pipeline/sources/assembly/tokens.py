@@ -149,13 +149,13 @@ class SchoolTokens:
 
     def not_authorised(self, what: str) -> PipelineError:
         """The error for a school that has to authorise the app, first or anew."""
-        remedy = f"`isams-pipeline connector authorise {self._platform.where['school']} --source assembly`."
+        remedy = f"Run `isams-pipeline connector authorise {self._platform.where['school']} --source assembly`."
         return NotAuthorised(what, remedy=remedy).at(**self._platform.where)
 
     def another_schools(self, what: str) -> PipelineError:
         """The error for tokens that are not this school's."""
         remedy = (
-            "Check assembly.urn; then authorise again: isams-pipeline connector authorise "
-            f"{self._platform.where['school']} --source assembly."
+            f"Check assembly.urn, then run `isams-pipeline connector authorise {self._platform.where['school']} "
+            "--source assembly`."
         )
         return WrongToken(what, remedy=remedy).at(**self._platform.where)

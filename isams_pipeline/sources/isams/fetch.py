@@ -61,7 +61,7 @@ class NightFetcher:
             raise FutureDate(
                 f"It is not yet {self.night} at the school",
                 school=self.school,
-                remedy=f"There it is {today}; run this date when it has come.",
+                remedy=f"At the school it is {today}; run this night once its date has come.",
             )
         key = self._isams.key_for(feed)
         if self.night < today:
@@ -96,7 +96,7 @@ class NightFetcher:
             "knows today",
             school=self.school,
             date=self.night,
-            remedy="Choose a night that was run: others cannot be had any more.",
+            remedy="Choose a night that was run: data of other nights can no longer be read.",
         )
 
     def _of_today(self, key: str) -> None:
@@ -108,13 +108,16 @@ class NightFetcher:
             if not self._fresh:
                 for snapshot in reversed(answers):
                     self._remember(snapshot, settings.feeds)
-                self._tell(f"key {key}: {cached}, so that answer is used; --fresh asks anyway")
+                self._tell(
+                    f"key {key}: {cached}, so that answer is used; to ask anyway: --fresh, or fresh: true in "
+                    "the launch pad"
+                )
                 return
             self._tell(f"key {key}: asking again, but {cached}")
         elif (since := self._from_last_night(key)) is not None:
             self._tell(
-                f"key {key}: iSAMS may still answer as of {since} from its cache of {settings.cache_hours:g} h; "
-                "that was another night"
+                f"key {key}: iSAMS may still answer as of {since} from its cache of {settings.cache_hours:g} h, so "
+                "with an earlier night's data"
             )
         methods = methods_of(settings.feeds)
         with self._client_for(key) as client:

@@ -54,7 +54,8 @@ def _by_message(status: int | None, message: Message, said: str, wait: float | N
         case "invalidapikey":
             return InvalidKey(
                 "iSAMS does not know the key",
-                remedy="Check the environment variable, and that the key is Active in iSAMS.",
+                remedy="Check the variable that the key's secret names in schools.yaml, and that the key is Active "
+                "in iSAMS.",
             )
         case "missingparameter":
             return RequestRefused(
@@ -113,8 +114,8 @@ def _timed_out(wait: float | None, message: str | None = None) -> ServerTimeout:
 
 
 _SUPPORT = "Ask iSAMS support with the time of this run."
-_CHECK_KEY = "Check the environment variable, and that the key is Active in iSAMS."
-_RESTRICTED = "Allow its address in the key's IP, domain and SSL restrictions in iSAMS."
+_CHECK_KEY = "Check the variable that the key's secret names in schools.yaml, and that the key is Active in iSAMS."
+_RESTRICTED = "Allow this machine's address in the key's IP, domain and SSL restrictions in iSAMS."
 STATUSES = Statuses(
     "iSAMS",
     "isams.url",
@@ -122,7 +123,7 @@ STATUSES = Statuses(
     own={
         400: (IsamsError, "iSAMS failed", _SUPPORT),
         401: (InvalidKey, "iSAMS does not accept the key", _CHECK_KEY),
-        403: (AccessRefused, "The way to iSAMS is closed to this machine", _RESTRICTED),
+        403: (AccessRefused, "iSAMS refuses requests from this machine", _RESTRICTED),
         404: (RequestRefused, "There is no Batch API at this address", "Check isams.url in schools.yaml."),
         408: _TIMED_OUT,
         500: (IsamsError, "iSAMS failed", _SUPPORT),

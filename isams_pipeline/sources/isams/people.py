@@ -139,7 +139,9 @@ def read(client: People, target: Target) -> Record:
     if target.kind == "student":
         fields = cast("Json", found_at)
         if str(fields.get("schoolId")) != target.student:
-            raise NotRestData("iSAMS answered with another student", remedy="Report this with the time of the run.")
+            raise NotRestData(
+                "iSAMS answered with another student", remedy="Report this as a bug, with the time of the run."
+            )
         if "middleNames" in fields:  # either spelling may come; both are sent
             fields = {"middlenames": fields["middleNames"], **fields}
         return Record(target, fields)
@@ -163,7 +165,9 @@ def read_back(client: People, target: Target) -> Record:
         return record
     written = client.get(address("students", target.student, "tempcontacts", str(target.contact)))
     if written.get("id") not in {None, target.contact}:
-        raise NotRestData("iSAMS answered with another contact", remedy="Report this with the time of the run.")
+        raise NotRestData(
+            "iSAMS answered with another contact", remedy="Report this as a bug, with the time of the run."
+        )
     there = {name: written[name] for name in WRITABLE_CONTACT if name in written}
     return Record(target, {**record.fields, **there})
 

@@ -171,7 +171,7 @@ def _read(read: Callable[[Json], T], row: Json, what: str) -> T:
         raise NotRestData(
             f"A {what} in iSAMS's answer lacks a field, or one is of another kind",
             fields=", ".join(sorted(row)),
-            remedy="Report this with the fields' names.",
+            remedy="Report this as a bug, with the fields' names.",
         ) from None
 
 

@@ -54,7 +54,7 @@ class SessionReader:
                     "Nothing was read from the registers on that date, and the REST API only knows today's",
                     school=access.school,
                     date=night,
-                    remedy="It cannot be had any more; the school's own reports in iSAMS still have it.",
+                    remedy="The records can no longer be read; the school's own reports in iSAMS still have them.",
                 )
             return SourceTable(None, stored)
         return self._now(dataset, stored)
@@ -72,7 +72,8 @@ class SessionReader:
                 raise ConfigurationError(
                     "; ".join(chosen.absent),
                     school=access.school,
-                    remedy=f"Choose others: `isams-pipeline registers {access.school}` lists today's.",
+                    remedy="Choose others under partners.schoolsbuddy.attendance in schools.yaml; "
+                    f"`isams-pipeline registers {access.school}` lists today's.",
                 )
             if not chosen.registers and stored is not None and stored.rows:
                 return SourceTable(None, stored)  # there were some earlier today: not overwritten with nothing

@@ -58,7 +58,8 @@ class ClientToken(RenewedToken):
                 "iSAMS does not accept the client",
                 status=response.status_code,
                 error=_oauth_error(response),
-                remedy="Check both environment variables, and that the client is active in iSAMS.",
+                remedy="Check the variables that client_id and secret name in schools.yaml, and that the client is "
+                "active in iSAMS.",
             )
         if response.status_code != 200:  # noqa: PLR2004
             raise messages.error_for(

@@ -105,7 +105,7 @@ class Moved:
 def _worse(state: State, reason: str | None, scopes: Iterable[str], now: Connection) -> str | None:
     """What is worse now. Scopes that a person has chosen to do without are not taken back."""
     if now.state.rank < state.rank:
-        return f"it was {state_in_words(state, reason)}, and is {now.words}"
+        return f"the connection was {state_in_words(state, reason)}, and is {now.words}"
     wanted = set(scopes) if now.chosen is None else now.chosen.intersection(scopes)
     lost = sorted(wanted - now.scopes)
     return f"scopes taken back: {', '.join(lost)}" if lost else None

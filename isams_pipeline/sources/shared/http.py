@@ -154,7 +154,7 @@ def _transport_error(error: httpx.HTTPError, server: str, setting: str) -> Isams
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return UntrustedServer(
-                "The server's TLS certificate does not prove that it is the school's",
+                "The server's TLS certificate is not valid for this address, or not trusted here",
                 remedy=f"Check {setting}; a server of the school's own needs a certificate that this machine trusts.",
             )
         cause = cause.__cause__ or cause.__context__

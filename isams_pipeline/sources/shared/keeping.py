@@ -107,7 +107,10 @@ class ListKeeper:
             total = self.client.count(request)
             if total is not None and total != rows:
                 # A row that was removed is in no list of changes: the number of rows shows it.
-                self._say(f"{request.wanted.name}: {rows} rows after folding in the changes, of {total}; read anew")
+                self._say(
+                    f"{request.wanted.name}: {rows} rows after applying the changes, but the source has "
+                    f"{total}; the whole list was read again"
+                )
                 return self._whole(request)
             return replace(before, sha256=sha256, rows=rows, read_at=now, token=token)
         return self._whole(request)
@@ -127,7 +130,10 @@ class ListKeeper:
         total = self.client.count(request)
         if total is None or total == before.rows:
             return False
-        self._say(f"{request.wanted.name}: {before.rows} rows were kept, of {total}; read anew")
+        self._say(
+            f"{request.wanted.name}: {before.rows} rows were kept, but the source has {total}; the whole list "
+            "was read again"
+        )
         return True
 
     def _whole(self, request: ListRequest) -> StoredList:

@@ -183,7 +183,7 @@ class ListReader:
             raise FutureDate(
                 f"It is not yet {self._night} at the school",
                 school=self._school,
-                remedy=f"There it is {today}; run this date when it has come.",
+                remedy=f"At the school it is {today}; run this night once its date has come.",
             )
         if self._night < today:
             return self._kept(mapped)
@@ -221,7 +221,7 @@ class ListReader:
                 school=self._school,
                 source=self._source,
                 date=self._night,
-                remedy="Choose a night that was run: others cannot be had any more.",
+                remedy="Choose a night that was run: data of other nights can no longer be read.",
             )
         return self._of_night
 
@@ -256,8 +256,9 @@ class ListReader:
         if lost and not self._allow_removals:
             raise ScopesShrunk(
                 f"The school has taken back {', '.join(lost)}",
-                remedy="Nothing was read, and the tables stay. If that is right, run once with --allow-removals; else "
-                f"`isams-pipeline connector authorise {self._school} --source {self._source}`.",
+                remedy="Nothing was read, and the tables stay. If that is right, run once with --allow-removals, or "
+                "allow_removals: true in the launch pad; else run `isams-pipeline connector authorise "
+                f"{self._school} --source {self._source}`.",
             )
         self._refuse_unused(grant, before)
         freshness = client.freshness()
@@ -283,11 +284,11 @@ class ListReader:
         is_first = before is not None and not any(stored.asked.startswith(READING) for stored in before.lists.values())
         if is_first and grant.unused and not self._allow_removals:
             raise ScopesShrunk(
-                f"The school has authorised {', '.join(sorted(grant.unused))}, which is not taken into use, and "
-                "fields that were read before need it",
-                remedy="Take it into use: "
-                f"`isams-pipeline connector authorise {self._school} --source {self._source}`; or run once with "
-                "--allow-removals, and do without.",
+                f"The school has authorised {', '.join(sorted(grant.unused))}, but the app does not use these scopes "
+                "yet, and fields that were read before need them",
+                remedy=f"Run `isams-pipeline connector authorise {self._school} --source {self._source}` to use the "
+                "scopes; or run once with --allow-removals, or allow_removals: true in the launch pad, to go "
+                "without.",
             )
 
     @contextlib.contextmanager
@@ -365,5 +366,6 @@ def _remedy(error: WrongType, label: str, source: str) -> str:
     if str(error.where.get("field", "")).casefold() == "year":
         return f"Say the National Curriculum year of each under {source}.year_codes in schools.yaml, such as FD: -1."
     return (
-        f"Correct the record in iSAMS; if iSAMS shows it well, {label} fills the field otherwise: report it as a bug."
+        f"Correct the record in iSAMS; if iSAMS shows the field correctly, {label} fills the field otherwise: report "
+        "this as a bug."
     )

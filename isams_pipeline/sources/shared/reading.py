@@ -9,7 +9,7 @@ from isams_pipeline.sources.shared.mapping import Absent
 from isams_pipeline.sources.shared.night import ListReader, ReaderContext
 from isams_pipeline.sources.shared.source import NightNeeds, Source, SourceReader, SourceTable
 
-_REMEDY = "Look there whether the school's data is complete, and whom it has let be extracted."
+_REMEDY = "Check at the source that the school's data is complete, and which people may be extracted."
 
 
 def source_of(listed: ListedSource) -> Source:

@@ -56,7 +56,7 @@ class Statuses:
             case 500 | 502 | 503:
                 return Unavailable, f"{self.server} is not available", RETRIED
             case int() if 300 <= status < 400:  # noqa: PLR2004
-                what = "The address sends elsewhere, and a client follows no redirect"
+                what = f"{self.setting} redirects elsewhere, and no redirect is followed with a secret"
                 return AccessRefused, what, f"Write the final address as {self.setting}."
             case _:
                 return IsamsError, f"{self.server} failed", f"Ask {self.support} with the time of this run."

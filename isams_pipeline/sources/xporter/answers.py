@@ -166,8 +166,12 @@ STATUSES = Statuses(
     "xporter.url",
     "Groupcall's support",
     own={
-        401: (NotAuthorised, "Xporter does not accept the token", "Check the school's secret."),
-        403: (NotAuthorised, "The school has not authorised this", "Authorise the scope."),
+        401: (NotAuthorised, "Xporter does not accept the token", "Check the variable that xporter.secret names."),
+        403: (
+            NotAuthorised,
+            "The school has not authorised this",
+            "Ask the school to authorise the scope, then run `isams-pipeline connector authorise`.",
+        ),
         404: (NotFound, "Xporter has no such thing", "Check xporter.url and xporter.estab."),
     },
 )

@@ -24,7 +24,7 @@ def _invite(access: Access) -> str | None:
     settings = access.settings.need(XporterSettings)
     if settings.invite_to is None:
         raise WrongUse(
-            "It is not said who at the school is invited",
+            "xporter.invite_to is not set, so nobody can be invited",
             school=access.school,
             remedy=f"Write schools.{access.school}.xporter.invite_to into schools.yaml.",
         )

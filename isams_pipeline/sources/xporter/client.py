@@ -265,7 +265,10 @@ class XporterClient:
         chosen = connection.chosen if connection else None
         status = f"`isams-pipeline connector status {self._school}` says"
         if chosen is None:
-            remedy = f"`isams-pipeline connector authorise {self._school} --source xporter`, once it is connected."
+            remedy = (
+                f"Run `isams-pipeline connector authorise {self._school} --source xporter` once the school is "
+                "connected."
+            )
             raise self._not_authorised("No app is authorised for this school", remedy)
         self._status = None
         offered = self.details()
@@ -311,7 +314,10 @@ class XporterClient:
         if needed := lacking(SCOPES, scopes & chosen):
             return Finding(State.CONNECTED, said=f"the school has not authorised {', '.join(needed)}")
         if unused := sorted(scopes - chosen):
-            said = f"{said}; authorised by the school and not taken into use: {', '.join(unused)}"
+            said = (
+                f"{said}; authorised by the school but not used yet (`isams-pipeline connector authorise`): "
+                f"{', '.join(unused)}"
+            )
         return Finding(State.AUTHORISED, scopes=scopes & chosen, said=said)
 
     # --- lists --------------------------------------------------------------------------------------------
@@ -449,8 +455,8 @@ class XporterClient:
             raise RequestRefused(
                 "Xporter's answer has neither rows nor a word on how many there are",
                 list=wanted.name,
-                remedy="Nothing of it is stored. Look in the Groupcall School Portal whether the school's data flow "
-                "runs; ask support@groupcall.com with the time of this run.",
+                remedy="Nothing of the answer was stored. Look in the Groupcall School Portal whether the school's "
+                "data flow runs; ask support@groupcall.com with the time of this run.",
             ).at(**self._api.where)
         found = there[0] if there else None
         # By the name that the array is read by.

@@ -39,7 +39,8 @@ class HourlyLimit:
                 problem = Throttled(
                     f"The client has made its {self._limit} requests of this hour",
                     client=self._client,
-                    remedy="It is asked again later; raise the client's limit in iSAMS, and requests_per_hour.",
+                    remedy="Retried automatically; to avoid this, raise the client's limit in iSAMS, and "
+                    "requests_per_hour in schools.yaml.",
                     retry_after=max(1.0, (oldest + _HOUR) * 60 - now),
                 )
                 problem.taken = False

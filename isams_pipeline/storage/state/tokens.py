@@ -35,10 +35,12 @@ class TokenVault:
             found: Json = json.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken:
             raise TokensUnreadable(
-                "The kept tokens were sealed under another secret than the one that is set",
+                "The kept tokens were encrypted with another secret than the one set now (assembly.secret or "
+                "xporter.secret)",
                 school=self._school,
                 source=self._source,
-                remedy="Set the earlier secret again; or, if it was changed on purpose, authorise the app again.",
+                remedy="Set the earlier secret again; if it was changed on purpose, run `isams-pipeline connector "
+                "authorise`.",
             ) from None
         return found
 

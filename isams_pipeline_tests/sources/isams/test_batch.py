@@ -206,7 +206,7 @@ def test_redirects_are_not_followed(serve, waits: list[float]):
         return RedirectResponse("http://127.0.0.1:9/elsewhere")
 
     url = serve(Starlette(routes=[Route("/{path:path}", away, methods=["POST"])]))
-    with BatchClient(url, Credential("x" * 36)) as client, pytest.raises(AccessRefused, match="sends elsewhere"):
+    with BatchClient(url, Credential("x" * 36)) as client, pytest.raises(AccessRefused, match="redirects elsewhere"):
         client.download(PUPILS, whole)
 
 

@@ -20,8 +20,9 @@ from isams_pipeline.storage.tables import StoredTable
 WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
 # One check: each costs the engine some 40 ms, and a session has no more than half a second.
 GATE = {
-    "gate": "Blocks: the file's schema, keys and rows, the DfE's marks, this school's students, not half of them gone. "
-    "Warns: a register is absent, open or empty, students are not taken yet, or a cell would run in a spreadsheet."
+    "gate": "Blocks: the file's schema, keys and rows, the DfE's marks, this school's students, not half of them "
+    "gone. Warns: a register is absent, open or empty, students are not yet marked, or a cell would run in "
+    "a spreadsheet."
 }
 
 
@@ -110,7 +111,7 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
             verdict = checks.failed("gate", key, told, warn=True)
         metadata = delivery_metadata(result) | {
             "taken_at": here.taken_at(table),
-            "students not taken yet": built.without_a_mark,
+            "students not yet marked": built.without_a_mark,
             "exclusions": environment.reports.location(here.exclusions_path),
         }
         yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
@@ -124,7 +125,7 @@ def _incomplete(provenance: JsonObject, without_a_mark: int) -> str:
     told = list(provenance["absent"])
     still_open = [register for register in registers if register["state"] == "open"]
     if still_open or without_a_mark:
-        told.append(f"{len(still_open)} registers were still open, {without_a_mark} students not taken yet")
+        told.append(f"{len(still_open)} registers were still open, {without_a_mark} students not yet marked")
     told += [
         f"register {register['id']} ({register['division']} {register['name']}) should have {register['expected']} "
         "students and holds none"

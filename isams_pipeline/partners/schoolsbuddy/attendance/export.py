@@ -85,6 +85,9 @@ def _wrong_marks(export: Export) -> list[str]:
 def _same_school(export: Export, records: pd.DataFrame) -> CheckResult:
     there, ours = records["school_id"].nunique(), len(export.rows(ATTENDANCE.name))
     if there >= _FEW and ours < _OURS * there:
-        problem = f"of {there} students in the registers only {ours} are in the nightly export: another school's?"
+        problem = (
+            f"of {there} students in the registers only {ours} are in the nightly export; check that the REST "
+            "client is this school's"
+        )
         return CheckResult("same_school", (problem,))
     return CheckResult("same_school")
