@@ -175,6 +175,19 @@ def test_a_nightly_run_is_there_with_what_it_did(page: Page):
     page.shot("contacts")
 
 
+def test_runs_of_the_command_line_stand_in_the_timeline_and_can_be_launched_again(page: Page):
+    """A run that says of no code location would stand on no page but the list of all runs."""
+    page.open("/overview/activity/timeline")
+    page.sees("schoolsbuddy_nightly", "room_booking_nightly")
+    page.shot("timeline")
+    page.open("/locations/isams_pipeline.definitions/jobs/schoolbooking_nightly/runs")
+    page.sees("schoolbooking_nightly", "Success")
+    page.open("/runs")
+    page.until(lambda: page.browser.find_element(By.CSS_SELECTOR, "a[href^='/runs/']")).click()
+    page.button("Re-execute")
+    page.shot("run")
+
+
 def test_a_failed_check_says_what_to_do(page: Page):
     page.open("/assets/schoolsbuddy/export?view=checks&checkDetail=year_names")
     page.sees("year_names", "years 10 and 20 have the same name")

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from isams_pipeline.config import feeds
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
@@ -565,3 +566,18 @@ def test_the_delivery_refuses_tables_that_were_damaged_since(world: World):
 
     with pytest.raises(Exception, match="lost or damaged"):
         deliver(world.environment, schoolsbuddy.PARTNER, Night(SCHOOL, FIRST), "manual", allow_removals=False)
+
+
+def test_a_run_of_the_command_line_is_the_code_locations(world: World):
+    """Else it stands in no timeline and under no job of the UI, and cannot be launched again from there."""
+    run = world.instance.get_run_by_id(world.night(0).run_id)
+    (location,) = workspace_locations()
+    assert run is not None and run.remote_job_origin is not None
+    origin = run.remote_job_origin.repository_origin
+    assert origin.code_location_origin.get_id() == location.get_id()
+    assert run.tags_for_storage()[".dagster/repository"] == f"__repository__@{location.location_name}"
+
+
+def workspace_locations() -> list[Any]:
+    """The code locations that the root's workspace.yaml names."""
+    return list(WorkspaceFileTarget([str(Path(__file__).parent.parent / "workspace.yaml")]).create_origins())

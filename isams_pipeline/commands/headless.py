@@ -8,8 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.execute_in_process import merge_run_tags
+from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.utils import make_new_run_id
+from dagster._core.workspace.load import location_origin_from_module_name
 
+from isams_pipeline import definitions
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Outcome, Receipts
@@ -124,22 +131,30 @@ def _execute(
     night: Night,
     config: Json,
     chosen: list[dg.AssetKey] | None = None,
-) -> tuple[dg.ExecuteInProcessResult, list[str], float]:
+) -> tuple[dg.JobExecutionResult, list[str], float]:
     """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
     started = time.monotonic()
     run_id = make_new_run_id()
+    run_config = {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with alive(environment.locks, run_id):  # before there is a run that could be taken for nobody's
-        result = job.execute_in_process(
-            instance=instance,
-            partition_key=key_of(night),
-            asset_selection=chosen,
-            run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
+        run = instance.create_run_for_job(
+            job_def=job.get_subset(asset_selection=frozenset(chosen)) if chosen else job,
             run_id=run_id,
+            run_config=run_config,
+            tags=merge_run_tags(job, key_of(night), None, chosen, instance, run_config),
+            asset_selection=frozenset(chosen) if chosen else None,
+            remote_job_origin=ORIGIN.get_job_origin(job.name),
         )
+        result = execute_run(InMemoryJob(job), run, instance)
     return result, together(_failures(result)), time.monotonic() - started
 
 
+ORIGIN = RemoteRepositoryOrigin(
+    location_origin_from_module_name(definitions.__name__, attribute=None, working_directory=None),
+    repository_name=SINGLETON_REPOSITORY_NAME,
+)
+"""The code location that workspace.yaml names. A run that has it stands in the UI's timeline, under its job, and can be
+launched again from there; without it the UI takes a run for one of code that is gone."""
 _TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{source.label}: " for source in SOURCES.values()))
 """How a message begins that a person at the command line should see."""
 _KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
@@ -160,7 +175,7 @@ def together(sentences: Iterable[str]) -> list[str]:
     ]
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+def _failures(result: dg.JobExecutionResult) -> Iterator[str]:
     """What each failed step said, once."""
     seen: set[str] = set()
     for event in result.all_events:
