@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,7 +31,7 @@ from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.moved import MOVED, NAMES, found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partitions import Night, key_of, night_at, night_of
+from isams_pipeline.orchestration.partitions import Night, key_of, night_at, night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline_tests import house
@@ -403,15 +404,23 @@ def test_schools_without_the_partner_have_no_schedule(make: Callable[..., World]
     assert not build_definitions(world.environment).get_repository_def().schedule_defs
 
 
-def test_tomorrow_exists_where_it_comes_first():
-    from datetime import timedelta
-
-    from isams_pipeline.orchestration.partitions import nights_of
-
-    nights = nights_of(empty_environment().settings)
-    dates = nights.get_partitions_def_for_dimension("date").get_partition_keys()
-    assert dates[0] == "2025-09-01"
-    assert (datetime.now(UTC).date() + timedelta(days=1)).isoformat() == dates[-1]
+@pytest.mark.parametrize(
+    ("zones", "first"),
+    [
+        ((), "UTC"),
+        (("Europe/London",), "Europe/London"),
+        (("America/Toronto", "Pacific/Auckland", "Asia/Dubai"), "Pacific/Auckland"),
+        (("Australia/Brisbane", "Australia/Sydney"), "Australia/Sydney"),
+    ],
+)
+def test_the_latest_night_is_today_where_today_comes_first(zones: tuple[str, ...], first: str):
+    """A night of tomorrow would be *latest* in the UI, and launching it would fail each of its steps."""
+    schools = {zone: SimpleNamespace(timezone=ZoneInfo(zone)) for zone in zones}
+    settings = Settings().model_copy(update={"schools": schools})
+    before = datetime.now(ZoneInfo(first)).date()
+    dates = nights_of(settings).get_partitions_def_for_dimension("date").get_partition_keys()
+    assert dates[0] == settings.history_from.isoformat()
+    assert before <= date.fromisoformat(dates[-1]) <= datetime.now(ZoneInfo(first)).date()
 
 
 def test_two_runs_of_one_school_do_not_leave_the_queue_together(tmp_path: Path):

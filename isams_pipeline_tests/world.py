@@ -25,7 +25,7 @@ from isams_pipeline.sandbox.server import Sandbox
 from isams_pipeline.sources.isams.batch import Patience
 
 FIRST = date(2026, 2, 10)
-"""Long past, since Dagster's own partitions end at the real tomorrow; in winter, since London then is on UTC."""
+"""Long past, since Dagster's own partitions end at the real today; in winter, since London then is on UTC."""
 SCHOOL = "riverside"
 HURRIED = Patience(attempts=3, first_wait=0.01, timeout_wait=0.01, longest_wait=2.0, connect=2, read=20)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,17 +26,34 @@ class Night(NamedTuple):
 
 
 def nights_of(settings: Settings) -> dg.MultiPartitionsDefinition:
-    """All nights of all schools.
+    """All nights of all schools, up to today where today comes first; what is today at a school its own zone says.
 
-    The dates are UTC days with two more at the end, so that tomorrow exists where it comes first; what is today
-    is decided in the school's own zone when a run starts.
+    So *latest* in the UI is a night that can be run, if not at all schools for a few hours.
     """
+    first = settings.history_from.isoformat()
+    zone = earliest_zone([school.timezone for school in settings.schools.values()])
     return dg.MultiPartitionsDefinition(
         {
-            DATE: dg.DailyPartitionsDefinition(start_date=settings.history_from.isoformat(), end_offset=2),
+            # One more than the days that are over: today.
+            DATE: dg.DailyPartitionsDefinition(start_date=first, timezone=zone.key, end_offset=1),
             SCHOOL: dg.StaticPartitionsDefinition(list(settings.schools)),
         }
     )
+
+
+def earliest_zone(zones: Collection[ZoneInfo]) -> ZoneInfo:
+    """Of some time zones the one in which a day begins first; UTC where there is none.
+
+    By the furthest that each is ahead in the year: where two take turns, a day may begin up to an hour earlier in the
+    other.
+    """
+
+    def ahead(zone: ZoneInfo) -> tuple[float, float, str]:
+        offsets = [datetime(2026, month, 15, tzinfo=zone).utcoffset() or timedelta() for month in range(1, 13)]
+        hours = [offset / timedelta(hours=1) for offset in offsets]
+        return max(hours), min(hours), zone.key
+
+    return max(zones, key=ahead, default=ZoneInfo("UTC"))
 
 
 def key_of(night: Night) -> dg.MultiPartitionKey:
