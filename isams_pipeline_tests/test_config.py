@@ -48,6 +48,27 @@ def test_the_example_is_right_and_complete():
             assert f"{name}:" in documented, f"{name} is not in schools.example.yaml"
 
 
+@pytest.mark.parametrize(
+    ("place", "key", "hint"),
+    [
+        ("c", "school", "did you mean schools?"),
+        ("s", "time_zone", "did you mean timezone?"),
+        ("s", "assemblly", "did you mean assembly?"),
+        ("s['partners']", "schoolbuddy", "did you mean schoolsbuddy?"),
+        ("s['partners']['schoolsbuddy']", "contact_type", "did you mean contact_types?"),
+        ("s['partners']['schoolsbuddy']['attendance']", "pm_hour", "schools.example.yaml"),
+        ("s['isams']['keys']['staff']", "feed", "did you mean feeds?"),
+        ("s['isams']['rest']['portal']", "paralel", "did you mean parallel?"),
+        ("s['assembly']", "client", "did you mean client_id?"),
+        ("s", "colour_of_the_gate", "schools.example.yaml"),
+    ],
+)
+def test_a_misspelt_key_is_told_the_one_that_was_meant(tmp_path: Path, place: str, key: str, hint: str):
+    said = broken(tmp_path, f"{place}[{key!r}] = 'x'")
+    (line,) = [line for line in said.splitlines() if f"{key}:" in line]
+    assert "unknown key" in line and hint in line
+
+
 def broken(tmp_path: Path, change: str) -> str:
     """What loading says after some Python has changed the example."""
     config = yaml.safe_load(EXAMPLE.read_text())

@@ -20,9 +20,11 @@ from isams_pipeline.config.isams import (
     advised_cache_hours,
 )
 from isams_pipeline.config.known import ask_for_all, each_by_its_own, model_of
+from isams_pipeline.config.partners import KNOWN as KNOWN_PARTNERS
 from isams_pipeline.config.partners import P, PartnersSettings
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
+from isams_pipeline.config.spelling import meant
 from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.moved import found_elsewhere
@@ -334,7 +336,10 @@ def _explained(error: ValidationError, file: Path) -> ConfigurationError:
         path = ".".join(map(str, problem["loc"])).replace(f".{CONNECTIONS}", "", 1) or "(top)"
         match problem["type"]:
             case "extra_forbidden":
-                what = "unknown key; check its spelling against schools.example.yaml, or remove it"
+                where = [part for part in problem["loc"] if part != CONNECTIONS]
+                near = meant(where, Settings, {SchoolSettings: KNOWN_SOURCES, PartnersSettings: KNOWN_PARTNERS})
+                check = "check its spelling against schools.example.yaml, or remove it"
+                what = f"unknown key; {f'did you mean {near}? Otherwise ' if near else ''}{check}"
             case "missing":
                 what = "missing; add it (schools.example.yaml shows how)"
             case "value_error":
