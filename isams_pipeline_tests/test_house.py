@@ -31,7 +31,7 @@ from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.moved import MOVED, NAMES, found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partitions import Night, key_of, night_at, night_of, nights_of
+from isams_pipeline.orchestration.partitions import Night, earliest_zone, key_of, night_at, night_of, nights_of
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline_tests import house
@@ -421,6 +421,13 @@ def test_the_latest_night_is_today_where_today_comes_first(zones: tuple[str, ...
     dates = nights_of(settings).get_partitions_def_for_dimension("date").get_partition_keys()
     assert dates[0] == settings.history_from.isoformat()
     assert before <= date.fromisoformat(dates[-1]) <= datetime.now(ZoneInfo(first)).date()
+
+
+def test_where_two_zones_take_turns_today_is_there_in_both():
+    """Santiago is ahead in its summer, Halifax in the other: neither may lack its own today for an hour."""
+    zone, spare = earliest_zone([ZoneInfo("America/Santiago"), ZoneInfo("America/Halifax")])
+    assert zone.key in {"America/Santiago", "America/Halifax"} and spare == 1
+    assert earliest_zone([ZoneInfo("Europe/London"), ZoneInfo("Pacific/Auckland")]) == (ZoneInfo("Pacific/Auckland"), 0)
 
 
 def test_two_runs_of_one_school_do_not_leave_the_queue_together(tmp_path: Path):

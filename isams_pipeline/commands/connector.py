@@ -131,6 +131,11 @@ def authorise(
     source = _one_source(environment, school, named)
     connector = Connector(environment, school, source, who=_who())
     authorising = LISTED[source].authorising
+    if code and scopes:
+        raise WrongUse(
+            "--code and --scopes cannot be given together",
+            remedy="--code is for a source that authorises in a browser, --scopes for one that does not.",
+        )
     if code or (authorising.in_a_browser and not scopes):
         if code is None:
             _warn_before_authorising(connector)

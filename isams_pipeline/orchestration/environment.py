@@ -134,7 +134,7 @@ class Environment:
             archive=self.archive,
             lists=self.lists,
             tables=self.tables,
-            connections=self.connections,
+            connections=lambda: self.connections,
         )
 
     def access(self, school: str) -> Access:

@@ -31,29 +31,29 @@ def nights_of(settings: Settings) -> dg.MultiPartitionsDefinition:
     So *latest* in the UI is a night that can be run, if not at all schools for a few hours.
     """
     first = settings.history_from.isoformat()
-    zone = earliest_zone([school.timezone for school in settings.schools.values()])
+    zone, spare = earliest_zone([school.timezone for school in settings.schools.values()])
     return dg.MultiPartitionsDefinition(
         {
             # One more than the days that are over: today.
-            DATE: dg.DailyPartitionsDefinition(start_date=first, timezone=zone.key, end_offset=1),
+            DATE: dg.DailyPartitionsDefinition(start_date=first, timezone=zone.key, end_offset=1 + spare),
             SCHOOL: dg.StaticPartitionsDefinition(list(settings.schools)),
         }
     )
 
 
-def earliest_zone(zones: Collection[ZoneInfo]) -> ZoneInfo:
-    """Of some time zones the one in which a day begins first; UTC where there is none.
+def earliest_zone(zones: Collection[ZoneInfo]) -> tuple[ZoneInfo, int]:
+    """Of some time zones the one in which a day begins first, UTC where there is none; and how many days to spare.
 
-    By the furthest that each is ahead in the year: where two take turns, a day may begin up to an hour earlier in the
-    other.
+    Where two take turns, as summer is not at the same time in both, a day is to spare: today may begin in the other.
     """
+    hours = {zone: [_ahead(zone, month) for month in range(1, 13)] for zone in zones}
+    first = max(hours, key=lambda zone: (max(hours[zone]), min(hours[zone]), zone.key), default=ZoneInfo("UTC"))
+    takes_turns = any(other > own for of in hours.values() for other, own in zip(of, hours[first], strict=True))
+    return first, 1 if takes_turns else 0
 
-    def ahead(zone: ZoneInfo) -> tuple[float, float, str]:
-        offsets = [datetime(2026, month, 15, tzinfo=zone).utcoffset() or timedelta() for month in range(1, 13)]
-        hours = [offset / timedelta(hours=1) for offset in offsets]
-        return max(hours), min(hours), zone.key
 
-    return max(zones, key=ahead, default=ZoneInfo("UTC"))
+def _ahead(zone: ZoneInfo, month: int) -> timedelta:
+    return datetime(2026, month, 15, tzinfo=zone).utcoffset() or timedelta()
 
 
 def key_of(night: Night) -> dg.MultiPartitionKey:

@@ -250,7 +250,7 @@ def test_another_schools_registers_are_refused(ready: World, monkeypatch: pytest
 
     monkeypatch.setattr(sandbox_registers, "statuses", strangers)
     run = ready.attendance()
-    assert run.outcome is Outcome.REFUSED and "another school's" in (run.reason or "")
+    assert run.outcome is Outcome.REFUSED and "check that the REST client is this school's" in (run.reason or "")
 
 
 def test_half_of_the_students_gone_is_refused_unless_a_person_allows_it(whole: World):

@@ -64,7 +64,7 @@ def test_assembly_step_by_step_and_back(crossing: Crossing):
     assert crossing.connector("assembly").take_code(crossing.code()).now.words == "authorised"
     crossing.assembly.connector = "paused"
     moved = crossing.connector("assembly").look()
-    assert moved.now.words == "awaiting connection: paused" and moved.worse == "it was authorised, and is awaiting connection: paused"  # fmt: skip
+    assert moved.now.words == "awaiting connection: paused" and moved.worse == "the connection was authorised, and is awaiting connection: paused"  # fmt: skip
     crossing.assembly.connector = "connected"
     crossing.assembly.revoke()
     assert now(crossing, "assembly") == "connected"
@@ -308,7 +308,7 @@ def test_a_person_says_yes_in_a_browser(crossing: Crossing, monkeypatch: pytest.
         client.forget()
     monkeypatch.setattr(AssemblyClient, "look", _gone)
     code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
-    assert code == 0 and "could not be asked: Not there" in out and "30 scopes" in out
+    assert code == 0 and "could not be checked: Not there" in out and "30 scopes" in out
     monkeypatch.undo()
     monkeypatch.setattr(webbrowser, "open", browse)
     code, out = at(world, "connector", "authorise", SCHOOL, "--source", "assembly")
@@ -465,7 +465,9 @@ def test_the_run_that_the_sensor_starts_warns_of_what_the_sensor_saw(crossing: C
     crossing.assembly.connector = "paused"
     assert crossing.connector("assembly").look().worse
     _, verdict = connection_of(crossing, "assembly", 3)
-    assert not verdict.passed and "it was authorised, and is awaiting connection: paused" in str(verdict.metadata)
+    assert not verdict.passed and "the connection was authorised, and is awaiting connection: paused" in str(
+        verdict.metadata
+    )
 
 
 def test_scopes_that_were_taken_back_are_still_told_of_after_another_look(crossing: Crossing):

@@ -13,13 +13,13 @@ from isams_pipeline.errors import (
     InvalidKey,
     NotAuthorised,
     PipelineError,
+    RequestRefused,
     SyncPending,
     Unavailable,
 )
 from isams_pipeline.sources.assembly.lists import SCOPES
-from isams_pipeline.sources.shared.http import retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
-from isams_pipeline.sources.shared.statuses import RETRIED, Statuses
+from isams_pipeline.sources.shared.statuses import REPORT, RETRIED, Statuses
 from isams_pipeline.sources.shared.values import as_list, as_object, objects_in, whole_number
 
 SYNC = "/school/sync"
@@ -99,9 +99,10 @@ _KNOWN_WORDS = {
 
 STATUSES = Statuses(
     "Assembly",
-    "assembly.url",
+    "assembly.url or assembly.platform",
     "Assembly's support",
     own={
+        406: (RequestRefused, "Assembly found the request invalid", REPORT),
         401: (NotAuthorised, "Assembly does not accept the token", "Run `isams-pipeline connector authorise`."),
         403: (
             AccessRefused,
@@ -138,7 +139,7 @@ def error_for(response: httpx.Response) -> PipelineError | None:
             )
         case 429:
             period = as_object(said.get("data")).get("period")
-            wait = float(period) if isinstance(period, int | float) else retry_after(response.headers)
+            wait = float(period) if isinstance(period, int | float) else None
             return STATUSES.error(**where, wait=wait)
         case 503 if response.request.url.path.endswith(SYNC):
             return SyncPending(
@@ -147,4 +148,4 @@ def error_for(response: httpx.Response) -> PipelineError | None:
                 **where,
             )
         case _:
-            return STATUSES.error(**where, wait=retry_after(response.headers))
+            return STATUSES.error(**where)

@@ -33,7 +33,7 @@ def error_for(status: int | None, message: Message | None, *, wait: float | None
     if status == 429 or any(word in said for word in _THROTTLE_WORDS):  # noqa: PLR2004
         return Throttled(
             "iSAMS throttles this key",
-            remedy="The request was repeated automatically; raise the key's limit in iSAMS if this is usual.",
+            remedy="Run it again later; raise the key's limit in iSAMS if this is usual.",
             retry_after=wait,
         )
     if message is not None:
@@ -104,7 +104,7 @@ def _as_ticked(methods: frozenset[str]) -> list[str]:
 _TIMED_OUT: Meaning = (
     ServerTimeout,
     "iSAMS ran out of time",
-    "The request was repeated, then for one method at a time; if this is usual, spread the feeds over more keys.",
+    "A night's request is repeated, then for one method at a time; if this is usual, spread the feeds over more keys.",
 )
 
 
@@ -126,6 +126,7 @@ STATUSES = Statuses(
         403: (AccessRefused, "iSAMS refuses requests from this machine", _RESTRICTED),
         404: (RequestRefused, "There is no Batch API at this address", "Check isams.url in schools.yaml."),
         408: _TIMED_OUT,
+        422: (IsamsError, "iSAMS failed", _SUPPORT),
         500: (IsamsError, "iSAMS failed", _SUPPORT),
         504: _TIMED_OUT,
     },

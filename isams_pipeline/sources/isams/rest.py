@@ -26,13 +26,14 @@ from isams_pipeline.errors import (
     NotFound,
     NotPermitted,
     PipelineError,
+    RequestRefused,
     RowsMoved,
 )
 from isams_pipeline.rules.photos import MOST_BYTES
 from isams_pipeline.sources.isams.token import ClientToken
 from isams_pipeline.sources.shared.http import Credential, Patience, retry_after
 from isams_pipeline.sources.shared.json_answer import read_json
-from isams_pipeline.sources.shared.statuses import RETRIED, Statuses
+from isams_pipeline.sources.shared.statuses import REPORT, RETRIED, Statuses
 from isams_pipeline.sources.shared.wire import Wire
 
 T = TypeVar("T")
@@ -216,11 +217,14 @@ def _count(answer: Json, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
+_INVALID = (RequestRefused, "iSAMS found the request invalid", REPORT)
 STATUSES = Statuses(
     "iSAMS",
     "isams.url",
     "iSAMS support",
     own={
+        405: _INVALID,
+        415: _INVALID,
         401: (
             InvalidKey,
             "iSAMS does not accept the client's token",

@@ -63,7 +63,7 @@ class SessionReader:
         """Nothing is held."""
 
     def _now(self, dataset: str, stored: StoredTable | None) -> SourceTable:
-        access, asked = self.needs.access, self.needs.asked[dataset]
+        access, asked = self.needs.access, self.needs.asked(dataset)
         moment = access.clock()
         with rest_client(access, asked.client) as client:
             chosen = choose(client, asked.registers)

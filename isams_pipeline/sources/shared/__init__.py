@@ -1,7 +1,6 @@
 """What sources have in common: HTTP, tables as values, and the reading of lists (Assembly, Xporter on Demand)."""
 
 ASSEMBLY, XPORTER = "assembly", "xporter"
-"""Source → what a person calls it."""
 REPORTS = "sources"
 """Where reconciliations lie, below `reports/`."""
 OLD_REPORTS = "roads"

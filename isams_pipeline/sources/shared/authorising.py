@@ -38,7 +38,7 @@ class Authorising:
     """Exchange the code that the school's yes in a browser gives. None: the school authorises elsewhere, and which of
     its scopes are used is chosen here."""
     offered: Callable[[Access], Mapping[str, str]] | None = None
-    """The scopes that the school has authorised, and each in words, where they are chosen here."""
+    """The scopes that the school has authorised, each with what it is in words, where they are chosen here."""
     fetch: Callable[[Access], None] | None = None
     """Have the source fetch the school's data now; None where it cannot be asked to."""
 

@@ -21,7 +21,7 @@ def source_of(listed: ListedSource) -> Source:
             school=needs.access.school,
             settings=needs.access.settings,
             lists=needs.lists,
-            connections=needs.connections,
+            connections=needs.connections(),
             client=lambda: listed.connect(needs.access),
             clock=needs.access.clock,
             run_id=needs.run_id,

@@ -58,6 +58,10 @@ class Asked:
     client: str | None = None
 
 
+def _nothing_asked(dataset: str) -> Asked:
+    raise LookupError(f"nobody has said what is asked of {dataset}")
+
+
 @dataclass(frozen=True)
 class NightNeeds:
     """What the reader of a night needs of the world."""
@@ -67,7 +71,8 @@ class NightNeeds:
     archive: SnapshotArchive
     lists: ListStore
     tables: TableStore
-    connections: Connections
+    connections: Callable[[], Connections]
+    """Opened by who needs them."""
     run_id: str = "unknown"
     fresh: bool = False
     """Ask anew, even where an answer that is kept would do."""
@@ -77,8 +82,8 @@ class NightNeeds:
     ahead: Collection[str] = ()
     """The datasets that the run will ask for: while one is made, what the next needs can be read."""
     tell: Callable[[str], None] = lambda _: None
-    asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
-    """Dataset → what is asked of it, where somebody has to say."""
+    asked: Callable[[str], Asked] = _nothing_asked
+    """Dataset → what is asked of it, where somebody has to say; raises LookupError."""
 
 
 @dataclass(frozen=True)

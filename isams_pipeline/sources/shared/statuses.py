@@ -16,7 +16,7 @@ from isams_pipeline.errors import (
     Unavailable,
 )
 
-RETRIED = "The request was repeated automatically; if the run still fails, run it again later."
+RETRIED = "Such a request is repeated automatically where that is safe; if the run still fails, run it again later."
 REPORT = "Report this as a bug."
 Meaning = tuple[type[IsamsError], str, str]
 """An error, what happened, and what to do."""
@@ -44,12 +44,12 @@ class Statuses:
 
     def _meaning(self, status: int | None) -> Meaning:
         match status:
-            case 400 | 405 | 406 | 415 | 422:
+            case 400 | 422:
                 return RequestRefused, f"{self.server} found the request invalid", REPORT
             case 404:
                 return NotFound, f"{self.server} has no such record", f"Check the id, and {self.setting}."
             case 429:
-                remedy = "The request was repeated automatically; raise the client's limit if this is usual."
+                remedy = "Run it again later; raise the client's limit if this is usual."
                 return Throttled, f"{self.server} throttles this client", remedy
             case 408 | 504:
                 return ServerTimeout, f"{self.server} ran out of time", RETRIED

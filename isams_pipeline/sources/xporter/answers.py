@@ -184,7 +184,8 @@ def error_for(response: httpx.Response) -> PipelineError | None:
     status = response.status_code
     if status in {400, 422} and (said := _of_invitation(response)):
         return RequestRefused(f"Xporter did not take the invitation: {said}", remedy=_INVITED, status=status)
-    return STATUSES.error(status, wait=retry_after(response.headers))
+    is_late = status in {408, 504}
+    return STATUSES.error(status, wait=None if is_late else retry_after(response.headers))
 
 
 _INVITED = "Check xporter.estab and who is invited; ask Groupcall's support."

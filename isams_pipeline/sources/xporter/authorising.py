@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
-from isams_pipeline.errors import WrongUse
+from isams_pipeline.errors import PipelineError, WrongUse
 from isams_pipeline.sources.shared import XPORTER
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.authorising import YOU, Advice, Authorising
@@ -34,8 +35,11 @@ def _invite(access: Access) -> str | None:
 
 
 def _offered(access: Access) -> Mapping[str, str]:
+    words: Mapping[str, str] = {}
     with connect(access) as client:
-        offered, words = client.details(), client.scopes_in_words()
+        offered = client.details()
+        with contextlib.suppress(PipelineError):  # words are for a person only
+            words = client.scopes_in_words()
     return {scope: words.get(scope, "") for scope in offered}
 
 

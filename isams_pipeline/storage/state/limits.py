@@ -39,7 +39,7 @@ class HourlyLimit:
                 problem = Throttled(
                     f"The client has made its {self._limit} requests of this hour",
                     client=self._client,
-                    remedy="Retried automatically; to avoid this, raise the client's limit in iSAMS, and "
+                    remedy="Run it again later; to avoid this, raise the client's limit in iSAMS, and "
                     "requests_per_hour in schools.yaml.",
                     retry_after=max(1.0, (oldest + _HOUR) * 60 - now),
                 )

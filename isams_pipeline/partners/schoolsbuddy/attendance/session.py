@@ -82,8 +82,11 @@ class SchoolSession:
 
         Raises FutureDate, NoSnapshot (the API only knows today), ConfigurationError, IsamsError or DatasetError.
         """
-        choices = self.settings.am if self.session == "AM" else self.settings.pm
-        asked = {self.dataset: Asked(tuple(choices), self.settings.client)}
+
+        def asked(_dataset: str) -> Asked:
+            choices = self.settings.am if self.session == "AM" else self.settings.pm
+            return Asked(tuple(choices), self.settings.client)
+
         rest = WITHIN_THE_DAY[REST_SOURCE]
         needs = replace(self.environment.needs_of(self.school, self.date), asked=asked)
         table = rest.read(needs).table(self.dataset, None)
