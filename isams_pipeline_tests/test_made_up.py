@@ -32,7 +32,7 @@ def test_a_sandboxs_schools_keep_to_their_own_folder(world: World, tmp_path: Pat
         config = tmp_path / place / "schools.yaml"
         config.parent.mkdir()
         config.write_text(MADE_UP + world.config.read_text())
-        with pytest.raises(WrongUse, match="made-up schools"):
+        with pytest.raises(WrongUse, match="is a sandbox's or demo's"):
             keep_apart(tmp_path / "real", load_settings(config))
         keep_apart(tmp_path / own, load_settings(config))
 
@@ -49,7 +49,11 @@ def test_a_demo_clears_an_earlier_demo_and_nothing_else(tmp_path: Path):
 
 
 def test_only_one_serves_from_a_folder(tmp_path: Path):
-    with the_only("A UI", tmp_path), pytest.raises(WrongUse, match="A UI already goes on"), the_only("A UI", tmp_path):
+    with (
+        the_only("A UI", tmp_path),
+        pytest.raises(WrongUse, match="A UI is already running"),
+        the_only("A UI", tmp_path),
+    ):
         pass
     with the_only("A UI", tmp_path):
         assert (tmp_path / ".served").exists()

@@ -203,7 +203,7 @@ def test_an_answer_from_before_midnight_may_still_be_in_the_cache(world: World):
     world.run(0)
     world.at_night(1, hour=0)
     notes = world.run(1).notes
-    assert any("may still answer as of 2026-02-10 23:00 GMT" in note and "another night" in note for note in notes)
+    assert any("may still answer as of 2026-02-10 23:00 GMT" in note and "an earlier night" in note for note in notes)
 
 
 def test_a_night_to_come_is_refused_with_a_sentence(world: World):
@@ -576,6 +576,19 @@ def test_a_run_of_the_command_line_is_the_code_locations(world: World):
     origin = run.remote_job_origin.repository_origin
     assert origin.code_location_origin.get_id() == location.get_id()
     assert run.tags_for_storage()[".dagster/repository"] == f"__repository__@{location.location_name}"
+
+
+def test_runs_can_be_filtered_by_how_they_ended(world: World):
+    world.night(0)
+    world.configure(
+        lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(contact_types=["Nobody"])
+    )
+    refused = world.night(1)
+    assert refused.outcome is Outcome.REFUSED
+    found = world.instance.get_run_records(
+        dg.RunsFilter(tags={"isams/outcome": "refused", "isams/partner": "schoolsbuddy"})
+    )
+    assert [record.dagster_run.run_id for record in found] == [refused.run_id]
 
 
 def workspace_locations() -> list[Any]:

@@ -199,7 +199,7 @@ def test_a_history_with_two_beginnings_is_recognised_and_mended(world: World):
     (file,) = world.data.glob("dagster/history/**/runs.db")
     with sqlite3.connect(file) as connection:
         connection.execute("INSERT INTO alembic_version VALUES ('5771160a95ad')")
-    with pytest.raises(StorageError, match=r"two beginnings: runs\.db .*doctor --repair"):
+    with pytest.raises(StorageError, match=r"several processes at once: runs\.db .*doctor --repair"):
         open_instance(world.data)
     (copy,) = repair(world.data)
     assert copy.parent == file.parent and copy.stat().st_size > 0 and broken_files(world.data) == []

@@ -235,8 +235,7 @@ GROUPS = (
             Command(
                 "approve",
                 "changes:approve",
-                "Compare requests with iSAMS as it is now, and approve them. When they are written, iSAMS must "
-                "still hold what you saw.",
+                "Compare requests with iSAMS as it is now, and approve them. What you saw must still be there when written.",
             ),
             Command("reject", "changes:reject", "Say no to a request."),
             Command(

@@ -39,7 +39,7 @@ def registers(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """List today's registers, to choose from: what goes under schoolsbuddy.attendance in schools.yaml."""
+    """List today's registers, to choose from for partners.schoolsbuddy.attendance in schools.yaml."""
     environment = environment_from(config, data_dir)
     settings = environment.settings.school(school)
     partner = settings.partners.get(SchoolsBuddySettings)

@@ -168,7 +168,7 @@ def approve(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Look at requests beside iSAMS as it is now, and approve them. What you saw is what must still be there then."""
+    """Compare requests with iSAMS as it is now, and approve them. What you saw must still be there when written."""
     environment, desk = _desk(school, config, data_dir)
     _take_in(environment, school)
     found: list[ChangeRequest] = []
@@ -253,7 +253,7 @@ def undo(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Write back what was there before a request was applied, field by field, where iSAMS still holds what it wrote.
+    """Undo an applied request: write the old values back where iSAMS still holds the new ones.
 
     Fields that somebody has changed since stay, and are listed.
     """
@@ -288,7 +288,7 @@ def verify(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Prove that the ledger is as it was written, and print its head: the hash that all its lines come to.
+    """Check that the ledger was not altered, and print its head: the hash over all its lines.
 
     Note the head somewhere else, or take it from a run's metadata in the UI: with --head it is proven that nothing
     that was there then is missing now. Exit code 1 where the ledger does not hold.

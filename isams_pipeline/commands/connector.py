@@ -68,7 +68,7 @@ def find(
 
 
 def status(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
-    """Show how far the connection was when last looked at, since when, what to do next, and by whom."""
+    """Show the connection as last checked: state, since when, the next step, and whose turn it is."""
     environment = environment_from(config, data_dir)
     for source in _sources_of(environment, school, named):
         _show(environment, Connector(environment, school, source, who=_who()).current, school, source)
@@ -77,7 +77,7 @@ def status(school: School, named: Source = None, config: Config = None, data_dir
 
 
 def look(school: School, named: Source = None, config: Config = None, data_dir: DataDir = DATA_DIR) -> int:
-    """Look now, by calls that read nobody's data, and show what they say. Exit code 1 until it is connected."""
+    """Check the connection now, by calls that read no personal data. Exit code 1 until the school is connected."""
     environment = _writable(config, data_dir)
     well = True
     for source in _sources_of(environment, school, named):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,7 @@ from isams_pipeline.commands.common import (
 from isams_pipeline.commands.machine import mend, print_machine
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.definitions import environment_from
-from isams_pipeline.errors import PipelineError, WrongUse
+from isams_pipeline.errors import MissingSecret, PipelineError, WrongUse
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources.advice import advice as advice_on
@@ -32,6 +32,7 @@ from isams_pipeline.sources.isams.diagnosis import ClientDiagnosis, KeyDiagnosis
 from isams_pipeline.sources.isams.inspection import Inspection, records
 from isams_pipeline.sources.isams.inspection import inspect as look_into
 from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline.storage.archive import unpacked
 
@@ -88,7 +89,8 @@ def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -
     """ISAMS's own source: its keys and REST clients; whether all are fit."""
     settings = environment.settings.school(name)
     with console.status(f"asking {name}"):
-        found = diagnose(isams, lambda key: batch_client(environment.access(name), key), environment.clock)
+        access = environment.access(name)
+        found = diagnose(isams, lambda key: batch_client(access, key), environment.clock, _secret_of(access, isams))
     console.print(_diagnosis(f"{name}, {isams.url}", found))
     healthy = all(key.healthy for key in found)
     _print_advice((key.key, key.advice) for key in found)
@@ -106,6 +108,16 @@ def _diagnose_isams(environment: Environment, name: str, isams: IsamsSettings) -
             )
         )
     return healthy
+
+
+def _secret_of(access: Access, isams: IsamsSettings) -> Callable[[str], str | None]:
+    def secret(key: str) -> str | None:
+        try:
+            return access.secret(isams.keys[key].secret)
+        except MissingSecret:
+            return None
+
+    return secret
 
 
 def _print_advice(advice: Iterable[tuple[str, Iterable[str]]]) -> None:
@@ -176,7 +188,7 @@ def inspect(
         bool, typer.Option("--records", help="Print the records too. They are people's data.")
     ] = False,
 ) -> int:
-    """Look into a saved Batch response: its datasets, what is not known of it, or the error that it is.
+    """Show a saved Batch response: its datasets, unknown elements, or its error message.
 
     Exit code 0: data; 1: an error document; 2: not readable.
     """

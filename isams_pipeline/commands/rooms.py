@@ -144,7 +144,7 @@ def categorise(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Move a room into a category: out of Unassigned, which hides it, it can be booked."""
+    """Move a room to a category. Rooms in Unassigned are hidden; moved out, they can be booked."""
     environment = _environment(config, data_dir)
     environment.settings.partner(school, RoomBookingSettings)
     with environment.state.transaction() as session:
@@ -194,7 +194,7 @@ def mail(
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
-    """Send what is in the outbox, and list what is in doubt: it may have arrived, so it goes again only on command."""
+    """Send the outbox, and list messages in doubt: these may have arrived, so are sent again only with --send-again."""
     environment = _environment(config, data_dir)
     environment.settings.partner(school, RoomBookingSettings)
     outbox = outbox_of(environment, school)

@@ -130,6 +130,7 @@ def delivery_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefiniti
         if run.session.release:
             _release(run, partner.key)
         result = deliver(environment, partner, night, run.id, allow_removals=run.session.allow_removals)
+        run.ends(partner.key, result.outcome)
         guard = next((check for check in result.checks if check.name in GUARD), None)
         if result.outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.HELD):
             if guard is not None:
@@ -152,6 +153,7 @@ def delivery_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefiniti
         )
         reason = exporting.held_back(environment, night, run.id) if exporting.held_back else None
         if reason is not None:
+            run.ends(partner.key, Outcome.REFUSED)
             raise dg.Failure(f"{Outcome.REFUSED}: {reason}", allow_retries=False)
 
     return delivery

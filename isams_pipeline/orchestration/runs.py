@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.errors import PipelineError, Unforeseen
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import LAUNCHED_BY, Night, night_of
@@ -23,6 +24,7 @@ Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 NIGHT = "night"
 """The key of the resource that holds a night's run."""
 ENVIRONMENT = "environment"
+PARTNER_TAG, OUTCOME_TAG = "isams/partner", "isams/outcome"
 """The key of the resource of settings, clock, stores and secrets."""
 
 
@@ -96,6 +98,10 @@ class NightRun:
     def id(self) -> str:
         """The run's id."""
         return self.context.run.run_id
+
+    def ends(self, partner: str, outcome: Outcome) -> None:
+        """Tag the run with whose night it was and how it ended, so that the UI's list of runs can be filtered by it."""
+        self.context.instance.add_run_tags(self.id, {PARTNER_TAG: partner, OUTCOME_TAG: outcome.value})
 
     @property
     def launched_by(self) -> str | None:

@@ -125,7 +125,7 @@ def test_a_record_that_lacks_a_writable_field_is_not_written_back(portal: Portal
     )
     portal.send(portal.about_guardian(NEW))
     portal.run()
-    assert portal.state() == "failed" and "without emergencyNotes" in portal.reason() and portal.puts == []
+    assert portal.state() == "failed" and "lacks emergencyNotes" in portal.reason() and portal.puts == []
 
 
 def test_a_value_is_tidied_and_shown_as_it_came(portal: Portal):
@@ -494,7 +494,7 @@ def test_422_on_one_field_fails_that_request_alone_and_keeps_isams_own_words(por
     run = portal.run()
     assert (
         portal.state() == "failed"
-        and "(422); `changes show` has" in portal.reason()
+        and "(422); see iSAMS's own words with `isams-pipeline changes show`" in portal.reason()
         and "Zqxlord" not in portal.reason()
     )
     (failed,) = [step for step in portal.desk.store.ledger("R1") if step.step == "failed"]

@@ -231,7 +231,7 @@ def test_what_is_no_picture_is_left_out_and_named_by_number(school: World, monke
     run = school.night(0)
     student = str(odd // 100)
     assert run.outcome == "delivered" and student not in delivered(school)
-    assert any(f"pupils {student} cannot be read" in note for note in run.notes)
+    assert any(f"students {student} cannot be read" in note for note in run.notes)
     asked(school)
     school.run(0)
     assert len(asked(school)) == 1, "it is not asked for again until there is another"

@@ -370,5 +370,5 @@ def test_bookable_rooms_are_counted_against_the_licence(world: World):
         "licence": 3,
     }
     assert len(bookable) > 3 and run.notes == (
-        f"licence: {len(bookable)} rooms are bookable, and it is for 3; move some into a hidden category",
+        f"licence: {len(bookable)} rooms are bookable, but the licence is for 3; move some into a hidden category (`isams-pipeline rooms categorise`)",
     )

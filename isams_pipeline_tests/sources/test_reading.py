@@ -278,7 +278,7 @@ def test_a_row_that_was_removed_without_a_word_is_missed_by_its_number(crossing:
     before = set(crossing.frame("assembly", "pupils")["pupil_id"])
     after = set(crossing.frame("assembly", "pupils", 1)["pupil_id"])
     assert before - after, "somebody has left"
-    assert any("students" in said and "read anew" in said for said in crossing.told)
+    assert any("students" in said and "read again" in said for said in crossing.told)
 
 
 def test_a_full_read_every_so_many_nights_proves_the_fold(connected: Crossing, source: str):

@@ -136,7 +136,7 @@ def test_another_source_wants_to_be_allowed_once(crossing: Crossing):
     assert night(crossing) is Outcome.DELIVERED
     by(crossing, "xporter")
     assert night(crossing, 1) is Outcome.REFUSED
-    assert "came by assembly before, and comes by xporter now" in crossing.told[-1]
+    assert "came from assembly before, and now from xporter" in crossing.told[-1]
     assert "--allow-removals" in crossing.told[-1] and not delivered(crossing.world, 1).exists()
     assert night(crossing, 1, allow_removals=True) is Outcome.DELIVERED
 

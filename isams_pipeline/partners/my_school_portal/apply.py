@@ -223,10 +223,7 @@ class Applier:
             reason = f"{found.warnings[0]}; if that is right, run `isams-pipeline changes approve` with --confirm-joint"
             return self._end(request, State.PENDING, Step("held", self.who, names, persons=persons, reason=reason))
         if found.conflicts:
-            reason = (
-                f"iSAMS no longer holds what the approver saw in {', '.join(found.conflicts)}; review and "
-                "approve the request again"
-            )
+            reason = f"iSAMS no longer holds what the approver saw in {', '.join(found.conflicts)}"
             now = {d.name: d.now for d in found.differences}
             step = Step("conflict", self.who, names, before=request.seen, after=now, persons=persons, reason=reason)
             return self._end(request, State.CONFLICT, step)

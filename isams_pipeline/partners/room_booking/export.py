@@ -158,7 +158,7 @@ def _places(tables: Mapping[str, pd.DataFrame], found: Read, dated: Split) -> Ac
     account.look_up("buildings", used, "rooms.csv", "building", unused=UNUSED)
     used = reasons.loc[reasons["reason_id"].isin(tables["room_closures"]["reason_id"].dropna()), ROW]
     account.look_up("room_closure_reasons", used, "closures.csv", "reason", unused=UNUSED)
-    account.not_asked("calendar_events", events[ROW], "events are reported, not delivered")
+    account.not_asked("calendar_events", events[ROW], "events are told of, not delivered")
     staff = {one for ids in dated.kept["staff_ids"].unique() for one in ids.split()}
     known = tables["staff"]
     account.look_up(

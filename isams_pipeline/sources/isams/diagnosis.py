@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,8 @@ from isams_pipeline.sources.isams.rest import RestClient, address
 MADE_UP_METHOD = "IsamsPipeline_GetNothing"
 """No key can have it, so a request that names it is always refused, and nothing runs."""
 _MAX_SKEW = 300
+_METHODS = ("In iSAMS, tick", "In iSAMS, untick")
+_OF_KEY = "under this key's Batch Methods"
 
 
 @dataclass
@@ -38,17 +41,52 @@ class KeyDiagnosis:
     cache_hours: float = 0
     encrypted: bool = False
     skew_seconds: float | None = None
+    shared: bool = False
+    """Its variable holds another key."""
     advice: list[str] = field(default_factory=list[str])
 
     @property
     def healthy(self) -> bool:
         """Whether the nightly run can use the key."""
-        return self.reachable and self.authorised and not self.missing and not self.extra
+        return not self.shared and self.reachable and self.authorised and not self.missing and not self.extra
 
 
-def diagnose(isams: IsamsSettings, client_for: Callable[[str], BatchClient], clock: Clock) -> list[KeyDiagnosis]:
-    """Look at every key of a school."""
-    return [_diagnose(isams.url, name, key, client_for, clock) for name, key in isams.keys.items()]
+def diagnose(
+    isams: IsamsSettings,
+    client_for: Callable[[str], BatchClient],
+    clock: Clock,
+    secret_of: Callable[[str], str | None] = lambda _: None,
+) -> list[KeyDiagnosis]:
+    """Look at every key of a school. `secret_of` gives what a key's variable holds, None where it is not set."""
+    found = [_diagnose(isams.url, name, key, client_for, clock) for name, key in isams.keys.items()]
+    secrets = {name: secret for name in isams.keys if (secret := secret_of(name)) is not None}
+    for key in found:
+        _look_at_the_secret(key, isams.keys, secrets)
+    return found
+
+
+_GUID = re.compile(r"\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?", re.IGNORECASE)
+_GUID_LENGTH = 36
+
+
+def _look_at_the_secret(found: KeyDiagnosis, keys: Mapping[str, KeySettings], secrets: Mapping[str, str]) -> None:
+    """Say what is wrong with the secret itself, which iSAMS can only refuse, or take for another key's."""
+    mine, key = secrets.get(found.key), keys[found.key]
+    if mine is None or key.client_id is not None:
+        return
+    same = [name for name, other in secrets.items() if name != found.key and other == mine]
+    if same:
+        named = " and ".join(f"{keys[name].secret} ({name})" for name in same)
+        # What it may run says nothing of this key: it is another's, which would be the one to be changed.
+        found.missing, found.extra, found.shared = [], [], True
+        found.advice = [line for line in found.advice if not line.startswith(_METHODS)]
+        found.advice.append(f"{key.secret} holds the same key as {named}; put each key's own GUID into its variable.")
+    elif not found.authorised and _GUID.fullmatch(mine.strip()) is None:
+        count = len(mine.strip().strip("{}"))
+        found.advice.append(
+            f"{key.secret} holds no whole GUID: {count} characters without braces, where a GUID has {_GUID_LENGTH}; "
+            "copy the key from iSAMS again."
+        )
 
 
 def _diagnose(
@@ -111,9 +149,9 @@ def _methods(found: KeyDiagnosis, key: KeySettings, refused: frozenset[str]) -> 
         wanted.update(methods, FEEDS[feed].also)
     found.extra = [method for method in allowed if method not in wanted]
     if found.missing:
-        found.advice.append(f"In iSAMS, tick under this key's Batch Methods: {', '.join(found.missing)}.")
+        found.advice.append(f"{_METHODS[0]} {_OF_KEY}: {', '.join(found.missing)}.")
     if found.extra:
-        found.advice.append(f"In iSAMS, untick under this key's Batch Methods: {', '.join(found.extra)}.")
+        found.advice.append(f"{_METHODS[1]} {_OF_KEY}: {', '.join(found.extra)}.")
 
 
 def _skew(header: str | None, now: datetime) -> float | None:

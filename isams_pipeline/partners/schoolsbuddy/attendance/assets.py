@@ -96,10 +96,12 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
         table = here.stored()
         if not table.provenance["registers"]:
             reason = here.no_session(table, run.id)
+            run.ends(KEY, Outcome.NO_SESSION)
             metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
             yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
             return
         result, built = here.deliver(table, run.id, allow_removals=run.session.allow_removals)
+        run.ends(KEY, result.outcome)
         if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
             problem = f"{result.outcome}: {result.reason}"
             yield checks.failed("gate", key, problem)
