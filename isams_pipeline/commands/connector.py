@@ -142,9 +142,8 @@ def authorise(
         moved = connector.take_code(code or code_from_browser(environment, school))
     else:
         moved = connector.choose([name.strip() for name in scopes.split(",")] if scopes else None)
-        words = authorising.offered(environment.access(school)) if authorising.offered else dict[str, str]()
         for name in sorted(moved.now.scopes):
-            console.print(Text(f"  {name}  ").append(words.get(name, ""), "dim"))
+            console.print(Text(f"  {name}  ").append(connector.offered.get(name, ""), "dim"))
     _show(environment, moved.now, school, source)
     return 0 if moved.now.state is State.AUTHORISED else 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from isams_pipeline.errors import MissingSecret, NotAuthorised, WrongUse
@@ -38,6 +38,8 @@ class Connector:
         if not to_purge:
             environment.settings.school(school).settings_of(source)
         self._environment = environment
+        self.offered: Mapping[str, str] = {}
+        """The scopes that the school was found to have authorised when some were chosen, each in words."""
         self.school, self.source, self._who = school, source, who
 
     @property
@@ -105,7 +107,8 @@ class Connector:
                 source=self.source,
                 remedy=f"`isams-pipeline connector status {self.school}` says what is to be done.",
             )
-        offered = frozenset(self._authorising.offered(self._access))
+        self.offered = self._authorising.offered(self._access)
+        offered = frozenset(self.offered)
         wanted = frozenset(scopes) if scopes else offered
         missing = sorted(wanted - offered)
         if missing:

@@ -45,8 +45,11 @@ class Sandbox(SandboxWorld):
         self.faults = {kind: what for api in self.apis.values() for kind, what in api.faults.items()}
 
     def of(self, kind: type[A]) -> A:
-        """The stand-in of one kind; raises StopIteration where there is none."""
-        return next(api for api in self.apis.values() if isinstance(api, kind))
+        """The stand-in of one kind; raises LookupError where there is none."""
+        for api in self.apis.values():
+            if isinstance(api, kind):
+                return api
+        raise LookupError(kind.__name__)
 
     def fail(self, school: str, kind: str, *, times: int = 1, key: str | None = None) -> None:
         """Let the next requests of a school (or of one of its keys) meet a fault."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -20,8 +20,6 @@ from isams_pipeline.sources.isams.rest import RestClient, address
 MADE_UP_METHOD = "IsamsPipeline_GetNothing"
 """No key can have it, so a request that names it is always refused, and nothing runs."""
 _MAX_SKEW = 300
-_METHODS = ("In iSAMS, tick", "In iSAMS, untick")
-_OF_KEY = "under this key's Batch Methods"
 
 
 @dataclass
@@ -58,10 +56,22 @@ def diagnose(
     secret_of: Callable[[str], str | None] = lambda _: None,
 ) -> list[KeyDiagnosis]:
     """Look at every key of a school. `secret_of` gives what a key's variable holds, None where it is not set."""
-    found = [_diagnose(isams.url, name, key, client_for, clock) for name, key in isams.keys.items()]
     secrets = {name: secret for name in isams.keys if (secret := secret_of(name)) is not None}
-    for key in found:
-        _look_at_the_secret(key, isams.keys, secrets)
+    found: list[KeyDiagnosis] = []
+    for name, key in isams.keys.items():
+        mine = None if key.client_id else secrets.get(name)
+        same = [other for other in secrets if other != name and mine is not None and secrets[other] == mine]
+        found.append(_diagnose(isams.url, name, key, client_for, clock, shared=bool(same)))
+        if same:
+            named = " and ".join(f"{isams.keys[other].secret} ({other})" for other in same)
+            said = f"{key.secret} holds the same key as {named}; put each key's own GUID into its variable."
+            found[-1].advice.append(said)
+        elif mine is not None and not found[-1].authorised and _GUID.fullmatch(mine.strip()) is None:
+            count = len(mine.strip().strip("{}"))
+            found[-1].advice.append(
+                f"{key.secret} holds no whole GUID: {count} characters without braces, not {_GUID_LENGTH}; "
+                "copy the key from iSAMS again."
+            )
     return found
 
 
@@ -69,30 +79,12 @@ _GUID = re.compile(r"\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?", re.IGNORE
 _GUID_LENGTH = 36
 
 
-def _look_at_the_secret(found: KeyDiagnosis, keys: Mapping[str, KeySettings], secrets: Mapping[str, str]) -> None:
-    """Say what is wrong with the secret itself, which iSAMS can only refuse, or take for another key's."""
-    mine, key = secrets.get(found.key), keys[found.key]
-    if mine is None or key.client_id is not None:
-        return
-    same = [name for name, other in secrets.items() if name != found.key and other == mine]
-    if same:
-        named = " and ".join(f"{keys[name].secret} ({name})" for name in same)
-        # What it may run says nothing of this key: it is another's, which would be the one to be changed.
-        found.missing, found.extra, found.shared = [], [], True
-        found.advice = [line for line in found.advice if not line.startswith(_METHODS)]
-        found.advice.append(f"{key.secret} holds the same key as {named}; put each key's own GUID into its variable.")
-    elif not found.authorised and _GUID.fullmatch(mine.strip()) is None:
-        count = len(mine.strip().strip("{}"))
-        found.advice.append(
-            f"{key.secret} holds no whole GUID: {count} characters without braces, where a GUID has {_GUID_LENGTH}; "
-            "copy the key from iSAMS again."
-        )
-
-
 def _diagnose(
-    url: str, name: str, key: KeySettings, client_for: Callable[[str], BatchClient], clock: Clock
+    url: str, name: str, key: KeySettings, client_for: Callable[[str], BatchClient], clock: Clock, *, shared: bool
 ) -> KeyDiagnosis:
-    found = KeyDiagnosis(name, cache_hours=key.cache_hours, encrypted=urlsplit(url).scheme == "https")
+    """Look at one key. `shared`: its variable holds another key, so what may be run by it says nothing of this one."""
+    encrypted = urlsplit(url).scheme == "https"
+    found = KeyDiagnosis(name, cache_hours=key.cache_hours, encrypted=encrypted, shared=shared)
     low, high = advised_cache_hours(key.feeds)
     try:
         with client_for(name) as client:
@@ -110,7 +102,8 @@ def _diagnose(
         )
     if isinstance(error, MethodsNotAllocated):
         found.authorised = True
-        _methods(found, key, error.methods)
+        if not shared:
+            _methods(found, key, error.methods)
     elif error is None:
         found.authorised = True
         found.advice.append("iSAMS did not say which methods the key may run; compare them in iSAMS by eye.")
@@ -149,9 +142,9 @@ def _methods(found: KeyDiagnosis, key: KeySettings, refused: frozenset[str]) -> 
         wanted.update(methods, FEEDS[feed].also)
     found.extra = [method for method in allowed if method not in wanted]
     if found.missing:
-        found.advice.append(f"{_METHODS[0]} {_OF_KEY}: {', '.join(found.missing)}.")
+        found.advice.append(f"In iSAMS, tick under this key's Batch Methods: {', '.join(found.missing)}.")
     if found.extra:
-        found.advice.append(f"{_METHODS[1]} {_OF_KEY}: {', '.join(found.extra)}.")
+        found.advice.append(f"In iSAMS, untick under this key's Batch Methods: {', '.join(found.extra)}.")
 
 
 def _skew(header: str | None, now: datetime) -> float | None:

@@ -35,8 +35,7 @@ class TokenVault:
             found: Json = json.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken:
             raise TokensUnreadable(
-                "The kept tokens were encrypted with another secret than the one set now (assembly.secret or "
-                "xporter.secret)",
+                "The kept tokens were encrypted with another secret of the source than the one set now",
                 school=self._school,
                 source=self._source,
                 remedy="Set the earlier secret again; if it was changed on purpose, run `isams-pipeline connector "

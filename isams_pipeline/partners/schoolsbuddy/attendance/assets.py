@@ -15,6 +15,7 @@ from isams_pipeline.orchestration.showing import delivery_metadata, markdown_tab
 from isams_pipeline.orchestration.source_assets import OWNER, column_schema
 from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, STORED_AS, Session
+from isams_pipeline.sources.registry import WITHIN_THE_DAY
 from isams_pipeline.storage.tables import StoredTable
 
 WORDS: dict[Session, str] = {"AM": "morning", "PM": "afternoon"}
@@ -49,7 +50,7 @@ def _records(settings: Settings, session: Session) -> dg.AssetsDefinition:
         partitions_def=nights_of(settings),
         group_name=REST_SOURCE,
         owners=[OWNER],
-        kinds={"json", "parquet"},
+        kinds=set(WITHIN_THE_DAY[REST_SOURCE].kinds),
         metadata={"dagster/column_schema": column_schema(ATTENDANCE)},
     )
     @of_a_night
