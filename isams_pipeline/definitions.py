@@ -16,6 +16,7 @@ from isams_pipeline.config import Settings, load_settings
 from isams_pipeline.orchestration.broken_off import again_sensor
 from isams_pipeline.orchestration.connection_assets import connection_definitions
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import partners_in_use
 from isams_pipeline.orchestration.history import with_history
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.partner_definitions import partner_definitions
@@ -23,21 +24,24 @@ from isams_pipeline.orchestration.reconciliation.assets import reconciliation_de
 from isams_pipeline.orchestration.removal_windows import allow_removals
 from isams_pipeline.orchestration.runs import ENVIRONMENT, NIGHT, NightResource
 from isams_pipeline.orchestration.source_assets import source_definitions
+from isams_pipeline.orchestration.tonight import tonight_definitions
 from isams_pipeline.partners.registry import PARTNERS
 
 
-def build_definitions(environment: Environment, partners: Iterable[AnyPartner] = PARTNERS.values()) -> dg.Definitions:
+def build_definitions(environment: Environment, partners: Iterable[AnyPartner] | None = None) -> dg.Definitions:
     """All assets, jobs and schedules over an environment: Dagster's, the command line's, or a test's.
 
     They are made of what schools.yaml says; whatever a run or a tick opens comes to it as a resource. `partners`: only
-    theirs, for who runs one partner's night and needs no more.
+    theirs, for who runs one partner's night and needs no more; else those that some school has.
     """
     settings = environment.settings
+    chosen = partners_in_use(settings, PARTNERS.values()) if partners is None else partners
     parts = dg.Definitions.merge(
         source_definitions(settings),
         connection_definitions(settings),
         reconciliation_definitions(settings),
-        *(partner_definitions(settings, partner) for partner in partners),
+        *([tonight_definitions(settings)] if partners is None else []),
+        *(partner_definitions(settings, partner) for partner in chosen),
     )
     return dg.Definitions.merge(
         parts,

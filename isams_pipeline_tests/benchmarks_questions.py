@@ -59,8 +59,9 @@ def what_if_ours(pupils: str) -> float:
 def rules_of_a_night(pupils: str) -> float:
     """What the rules cost in a night: the export's step without Dagster, and the gate, which evaluates them again."""
     from isams_pipeline.orchestration.deliveries import deliver
-    from isams_pipeline.orchestration.exports import prepared, staged_results
+    from isams_pipeline.orchestration.exports import prepared
     from isams_pipeline.orchestration.partitions import Night
+    from isams_pipeline.orchestration.pins import as_pins, snapshots_of
     from isams_pipeline.partners import schoolsbuddy
     from isams_pipeline_tests.world import FIRST, SCHOOL
 
@@ -68,8 +69,17 @@ def rules_of_a_night(pupils: str) -> float:
         night = Night(SCHOOL, FIRST)
         started = time.perf_counter()
         behind, made = prepared(world.environment, schoolsbuddy.PARTNER, night)
-        steps = staged_results(world.environment, PARTNER, night, behind.pins, made.built, verdicts=made.verdicts)
-        assert len(list(steps)) == 2
+        assert made.verdicts and behind.pins
+        stage = world.environment.staged(PARTNER, SCHOOL)
+        stage.stage(
+            FIRST,
+            made.built.export,
+            datasets=as_pins(behind.pins, made.built),
+            snapshots=snapshots_of(behind.pins),
+            excluded=made.built.excluded_per_file(),
+            unaccounted=made.built.unaccounted,
+            places=made.built.places,
+        )
         assert (
             deliver(world.environment, schoolsbuddy.PARTNER, night, "a benchmark", allow_removals=False).outcome
             == "unchanged"

@@ -32,6 +32,7 @@ from isams_pipeline.definitions import build_definitions
 from isams_pipeline.moved import MOVED, NAMES, found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, earliest_zone, key_of, night_at, night_of, nights_of
+from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline_tests import house
@@ -263,28 +264,20 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
     repository = build_definitions(world.environment).get_repository_def()
     assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
         *(f"isams/{name}" for name in DATASETS),
-        "schoolsbuddy/export",
-        "schoolsbuddy/exclusions",
-        "schoolsbuddy/delivery",
-        "room_booking/timetable",
-        "room_booking/bookings",
-        "room_booking/export",
-        "room_booking/exclusions",
-        "room_booking/delivery",
-        "room_booking/mail",
-        "room_booking/calendars",
-        "room_booking/occupancy",
-        "isams_rest/attendance_am",
-        "isams_rest/attendance_pm",
-        "schoolsbuddy_attendance/delivery_am",
-        "schoolsbuddy_attendance/delivery_pm",
+        *(
+            f"{key}/{name}"
+            for key in ("schoolsbuddy", "room_booking")
+            for name in (
+                *("export", "exclusions", "delivery"),
+                *(table.name for table in PARTNERS[key].exporting.tables),
+            )
+        ),
+        *(f"room_booking/{name}" for name in ("bookings", "mail", "calendars", "occupancy")),
+        *(f"isams_rest/attendance_{session}" for session in ("am", "pm")),
+        *(f"schoolsbuddy_attendance/{name}_{session}" for name in ("marks", "delivery") for session in ("am", "pm")),
         "my_school_portal/changes",
         "my_school_portal/confirmation",
-        *(f"{source}/{name}" for source in ("assembly", "xporter") for name in (*LISTED_DATASETS, "connection")),
-        "sources/reconciliation",
-        "schoolbooking/export",
-        "schoolbooking/exclusions",
-        "schoolbooking/delivery",
+        "tonight",
     }
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "schoolsbuddy_nightly",
@@ -293,15 +286,14 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_attendance_pm",
         "my_school_portal_changes",
         "my_school_portal_nightly",
-        "schoolbooking_nightly",
-        "connections",
-        "reconciliation",
         "allow_removals",
-        *(f"{source}_datasets" for source in ("isams", "assembly", "xporter")),
+        "isams_datasets",
+        "tonight",
     }
     assert [sensor.name for sensor in repository.sensor_defs] == [
         "my_school_portal_approved",
         "run_again_what_was_broken_off",
+        "tonight_current",
     ]
     schedules = {
         s.name: (s.execution_timezone, s.cron_schedule, s.default_status.value) for s in repository.schedule_defs

@@ -17,6 +17,7 @@ from isams_pipeline.config import feeds
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.partners.schoolsbuddy import TAKES as SCHOOLSBUDDY_DATASETS
+from isams_pipeline.partners.schoolsbuddy.tables import TABLES
 from isams_pipeline.sandbox.demo import DemoSchool, demo_schools
 from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
@@ -78,7 +79,7 @@ def test_what_dagster_shows_of_a_night(world: World):
     run = world.night(1)
     shown = materialised(world, run.run_id)
     assert set(shown) == {f"isams/{name}" for name in SCHOOLSBUDDY_DATASETS} | {
-        f"schoolsbuddy/{n}" for n in ("export", "exclusions", "delivery")
+        f"schoolsbuddy/{n}" for n in ("export", "exclusions", "delivery", *(table.name for table in TABLES))
     }
     pupils = shown["isams/pupils"]
     assert (pupils["dagster/row_count"], pupils["added"], pupils["removed"], pupils["key"]) == (24, 1, 1, "students")

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from isams_pipeline.config.feeds import FEEDS
 from isams_pipeline.datasets import ATTENDANCE, DATASETS, LISTED_DATASETS, REST_SOURCE, SOURCE, DatasetDeclaration
+from isams_pipeline.datasets.declare import Column
+from isams_pipeline.delivery.rule_tables import Origin, RuleTable
+from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.mapping import Absent
 
@@ -24,7 +27,10 @@ def dictionary() -> str:
 def _lines() -> Iterator[str]:
     yield "# Data dictionary"
     yield ""
-    yield "Written by `make docs` from the declarations in `isams_pipeline/datasets/`; CI checks it."
+    yield (
+        "Written by `make docs` from the declarations in `isams_pipeline/datasets/` and of the partners' tables; CI "
+        "checks it. Each is an asset, and a pandera schema: `isams-pipeline schema NAME`."
+    )
     yield ""
     yield (
         "Types: int (64 bits), str, bool, date, datetime. What iSAMS omits, leaves empty or fills with spaces is null. "
@@ -45,23 +51,47 @@ def _lines() -> Iterator[str]:
     for session in ("am", "pm"):
         origin = "REST `/api/registration/register/…`, with `/absencecodes` and `/presentcodes`."
         yield from _dataset(f"{REST_SOURCE}/attendance_{session}", ATTENDANCE, origin, "in the record")
+    for partner in PARTNERS.values():
+        for table in partner.gets.tables if partner.gets else ():
+            yield from _table(partner.key, table)
+
+
+def _table(partner: str, table: RuleTable) -> Iterator[str]:
+    """A table that a partner's rules make: what each column is made from."""
+    yield from _heading(f"{partner}/{table.name}", table.about)
+    yield "| column | type | | made from | what it is |"
+    yield "|---|---|---|---|---|"
+    for c in table.declaration.columns:
+        yield _row(c, ", ".join(f"`{_from(partner, one)}`" for one in table.origins[c.name]))
+    for dataset, rules in table.left_out.items():
+        if rules:
+            yield ""
+            yield f"Rules that leave rows of {dataset} out here: {', '.join(f'`{rule}`' for rule in rules)}."
+
+
+def _from(partner: str, origin: Origin) -> str:
+    return f"{origin.table}.{origin.column}" if origin.is_of_source else f"{partner}/{origin.table}.{origin.column}"
+
+
+def _heading(name: str, *about: str) -> Iterator[str]:
+    yield from ("", f"## {name}")
+    for text in about:
+        yield from ("", text)
+    yield ""
+
+
+def _row(c: Column, place: str) -> str:
+    kind = c.kind if not c.nullable else f"{c.kind}, null"
+    marks = ", ".join(word for word, is_so in (("key", c.key), ("personal", c.personal)) if is_so)
+    return f"| `{c.name}` | {kind} | {marks} | {place} | {c.description} |"
 
 
 def _dataset(name: str, dataset: DatasetDeclaration, origin: str, place: str) -> Iterator[str]:
-    yield ""
-    yield f"## {name}"
-    yield ""
-    yield dataset.summary
-    yield ""
-    yield origin
-    yield ""
+    yield from _heading(name, dataset.summary, origin)
     yield f"| column | type | | {place} | what it is |"
     yield "|---|---|---|---|---|"
     for c in dataset.columns:
-        kind = c.kind if not c.nullable else f"{c.kind}, null"
-        marks = ", ".join(word for word, is_so in (("key", c.key), ("personal", c.personal)) if is_so)
-        path = f"`{c.path}`" if c.path else ""
-        yield f"| `{c.name}` | {kind} | {marks} | {path} | {c.description} |"
+        yield _row(c, f"`{c.path}`" if c.path else "")
 
 
 def _other_sources(dataset: DatasetDeclaration) -> Iterator[str]:

@@ -15,6 +15,7 @@ from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.commands.made_up import keep_apart
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import asset_key
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.reconciliation.assets import RECONCILE_JOB, RECONCILIATION
 from isams_pipeline.orchestration.reconciliation.reconciling import (
@@ -24,7 +25,6 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     report_path,
     sources_meant,
 )
-from isams_pipeline.orchestration.source_assets import asset_key
 from isams_pipeline.rules.reconciliation import NEEDED
 from isams_pipeline.sources.registry import label_of
 

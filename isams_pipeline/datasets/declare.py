@@ -94,19 +94,13 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class DatasetDeclaration:
-    """What a Dataset subclass says, ready for use."""
+class TableDeclaration:
+    """A typed table, whatever it is made of: by a source, or by rules."""
 
     name: str
-    feed: str
-    rows: str
-    also_rows: tuple[str, ...]
     columns: tuple[Column, ...]
-    must_have_rows: bool
-    identity: tuple[str, ...]
-    free_form: bool
     summary: str
-    """One line: what it is, and what one row is."""
+    """What it is, and what one row is."""
     module: str
     """Where it is declared."""
 
@@ -121,22 +115,12 @@ class DatasetDeclaration:
         return [c.name for c in self.columns]
 
     @cached_property
-    def container(self) -> str:
-        """The path of the element around the rows that a document has for this dataset."""
-        return "/".join(self.rows.split("/")[:2])
-
-    @cached_property
-    def containers(self) -> list[str]:
-        """`container`, and those of the other places with such rows."""
-        return ["/".join(rows.split("/")[:2]) for rows in (self.rows, *self.also_rows)]
-
-    @cached_property
     def arrow_schema(self) -> Schema:
         """The Arrow types of all columns."""
         return pa.schema([pa.field(c.name, _ARROW[c.kind]) for c in self.columns])
 
     def to_pandas(self, table: Table) -> pd.DataFrame:
-        """An Arrow table of this dataset as a frame with its dtypes."""
+        """An Arrow table of this shape as a frame with its dtypes."""
         frame: pd.DataFrame = table.to_pandas(types_mapper=_FROM_ARROW.get)
         return frame
 
@@ -150,8 +134,30 @@ class DatasetDeclaration:
         return self.to_pandas(self.arrow_schema.empty_table())
 
     def empty(self) -> pd.DataFrame:
-        """The dataset without rows; a frame of the caller's own."""
+        """The table without rows; a frame of the caller's own."""
         return self._empty.copy()
+
+
+@dataclass(frozen=True)
+class DatasetDeclaration(TableDeclaration):
+    """What a Dataset subclass says, ready for use."""
+
+    feed: str
+    rows: str
+    also_rows: tuple[str, ...]
+    must_have_rows: bool
+    identity: tuple[str, ...]
+    free_form: bool
+
+    @cached_property
+    def container(self) -> str:
+        """The path of the element around the rows that a document has for this dataset."""
+        return "/".join(self.rows.split("/")[:2])
+
+    @cached_property
+    def containers(self) -> list[str]:
+        """`container`, and those of the other places with such rows."""
+        return ["/".join(rows.split("/")[:2]) for rows in (self.rows, *self.also_rows)]
 
 
 def declared(dataset: type[Dataset]) -> DatasetDeclaration:

@@ -27,6 +27,11 @@ def no_places() -> pd.DataFrame:
     return Account({}).rows()
 
 
+def by_table(files: Mapping[str, pd.DataFrame], **others: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Frames by the names of files as frames by the names of tables, with others."""
+    return {name.removesuffix(".csv"): frame for name, frame in files.items()} | others
+
+
 @dataclass(frozen=True)
 class Built:
     """An export, what is not in it or not as the source has it, and where every row of its datasets is."""
@@ -37,6 +42,8 @@ class Built:
     entities: Mapping[str, str]
     """Which file an entity of the exclusions would stand in."""
     account: Account = field(default_factory=lambda: Account({}))
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict[str, pd.DataFrame], repr=False)
+    """What the rules made on the way, by the names of the partner's tables; with further columns of the rules' own."""
 
     def excluded_per_file(self) -> dict[str, int]:
         """How many things are missing from each file."""

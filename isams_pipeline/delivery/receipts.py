@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from isams_pipeline.datasets.shapes import Json
@@ -126,6 +126,21 @@ class Receipts:
     def of_night(self, address: Address) -> Delivery | None:
         """The newest receipt of a night, whatever its outcome."""
         return self._newest(*_whose(address), Delivery.date == address.date)
+
+    def newest_of(self, day: date, schools: Sequence[str]) -> dict[tuple[str, str, str], Delivery]:
+        """Partner, school and part → the newest receipt of a date."""
+        query = (
+            select(Delivery)
+            .where(Delivery.date == day, Delivery.school.in_(schools), Delivery.outcome != Outcome.RELEASED.value)
+            .order_by(Delivery.id)
+        )
+        with self._state.transaction() as session:
+            return {(one.partner, one.school, one.part): one for one in session.scalars(query)}
+
+    def newest_id(self, day: date) -> int:
+        """The number of the newest receipt of a date; 0 for none."""
+        with self._state.transaction() as session:
+            return session.scalar(select(func.max(Delivery.id)).where(Delivery.date == day)) or 0
 
     def release(self, address: Address, content_hash: str, *, who: str, run_id: str, at: datetime) -> None:
         """Note that a person lets a school's first export of just this content go."""

@@ -12,13 +12,22 @@ from isams_pipeline.delivery.export import CheckResult
 
 
 def check_specs(
-    asset: Sequence[str], partitions: dg.PartitionsDefinition[str], checks: Mapping[str, str]
+    asset: Sequence[str],
+    partitions: dg.PartitionsDefinition[str],
+    checks: Mapping[str, str],
+    *,
+    blocking: bool = False,
 ) -> list[dg.AssetCheckSpec]:
-    """The checks of an asset: name → what it means. Without partitions, one school's verdict would be all schools'."""
+    """The checks of an asset: name → what it means. Without partitions, one school's verdict would be all schools'.
+
+    `blocking`: the asset's step fails where one does not hold, so that nothing goes on from it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
-            dg.AssetCheckSpec(name, asset=dg.AssetKey(asset), description=description, partitions_def=partitions)
+            dg.AssetCheckSpec(
+                name, asset=dg.AssetKey(asset), description=description, partitions_def=partitions, blocking=blocking
+            )
             for name, description in checks.items()
         ]
 

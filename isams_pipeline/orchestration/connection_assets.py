@@ -10,6 +10,7 @@ from isams_pipeline.errors import MissingSecret, PipelineError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import sources_in_use
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, key_of, night_of, nights_of
 from isams_pipeline.orchestration.runs import Results, told_to_dagster, told_to_ticks
@@ -27,7 +28,7 @@ NOT_WORSE = {"not_worse": "Warns: the connection has gone back a step, or scopes
 
 def connection_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Each source's connection."""
-    return [_connection(settings, source) for source in LISTED]
+    return [_connection(settings, source) for source in _looked_at(settings)]
 
 
 def _connection(settings: Settings, source: str) -> dg.AssetsDefinition:
@@ -78,16 +79,22 @@ def _connection_metadata(environment: Environment, moved: Moved) -> Metadata:
 
 
 def connection_definitions(settings: Settings) -> dg.Definitions:
-    """The connections' assets, their job, and the sensor that keeps them current."""
-    job = connections_job()
+    """The connections' assets, their job, and the sensor that keeps them current; none where no school has any."""
+    if not _looked_at(settings):
+        return dg.Definitions()
+    job = connections_job(settings)
     return dg.Definitions(assets=connection_assets(settings), jobs=[job], sensors=connection_sensors(settings, job))
 
 
-def connections_job() -> "dg.UnresolvedAssetJobDefinition":
+def _looked_at(settings: Settings) -> list[str]:
+    return [source for source in sources_in_use(settings) if source in LISTED]
+
+
+def connections_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
     """The job that looks at connections."""
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         CONNECTIONS_JOB,
-        selection=dg.AssetSelection.assets(*(dg.AssetKey([source, "connection"]) for source in LISTED)),  # pyright: ignore[reportUnknownMemberType]
+        selection=dg.AssetSelection.assets(*(dg.AssetKey([source, "connection"]) for source in _looked_at(settings))),  # pyright: ignore[reportUnknownMemberType]
         description="Checks a school's connections to its other sources. Reads no personal data.",
         executor_def=dg.in_process_executor,
     )

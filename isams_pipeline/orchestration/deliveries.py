@@ -122,7 +122,7 @@ def delivery_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefiniti
         owners=[OWNER],
         kinds={"csv"},
         deps=[dg.AssetKey([partner.key, "export"])],
-        check_specs=checks.check_specs(key, partitions, GUARD),
+        check_specs=checks.check_specs(key, partitions, GUARD, blocking=True),
     )
     @of_a_night
     def delivery(run: NightRun) -> Results:

@@ -1,18 +1,21 @@
 """A partner's export as Dagster assets: made of a night's tables, staged for the gate, with what is not in it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.built import ACCOUNTING, Built, Made
-from isams_pipeline.delivery.export import CheckResult, Export, formulas, to_csv_for_people
+from isams_pipeline.delivery.export import Export, formulas, to_csv_for_people
+from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import keys_of, used_for
 from isams_pipeline.orchestration.metadata import Metadata
-from isams_pipeline.orchestration.nightly import keys_of
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import AnyPartner, Behind
 from isams_pipeline.orchestration.pins import (
@@ -23,8 +26,9 @@ from isams_pipeline.orchestration.pins import (
     pinned,
     snapshots_of,
 )
+from isams_pipeline.orchestration.rule_assets import check_selection, rule_keys, rule_results, rule_specs
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
-from isams_pipeline.orchestration.showing import account_table, by_rule, export_metadata
+from isams_pipeline.orchestration.showing import account_table, by_rule, export_metadata, refusal_metadata
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.tables import StoredTable
 
@@ -48,17 +52,24 @@ def run_by(export: Export) -> str:
 
 
 def staged_results(
-    environment: Environment,
-    partner: str,
-    night: Night,
+    run: NightRun,
+    partner: AnyPartner,
     pins: Mapping[str, StoredTable],
-    built: Built,
+    made: Made,
     *,
-    verdicts: Iterable[CheckResult],
     about: JsonObject | None = None,
 ) -> Results:
-    """Stage an export for the gate and report its exclusions; what Dagster shows of both."""
-    staged = environment.staged(partner, night.school).stage(
+    """Report an export's exclusions and stage it for the gate, as far as they are chosen; what Dagster shows of both.
+
+    Where a blocking rule refuses the export, the step fails, so that nothing goes on from it; see `refused`.
+    """
+    environment, night, built = run.environment, run.night, made.built
+    if dg.AssetKey([partner.key, "exclusions"]) in run.chosen:
+        yield _reported(environment, partner.key, night, built)
+    key = dg.AssetKey([partner.key, "export"])
+    if key not in run.chosen:
+        return
+    staged = environment.staged(partner.key, night.school).stage(
         night.date,
         built.export,
         datasets=as_pins(pins, built),
@@ -68,11 +79,8 @@ def staged_results(
         places=built.places,
         about=about,
     )
-    path, account = exclusions_path(partner, night), accounting_path(partner, night)
-    places = built.account.frame()
-    environment.reports.write(path, to_csv_for_people(built.exclusions, EXCLUSIONS))
+    places, account = built.account.frame(), accounting_path(partner.key, night)
     environment.reports.write(account, to_csv_for_people(places, ACCOUNTING))
-    key = [partner, "export"]
     yield dg.MaterializeResult(
         asset_key=key,
         metadata=export_metadata(built.export, staged)
@@ -81,12 +89,35 @@ def staged_results(
             "account file": environment.reports.location(account),
             **{name: dg.MetadataValue.json(facts) for name, facts in (about or {}).items()},
         },
-        check_results=[*(checks.verdict(result, key) for result in verdicts), shown(built.export, key)],
+        check_results=[*(checks.verdict(result, key.path) for result in made.verdicts), shown(built.export, key.path)],
     )
-    yield dg.MaterializeResult(
+    if not all(result.passed for result in made.verdicts):
+        raise refused(run, partner, pins, made)
+
+
+def refused(run: NightRun, partner: AnyPartner, pins: Mapping[str, StoredTable], made: Made) -> dg.Failure:
+    """The failure of a step whose export the blocking rules refuse; where the run would deliver it, with a receipt."""
+    built = made.built
+    if run.is_to_make(dg.AssetKey([partner.key, "delivery"])):
+        gate = gate_of(run.environment, partner, run.night, run.id, allow_removals=run.session.allow_removals)
+        result = gate.refusal(built.export, made.verdicts, built.excluded_per_file(), as_pins(pins, built))
+        if result is not None:
+            run.ends(partner.key, result.outcome)
+            said = refusal_metadata(result)
+            return dg.Failure(f"{result.outcome}: {result.reason}", metadata=said, allow_retries=False)
+    problems = [f"{result.name}: {problem}" for result in made.verdicts for problem in result.problems]
+    return dg.Failure(f"{Outcome.REFUSED}: {'; '.join(problems)}", allow_retries=False)
+
+
+def _reported(environment: Environment, partner: str, night: Night, built: Built) -> "dg.MaterializeResult[Any]":
+    path = exclusions_path(partner, night)
+    environment.reports.write(path, to_csv_for_people(built.exclusions, EXCLUSIONS))
+    counts = built.exclusions["severity"].value_counts()
+    return dg.MaterializeResult(
         asset_key=[partner, "exclusions"],
         metadata={
             "dagster/row_count": len(built.exclusions),
+            **{str(severity): int(count) for severity, count in counts.items()},
             "file": environment.reports.location(path),
             "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
         },
@@ -100,32 +131,44 @@ def export_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefinition
         return exporting.asset(settings, partner)
     partitions = nights_of(settings)
     key = [partner.key, "export"]
-    common: Metadata = {
-        "partitions_def": partitions,
-        "group_name": partner.key,
-        "owners": [OWNER],
-        "deps": [*keys_of(exporting.needs), *exporting.also_behind(settings)],
-        "kinds": {"csv"},
-    }
+    common: Metadata = {"partitions_def": partitions, "group_name": partner.key, "owners": [OWNER]}
+    rules = rule_specs(settings, partner, common)
+    datasets = keys_of(used_for(settings, partner.key, exporting.needs))
+    # What is left out is said of the datasets themselves; the files are made of the tables.
+    behind = rule_keys(partner) or datasets
 
     @dg.multi_asset(
         name=f"{partner.key}_export",
         specs=[
-            dg.AssetSpec(key, description=f"{partner.label}'s files of a night, staged for the gate.", **common),
+            *rules,
             dg.AssetSpec(
                 [partner.key, "exclusions"],
                 description="Who and what is not in the export, or not as the source has it, and why: ids and reasons.",
+                deps=behind,
+                kinds={"csv"},
+                **common,
+            ),
+            dg.AssetSpec(
+                key,
+                description=f"{partner.label}'s files of a night, staged for the gate.",
+                deps=[*behind, *exporting.also_behind(settings)],
+                kinds={"csv"},
                 **common,
             ),
         ],
-        check_specs=checks.check_specs(key, partitions, {**exporting.checks, **SHOWN}),
+        check_specs=[
+            *checks.check_specs(key, partitions, exporting.checks, blocking=True),
+            *checks.check_specs(key, partitions, SHOWN),
+        ],
+        # Rules alone can be materialised again, after a setting has changed: they read what is stored, and ask nobody.
+        can_subset=True,
     )
     @of_a_night
     def export(run: NightRun) -> Results:
+        check_selection(run, partner)
         behind, made = prepared(run.environment, partner, run.night)
-        yield from staged_results(
-            run.environment, partner.key, run.night, behind.pins, made.built, verdicts=made.verdicts
-        )
+        yield from rule_results(run, partner, made.built)
+        yield from staged_results(run, partner, behind.pins, made)
 
     return export
 

@@ -8,11 +8,11 @@ import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import keys_of, used_for
 from isams_pipeline.orchestration.partitions import key_of, night_at
-from isams_pipeline.orchestration.partner import AnyPartner, Datasets
+from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.runs import told_to_ticks
 from isams_pipeline.orchestration.selections import selection_of
-from isams_pipeline.orchestration.source_assets import asset_key
 
 
 def job_name(partner: str) -> str:
@@ -20,12 +20,7 @@ def job_name(partner: str) -> str:
     return f"{partner}_nightly"
 
 
-def keys_of(datasets: Datasets) -> list[dg.AssetKey]:
-    """The datasets' assets."""
-    return [asset_key(name, source) for source, names in datasets.items() for name in names]
-
-
-def nightly_job(partner: AnyPartner) -> "dg.UnresolvedAssetJobDefinition":
+def nightly_job(settings: Settings, partner: AnyPartner) -> "dg.UnresolvedAssetJobDefinition":
     """What a partner's night reads, and its own assets, in one process.
 
     A run takes the datasets of the one source that the school's partner uses (see `selection_of`). Launched whole by
@@ -37,7 +32,7 @@ def nightly_job(partner: AnyPartner) -> "dg.UnresolvedAssetJobDefinition":
         own = dg.AssetSelection.assets(*partner.in_its_night)  # pyright: ignore[reportUnknownMemberType]
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         job_name(partner.key),
-        selection=dg.AssetSelection.assets(*keys_of(partner.takes)) | own,  # pyright: ignore[reportUnknownMemberType]
+        selection=dg.AssetSelection.assets(*keys_of(used_for(settings, partner.key, partner.takes))) | own,  # pyright: ignore[reportUnknownMemberType]
         description=partner.night,
         # One process: the steps are short, a snapshot is fetched and parsed once for all of them, and iSAMS gets
         # one request at a time. Schools run beside each other, as runs.

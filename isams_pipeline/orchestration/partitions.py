@@ -30,15 +30,17 @@ def nights_of(settings: Settings) -> dg.MultiPartitionsDefinition:
 
     So *latest* in the UI is a night that can be run, if not at all schools for a few hours.
     """
+    return dg.MultiPartitionsDefinition(
+        {DATE: dates_of(settings), SCHOOL: dg.StaticPartitionsDefinition(list(settings.schools))}
+    )
+
+
+def dates_of(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """All dates, up to today where today comes first."""
     first = settings.history_from.isoformat()
     zone, spare = earliest_zone([school.timezone for school in settings.schools.values()])
-    return dg.MultiPartitionsDefinition(
-        {
-            # One more than the days that are over: today.
-            DATE: dg.DailyPartitionsDefinition(start_date=first, timezone=zone.key, end_offset=1 + spare),
-            SCHOOL: dg.StaticPartitionsDefinition(list(settings.schools)),
-        }
-    )
+    # One more than the days that are over: today.
+    return dg.DailyPartitionsDefinition(start_date=first, timezone=zone.key, end_offset=1 + spare)
 
 
 def earliest_zone(zones: Collection[ZoneInfo]) -> tuple[ZoneInfo, int]:

@@ -14,6 +14,7 @@ from isams_pipeline.config import SchoolSettings, Settings
 from isams_pipeline.config.partners import Delivering, PartnerSettings
 from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile
+from isams_pipeline.delivery.rule_tables import RuleTable
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.pins import brought_by, notes_of
@@ -82,6 +83,8 @@ class Exporting(Generic[D]):
     """A night's tables → by the settings, the export. What no setting changes is made once."""
     verdicts: Callable[[Export, Behind, D], Iterable[CheckResult]]
     """The blocking rules, evaluated on the very bytes and on the tables behind them."""
+    tables: tuple[RuleTable, ...] = ()
+    """What its rules make on the way, each an asset; see `Built.tables`."""
     waits: Mapping[str, Callable[[pd.DataFrame, date], str | None]] = field(
         default_factory=dict[str, Callable[[pd.DataFrame, date], str | None]]
     )

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -98,6 +98,15 @@ class NightRun:
     def id(self) -> str:
         """The run's id."""
         return self.context.run.run_id
+
+    @property
+    def chosen(self) -> Collection[dg.AssetKey]:
+        """Which of the step's assets are to be made: all of them, or those that somebody has selected."""
+        return self.context.selected_asset_keys
+
+    def is_to_make(self, asset: dg.AssetKey) -> bool:
+        """Whether the run makes an asset, too, in this step or another."""
+        return asset in self.context.job_def.asset_layer.executable_asset_keys
 
     def ends(self, partner: str, outcome: Outcome) -> None:
         """Tag the run with whose night it was and how it ended, so that the UI's list of runs can be filtered by it."""

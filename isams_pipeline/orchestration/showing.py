@@ -6,6 +6,7 @@ from typing import Any, cast
 import dagster as dg
 import pandas as pd
 
+from isams_pipeline.datasets.declare import TableDeclaration
 from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.deliver import Delivered
 from isams_pipeline.delivery.export import Export
@@ -14,6 +15,21 @@ from isams_pipeline.delivery.staging import Staged
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.rules.account import PLACES
 from isams_pipeline.rules.texts import in_markdown
+
+
+def column_schema(declaration: TableDeclaration) -> dg.TableSchema:
+    """The columns as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                c.kind,
+                c.description + (" (personal)" if c.personal else ""),
+                dg.TableColumnConstraints(nullable=c.nullable, unique=c.key and len(declaration.key) == 1),
+            )
+            for c in declaration.columns
+        ]
+    )
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

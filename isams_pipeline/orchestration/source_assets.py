@@ -8,17 +8,19 @@ import dagster as dg
 import pandas as pd
 
 from isams_pipeline.config import Settings
-from isams_pipeline.datasets import SOURCE, DatasetDeclaration
+from isams_pipeline.datasets import DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.datasets.changes import row_changes, unusual
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.errors import DatasetError, StorageError
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import sources_in_use
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_nights_source
 from isams_pipeline.orchestration.selections import is_wanted
+from isams_pipeline.orchestration.showing import column_schema
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline.sources.shared.source import Source, SourceTable
 from isams_pipeline.storage.tables import StoredTable
@@ -35,7 +37,11 @@ _NIGHTS = 7
 
 
 def source_definitions(settings: Settings, sources: Mapping[str, Source] = SOURCES) -> dg.Definitions:
-    """One asset per source and dataset, in the order of the declarations; for each source a job of all its datasets."""
+    """One asset per source and dataset, in the order of the declarations; for each source a job of all its datasets.
+
+    Of the sources that some school has; of all, where there is no school.
+    """
+    sources = {key: sources[key] for key in sources_in_use(settings, sources)}
     return dg.Definitions(
         assets=[
             _asset(settings, source, declaration)
@@ -127,26 +133,6 @@ def _shown(fact: object) -> Any:
     if isinstance(fact, datetime):
         return dg.MetadataValue.timestamp(fact)
     return dg.MetadataValue.json(cast("JsonObject", fact)) if isinstance(fact, Mapping) else fact
-
-
-def asset_key(dataset: str, source: str = SOURCE) -> dg.AssetKey:
-    """The key of a dataset's asset."""
-    return dg.AssetKey([source, dataset])
-
-
-def column_schema(declaration: DatasetDeclaration) -> dg.TableSchema:
-    """The columns as Dagster shows them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                c.name,
-                c.kind,
-                c.description + (" (personal)" if c.personal else ""),
-                dg.TableColumnConstraints(nullable=c.nullable, unique=c.key and len(declaration.key) == 1),
-            )
-            for c in declaration.columns
-        ]
-    )
 
 
 def check_frame(

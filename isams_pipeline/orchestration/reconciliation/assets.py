@@ -7,6 +7,7 @@ from pydantic import Field
 
 from isams_pipeline.config import Settings
 from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.graph import compares_sources, keys_of, sources_in_use
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.reconciliation.pictures import reconciliation_picture
 from isams_pipeline.orchestration.reconciliation.reconciling import (
@@ -18,9 +19,9 @@ from isams_pipeline.orchestration.reconciliation.reconciling import (
     sources_meant,
 )
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night_with
-from isams_pipeline.orchestration.source_assets import OWNER, asset_key
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.rules.reconciliation import NEEDED
-from isams_pipeline.sources.registry import SOURCES, label_of
+from isams_pipeline.sources.registry import label_of
 from isams_pipeline.sources.shared import REPORTS
 
 RECONCILIATION = [REPORTS, "reconciliation"]
@@ -51,7 +52,7 @@ def reconciliation_asset(settings: Settings) -> dg.AssetsDefinition:
         group_name=REPORTS,
         owners=[OWNER],
         kinds={"json", "matplotlib"},
-        deps=[asset_key(name, source) for source in SOURCES for name in NEEDED],
+        deps=keys_of(dict.fromkeys(sources_in_use(settings), NEEDED)),
         check_specs=checks.check_specs(RECONCILIATION, partitions, AGREE),
     )
     @of_a_night_with(ReconciliationOptions)
@@ -85,13 +86,15 @@ def reconciliation_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 def reconciliation_definitions(settings: Settings) -> dg.Definitions:
-    """The comparison, and its job."""
-    return dg.Definitions(assets=[reconciliation_asset(settings)], jobs=[reconciliation_job()])
+    """The comparison, and its job; none where no school has several sources."""
+    if not compares_sources(settings):
+        return dg.Definitions()
+    return dg.Definitions(assets=[reconciliation_asset(settings)], jobs=[reconciliation_job(settings)])
 
 
-def reconciliation_job() -> "dg.UnresolvedAssetJobDefinition":
+def reconciliation_job(settings: Settings) -> "dg.UnresolvedAssetJobDefinition":
     """The job that reads a school by all its sources, and compares them."""
-    keys = [asset_key(name, source) for source in SOURCES for name in NEEDED]
+    keys = keys_of(dict.fromkeys(sources_in_use(settings), NEEDED))
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         RECONCILE_JOB,
         selection=dg.AssetSelection.assets(*keys, dg.AssetKey(RECONCILIATION)),  # pyright: ignore[reportUnknownMemberType]

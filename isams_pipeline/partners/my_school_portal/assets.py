@@ -5,11 +5,12 @@ from pydantic import Field
 
 from isams_pipeline.config import Settings
 from isams_pipeline.orchestration import checks
+from isams_pipeline.orchestration.graph import asset_key
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night, of_a_night_with
 from isams_pipeline.orchestration.showing import markdown_table
-from isams_pipeline.orchestration.source_assets import OWNER, asset_key
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.partners.my_school_portal.apply import Applied
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk, Confirmed
 from isams_pipeline.partners.my_school_portal.intake import take_in

@@ -6,6 +6,7 @@ from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED
 from isams_pipeline.partners.room_booking.files import CANCELLED, FILES, SCHEMA_VERSION
 from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
+from isams_pipeline.partners.room_booking.tables import TABLES
 
 PARTNER = Partner(
     RoomBookingSettings,
@@ -19,6 +20,7 @@ PARTNER = Partner(
         needs={"isams": NEEDED},
         make=make,
         verdicts=verdicts,
+        tables=TABLES,
         waits={"terms": no_timetable},
         asset=booking_export_asset,
         held_back=held_back,

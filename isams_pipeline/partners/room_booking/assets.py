@@ -1,35 +1,47 @@
 """Room Booking's assets: the timetable on dates, the booking store, the export, its delivery, and the mail."""
 
 import base64
+from collections.abc import Sequence
 
 import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.datasets.shapes import JsonObject
+from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
 from isams_pipeline.errors import with_where_to_report
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import SHOWN, staged_results
+from isams_pipeline.orchestration.graph import asset_key
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.orchestration.pins import as_pins, pinned
+from isams_pipeline.orchestration.rule_assets import check_selection, rule_keys, rule_results, rule_specs
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table, refusal_metadata
-from isams_pipeline.orchestration.source_assets import OWNER, asset_key
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.partners.room_booking.calendars import publish
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of
 from isams_pipeline.partners.room_booking.files import TIMETABLE
-from isams_pipeline.partners.room_booking.night import BookingNight, is_today, night_from, no_timetable, post
+from isams_pipeline.partners.room_booking.night import (
+    BookingNight,
+    dated_night,
+    is_today,
+    night_from,
+    no_timetable,
+    post,
+)
 from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
 from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
+from isams_pipeline.partners.room_booking.tables import DATED
 
-TIMETABLE_KEY, BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
-    [KEY, name] for name in ("timetable", "bookings", "export", "exclusions", "mail", "calendars", "occupancy")
+BOOKINGS, EXPORT, EXCLUSIONS, MAIL, CALENDARS, OCCUPANCY = (
+    [KEY, name] for name in ("bookings", "export", "exclusions", "mail", "calendars", "occupancy")
 )
 OUTBOX = {"all_sent": "No message is in doubt or was refused for good."}
 _SHOWN_BYTES = 300_000
@@ -43,86 +55,89 @@ def more(settings: Settings) -> dg.Definitions:
 def booking_export_asset(settings: Settings, partner: Partner[RoomBookingSettings]) -> dg.AssetsDefinition:
     """The night in the order in which it happens: timetable, booking store, export and what is not in it."""
     partitions = nights_of(settings)
-    datasets = [asset_key(name) for name in NEEDED]
     common: Metadata = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
+    rules, behind = rule_specs(settings, partner, common), rule_keys(partner)
+    events, own = asset_key("calendar_events"), [dg.AssetKey(key) for key in (BOOKINGS, EXCLUSIONS, EXPORT)]
 
     @dg.multi_asset(
         name="room_booking_export",
         specs=[
-            dg.AssetSpec(
-                TIMETABLE_KEY,
-                description="The timetable of this school year and the next, on real dates.",
-                kinds={"pandas"},
-                deps=datasets,
-                **common,
-            ),
+            *rules,
             dg.AssetSpec(
                 BOOKINGS,
                 description="The booking store: entries like the timetable, bookings that clash cancelled, their "
                 "owners' mail in the outbox. Written by today's partition only.",
                 kinds={"sqlalchemy"},
-                deps=[dg.AssetKey(TIMETABLE_KEY)],
-                **common,
-            ),
-            dg.AssetSpec(
-                EXPORT,
-                description="Room Booking's files of a night, staged for the gate.",
-                kinds={"csv"},
-                deps=[dg.AssetKey(TIMETABLE_KEY), dg.AssetKey(BOOKINGS)],
+                deps=[dg.AssetKey([KEY, name]) for name in ("lessons", "matches", "timeslots", "timetable")],
                 **common,
             ),
             dg.AssetSpec(
                 EXCLUSIONS,
                 description="What is not in the export, or not as iSAMS has it, and why: ids and reasons.",
                 kinds={"csv"},
-                deps=[dg.AssetKey(TIMETABLE_KEY)],
+                deps=[*behind, events],
+                **common,
+            ),
+            dg.AssetSpec(
+                EXPORT,
+                description="Room Booking's files of a night, staged for the gate.",
+                kinds={"csv"},
+                deps=[*behind, dg.AssetKey(BOOKINGS)],
                 **common,
             ),
         ],
-        check_specs=checks.check_specs(EXPORT, partitions, {**CHECKS, **SHOWN}),
+        check_specs=[
+            *checks.check_specs(EXPORT, partitions, CHECKS, blocking=True),
+            *checks.check_specs(EXPORT, partitions, SHOWN),
+        ],
+        can_subset=True,
     )
     @of_a_night
     def room_booking_export(run: NightRun) -> Results:
+        check_selection(run, partner)
         environment, night = run.environment, run.night
         pins = pinned(environment, night, NEEDED)
         booked = night_from(environment, night.school, night.date, pins)
         waiting = no_timetable(booked.tables["terms"], night.date)
         if waiting is not None:
             run.log.warning("%s", waiting)
-            yield from _waits(waiting)
+            yield from _waits([key for key in (*behind, *own) if key in run.chosen], waiting)
             return
         settings = environment.settings.partner(night.school, RoomBookingSettings)
-        source_checks = check_source(booked.tables, booked.read, settings.timeslots)
-        yield dg.MaterializeResult(asset_key=TIMETABLE_KEY, metadata=_timetable_metadata(booked))
+
+        def made_of(built: Built) -> Made:
+            return Made(built, check_export, lambda: check_source(booked.tables, booked.read, settings.timeslots))
+
+        writes = dg.AssetKey(BOOKINGS) in run.chosen
         with environment.state.transaction() as database:
-            before = booked.files(BookingStore(database, night.school), with_cancelled=False)
-        # Nothing may be cancelled for a timetable that the gate is going to refuse.
-        gate = gate_of(environment, partner, night, run.id, allow_removals=run.session.allow_removals)
-        refused = gate.refusal(
-            before.export,
-            [*check_export(before.export), *source_checks, before.accounted_for],
-            before.excluded_per_file(),
-            as_pins(pins, before),
-        )
-        if refused is not None:
-            for check in refused.checks:
-                if check.name in CHECKS:
-                    yield checks.verdict(check, EXPORT)
-            said = refusal_metadata(refused)
-            raise dg.Failure(f"{refused.outcome}: {refused.reason}", metadata=said, allow_retries=False)
+            built = booked.files(BookingStore(database, night.school), with_cancelled=False)
         synced: Synced | None = None
+        if writes:
+            # Nothing may be cancelled for a timetable that the gate is going to refuse.
+            gate = gate_of(environment, partner, night, run.id, allow_removals=run.session.allow_removals)
+            before = made_of(built)
+            refused = gate.refusal(built.export, before.verdicts, built.excluded_per_file(), as_pins(pins, built))
+            if refused is not None:
+                run.ends(KEY, refused.outcome)
+                yield from _tables(run, partner, booked, built)
+                for check in refused.checks:
+                    if check.name in CHECKS and dg.AssetKey(EXPORT) in run.chosen:
+                        yield checks.verdict(check, EXPORT)
+                said = refusal_metadata(refused)
+                raise dg.Failure(f"{refused.outcome}: {refused.reason}", metadata=said, allow_retries=False)
         with environment.state.transaction() as database:
             store = BookingStore(database, night.school)
-            if booked.is_today:
-                timetable = before.export.hashes[TIMETABLE.name]
+            if writes and booked.is_today:
+                timetable = built.export.hashes[TIMETABLE.name]
                 synced = booked.sync(store, timetable, allow_cancellations=run.session.allow_cancellations)
             built = booked.files(store, with_cancelled=True)
-        yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
-        verdicts = [*check_export(built.export), *source_checks, built.accounted_for]
+        yield from _tables(run, partner, booked, built)
+        if writes:
+            yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))
         about = {"licence": licence_of(built.export, settings.licence)}
         if (problem := _over_licence(about["licence"])) is not None:
             run.log.warning("%s", problem)
-        yield from staged_results(environment, KEY, night, pins, built, verdicts=verdicts, about=about)
+        yield from staged_results(run, partner, pins, made_of(built), about=about)
 
     return room_booking_export
 
@@ -138,26 +153,30 @@ def _over_licence(count: JsonObject) -> str | None:
     )
 
 
-def _waits(reason: str) -> Results:
+def _waits(chosen: Sequence[dg.AssetKey], reason: str) -> Results:
     """The night's assets where the new school year has no terms yet: nothing is changed, and a check warns."""
     said = {"outcome": Outcome.NO_TIMETABLE.value, "reason": reason}
-    for key in (TIMETABLE_KEY, BOOKINGS, EXCLUSIONS):
-        yield dg.MaterializeResult(asset_key=key, metadata=said)
+    for key in chosen:
+        if key != dg.AssetKey(EXPORT):
+            yield dg.MaterializeResult(asset_key=key, metadata=said)
+    if dg.AssetKey(EXPORT) not in chosen:
+        return
     fine = checks.passed([name for name in (*CHECKS, *SHOWN) if name != "not_empty"], EXPORT)
     verdicts = [*fine, checks.failed("not_empty", EXPORT, reason, warn=True)]
     yield dg.MaterializeResult(asset_key=EXPORT, metadata=said, check_results=verdicts)
 
 
-def _timetable_metadata(booked: BookingNight) -> Metadata:
-    dated = booked.read.timetable.dated
-    kinds = dated.groupby("kind").size()
-    return {
-        "dagster/row_count": len(dated),
-        "from": booked.read.first.isoformat(),
-        "to": booked.read.last.isoformat(),
-        "school days without a timetable week": len(booked.read.timetable.unallocated),
-        "kinds": dg.MetadataValue.md(markdown_table(("kind", "count"), list(kinds.items()))),
+def _tables(run: NightRun, partner: Partner[RoomBookingSettings], booked: BookingNight, built: Built) -> Results:
+    """The tables of the rules; beside the dated lessons, from when to when they are, and how many of each kind."""
+    read = booked.read
+    kinds = read.timetable.dated["kind"].value_counts()
+    shown: Metadata = {
+        "from": read.first.isoformat(),
+        "to": read.last.isoformat(),
+        "school days without a timetable week": len(read.timetable.unallocated),
+        **{f"of kind {kind}": int(count) for kind, count in kinds.items()},
     }
+    yield from rule_results(run, partner, built, {DATED.name: shown})
 
 
 def _bookings_metadata(synced: Synced | None) -> Metadata:
@@ -208,11 +227,6 @@ def held_back(environment: Environment, night: Night, run_id: str) -> str | None
 # --- calendars and pictures ---------------------------------------------------------------------------------
 
 
-def _night(environment: Environment, night: Night) -> BookingNight:
-    """The night again, from its stored tables."""
-    return night_from(environment, night.school, night.date, pinned(environment, night, NEEDED))
-
-
 def _calendars(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=CALENDARS,
@@ -222,7 +236,7 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
         group_name=KEY,
         owners=[OWNER],
         kinds={"icalendar"},
-        deps=[dg.AssetKey(EXPORT)],
+        deps=[dg.AssetKey(EXPORT), dg.AssetKey([KEY, DATED.name]), asset_key("rooms"), asset_key("terms")],
     )
     @of_a_night
     def calendars(run: NightRun) -> Results:
@@ -230,8 +244,8 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
         if not run.is_today:
             yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
             return
-        booked = _night(environment, night)
-        if no_timetable(booked.tables["terms"], night.date) is not None:
+        dated = dated_night(environment, night)
+        if dated is None:
             yield dg.MaterializeResult(metadata={"calendars": "not touched: the new year has no terms yet"})
             return
         settings = environment.settings.partner(night.school, RoomBookingSettings)
@@ -240,7 +254,7 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(metadata={"calendars": "not written: the first export still waits"})
             return
         folder = environment.target(settings, night.school).child(f"{KEY}/{night.school}/calendars")
-        done = publish(folder, booked.calendars())
+        done = publish(folder, dated.calendars())
         yield dg.MaterializeResult(
             metadata={
                 "target": folder.location(""),
@@ -268,13 +282,14 @@ def _occupancy(settings: Settings) -> dg.AssetsDefinition:
         group_name=KEY,
         owners=[OWNER],
         kinds={"matplotlib"},
-        deps=[dg.AssetKey(TIMETABLE_KEY)],
+        deps=[dg.AssetKey([KEY, DATED.name]), asset_key("rooms"), asset_key("terms")],
     )
     @of_a_night
     def occupancy(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         metadata: Metadata = {}
-        for name, picture in _night(environment, night).pictures().items():
+        dated = dated_night(environment, night)
+        for name, picture in dated.pictures().items() if dated else ():
             path = f"{KEY}/{night.school}/{night.date}/{name}.png"
             environment.reports.write(path, picture)
             metadata[f"{name} file"] = environment.reports.location(path)

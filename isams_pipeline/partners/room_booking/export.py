@@ -12,10 +12,17 @@ import pandas as pd
 
 from isams_pipeline.config import Timeslot
 from isams_pipeline.datasets.shapes import Json
-from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built
+from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built, by_table
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
 from isams_pipeline.partners.room_booking.files import BY_NAME, ENTITIES, FILES, REFERENCES, UNASSIGNED
-from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches, made_resource, timing_problems
+from isams_pipeline.partners.room_booking.matching import (
+    MADE,
+    Room,
+    RoomMatches,
+    SlotMatches,
+    made_resource,
+    timing_problems,
+)
 from isams_pipeline.rules.account import DELIVERED, INTO_ROW, MERGED, ROW, Account, numbered
 from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.closures import closures_in_words, events_in_rooms, used_while_closed
@@ -129,7 +136,8 @@ def build(
         )
     out.account.join(_places(tables, found, dated))
     export = Export({name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()})
-    return Built(export, out.frame(), ENTITIES, out.account)
+    tables_of_rules = by_table(frames, lessons=found.timetable.dated, matches=_matches(side))
+    return Built(export, out.frame(), ENTITIES, out.account, tables_of_rules)
 
 
 def _places(tables: Mapping[str, pd.DataFrame], found: Read, dated: Split) -> Account:
@@ -190,6 +198,13 @@ def _rooms(tables: Mapping[str, pd.DataFrame], side: PartnerSide) -> pd.DataFram
             "bookable": [category not in side.hidden for category in categories],
         }
     )
+
+
+def _matches(side: PartnerSide) -> pd.DataFrame:
+    """Room by room its resource, and how that was found."""
+    matched = side.matches.matched
+    rows = [(room.id, side.resources[room.id], matched.get(room.id, ("", MADE))[1]) for room in side.rooms]
+    return pd.DataFrame(rows, columns=["room_id", "resource_id", "how"])
 
 
 def licence_of(export: Export, licence: int | None) -> Json:

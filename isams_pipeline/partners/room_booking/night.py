@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -15,7 +16,9 @@ from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.partner import Behind
+from isams_pipeline.orchestration.pins import pinned
 from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
 from isams_pipeline.partners.room_booking.export import (
     NEEDED,
@@ -34,6 +37,7 @@ from isams_pipeline.partners.room_booking.pictures import busiest_room, occupanc
 from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
+from isams_pipeline.partners.room_booking.tables import DATED
 from isams_pipeline.rules.dates import LONGEST_HOLIDAY, terms_are_over
 from isams_pipeline.rules.notes import from_json
 from isams_pipeline.storage.folder import Folder
@@ -139,29 +143,6 @@ class BookingNight:
         )
         return sync(store, wanted, self.circumstances(allow_cancellations=allow_cancellations))
 
-    @property
-    def room_names(self) -> dict[int, str]:
-        """Room → its name."""
-        return {room.id: room.name for room in rooms_of(self.tables["rooms"])}
-
-    def calendars(self) -> Iterator[CalendarFile]:
-        """The calendars of all rooms and teachers."""
-        timezone = self.environment.settings.school(self.school).timezone
-        return calendar_files(self.read.timetable.dated, self.room_names, timezone, self.school)
-
-    def pictures(self) -> dict[str, bytes]:
-        """Pictures by name: `occupancy` of the term, and the `week` of the busiest room; none of an empty timetable."""
-        dated, names = self.read.timetable.dated, self.room_names
-        term = term_of(self.tables["terms"], self.date)
-        room = busiest_room(dated)
-        if term is None or room is None:
-            return {}
-        found = {"occupancy": occupancy(dated, names, *term)}
-        monday = teaching_week(dated, self.date)
-        if monday is not None:
-            found["week"] = week_of_room(dated, room, names.get(room, f"Room {room}"), monday)
-        return found
-
     def preview(self) -> Synced:
         """What a sync would do now, taken back at once."""
         with self.environment.state.transaction() as session:
@@ -183,6 +164,49 @@ class BookingNight:
             allow_cancellations=allow_cancellations,
             mail_domain=settings.mail_from.rpartition("@")[2],
         )
+
+
+@dataclass(frozen=True)
+class DatedNight:
+    """A night's lessons on their dates, as they were stored: what calendars and pictures are made of."""
+
+    night: Night
+    timezone: ZoneInfo
+    lessons: pd.DataFrame
+    rooms: pd.DataFrame
+    terms: pd.DataFrame
+
+    @property
+    def room_names(self) -> dict[int, str]:
+        """Room → its name."""
+        return {room.id: room.name for room in rooms_of(self.rooms)}
+
+    def calendars(self) -> Iterator[CalendarFile]:
+        """The calendars of all rooms and teachers."""
+        return calendar_files(self.lessons, self.room_names, self.timezone, self.night.school)
+
+    def pictures(self) -> dict[str, bytes]:
+        """Pictures by name: `occupancy` of the term, and the `week` of the busiest room; none of an empty timetable."""
+        dated, names, night = self.lessons, self.room_names, self.night.date
+        term = term_of(self.terms, night)
+        room = busiest_room(dated)
+        if term is None or room is None:
+            return {}
+        found = {"occupancy": occupancy(dated, names, *term)}
+        monday = teaching_week(dated, night)
+        if monday is not None:
+            found["week"] = week_of_room(dated, room, names.get(room, f"Room {room}"), monday)
+        return found
+
+
+def dated_night(environment: Environment, night: Night) -> DatedNight | None:
+    """A night's dated lessons; None where there is rightly no timetable yet. Raises NotMaterialised."""
+    pins = pinned(environment, night, ("rooms", "terms"))
+    rooms, terms = (environment.tables.load(pin) for pin in pins.values())
+    if no_timetable(terms, night.date) is not None:
+        return None
+    lessons = environment.tables.load(environment.tables.need(KEY, DATED.name, night.school, night.date))
+    return DatedNight(night, environment.settings.school(night.school).timezone, lessons, rooms, terms)
 
 
 def make(behind: Behind) -> Callable[[RoomBookingSettings], Made]:

@@ -6,6 +6,7 @@ from isams_pipeline.partners.schoolbooking.export import CHECKS, NEEDED
 from isams_pipeline.partners.schoolbooking.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolbooking.night import make, verdicts
 from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
+from isams_pipeline.partners.schoolbooking.tables import TABLES
 from isams_pipeline.sources.registry import LISTED
 
 PARTNER = Partner(
@@ -14,6 +15,12 @@ PARTNER = Partner(
     night="A school's night by the source that it uses: read, check, deliver.",
     takes={"isams": NEEDED["isams"], **dict.fromkeys(LISTED, tuple(LISTED_DATASETS))},
     gets=Exporting(
-        files=FILES, schema_version=SCHEMA_VERSION, checks=CHECKS, needs=NEEDED, make=make, verdicts=verdicts
+        files=FILES,
+        schema_version=SCHEMA_VERSION,
+        checks=CHECKS,
+        needs=NEEDED,
+        make=make,
+        verdicts=verdicts,
+        tables=TABLES,
     ),
 )

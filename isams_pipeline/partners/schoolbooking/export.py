@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built
+from isams_pipeline.delivery.built import ACCOUNTED_FOR, Built, by_table
 from isams_pipeline.delivery.export import CheckResult, Export, check_files, check_references, few, to_csv
 from isams_pipeline.partners.schoolbooking.files import BY_NAME, ENTITIES, FILES, REFERENCES
 from isams_pipeline.partners.schoolbooking.settings import SchoolBookingSettings
@@ -90,7 +90,9 @@ def build(
         "students.csv": students,
         "staff.csv": staff,
         "contacts.csv": contacts.people.rename(columns={"person_id": "contact_id"}),
-        "student_contacts.csv": links.rename(columns={"pupil_id": "student_id", "person_id": "contact_id"}),
+        "student_contacts.csv": links.rename(
+            columns={"pupil_id": "student_id", "person_id": "contact_id", "first_person": "first_contact"}
+        ),
         "year_groups.csv": years.rename(columns={"year_id": "year_group_id"}),
         "registration_groups.csv": forms.rename(columns={"form_id": "registration_group_id"}),
         "registration_group_members.csv": in_forms,
@@ -107,7 +109,7 @@ def build(
         account.deliver(dataset, frames[file][ROW], file)
     files = {name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()}
     exclusions = by_person(out.frame(), set(contacts.people["person_id"]))
-    return Built(Export(files), exclusions, ENTITIES, account)
+    return Built(Export(files), exclusions, ENTITIES, account, by_table(frames, eligible_contacts=contacts.entries))
 
 
 def _with_email(people: pd.DataFrame) -> Split:

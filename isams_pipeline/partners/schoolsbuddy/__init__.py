@@ -5,13 +5,18 @@ import dagster as dg
 from isams_pipeline.config import Settings
 from isams_pipeline.orchestration.partner import Exporting, Partner
 from isams_pipeline.partners.schoolsbuddy.attendance.assets import attendance_assets
-from isams_pipeline.partners.schoolsbuddy.attendance.schedules import attendance_jobs, attendance_schedules
+from isams_pipeline.partners.schoolsbuddy.attendance.schedules import (
+    attendance_jobs,
+    attendance_schedules,
+    sends_attendance,
+)
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
 from isams_pipeline.partners.schoolsbuddy.night import make, verdicts
 from isams_pipeline.partners.schoolsbuddy.photo_assets import forget, photo_assets, photo_keys, photos_besides
 from isams_pipeline.partners.schoolsbuddy.rules import CHECKS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
+from isams_pipeline.partners.schoolsbuddy.tables import TABLES
 from isams_pipeline.sources.registry import LISTED, SOURCES
 
 TAKES = (
@@ -23,13 +28,17 @@ TAKES = (
 
 
 def _more(settings: Settings) -> dg.Definitions:
-    """Attendance, and photos where a school has them delivered."""
+    """Attendance, where a school sends it, and photos where a school has them delivered."""
+    photos = dg.Definitions(assets=photo_assets(settings))
+    if not sends_attendance(settings):
+        return photos
     jobs = attendance_jobs()
-    return dg.Definitions(
-        assets=[*photo_assets(settings), *attendance_assets(settings)],
+    attendance = dg.Definitions(
+        assets=attendance_assets(settings),
         jobs=list(jobs.values()),
         schedules=attendance_schedules(settings, jobs),
     )
+    return dg.Definitions.merge(photos, attendance)
 
 
 PARTNER = Partner(
@@ -44,6 +53,7 @@ PARTNER = Partner(
         checks=CHECKS,
         needs=dict.fromkeys(SOURCES, NEEDED),
         make=make,
+        tables=TABLES,
         verdicts=verdicts,
         besides=photos_besides,
         tidy=forget,

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from isams_pipeline.config import YearRange
-from isams_pipeline.delivery.built import Built
+from isams_pipeline.delivery.built import Built, by_table
 from isams_pipeline.delivery.export import Export, to_csv
 from isams_pipeline.partners.schoolsbuddy.files import BY_NAME, ENTITIES
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
@@ -66,6 +66,7 @@ class Unsettled:
     """The source's, each row with its number."""
     pupils: pd.DataFrame
     staff: pd.DataFrame
+    frames: Mapping[str, pd.DataFrame]
     files: Mapping[str, bytes]
     out: Exclusions
 
@@ -110,14 +111,14 @@ def unsettled(
         "class_staff.csv": out.follow(_class_staff(tables["set_teachers"], classes, staff)),
         "houses.csv": houses,
     }
-    return Unsettled(tables, pupils, staff, _as_csv(frames), out)
+    return Unsettled(tables, pupils, staff, frames, _as_csv(frames), out)
 
 
 def settled(given: Unsettled, settings: SchoolsBuddySettings, has_medical: bool) -> Built:  # noqa: FBT001
     """Contacts and medical fields as the settings ask for them, and with them the whole export."""
     out, pupils = given.out.copy(), given.pupils
-    contacts = Contacts.chosen(given.tables, settings)
-    contacts = contacts.by(having_email(contacts.people))
+    chosen = Contacts.chosen(given.tables, settings)
+    contacts = chosen.by(having_email(chosen.people))
     contacts = contacts.by(sensible_emails(contacts.people, is_left_empty=False)).as_users()
     contacts = contacts.by(unique_emails(contacts.people, "person_id", entity="contact", first_if="first_person"))
     out.join(
@@ -139,7 +140,13 @@ def settled(given: Unsettled, settings: SchoolsBuddySettings, has_medical: bool)
         out.account.rest_not_asked("health", "medical_fields")
     files = {**given.files, **_as_csv(frames)}
     exclusions = by_person(out.frame(), set(contacts.people["person_id"]))
-    return Built(Export({name: files[name] for name in BY_NAME if name in files}), exclusions, ENTITIES, out.account)
+    return Built(
+        Export({name: files[name] for name in BY_NAME if name in files}),
+        exclusions,
+        ENTITIES,
+        out.account,
+        by_table({**given.frames, **frames}, eligible_contacts=chosen.entries),
+    )
 
 
 def _as_csv(frames: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:

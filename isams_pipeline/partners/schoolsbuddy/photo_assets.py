@@ -8,10 +8,11 @@ from isams_pipeline.config import Settings
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.graph import asset_key
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.partner import Behind
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
-from isams_pipeline.orchestration.source_assets import OWNER, asset_key
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.partners.schoolsbuddy.photos import look, with_photos
 from isams_pipeline.partners.schoolsbuddy.settings import KEY, SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES

@@ -6,15 +6,18 @@ from isams_pipeline.config import Settings
 from isams_pipeline.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.delivery.rule_tables import RuleTable
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.exports import run_by
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
+from isams_pipeline.orchestration.rule_assets import stored_result
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
-from isams_pipeline.orchestration.showing import delivery_metadata, markdown_table
-from isams_pipeline.orchestration.source_assets import OWNER, column_schema
+from isams_pipeline.orchestration.showing import column_schema, delivery_metadata, markdown_table
+from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
-from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, STORED_AS, Session
+from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, SESSIONS, STORED_AS, Session
+from isams_pipeline.partners.schoolsbuddy.attendance.tables import marks_table
 from isams_pipeline.sources.registry import WITHIN_THE_DAY
 from isams_pipeline.storage.tables import StoredTable
 
@@ -30,6 +33,11 @@ GATE = {
 def records_key(session: Session) -> list[str]:
     """The asset of a session's records."""
     return [REST_SOURCE, f"{STORED_AS}_{session.lower()}"]
+
+
+def marks_key(session: Session) -> list[str]:
+    """The asset of a session's marks."""
+    return [KEY, marks_table(session).name]
 
 
 def delivery_key(session: Session) -> list[str]:
@@ -77,18 +85,35 @@ def _records_metadata(here: SchoolSession, table: StoredTable) -> Metadata:
 
 def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
     key = delivery_key(session)
-    partitions = nights_of(settings)
+    partitions, table_of_marks = nights_of(settings), marks_table(session)
+    marks = dg.AssetKey(marks_key(session))
+    common: Metadata = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
 
-    @dg.asset(
-        key=key,
-        description=f"The {WORDS[session]}'s attendance.csv where SchoolsBuddy reads it, of the students in its last "
-        "nightly export. A day without registers ends no_session.",
-        partitions_def=partitions,
-        group_name=KEY,
-        owners=[OWNER],
-        kinds={"csv"},
-        deps=[dg.AssetKey(records_key(session))],
-        check_specs=checks.check_specs(key, partitions, GATE),
+    @dg.multi_asset(
+        name=f"{KEY}_delivery_{session.lower()}",
+        specs=[
+            dg.AssetSpec(
+                marks,
+                description=table_of_marks.about,
+                deps=[dg.AssetKey(records_key(session)), dg.AssetKey([NIGHTLY, "delivery"])],
+                kinds={"pandas", "parquet"},
+                metadata={
+                    "dagster/column_schema": column_schema(table_of_marks.declaration),
+                    "dagster/column_lineage": _lineage(session, table_of_marks),
+                },
+                **common,
+            ),
+            dg.AssetSpec(
+                key,
+                description=f"The {WORDS[session]}'s attendance.csv where SchoolsBuddy reads it, of the students in "
+                "its last nightly export. A day without registers ends no_session.",
+                deps=[marks, dg.AssetKey(records_key(session))],
+                kinds={"csv"},
+                **common,
+            ),
+        ],
+        check_specs=checks.check_specs(key, partitions, GATE, blocking=True),
+        can_subset=True,
     )
     @of_a_night
     def delivery(run: NightRun) -> Results:
@@ -99,9 +124,16 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
             reason = here.no_session(table, run.id)
             run.ends(KEY, Outcome.NO_SESSION)
             metadata = {"outcome": Outcome.NO_SESSION.value, "reason": reason}
-            yield dg.MaterializeResult(metadata=metadata, check_results=checks.passed(GATE, key))
+            for asset in (one for one in (marks, dg.AssetKey(key)) if one in run.chosen):
+                verdicts = checks.passed(GATE, key) if asset != marks else []
+                yield dg.MaterializeResult(asset_key=asset, metadata=metadata, check_results=verdicts)
             return
-        result, built = here.deliver(table, run.id, allow_removals=run.session.allow_removals)
+        made = here.build(table)
+        if marks in run.chosen:
+            yield stored_result(run, marks, table_of_marks, made.built, {})
+        if dg.AssetKey(key) not in run.chosen:
+            return
+        built, result = made.built, here.deliver(table, made, run.id, allow_removals=run.session.allow_removals)
         run.ends(KEY, result.outcome)
         if result.outcome in (Outcome.REFUSED, Outcome.FAILED):
             problem = f"{result.outcome}: {result.reason}"
@@ -117,9 +149,23 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
             "students not yet marked": built.without_a_mark,
             "exclusions": environment.reports.location(here.exclusions_path),
         }
-        yield dg.MaterializeResult(metadata=metadata, check_results=[verdict])
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[verdict])
 
     return delivery
+
+
+def _lineage(session: Session, table: RuleTable) -> dg.TableColumnLineage:
+    """Each column's parents: the session's records, or the nightly export's students."""
+    records = dg.AssetKey(records_key(session))
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(records if one.is_of_source else dg.AssetKey([NIGHTLY, one.table]), one.column)
+                for one in origins
+            ]
+            for column, origins in table.origins.items()
+        }
+    )
 
 
 def _incomplete(provenance: JsonObject, without_a_mark: int) -> str:

@@ -61,7 +61,8 @@ def build(
     frame = marks(kept, session=session, date=day.isoformat(), now=now)
     waiting = int((frame["registered"] == "false").sum())
     export = Export({ATTENDANCE.name: to_csv(frame, ATTENDANCE)})
-    return BuiltAttendance(export, out.frame(), ENTITIES, out.account, waiting)
+    tables_of_rules = {f"marks_{session.lower()}": frame}
+    return BuiltAttendance(export, out.frame(), ENTITIES, out.account, tables_of_rules, waiting)
 
 
 def check_export(export: Export, records: pd.DataFrame) -> list[CheckResult]:

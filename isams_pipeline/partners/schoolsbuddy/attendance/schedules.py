@@ -13,7 +13,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.nightly import in_a_name
 from isams_pipeline.orchestration.partitions import key_of, night_at
 from isams_pipeline.orchestration.runs import told_to_ticks
-from isams_pipeline.partners.schoolsbuddy.attendance.assets import WORDS, delivery_key, records_key
+from isams_pipeline.partners.schoolsbuddy.attendance.assets import WORDS, delivery_key, marks_key, records_key
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
 from isams_pipeline.rules.clock_times import time_in_words
@@ -33,7 +33,7 @@ def attendance_jobs() -> "dict[Session, dg.UnresolvedAssetJobDefinition]":
     return {
         session: dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
             job_name(session),
-            selection=dg.AssetSelection.assets(records_key(session), delivery_key(session)),  # pyright: ignore[reportUnknownMemberType]
+            selection=dg.AssetSelection.assets(records_key(session), marks_key(session), delivery_key(session)),  # pyright: ignore[reportUnknownMemberType]
             description=f"A school's {WORDS[session]}: read the registers, deliver the attendance.",
             tags=PRIORITY,
             executor_def=dg.in_process_executor,
@@ -53,6 +53,12 @@ def attendance_schedules(
             for session, at in _sessions_of(partner.attendance).items():
                 schools.setdefault((session, school.timezone.key, at), []).append(name)
     return [_schedule(when, names, jobs[when[0]]) for when, names in sorted(schools.items())]
+
+
+def sends_attendance(settings: Settings) -> bool:
+    """Whether some school sends attendance; or there is no school yet."""
+    found = [school.partners.get(SchoolsBuddySettings) for school in settings.schools.values()]
+    return not settings.schools or any(partner is not None and partner.attendance is not None for partner in found)
 
 
 def _sessions_of(settings: AttendanceSettings) -> dict[Session, int]:

@@ -34,6 +34,16 @@ from isams_pipeline.storage.tables import StoredTable
 
 
 @dataclass(frozen=True)
+class MadeAttendance:
+    """An export of a session, and what is behind it."""
+
+    built: BuiltAttendance
+    records: pd.DataFrame
+    night: date
+    """The night whose students it goes by."""
+
+
+@dataclass(frozen=True)
 class SchoolSession:
     """A school's morning or afternoon on a date."""
 
@@ -125,14 +135,14 @@ class SchoolSession:
         )
         return reason
 
-    def build(self, table: StoredTable) -> tuple[BuiltAttendance, pd.DataFrame, date]:
-        """The export of what was read, the records behind it, and the night whose students it goes by."""
+    def build(self, table: StoredTable) -> MadeAttendance:
+        """The export of what was read; raises NotMaterialised."""
         students, night = self._students()
         records = self.environment.tables.load(table)
         zone = self.environment.settings.school(self.school).timezone
         moment = pd.Timestamp(table.provenance["fetched_at"]).tz_convert(zone).tz_localize(None)
         built = build(records, students, session=self.session, day=self.date, now=moment.to_pydatetime())
-        return built, records, night
+        return MadeAttendance(built, records, night)
 
     def _students(self) -> tuple[list[dict[str, str]], date]:
         """The students of the last nightly export that was delivered up to this date; raises NotMaterialised."""
@@ -148,9 +158,9 @@ class SchoolSession:
         export = self.environment.staged(NIGHTLY, self.school).load({"students.csv": digest})
         return export.rows("students.csv"), receipt.date
 
-    def deliver(self, table: StoredTable, run_id: str, *, allow_removals: bool) -> tuple[Delivered, BuiltAttendance]:
+    def deliver(self, table: StoredTable, made: MadeAttendance, run_id: str, *, allow_removals: bool) -> Delivered:
         """Stage the export, report who is not in it, and put it through the gate."""
-        built, records, night = self.build(table)
+        built = made.built
         stage = self.environment.staged(KEY, self.school, self.part)
         staged = stage.stage(
             self.date,
@@ -164,7 +174,7 @@ class SchoolSession:
             about={
                 "session": self.session,
                 "registers": table.provenance["registers"],
-                "students_of": night.isoformat(),
+                "students_of": made.night.isoformat(),
             },
         )
         self.environment.reports.write(self.exclusions_path, to_csv_for_people(built.exclusions, EXCLUSIONS))
@@ -179,7 +189,7 @@ class SchoolSession:
             allow_removals=allow_removals,
         )
         own = replace(usual, max_removed=self.settings.max_removed, explain=self._who_left)
-        return own.deliver(staged, built.export, check_export(built.export, records)), built
+        return own.deliver(staged, built.export, check_export(built.export, made.records))
 
     def _who_left(self, files: object, before: Export, now: Export, pins: object) -> Explained:  # noqa: ARG002
         """Students of the last session who are not in the nightly export any more."""
