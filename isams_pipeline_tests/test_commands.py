@@ -240,6 +240,35 @@ def test_inspect_data(tmp_path: Path):
     assert code == 0 and school.pupils[0].surname in out
 
 
+def test_inspect_by_xpath(tmp_path: Path):
+    school = SchoolDay(simple_school(), FIRST)
+    file = saved(tmp_path, "".join(render.document(school, ["Pupil_GetCurrentPupils"])).encode())
+    code, out = call("inspect", file, "--xpath", "count(//Pupil)")
+    assert (code, out.strip()) == (0, "60.0")
+    code, out = call("inspect", file, "--xpath", "//CurrentPupils[1]/Pupil[1]/@Id", "--json")
+    assert code == 0
+    assert json.loads(out) == [
+        {"path": "/iSAMS/PupilManager/CurrentPupils[1]/Pupil[1]", "value": str(school.pupils[0].id)}
+    ]
+    assert call("inspect", file, "--xpath", "//Nobody")[0] == 1
+    code, out = call("inspect", file, "--xpath", "//[")
+    assert code == 2 and "XPath 1.0" in out
+    code, out = call("inspect", saved(tmp_path, b"<iSAMS><a>"), "--xpath", "//a")
+    assert code == 2 and "not well-formed" in out
+    entity = b'<!DOCTYPE iSAMS [<!ENTITY e SYSTEM "file:///etc/hostname">]><iSAMS>&e;</iSAMS>'
+    code, out = call("inspect", saved(tmp_path, entity), "--xpath", "/iSAMS")
+    assert code == 2 and "document type" in out
+
+
+def test_schema_lists_tables_and_shows_one():
+    code, out = call("schema")
+    assert code == 0 and "schoolsbuddy/eligible_contacts" in out and "isams/pupils" in out
+    code, out = call("schema", "schoolsbuddy/contacts")
+    assert code == 0 and "contacts = pa.DataFrameSchema(" in out and '"email": pa.Column(' in out
+    code, out = call("schema", "schoolsbuddy/contact")
+    assert code == 2 and "Did you mean schoolsbuddy/contacts?" in out
+
+
 def test_inspect_an_object_of_the_archive(today: World):
     assert at(today, "sync", SCHOOL)[0] == 0
     (packed,) = [

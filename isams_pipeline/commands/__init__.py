@@ -130,6 +130,12 @@ COMMANDS = (
         LOOKING,
     ),
     Command(
+        "schema",
+        "schema:schema",
+        "Show a table as the pandera schema that is checked at its border; without one, list all tables.",
+        LOOKING,
+    ),
+    Command(
         "demo",
         "demo:demo",
         "Run three nights and a school day of two made-up schools, by every source and for every partner.",

@@ -29,7 +29,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources.advice import advice as advice_on
 from isams_pipeline.sources.isams.connect import batch_client, rest_client
 from isams_pipeline.sources.isams.diagnosis import ClientDiagnosis, KeyDiagnosis, diagnose, diagnose_rest, feeds_missing
-from isams_pipeline.sources.isams.inspection import Inspection, records
+from isams_pipeline.sources.isams.inspection import Inspection, matches, records
 from isams_pipeline.sources.isams.inspection import inspect as look_into
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.access import Access
@@ -187,12 +187,22 @@ def inspect(
     show_records: Annotated[
         bool, typer.Option("--records", help="Print the records too. They are people's data.")
     ] = False,
+    xpath: Annotated[
+        str | None,
+        typer.Option(
+            "--xpath",
+            help="Print only what an XPath 1.0 expression finds. That is people's data.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Show a saved Batch response: its datasets, unknown elements, or its error message.
 
-    Exit code 0: data; 1: an error document; 2: not readable.
+    Exit code 0: data; 1: an error document, or nothing found by --xpath; 2: not readable.
     """
     try:
+        if xpath is not None:
+            return _print_matches(matches(io.BytesIO(unpacked(file.read_bytes())), xpath), as_json=as_json)
         found = look_into(io.BytesIO(unpacked(file.read_bytes())))
     except (OSError, PipelineError) as error:
         text = f"{file} cannot be read." if isinstance(error, OSError) else str(error)
@@ -212,6 +222,15 @@ def inspect(
     else:
         _print_inspection(found, show_records=show_records)
     return 1 if found.message is not None else 0
+
+
+def _print_matches(found: list[tuple[str, str]], *, as_json: bool) -> int:
+    if as_json:
+        console.out(json.dumps([{"path": path, "value": value} for path, value in found], ensure_ascii=False, indent=2))
+    else:
+        for path, value in found:
+            console.out(f"{path}  {value}".strip(), highlight=False)
+    return 0 if found else 1
 
 
 def _print_inspection(found: Inspection, *, show_records: bool) -> None:

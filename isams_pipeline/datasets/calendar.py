@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from isams_pipeline.datasets.contracts import in_order
 from isams_pipeline.datasets.declare import Dataset, column
 
 
@@ -12,6 +13,7 @@ class CalendarEvents(Dataset):
 
     feed = "events"
     rows = "CalendarManager/Events/Event"
+    contracts = (in_order("start_date", "end_date"),)
 
     event_id: int = column("@Id", "iSAMS's number of the event", key=True)
     start_date: date = column("StartDate", "First day", key=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from isams_pipeline.datasets.contracts import in_order
 from isams_pipeline.datasets.declare import Dataset, column
 
 
@@ -16,6 +17,7 @@ class LessonSuspensions(Dataset):
 
     feed = "lesson_suspensions"
     rows = "CoverManager/LessonSuspensions/LessonSuspension"
+    contracts = (in_order("start", "end"),)
 
     suspension_id: int = column("@Id", "iSAMS's number of the suspension", key=True)
     start: datetime | None = column("StartDate", "From; midnight means the whole day")
@@ -40,6 +42,7 @@ class RoomClosures(Dataset):
 
     feed = "room_closures"
     rows = "CoverManager/RoomClosures/RoomClosure"
+    contracts = (in_order("start", "end"),)
 
     closure_id: int = column("@Id", "iSAMS's number of the closure", key=True)
     room_id: int | None = column("@RoomId|RoomId", "The room")

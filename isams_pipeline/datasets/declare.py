@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from isams_pipeline.datasets.arrow import Array, DataType, Schema, Table, pa
+from isams_pipeline.datasets.contracts import Contract
 
 Kind = Literal["int", "str", "bool", "date", "datetime"]
 
@@ -91,6 +92,8 @@ class Dataset:
     """Columns that together tell the same person from another school's: its own numbers are small, and the same."""
     free_form: ClassVar[bool] = False
     """The shape is unknown: every field is passed through as name and value."""
+    contracts: ClassVar[tuple[Contract, ...]] = ()
+    """What every row should be like, beyond its types; rows that are not are counted, and a check warns."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ class DatasetDeclaration(TableDeclaration):
     must_have_rows: bool
     identity: tuple[str, ...]
     free_form: bool
+    contracts: tuple[Contract, ...]
 
     @cached_property
     def container(self) -> str:
@@ -192,6 +196,7 @@ def declared(dataset: type[Dataset]) -> DatasetDeclaration:
         must_have_rows=dataset.must_have_rows,
         identity=dataset.identity,
         free_form=dataset.free_form,
+        contracts=dataset.contracts,
         summary=text,
         module=dataset.__module__,
     )

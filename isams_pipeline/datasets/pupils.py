@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from isams_pipeline.datasets.contracts import in_order, not_in_the_future
 from isams_pipeline.datasets.declare import Dataset, column
 
 
@@ -14,6 +15,7 @@ class Pupils(Dataset):
     rows = "PupilManager/CurrentPupils/Pupil"
     must_have_rows = True
     identity = ("pupil_id", "school_id")
+    contracts = (not_in_the_future("date_of_birth"), in_order("date_of_birth", "enrolment_date"))
 
     pupil_id: int = column("@Id", "iSAMS's number of the pupil", key=True)
     person_id: int | None = column("@PersonId", "iSAMS's number of the person")

@@ -28,7 +28,7 @@ def schema_of(declaration: TableDeclaration) -> pa.DataFrameSchema:
 
 def check_schema(declaration: DatasetDeclaration, frame: pd.DataFrame) -> None:
     """Raise WrongType with columns and row numbers where a column is not as declared. No value is named."""
-    if _fits(declaration, frame):
+    if fits(declaration, frame):
         return
     misfit = _misfit(declaration, frame)
     if misfit is not None:
@@ -45,7 +45,7 @@ def check_schema(declaration: DatasetDeclaration, frame: pd.DataFrame) -> None:
 
 def check_made(declaration: TableDeclaration, frame: pd.DataFrame) -> None:
     """Raise WrongType or DuplicateKeys where a table that rules made is not as declared: a fault of this project."""
-    misfit = None if _fits(declaration, frame) else _misfit(declaration, frame)
+    misfit = None if fits(declaration, frame) else _misfit(declaration, frame)
     remedy = "Report it as a bug, with this message."
     if misfit is not None:
         name, rows = misfit
@@ -79,7 +79,7 @@ def _misfit(declaration: TableDeclaration, frame: pd.DataFrame) -> tuple[str, li
     return None
 
 
-def _fits(declaration: TableDeclaration, frame: pd.DataFrame) -> bool:
+def fits(declaration: TableDeclaration, frame: pd.DataFrame) -> bool:
     """Whether the frame is as declared: a hundredth of the time that pandera takes to find that nothing is wrong."""
     return list(frame.columns) == declaration.names and all(
         frame[c.name].dtype == PANDAS[c.kind] and (c.nullable or not bool(frame[c.name].hasnans))

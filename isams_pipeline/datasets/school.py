@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from isams_pipeline.datasets.contracts import in_order
 from isams_pipeline.datasets.declare import Dataset, column
 
 
@@ -12,6 +13,7 @@ class Terms(Dataset):
 
     feed = "terms"
     rows = "SchoolManager/Terms/Term"
+    contracts = (in_order("start_date", "finish_date"),)
 
     term_id: int = column("@Id", "iSAMS's number of the term", key=True)
     school_year: int | None = column("SchoolYear", "The year in which the school year starts")

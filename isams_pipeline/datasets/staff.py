@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from isams_pipeline.datasets.contracts import not_in_the_future
 from isams_pipeline.datasets.declare import Dataset, column
 
 
@@ -14,6 +15,7 @@ class Staff(Dataset):
     rows = "HRManager/CurrentStaff/StaffMember"
     must_have_rows = True
     identity = ("staff_id", "user_code")
+    contracts = (not_in_the_future("date_of_birth"),)
 
     staff_id: int = column("@Id", "iSAMS's number of the member of staff", key=True)
     person_id: int | None = column("@PersonId", "iSAMS's number of the person")

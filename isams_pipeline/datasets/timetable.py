@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from isams_pipeline.datasets.contracts import between, in_order
 from isams_pipeline.datasets.declare import CONTAINER, Dataset, column
 
 _PUBLISHED = "TimetableManager/PublishedTimetables/Timetable"
@@ -31,6 +32,7 @@ class TimetableDays(Dataset):
 
     feed = "timetable_structure"
     rows = "TimetableManager/Structure/Week/Days/Day"
+    contracts = (between("weekday", 1, 7),)
 
     day_id: int = column("@Id", "iSAMS's number of the day", key=True)
     week_id: int = column("../../@Id", "Its week")
@@ -61,6 +63,7 @@ class WeekAllocations(Dataset):
 
     feed = "week_allocations"
     rows = "TimetableManager/TimetableAllocations/TimetableAllocation"
+    contracts = (between("week", 1, 54),)
 
     allocation_id: int = column("@Id", "iSAMS's number of the allocation", key=True)
     week: int | None = column("Week", "The week of the year: Sunday to Saturday, week 1 holds 1 January")
@@ -74,6 +77,7 @@ class Timetables(Dataset):
     feed = "timetables"
     rows = _PUBLISHED
     also_rows = (_DEVELOPMENT,)
+    contracts = (in_order("start_year", "end_year"),)
 
     status: str = column(CONTAINER, "PublishedTimetables or DevelopmentTimetables", key=True)
     timetable_id: int = column("@Id", "iSAMS's number of the timetable", key=True)

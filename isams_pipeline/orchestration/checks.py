@@ -37,8 +37,10 @@ def passed(names: Iterable[str], asset: Sequence[str]) -> list[dg.AssetCheckResu
     return [dg.AssetCheckResult(passed=True, check_name=name, asset_key=dg.AssetKey(asset)) for name in names]
 
 
-def failed(name: str, asset: Sequence[str], problem: str, *, warn: bool = False) -> dg.AssetCheckResult:
-    """The result of a check that does not hold, with what is wrong."""
+def failed(
+    name: str, asset: Sequence[str], problem: str, *, warn: bool = False, counts: Mapping[str, int] | None = None
+) -> dg.AssetCheckResult:
+    """The result of a check that does not hold, with what is wrong, and how often where that was counted."""
     severity = dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(
         passed=False,
@@ -46,7 +48,7 @@ def failed(name: str, asset: Sequence[str], problem: str, *, warn: bool = False)
         asset_key=dg.AssetKey(asset),
         severity=severity,
         description=problem,
-        metadata={"problem": problem},
+        metadata={"problem": problem, **(counts or {})},
     )
 
 

@@ -11,6 +11,7 @@ from isams_pipeline.config import Settings
 from isams_pipeline.datasets import DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.datasets.changes import row_changes, unusual
+from isams_pipeline.datasets.contracts import broken
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.errors import DatasetError, StorageError
 from isams_pipeline.orchestration import checks
@@ -33,6 +34,9 @@ SOUND = {
     "Warns: far fewer rows than of late, or an answer that may be yesterday's."
 }
 CHECKED = {"pupils", "contacts", "staff", "years"}
+CONTRACT = {
+    "contract": "Warns: rows that are not as the declaration says beyond their types, such as an end before its start."
+}
 _NIGHTS = 7
 
 
@@ -67,6 +71,7 @@ def _asset(settings: Settings, source: Source, declaration: DatasetDeclaration) 
     partitions = nights_of(settings)
     key = [source.key, declaration.name]
     sound = SOUND if declaration.name in CHECKED else {}
+    contract = CONTRACT if declaration.contracts else {}
 
     @dg.asset(
         key=key,
@@ -77,13 +82,13 @@ def _asset(settings: Settings, source: Source, declaration: DatasetDeclaration) 
         kinds=set(source.kinds),
         tags=source.tags(declaration),
         metadata={"dagster/column_schema": column_schema(declaration)},
-        check_specs=checks.check_specs(key, partitions, sound),
+        check_specs=checks.check_specs(key, partitions, {**sound, **contract}),
     )
     @of_a_nights_source
     def dataset(run: NightRun) -> Results:
         environment, night, session = run.environment, run.night, run.session
         if not is_wanted(environment.settings.school(night.school), source.key, run.context.job_name):
-            yield checks.not_in_use(sound, key)
+            yield checks.not_in_use({**sound, **contract}, key)
             return
         before = environment.tables.before(source.key, declaration.name, night.school, night.date)
         try:
@@ -98,10 +103,11 @@ def _asset(settings: Settings, source: Source, declaration: DatasetDeclaration) 
                 yield checks.failed("sound", key, str(error))
             raise
         stored = _stored(environment, source, declaration, table, night)
+        verdicts = [_fold_verdict(table, key) or verdict(environment, stored)] if sound else []
         yield dg.MaterializeResult(
             metadata=changes_metadata(environment, declaration, stored, table.frame, before)
             | {name: _shown(fact) for name, fact in table.facts.items()},
-            check_results=[_fold_verdict(table, key) or verdict(environment, stored)] if sound else [],
+            check_results=[*verdicts, *([_kept_to(environment, declaration, stored, table)] if contract else [])],
         )
 
     return dataset
@@ -122,6 +128,19 @@ def _stored(
         night=night.date,
         provenance=table.provenance,
     )
+
+
+def _kept_to(
+    environment: Environment, declaration: DatasetDeclaration, stored: StoredTable, table: SourceTable
+) -> dg.AssetCheckResult:
+    """Whether the rows are as the declaration says beyond their types, with how many are not."""
+    key = [stored.source, stored.dataset]
+    frame = environment.tables.load(stored) if table.frame is None else table.frame
+    found = broken(declaration.contracts, frame, stored.night)
+    if not found:
+        return checks.passed(CONTRACT, key)[0]
+    counts = {one.contract.name: len(one.rows) for one in found}
+    return checks.failed("contract", key, "; ".join(one.in_words for one in found), warn=True, counts=counts)
 
 
 def _fold_verdict(table: SourceTable, key: list[str]) -> dg.AssetCheckResult | None:

@@ -10,19 +10,19 @@ import pandas as pd
 from isams_pipeline.rules.split import Split
 
 _AUGUST = 8
-_NOTHING = pd.Timestamp(1900, 1, 1)
+NOTHING = pd.Timestamp(1900, 1, 1)
 """Up to here a date is none: .NET's empty date is 0001-01-01, an empty text in SQL Server becomes 1900-01-01."""
 
 
 def is_nothing(moment: Any) -> bool:
     """Whether there is no date, or one that stands for none."""
-    return moment is None or moment is pd.NaT or moment is pd.NA or moment <= _NOTHING
+    return moment is None or moment is pd.NaT or moment is pd.NA or moment <= NOTHING
 
 
 def sensible_births(people: pd.DataFrame, night: date) -> Split:
     """Keep all people, `date_of_birth` emptied where nobody was born then: a date of nothing, or one still to come."""
     births = people["date_of_birth"]
-    odd = (births.notna() & ((births <= _NOTHING) | (births > pd.Timestamp(night)))).astype(bool)
+    odd = (births.notna() & ((births <= NOTHING) | (births > pd.Timestamp(night)))).astype(bool)
     if not bool(odd.any()):
         return Split(people)
     reason = "nobody was born on the date of birth that it has; left empty"

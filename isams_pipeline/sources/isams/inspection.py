@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any, cast
 from xml.etree.ElementTree import Element  # a type; document.py does the parsing
 
 import pandas as pd
+from lxml import etree
 
 from isams_pipeline.datasets import DATASETS
 from isams_pipeline.datasets.shapes import Json
-from isams_pipeline.errors import IsamsError
+from isams_pipeline.errors import DocumentError, IsamsError, WrongUse
 from isams_pipeline.sources.isams import document, messages
 from isams_pipeline.sources.isams.parse import parse
 
@@ -74,6 +75,42 @@ def inspect(stream: IO[bytes]) -> Inspection:
         found["health"] = parse(stream, [DATASETS["health"]])["health"].frame
     unknown |= set(batch.containers) - declared - medical
     return Inspection(found, sorted(unknown))
+
+
+def matches(stream: IO[bytes], expression: str) -> list[tuple[str, str]]:
+    """What an XPath expression finds in a response: the path of each element, and it as XML; or a value, and its text.
+
+    Reads the whole document into memory. Raises WrongUse where the expression is none, DocumentError where the response
+    is not XML.
+    """
+    try:
+        ask = etree.XPath(expression)
+    except etree.XPathSyntaxError as error:
+        raise WrongUse(f"--xpath: {error}", remedy="Write an XPath 1.0 expression, such as //Pupil/@Id.") from None
+    # As strict as the reader of nights: no entity is resolved, no network asked.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        tree = etree.parse(stream, parser)
+        if tree.docinfo.internalDTD is not None:
+            raise DocumentError("The document declares a document type", remedy="iSAMS sends none; where is it from?")
+        found: Any = ask(tree)
+    except etree.XPathEvalError as error:
+        raise WrongUse(f"--xpath: {error}", remedy="Use functions and names of XPath 1.0.") from None
+    except etree.XMLSyntaxError as error:
+        line, column = error.position
+        raise DocumentError(
+            "The document is not well-formed XML", line=line, column=column, remedy="Save the answer again, whole."
+        ) from None
+    if not isinstance(found, list):
+        return [("", str(found))]
+    return [_match(tree, one) for one in cast("list[Any]", found)]
+
+
+def _match(tree: Any, one: Any) -> tuple[str, str]:
+    if isinstance(one, str):  # an attribute or text, which knows its element
+        parent: Any = getattr(one, "getparent", lambda: None)()
+        return (tree.getpath(parent) if parent is not None else "", str(one))
+    return tree.getpath(one), etree.tostring(one, encoding="unicode", with_tail=False)
 
 
 def _is_medical(container: str) -> bool:
