@@ -288,7 +288,7 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "my_school_portal_nightly",
         "allow_removals",
         "isams_datasets",
-        "tonight",
+        "look_at_tonight",
     }
     assert [sensor.name for sensor in repository.sensor_defs] == [
         "my_school_portal_approved",

@@ -152,7 +152,7 @@ def test_the_graph_holds_what_schools_yaml_names_and_nothing_else(world: World):
     keys = definitions.resolve_asset_graph().get_all_asset_keys()
     assert {key.path[0] for key in keys} == {"isams", "schoolsbuddy", "tonight"}
     jobs = {job.name for job in definitions.resolve_all_job_defs()} - {"__ASSET_JOB"}
-    assert jobs == {"schoolsbuddy_nightly", "isams_datasets", "allow_removals", "tonight"}
+    assert jobs == {"schoolsbuddy_nightly", "isams_datasets", "allow_removals", "look_at_tonight"}
     export = definitions.resolve_asset_graph().get(dg.AssetKey(["schoolsbuddy", "export"]))
     assert {key.path[0] for key in export.parent_keys} == {"schoolsbuddy"}
 
@@ -161,7 +161,7 @@ def test_the_graph_holds_what_schools_yaml_names_and_nothing_else(world: World):
 
 
 def tonight_of(world: World) -> dict[str, Any]:
-    job = build_definitions(world.environment).resolve_job_def("tonight")
+    job = build_definitions(world.environment).resolve_job_def("look_at_tonight")
     result = job.execute_in_process(partition_key=str(FIRST), instance=world.instance)
     return shown(result)["tonight"]
 

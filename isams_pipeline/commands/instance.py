@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from isams_pipeline.config.secrets import environ_from
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import StorageError
+from isams_pipeline.orchestration import pooled_history
 from isams_pipeline.orchestration.partitions import SCHOOL_TAG
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.locks import Locks
@@ -30,7 +31,13 @@ def instance_settings(base: str, *, postgres: bool) -> Json:
     storage: Json = (
         {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
         if postgres
-        else {"sqlite": {"base_dir": f"{base}/history"}}
+        else {
+            "custom": {
+                "module": pooled_history.__name__,
+                "class": pooled_history.PooledSqliteStorage.__name__,
+                "config": {"base_dir": f"{base}/history"},
+            }
+        }
     )
     return {
         "storage": storage,

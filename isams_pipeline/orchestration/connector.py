@@ -166,7 +166,8 @@ class Connector:
                 )
             return Purged(
                 environment.lists.forget(self.source, self.school),
-                environment.tables.forget(self.source, self.school),
+                environment.tables.forget(self.source, self.school)
+                + environment.tables.forget_made_from(self.source, self.school),
                 exports,
                 reports + sum(environment.reports.remove_tree(f"{of}/{self.school}") for of in (REPORTS, OLD_REPORTS)),
                 environment.photos(self.school).forget(self.source),

@@ -19,6 +19,7 @@ from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.runs import NightRun
 from isams_pipeline.orchestration.showing import column_schema
 from isams_pipeline.rules.account import LEFT_OUT, MERGED
+from isams_pipeline.storage.tables import MADE_FROM
 
 
 def rule_keys(partner: AnyPartner) -> list[dg.AssetKey]:
@@ -103,16 +104,23 @@ def rule_results(
 
     `beside`: table → what is to be shown of it, too.
     """
+    source = run.environment.settings.partner(run.night.school, partner.settings).uses
     for table in partner.exporting.tables:
         key = dg.AssetKey([partner.key, table.name])
         if key in run.chosen:
-            yield stored_result(run, key, table, built, (beside or {}).get(table.name, {}))
+            yield stored_result(run, key, table, built, source=source, beside=(beside or {}).get(table.name))
 
 
 def stored_result(
-    run: NightRun, key: dg.AssetKey, table: RuleTable, built: Built, beside: Metadata
+    run: NightRun,
+    key: dg.AssetKey,
+    table: RuleTable,
+    built: Built,
+    *,
+    source: str,
+    beside: Metadata | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """Store a table of what was built; what Dagster shows of it. Raises WrongType, DuplicateKeys."""
+    """Store a table of what was built from a source; what Dagster shows of it. Raises WrongType, DuplicateKeys."""
     given = built.tables.get(table.name)
     if given is None:
         return dg.MaterializeResult(asset_key=key, metadata={"not asked for": _NOT_ASKED})
@@ -120,10 +128,17 @@ def stored_result(
     dataset_rules.check_made(table.declaration, frame)
     night = run.night
     stored = run.environment.tables.save(
-        frame, source=key.path[0], dataset=table.name, school=night.school, night=night.date, provenance={}
+        frame,
+        source=key.path[0],
+        dataset=table.name,
+        school=night.school,
+        night=night.date,
+        provenance={MADE_FROM: source},
     )
     shown = {"dagster/row_count": stored.rows, "table": stored.path}
-    return dg.MaterializeResult(asset_key=key, metadata=shown | numbers_of(table, built.account.frame()) | beside)
+    return dg.MaterializeResult(
+        asset_key=key, metadata=shown | numbers_of(table, built.account.frame()) | (beside or {})
+    )
 
 
 _NOT_ASKED = "the school's settings do not ask for it, or its source does not give it; nothing was stored"

@@ -24,7 +24,7 @@ from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.state import Delivery
 
-TONIGHT, SENSOR, JOB = "tonight", "tonight_current", "tonight"
+TONIGHT, SENSOR, JOB = "tonight", "tonight_current", "look_at_tonight"
 _DATE_TAG = f"dagster/partition/{DATE}"
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _SHORT = 160

@@ -21,6 +21,8 @@ from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.folder import Folder, Incoming
 
+MADE_FROM = "made_from"
+"""In the provenance of a table of rules: the source of the datasets behind it."""
 _ROWS = 16_384
 """Of a table, in a row group."""
 
@@ -126,6 +128,27 @@ class TableStore:
         """Remove all tables of a school from a source; gives the number of files."""
         datasets = self._folder.names(source)
         return sum(self._folder.remove_tree(f"{source}/{name}/{school}") for name in datasets)
+
+    def forget_made_from(self, source: str, school: str) -> int:
+        """Remove the tables of a school that rules made from a source's; gives the number of files.
+
+        With them goes what no night names any more: a night that was made anew from another source.
+        """
+        gone = 0
+        places = (f"{of}/{name}/{school}" for of in self._folder.names() for name in self._folder.names(of))
+        for place in places:
+            pointers = [f"{place}/{name}" for name in self._folder.names(place) if name.endswith(".json")]
+            facts = {pointer: self._folder.read_json(pointer) for pointer in pointers}
+            made_from = {pointer: said["provenance"].get(MADE_FROM) for pointer, said in facts.items()}
+            if not any(made_from.values()):
+                continue
+            made = [pointer for pointer, of in made_from.items() if of == source]
+            kept = {f"{said['sha256']}.parquet" for pointer, said in facts.items() if pointer not in made}
+            objects = [name for name in self._folder.names(f"{place}/objects") if name not in kept]
+            for path in (*made, *(f"{place}/objects/{name}" for name in objects)):
+                self._folder.remove(path)
+                gone += 1
+        return gone
 
     def find(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The table of a night, or None where it was never made."""

@@ -227,6 +227,11 @@ def test_purging_takes_what_an_earlier_source_has_left(crossing: Crossing):
     assert done.exports > 10 and done.lists and done.tables
     staged = [path for path in (world.data / "staged").rglob("*") if path.is_file()]
     assert not [path for path in staged if surname in path.read_bytes()]
+    crossing.connector("assembly").revoke()
+    crossing.connector("assembly").purge()
+    # The tables of the rules go with the source that they were made from, and with those a night that was made anew.
+    assert not list((world.data / "tables/schoolbooking").rglob("*.parquet"))
+    assert not list((world.data / "tables/schoolbooking").rglob("*.json"))
 
 
 def test_every_scope_taken_back_is_no_authorisation(crossing: Crossing):

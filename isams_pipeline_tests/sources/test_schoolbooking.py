@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections import Counter
@@ -26,6 +27,7 @@ from isams_pipeline.orchestration.reconciliation.assets import RECONCILE_JOB
 from isams_pipeline.orchestration.reconciliation.reconciling import kept_report, reconciled, report_path
 from isams_pipeline.partners.schoolbooking.export import build, check_export
 from isams_pipeline.partners.schoolbooking.files import FILES
+from isams_pipeline.partners.schoolbooking.tables import TABLES
 from isams_pipeline.rules.reconciliation import ONLY_FIRST, ONLY_SECOND, reconcile
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline_tests.sources.crossing import Crossing
@@ -94,7 +96,19 @@ def test_a_night_by_isams_own_source_has_the_same_files(crossing: Crossing):
         )
 
 
+def beside_a_school_by_xporter(crossing: Crossing) -> None:
+    """Another school, so that the job has the datasets of two sources."""
+
+    def both(config: dict) -> None:
+        other = copy.deepcopy(config["schools"][SCHOOL])
+        other["partners"] = {"schoolbooking": {"source": "xporter", "deliver_to": "exports"}}
+        config["schools"]["harbour"] = other
+
+    crossing.world.configure(both)
+
+
 def test_the_schedule_takes_the_schools_own_source(crossing: Crossing):
+    beside_a_school_by_xporter(crossing)
     repository = build_definitions(crossing.world.environment).get_repository_def()
     schedule = next(s for s in repository.schedule_defs if s.name == "schoolbooking_nightly_europe_london")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * *", "Europe/London")
@@ -104,10 +118,13 @@ def test_the_schedule_takes_the_schools_own_source(crossing: Crossing):
         repository_def=repository,
         resources={"environment": crossing.world.environment},
     ) as context:
-        (request,) = schedule.evaluate_tick(context).run_requests or []
+        request = next(
+            one for one in schedule.evaluate_tick(context).run_requests or [] if str(one.partition_key).endswith(SCHOOL)
+        )
     assert request.partition_key == f"{FIRST}|{SCHOOL}" and request.asset_selection is not None
-    chosen = {key.path[0] for key in request.asset_selection}
-    assert chosen == {"assembly", "schoolbooking"} and len(request.asset_selection) == len(LISTED_DATASETS) + 3
+    chosen = [key.path[0] for key in request.asset_selection]
+    assert set(chosen) == {"assembly", "schoolbooking"} and chosen.count("assembly") == len(LISTED_DATASETS)
+    assert chosen.count("schoolbooking") == len(TABLES) + 3
 
 
 def test_only_the_datasets_of_the_chosen_source_are_made(crossing: Crossing):
@@ -117,16 +134,17 @@ def test_only_the_datasets_of_the_chosen_source_are_made(crossing: Crossing):
     code, out = at(crossing.world, "explain", SCHOOL, student, "--partner", "schoolbooking", "--date", str(FIRST))
     assert code == 0 and "is in the export" in out and "teaching groups: 3" in out
     tables = crossing.world.data / "tables"
-    assert {path.name for path in tables.iterdir()} == {"assembly"}
+    assert {path.name for path in tables.iterdir()} == {"assembly", "schoolbooking"}
     assert {path.name for path in (tables / "assembly").iterdir()} == set(LISTED_DATASETS)
     assert crossing.world.sandbox.schools[SCHOOL].requests == [] and crossing.xporter.requests == []
 
 
 def test_a_job_launched_whole_leaves_the_other_sources_alone(crossing: Crossing):
     crossing.connect("assembly")
+    beside_a_school_by_xporter(crossing)
     run = run_job(crossing.world.environment, crossing.world.instance, "schoolbooking_nightly", NIGHT, {})
     assert run.failures == () and delivered(crossing.world).exists()
-    assert {path.name for path in (crossing.world.data / "tables").iterdir()} == {"assembly"}
+    assert {path.name for path in (crossing.world.data / "tables").iterdir()} == {"assembly", "schoolbooking"}
     assert crossing.xporter.requests == [], "xporter is not even connected"
 
 
@@ -189,13 +207,12 @@ def test_a_school_without_isams_own_source(crossing: Crossing):
     crossing.connect("assembly")
     assert night(crossing) is Outcome.DELIVERED, crossing.told
     assert at(crossing.world, "doctor", SCHOOL)[0] == 0, "xporter is not connected, and nobody uses it"
-    # Launched whole, by hand: what belongs to a source that the school has not stores nothing, and says so.
     crossing.world.configure(lambda c: c["schools"][SCHOOL].pop("xporter"))
     run = run_job(crossing.world.environment, crossing.world.instance, "schoolbooking_nightly", NIGHT, {})
     assert run.failures == ()
-    assert {path.name for path in (crossing.world.data / "tables").iterdir()} == {"assembly"}
+    assert {path.name for path in (crossing.world.data / "tables").iterdir()} == {"assembly", "schoolbooking"}
     graph = build_definitions(crossing.world.environment).get_repository_def().asset_graph
-    assert graph.has(dg.AssetKey(["isams", "pupils"]))
+    assert not graph.has(dg.AssetKey(["isams", "pupils"])), "no school has iSAMS's own source"
 
 
 def test_a_gate_that_stays_shut(crossing: Crossing):

@@ -130,7 +130,7 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
             return
         made = here.build(table)
         if marks in run.chosen:
-            yield stored_result(run, marks, table_of_marks, made.built, {})
+            yield stored_result(run, marks, table_of_marks, made.built, source=REST_SOURCE)
         if dg.AssetKey(key) not in run.chosen:
             return
         built, result = made.built, here.deliver(table, made, run.id, allow_removals=run.session.allow_removals)
