@@ -89,6 +89,11 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "XporterSettings": "sources.xporter.settings:XporterSettings",
     },
     "datasets": {"ROAD_DATASETS": "datasets:LISTED_DATASETS"},
+    "orchestration.nightly": {"keys_of": "orchestration.graph:keys_of"},
+    "orchestration.source_assets": {
+        "asset_key": "orchestration.graph:asset_key",
+        "column_schema": "orchestration.showing:column_schema",
+    },
     "rules": {"Exclusions": "rules.split:Exclusions", "Split": "rules.split:Split"},
     "rules.clock_times": {"in_words": "rules.clock_times:time_in_words"},
     "sources.registry": {"ROADS": "sources.registry:LISTED"},

@@ -159,8 +159,8 @@ def page(browser: webdriver.Chrome, ui: str) -> Page:
 def test_the_asset_graph_shows_both_groups(page: Page):
     page.open("/asset-groups")
     page.sees("isams", "schoolsbuddy")
-    page.open("/assets/schoolsbuddy/delivery?view=lineage&lineageScope=upstream&lineageDepth=2")
-    page.sees("delivery", "export", "contact_pupils", "pupils")
+    page.open("/assets/schoolsbuddy/delivery?view=lineage&lineageScope=upstream&lineageDepth=5")
+    page.sees("delivery", "export", "eligible_contacts", "year_groups", "contact_pupils", "pupils")
     page.shot("assets")
 
 
@@ -190,8 +190,16 @@ def test_runs_of_the_command_line_stand_in_the_timeline_and_can_be_launched_agai
 
 def test_a_failed_check_says_what_to_do(page: Page):
     page.open("/assets/schoolsbuddy/export?view=checks&checkDetail=year_names")
-    page.sees("year_names", "years 10 and 20 have the same name")
+    page.sees("year_names", "years 10 and 20 have the same name", "Blocking")
     page.shot("failed-check")
+
+
+def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
+    page.open("/assets/schoolsbuddy/eligible_contacts?view=overview")
+    page.sees("of a wanted contact type", "contact_types", "left out by mail_merge", "Row count")
+    page.shot("rules")
+    page.open("/assets/tonight?view=overview")
+    page.sees("How every school's night of a date stands")
 
 
 def test_change_requests_show_what_became_of_them(page: Page):

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from isams_pipeline.config import Settings
+from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.graph import keys_of, used_for
 from isams_pipeline.orchestration.partitions import key_of, night_at
@@ -86,3 +88,10 @@ def _schedule(
             )
 
     return nightly
+
+
+if not TYPE_CHECKING:  # who checks types sees what is there
+
+    def __getattr__(name: str) -> object:
+        """Names of before, with a warning."""
+        return found_elsewhere(__name__, name)

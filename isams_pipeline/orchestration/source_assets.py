@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 import pandas as pd
@@ -14,6 +14,7 @@ from isams_pipeline.datasets.changes import row_changes, unusual
 from isams_pipeline.datasets.contracts import broken
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.errors import DatasetError, StorageError
+from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.graph import sources_in_use
@@ -214,3 +215,10 @@ def verdict(environment: Environment, stored: StoredTable) -> dg.AssetCheckResul
     if problem is None:
         return checks.passed(SOUND, key)[0]
     return checks.failed("sound", key, problem, warn=True)
+
+
+if not TYPE_CHECKING:  # who checks types sees what is there
+
+    def __getattr__(name: str) -> object:
+        """Names of before, with a warning."""
+        return found_elsewhere(__name__, name)
