@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -212,7 +213,8 @@ def test_tonight_is_made_anew_when_a_night_has_ended_and_not_else(world: World):
 
     with look(None) as context:
         first = sensor.evaluate_tick(context)
-    assert [request.partition_key for request in first.run_requests or ()] == [str(FIRST)]
+    both = [str(FIRST - timedelta(days=1)), str(FIRST)]
+    assert [request.partition_key for request in first.run_requests or ()] == both
     with look(first.cursor) as context:
         assert not sensor.evaluate_tick(context).run_requests
     world.run(0)
@@ -220,3 +222,36 @@ def test_tonight_is_made_anew_when_a_night_has_ended_and_not_else(world: World):
         again = sensor.evaluate_tick(context)
     assert [request.partition_key for request in again.run_requests or ()] == [str(FIRST)]
     assert {one.run_key for one in again.run_requests or ()}.isdisjoint(one.run_key for one in first.run_requests or ())
+    world.at_night(1)
+    with look(again.cursor) as context:
+        over = sensor.evaluate_tick(context)
+    # The day that is over now is looked at once more: what has not come is missing.
+    looked_at = [request.partition_key for request in over.run_requests or ()]
+    assert looked_at == [str(FIRST), str(FIRST + timedelta(days=1))]
+
+
+def test_a_delivery_that_follows_a_refusal_counts_and_not_the_run_before(world: World):
+    world.night(0)
+    world.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(contact_types=["Mother"]))
+    world.at_night(1)
+    assert world.run(1).outcome is Outcome.REFUSED
+    job = job_of(world.environment, "schoolsbuddy_nightly")
+    again = job.execute_in_process(
+        partition_key=key_of(Night(SCHOOL, FIRST + timedelta(days=1))),
+        asset_selection=[dg.AssetKey(["schoolsbuddy", "delivery"])],
+        instance=world.instance,
+        run_config={"resources": {"night": {"config": {"allow_removals": True}}}},
+    )
+    assert again.success
+    now = build_definitions(world.environment).resolve_job_def("look_at_tonight")
+    result = now.execute_in_process(partition_key=str(FIRST + timedelta(days=1)), instance=world.instance)
+    assert shown(result)["tonight"]["delivered"] == 1 and shown(result)["tonight"]["failed"] == 0
+
+
+def test_what_a_school_does_not_ask_for_any_more_is_not_kept(world: World):
+    world.night(0)
+    assert world.environment.tables.find("schoolsbuddy", "medical", SCHOOL, FIRST) is not None
+    world.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(medical_fields=[]))
+    assert run_only(world, "medical").success
+    assert world.environment.tables.find("schoolsbuddy", "medical", SCHOOL, FIRST) is None
+    assert not list((world.data / "tables/schoolsbuddy/medical").rglob("*.parquet"))

@@ -33,6 +33,7 @@ def contacts_table(*, unique: bool) -> RuleTable:
         same(ELIGIBLE_CONTACTS, "email", filled=("email",) if unique else ()),
         same(ELIGIBLE_CONTACTS, "telephone", "mobile", *_ADDRESS),
         left_out={"contacts": ("email", "unique_email", "same_person") if unique else ()},
+        merges=("contacts",),
     )
 
 
@@ -55,6 +56,7 @@ def student_contacts_table(contacts: RuleTable) -> RuleTable:
                 *(("email", "unique_email") if is_unique else ()),
             )
         },
+        merges=("contact_pupils",),
     )
 
 
@@ -72,6 +74,7 @@ def members_table(name: str, groups: RuleTable, key: str, what: str) -> RuleTabl
             key=True,
         ),
         left_out={_MEMBERS.name: ("reference",)},
+        merges=(_MEMBERS.name,),
     )
 
 
@@ -85,4 +88,5 @@ def teachers_table(name: str, groups: RuleTable, key: str, what: str, *, staff: 
         made("staff_id", "int", "Who teaches it", (staff, "staff_id"), (_TEACHERS, "staff_id"), key=True),
         main if primary else [],
         left_out={_TEACHERS.name: ("reference",)},
+        merges=(_TEACHERS.name,),
     )

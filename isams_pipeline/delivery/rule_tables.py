@@ -45,6 +45,8 @@ class RuleTable:
     """The settings in schools.yaml that change it."""
     left_out: Mapping[str, tuple[str, ...]]
     """Dataset → the rules that leave rows of it out here."""
+    merges: tuple[str, ...] = ()
+    """Datasets of which it puts several rows into one."""
     optional: bool = False
     """It may be missing: a school need not have it, or not ask for it."""
 
@@ -88,6 +90,7 @@ def rule_table(  # what there is to say of a table, by name
     also: Sequence[AnyTable] = (),
     steered_by: Sequence[str] = (),
     left_out: Mapping[str, Sequence[str]] | None = None,
+    merges: Sequence[str] = (),
     optional: bool = False,
 ) -> RuleTable:
     """Declare a table of rules. It is made from what its columns are made from, and `also` from what decides its rows.
@@ -104,6 +107,7 @@ def rule_table(  # what there is to say of a table, by name
         follows=tuple(dict.fromkeys(origin.table for origin in made_of if not origin.is_of_source)),
         steered_by=tuple(steered_by),
         left_out={dataset: tuple(rules) for dataset, rules in (left_out or {}).items()},
+        merges=tuple(merges),
         optional=optional,
     )
 

@@ -105,21 +105,21 @@ class StagedExports:
         """Remove what was staged from a source's tables; gives the number of files, and the nights."""
         kept: set[str] = set()
         nights: set[str] = set()
-        gone = 0
+        pointers: list[str] = []
         for name in [name for name in self._folder.names() if name.endswith(".json")]:
             staged = Staged(**self._folder.read_json(name))
             if any(pin.get("source") == source for pin in staged.datasets.values()):
-                self._folder.remove(name)
+                pointers.append(name)
                 nights.add(name[: len("2026-11-20")])
-                gone += 1
             else:
                 kept |= {*staged.files.values(), staged.places or "", *self._pictures_of(staged)}
-        if not gone:
+        if not pointers:
             return 0, nights
         objects = [name for name in self._folder.names("objects") if name not in kept]
-        for name in objects:
-            self._folder.remove(f"objects/{name}")
-        return gone + len(objects), nights
+        # The pointers last: while one is there, the next attempt finds what is left.
+        for name in (*(f"objects/{name}" for name in objects), *pointers):
+            self._folder.remove(name)
+        return len(pointers) + len(objects), nights
 
     def _pictures_of(self, staged: Staged) -> set[str]:
         """The hashes of the pictures that a night's rows name."""

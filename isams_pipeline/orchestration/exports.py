@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import dagster as dg
 
@@ -64,10 +63,10 @@ def staged_results(
     Where a blocking rule refuses the export, the step fails, so that nothing goes on from it; see `refused`.
     """
     environment, night, built = run.environment, run.night, made.built
-    if dg.AssetKey([partner.key, "exclusions"]) in run.chosen:
-        yield _reported(environment, partner.key, night, built)
-    key = dg.AssetKey([partner.key, "export"])
+    key, exclusions = dg.AssetKey([partner.key, "export"]), dg.AssetKey([partner.key, "exclusions"])
     if key not in run.chosen:
+        if exclusions in run.chosen:
+            yield dg.MaterializeResult(asset_key=exclusions, metadata=_exclusions_metadata(built))
         return
     staged = environment.staged(partner.key, night.school).stage(
         night.date,
@@ -79,8 +78,14 @@ def staged_results(
         places=built.places,
         about=about,
     )
+    # After the export is staged: whoever removes that finds the reports of its night.
     places, account = built.account.frame(), accounting_path(partner.key, night)
+    path = exclusions_path(partner.key, night)
+    environment.reports.write(path, to_csv_for_people(built.exclusions, EXCLUSIONS))
     environment.reports.write(account, to_csv_for_people(places, ACCOUNTING))
+    if exclusions in run.chosen:
+        said = _exclusions_metadata(built) | {"file": environment.reports.location(path)}
+        yield dg.MaterializeResult(asset_key=exclusions, metadata=said)
     yield dg.MaterializeResult(
         asset_key=key,
         metadata=export_metadata(built.export, staged)
@@ -109,19 +114,13 @@ def refused(run: NightRun, partner: AnyPartner, pins: Mapping[str, StoredTable],
     return dg.Failure(f"{Outcome.REFUSED}: {'; '.join(problems)}", allow_retries=False)
 
 
-def _reported(environment: Environment, partner: str, night: Night, built: Built) -> "dg.MaterializeResult[Any]":
-    path = exclusions_path(partner, night)
-    environment.reports.write(path, to_csv_for_people(built.exclusions, EXCLUSIONS))
+def _exclusions_metadata(built: Built) -> Metadata:
     counts = built.exclusions["severity"].value_counts()
-    return dg.MaterializeResult(
-        asset_key=[partner, "exclusions"],
-        metadata={
-            "dagster/row_count": len(built.exclusions),
-            **{str(severity): int(count) for severity, count in counts.items()},
-            "file": environment.reports.location(path),
-            "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
-        },
-    )
+    return {
+        "dagster/row_count": len(built.exclusions),
+        **{str(severity): int(count) for severity, count in counts.items()},
+        "by_rule": dg.MetadataValue.md(by_rule(built.exclusions)),
+    }
 
 
 def export_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefinition:

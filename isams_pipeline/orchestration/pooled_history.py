@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
@@ -29,7 +29,6 @@ class PooledEvents(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
-        self._ready: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @contextlib.contextmanager
@@ -37,9 +36,10 @@ class PooledEvents(SqliteEventLogStorage):
         # Dagster's own lock: one connection at a time, whichever thread asks.
         with self._db_lock:
             engine = self._engine(shard)
-            if shard not in self._ready:
+            ready = cast("set[str]", self._initialized_dbs)  # pyright: ignore[reportUnknownMemberType]
+            if shard not in ready:
                 self._initdb(engine)
-                self._ready.add(shard)
+                ready.add(shard)
             with engine.connect() as connection, connection.begin():
                 yield connection
 
@@ -66,8 +66,9 @@ class PooledEvents(SqliteEventLogStorage):
         super().dispose()
 
     def _let_go(self) -> None:
-        while self._engines:
-            self._engines.popitem()[1].dispose()
+        with self._db_lock:
+            while self._engines:
+                self._engines.popitem()[1].dispose()
 
 
 class PooledRuns(SqliteRunStorage):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -97,6 +97,17 @@ def check_selection(run: NightRun, partner: AnyPartner) -> None:
         )
 
 
+def check_behind(run: NightRun, datasets: Iterable[str], table: dg.AssetKey) -> None:
+    """Raise DatasetError where a run reads datasets, but not the table of rules that is to go with them."""
+    if not run.is_to_make(table) and any(run.is_to_make(asset_key(name)) for name in datasets):
+        raise DatasetError(
+            f"The run reads datasets, but leaves out {table.to_user_string()}, which was made from earlier ones",
+            school=run.night.school,
+            date=run.night.date,
+            remedy="Select that too, or select no datasets.",
+        )
+
+
 def rule_results(
     run: NightRun, partner: AnyPartner, built: Built, beside: Mapping[str, Metadata] | None = None
 ) -> Iterator[dg.MaterializeResult[Any]]:
@@ -108,7 +119,7 @@ def rule_results(
     for table in partner.exporting.tables:
         key = dg.AssetKey([partner.key, table.name])
         if key in run.chosen:
-            yield stored_result(run, key, table, built, source=source, beside=(beside or {}).get(table.name))
+            yield stored_result(run, key, table, built, sources=[source], beside=(beside or {}).get(table.name))
 
 
 def stored_result(
@@ -117,23 +128,25 @@ def stored_result(
     table: RuleTable,
     built: Built,
     *,
-    source: str,
+    sources: Sequence[str],
     beside: Metadata | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """Store a table of what was built from a source; what Dagster shows of it. Raises WrongType, DuplicateKeys."""
+    """Store a table of what was built from sources; what Dagster shows of it. Raises WrongType, DuplicateKeys."""
     given = built.tables.get(table.name)
+    night = run.night
     if given is None:
+        # What the school does not ask for any more is not kept of the night, either.
+        run.environment.tables.remove(key.path[0], table.name, night.school, night.date)
         return dg.MaterializeResult(asset_key=key, metadata={"not asked for": _NOT_ASKED})
     frame = table.of(given)
     dataset_rules.check_made(table.declaration, frame)
-    night = run.night
     stored = run.environment.tables.save(
         frame,
         source=key.path[0],
         dataset=table.name,
         school=night.school,
         night=night.date,
-        provenance={MADE_FROM: source},
+        provenance={MADE_FROM: list(sources)},
     )
     shown = {"dagster/row_count": stored.rows, "table": stored.path}
     return dg.MaterializeResult(
@@ -155,6 +168,8 @@ def numbers_of(table: RuleTable, places: pd.DataFrame) -> Metadata:
         for rule in rules:
             name = f"left out by {rule}"
             numbers[name] = numbers.get(name, 0) + _sum(of[(of["place"] == LEFT_OUT) & (of["by"] == rule)])
+    for dataset in table.merges:
+        of = places[places["dataset"] == dataset]
         numbers["merged"] = numbers.get("merged", 0) + _sum(of[of["place"] == MERGED])
     return numbers
 

@@ -4,7 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
-from datetime import date
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -19,7 +19,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.nightly import job_name
 from isams_pipeline.orchestration.partitions import DATE, SCHOOL_TAG, dates_of
-from isams_pipeline.orchestration.runs import Results, told_to_dagster, told_to_ticks
+from isams_pipeline.orchestration.runs import PARTNER_TAG, Results, told_to_dagster, told_to_ticks
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.state import Delivery
@@ -60,17 +60,30 @@ def standings(environment: Environment, instance: dg.DagsterInstance, day: date)
         others = [(partner, part) for partner, of, part in receipts if of == school and partner not in expected]
         for partner, part in [*((key, "") for key in expected), *sorted(others)]:
             receipt = receipts.get((partner, school, part))
-            run = runs.get((school, job_name(partner))) if not part else None
+            run = runs.get((school, partner)) if not part else None
             today = today_at(settings.timezone, environment.clock)
             name = f"{partner} {part}" if part else partner
-            found.append(_standing((school, name), receipt, run, is_over=day < today))
+            own = runs.get(receipt.run_id) if receipt is not None else None
+            found.append(_standing((school, name), receipt, (run, own), is_over=day < today))
     return found
 
 
-def _standing(whose: tuple[str, str], receipt: Delivery | None, run: dg.RunRecord | None, *, is_over: bool) -> Standing:
-    """How a school's delivery to a partner stands, by the newest receipt and the newest run of the date."""
-    took = _seconds(run) if run is not None else 0
-    if run is not None and (receipt is None or receipt.run_id != run.dagster_run.run_id):
+def _standing(
+    whose: tuple[str, str],
+    receipt: Delivery | None,
+    runs: tuple[dg.RunRecord | None, dg.RunRecord | None],
+    *,
+    is_over: bool,
+) -> Standing:
+    """How a school's delivery to a partner stands, by the newest receipt of the date and the runs.
+
+    `runs`: the newest run of the partner's night, and the run that left the receipt.
+    """
+    run, own = runs
+    # A receipt says more than a run from before the one that left it: a delivery by itself may have followed a refusal.
+    is_newer = run is not None and own is not None and run.create_timestamp > own.create_timestamp
+    if run is not None and (receipt is None or is_newer):
+        took = _seconds(run)
         if not run.dagster_run.is_finished:
             return Standing(*whose, UNDER_WAY, 0, 0, took, "")
         if receipt is None or run.dagster_run.status is dg.DagsterRunStatus.FAILURE:
@@ -81,6 +94,7 @@ def _standing(whose: tuple[str, str], receipt: Delivery | None, run: dg.RunRecor
     files: Json = receipt.manifest.get("files") or {}
     rows = sum(int(facts["rows"]) for facts in files.values())
     left_out = sum(counts.get("excluded", 0) for counts in receipt.changes.values())
+    took = _seconds(own) if own is not None else 0
     return Standing(*whose, receipt.outcome, rows, left_out, took, _short(receipt))
 
 
@@ -91,12 +105,14 @@ def _short(receipt: Delivery) -> str:
     return receipt.reason if len(receipt.reason) <= _SHORT else f"{receipt.reason[: _SHORT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _newest_runs(instance: dg.DagsterInstance, day: date) -> dict[tuple[str, str], dg.RunRecord]:
-    """School and job → the newest run of a date."""
-    found: dict[tuple[str, str], dg.RunRecord] = {}
+def _newest_runs(instance: dg.DagsterInstance, day: date) -> dict[tuple[str, str] | str, dg.RunRecord]:
+    """School and partner → the newest run of its night of a date; a run's id → that run."""
+    found: dict[tuple[str, str] | str, dg.RunRecord] = {}
     for record in instance.get_run_records(RunsFilter(tags={_DATE_TAG: day.isoformat()})):
         run = record.dagster_run
-        found.setdefault((run.tags.get(SCHOOL_TAG, ""), run.job_name), record)
+        found[run.run_id] = record
+        partner = run.tags.get(PARTNER_TAG) or run.job_name.removesuffix(job_name(""))
+        found.setdefault((run.tags.get(SCHOOL_TAG, ""), partner), record)
     return found
 
 
@@ -145,7 +161,7 @@ def _asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=[TONIGHT],
         description="How every school's night of a date stands: school, partner, outcome, rows, left out, seconds, and "
-        "what it waits for. Made anew by itself whenever a night has ended.",
+        "what it waits for; attendance once a session has ended. Made anew when a night has begun or ended.",
         partitions_def=dates_of(settings),
         owners=[OWNER],
         kinds={"csv"},
@@ -170,7 +186,7 @@ def _sensor(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.Se
         job=job,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes `tonight` anew when a night of today has begun or ended.",
+        description="Makes `tonight` anew when a night of today or yesterday has begun or ended, or a day is over.",
     )
     @told_to_ticks
     def tonight_current(
@@ -190,12 +206,15 @@ def _sensor(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.Se
 
 
 def _state_of(environment: Environment, instance: dg.DagsterInstance, zones: Iterable[ZoneInfo]) -> Mapping[str, str]:
-    """Date that is today somewhere → what there is of it: the newest receipt, and how many runs, in which state."""
+    """Date that is today somewhere, or was yesterday → what there is of it: receipts, runs, and where it is over."""
     newest = Receipts(environment.state).newest_id
     found: dict[str, str] = {}
-    for day in sorted({today_at(zone, environment.clock) for zone in zones}):
+    todays = [today_at(zone, environment.clock) for zone in zones]
+    days = {day - timedelta(days=back) for day in todays for back in (0, 1)}
+    for day in sorted(one for one in days if one >= environment.settings.history_from):
         tags = {_DATE_TAG: day.isoformat()}
         begun = instance.get_runs_count(RunsFilter(tags=tags))
         ended = instance.get_runs_count(RunsFilter(tags=tags, statuses=_ENDED))
-        found[day.isoformat()] = f"{newest(day)}-{begun}-{ended}"
+        over = sum(day < today for today in todays)
+        found[day.isoformat()] = f"{newest(day)}-{begun}-{ended}-{over}"
     return found

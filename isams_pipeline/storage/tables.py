@@ -22,7 +22,7 @@ from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.folder import Folder, Incoming
 
 MADE_FROM = "made_from"
-"""In the provenance of a table of rules: the source of the datasets behind it."""
+"""In the provenance of a table of rules: the sources of the datasets behind it."""
 _ROWS = 16_384
 """Of a table, in a row group."""
 
@@ -132,23 +132,38 @@ class TableStore:
     def forget_made_from(self, source: str, school: str) -> int:
         """Remove the tables of a school that rules made from a source's; gives the number of files.
 
-        With them goes what no night names any more: a night that was made anew from another source.
+        With them goes what no night names any more: of a night that was made anew from another source, or what an
+        earlier removal that was broken off has left.
         """
         gone = 0
         places = (f"{of}/{name}/{school}" for of in self._folder.names() for name in self._folder.names(of))
         for place in places:
             pointers = [f"{place}/{name}" for name in self._folder.names(place) if name.endswith(".json")]
             facts = {pointer: self._folder.read_json(pointer) for pointer in pointers}
-            made_from = {pointer: said["provenance"].get(MADE_FROM) for pointer, said in facts.items()}
-            if not any(made_from.values()):
-                continue
-            made = [pointer for pointer, of in made_from.items() if of == source]
+            made_from: dict[str, list[str]] = {
+                pointer: said["provenance"].get(MADE_FROM) or [] for pointer, said in facts.items()
+            }
+            if facts and not any(made_from.values()):
+                continue  # a source's own
+            made = [pointer for pointer, sources in made_from.items() if source in sources]
             kept = {f"{said['sha256']}.parquet" for pointer, said in facts.items() if pointer not in made}
             objects = [name for name in self._folder.names(f"{place}/objects") if name not in kept]
-            for path in (*made, *(f"{place}/objects/{name}" for name in objects)):
+            # The pointers last: while one is there, the next attempt finds what is left.
+            for path in (*(f"{place}/objects/{name}" for name in objects), *made):
                 self._folder.remove(path)
                 gone += 1
         return gone
+
+    def remove(self, source: str, dataset: str, school: str, night: date) -> None:
+        """Remove the table of a night, and its rows where no other night has them; nothing where there is none."""
+        place = f"{source}/{dataset}/{school}"
+        table = self.find(source, dataset, school, night)
+        if table is None:
+            return
+        others = (self.find(source, dataset, school, other) for other in self.nights(*place.split("/")))
+        if not any(other is not None and other.date != table.date and other.sha256 == table.sha256 for other in others):
+            self._folder.remove(table.path)
+        self._folder.remove(f"{place}/{night}.json")
 
     def find(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The table of a night, or None where it was never made."""

@@ -19,7 +19,7 @@ from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.orchestration.pins import as_pins, pinned
-from isams_pipeline.orchestration.rule_assets import check_selection, rule_keys, rule_results, rule_specs
+from isams_pipeline.orchestration.rule_assets import check_behind, check_selection, rule_keys, rule_results, rule_specs
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table, refusal_metadata
 from isams_pipeline.orchestration.source_assets import OWNER
@@ -244,6 +244,7 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
         if not run.is_today:
             yield dg.MaterializeResult(metadata={"calendars": "not touched: only today's partition writes them"})
             return
+        check_behind(run, ("rooms", "terms"), dg.AssetKey([KEY, DATED.name]))
         dated = dated_night(environment, night)
         if dated is None:
             yield dg.MaterializeResult(metadata={"calendars": "not touched: the new year has no terms yet"})
@@ -288,6 +289,7 @@ def _occupancy(settings: Settings) -> dg.AssetsDefinition:
     def occupancy(run: NightRun) -> Results:
         environment, night = run.environment, run.night
         metadata: Metadata = {}
+        check_behind(run, ("rooms", "terms"), dg.AssetKey([KEY, DATED.name]))
         dated = dated_night(environment, night)
         for name, picture in dated.pictures().items() if dated else ():
             path = f"{KEY}/{night.school}/{night.date}/{name}.png"

@@ -59,6 +59,7 @@ CLOSURES = rule_table(
     made("end", "str", "To, ISO; that moment is not among it", (_CLOSURES, "end"), key=True),
     made("reason", "str", "Why", (_CLOSURES, "reason_id"), (_REASONS, "name"), key=True),
     left_out={"room_closures": ("room", "dates")},
+    merges=("room_closures",),
 )
 MATCHES = rule_table(
     "matches",

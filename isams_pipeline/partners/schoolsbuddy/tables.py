@@ -100,6 +100,7 @@ MEDICAL = rule_table(
     same(_HEALTH, "field", "value", key=("field", "value")),
     steered_by=("medical_fields",),
     left_out={"health": ("empty", "reference")},
+    merges=("health",),
     optional=True,
 )
 TABLES: tuple[RuleTable, ...] = (

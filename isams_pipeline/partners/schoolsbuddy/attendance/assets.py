@@ -18,6 +18,7 @@ from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.partners.schoolsbuddy.attendance.session import SchoolSession
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, NIGHTLY, SESSIONS, STORED_AS, Session
 from isams_pipeline.partners.schoolsbuddy.attendance.tables import marks_table
+from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.registry import WITHIN_THE_DAY
 from isams_pipeline.storage.tables import StoredTable
 
@@ -130,7 +131,9 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
             return
         made = here.build(table)
         if marks in run.chosen:
-            yield stored_result(run, marks, table_of_marks, made.built, source=REST_SOURCE)
+            # The students are the nightly export's, whichever source that is made from.
+            sources = [REST_SOURCE, environment.settings.partner(night.school, SchoolsBuddySettings).uses]
+            yield stored_result(run, marks, table_of_marks, made.built, sources=sources)
         if dg.AssetKey(key) not in run.chosen:
             return
         built, result = made.built, here.deliver(table, made, run.id, allow_removals=run.session.allow_removals)

@@ -26,6 +26,7 @@ def marks_table(session: Session) -> RuleTable:
         _text("absence_name", "What that means", "absence_name", "left_at"),
         _text("registered", "Whether the register was taken", "registered"),
         left_out={f"{STORED_AS}_{session.lower()}": ("not_in_export",)},
+        merges=(f"{STORED_AS}_{session.lower()}",),
     )
 
 
