@@ -190,7 +190,7 @@ def test_runs_of_the_command_line_stand_in_the_timeline_and_can_be_launched_agai
 
 def test_a_failed_check_says_what_to_do(page: Page):
     page.open("/assets/schoolsbuddy/export?view=checks&checkDetail=year_names")
-    page.sees("year_names", "years 10 and 20 have the same name", "Blocking")
+    page.sees("year_names", "years 10 and 20 have the same name", "This is a blocking asset check")
     page.shot("failed-check")
 
 
