@@ -351,7 +351,10 @@ What a profiler showed, and what came of it:
   classes: nearly half) is built once for both; only people who share a mailbox are compared by name and address; and where
   a rule keeps all rows, none are copied. The rest is spread thinly over small steps of pandas.
 - **A night.** Most of it is Dagster writing events to SQLite: 20 ms for a materialisation, 50 ms for a check. Hence one
-  check for each of the four datasets that must have rows, the rules binding for all, and one process for the run.
+  check for each of the four datasets that must have rows, the rules binding for all, and one process for the run. Dagster
+  opens an engine and a connection for each event; kept ones (`orchestration/pooled_history.py`) against its own storage, 300
+  pupils, medians of seven nights, in turn: 0.77 and 0.59 of the time, 0.82 and 0.59 of the CPU. Since the rules are assets a
+  night has 34 of them, and a bare run is now Dagster as it comes: 2.76, 2.71 and 2.70 of one (2.8 to 3.3 s and 1.0 to 1.2 s).
 """
 
 
