@@ -30,7 +30,6 @@ from isams_pipeline_tests.made_up import NIGHT, MadeUp
 
 Tables = dict[str, pd.DataFrame]
 CAMPUSES = {"North": YearRange.parse("1-7"), "South": YearRange.parse("8-9")}
-SCHOOLS = 12
 
 
 def schoolsbuddy(tables: Tables) -> Built:
@@ -95,13 +94,12 @@ ON_DATES = {"lessons", "staff_meetings", "year_schedules", "tutorials", "timetab
 
 
 @EACH
-@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, SCHOOLS), marks=pytest.mark.campaign)])
-def test_a_table_changes_with_what_its_arrows_say_and_with_nothing_else(partner: str, seeds: range):
+def test_a_table_changes_with_what_its_arrows_say_and_with_nothing_else(partner: str):
     tables = tables_of(partner)
     needed = PARTNERS[partner].exporting.needs["isams"]
     behind = {table.name: upstream(table, {one.name: one for one in tables}) for table in tables}
     moved: set[tuple[str, str]] = set()
-    for seed in seeds:
+    for seed in range(1):
         given = MadeUp(f"arrows {seed}").tables()
         before = BY_PARTNER[partner](given)
         for dataset in needed:
