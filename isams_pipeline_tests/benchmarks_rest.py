@@ -140,10 +140,8 @@ def attendance_ours(pupils: str) -> float:
 
 
 def attendance_bare() -> float:
-    """A bare run of two empty assets with a check, on an instance of the same settings; the second one."""
+    """A bare run of three empty assets with a check, on an instance as Dagster makes it; the third one."""
     import dagster as dg
-
-    from isams_pipeline.commands.instance import open_instance
 
     partitions = dg.MultiPartitionsDefinition(
         {"date": dg.DailyPartitionsDefinition("2025-09-01"), "school": dg.StaticPartitionsDefinition(["riverside"])}
@@ -152,15 +150,19 @@ def attendance_bare() -> float:
     @dg.asset(partitions_def=partitions)
     def records() -> None: ...
 
-    @dg.asset(partitions_def=partitions, deps=[records], check_specs=[dg.AssetCheckSpec("gate", asset="delivery")])
+    @dg.asset(partitions_def=partitions, deps=[records])
+    def marks() -> None: ...
+
+    @dg.asset(partitions_def=partitions, deps=[marks], check_specs=[dg.AssetCheckSpec("gate", asset="delivery")])
     def delivery():
         yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="gate")])
 
     job = dg.define_asset_job("bare", selection="*", executor_def=dg.in_process_executor)
-    resolved = dg.Definitions(assets=[records, delivery], jobs=[job]).resolve_job_def("bare")
+    resolved = dg.Definitions(assets=[records, marks, delivery], jobs=[job]).resolve_job_def("bare")
     config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     took = 0.0
-    with tempfile.TemporaryDirectory() as folder, open_instance(Path(folder)) as instance:
+    plain = {"telemetry": {"enabled": False}}
+    with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder, overrides=plain) as instance:
         for at in range(3):
             key = dg.MultiPartitionKey({"date": str(DAY + timedelta(days=at)), "school": "riverside"})
             started = time.perf_counter()
@@ -179,5 +181,5 @@ def report(add: Any, pairs: Any, count: int) -> None:
     add("1,000 change requests applied / their calls alone", ratio, "at most 1.3", ratio <= 1.3, detail)
     ours, theirs, _ = pairs(count, ("attendance_ours", "1500"), ("attendance_bare",))
     ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
-    detail = f"1,500 students, 2 assets and a check; medians {median(ours):.2f} s and {median(theirs):.2f} s"
+    detail = f"1,500 students, 3 assets and a check; medians {median(ours):.2f} s and {median(theirs):.2f} s"
     add("attendance read and delivered / a bare Dagster run", ratio, "at most 2", ratio <= 2, detail)

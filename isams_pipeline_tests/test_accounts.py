@@ -22,6 +22,7 @@ from isams_pipeline.partners.schoolsbuddy.export import build as build_schoolsbu
 from isams_pipeline.partners.schoolsbuddy.rules import check_export as check_schoolsbuddy
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.rules.account import DELIVERED, Account
+from isams_pipeline_tests.delivery.test_rule_tables import BY_PARTNER, assert_arrows
 from isams_pipeline_tests.made_up import NIGHT, MadeUp, frame
 
 CHUNKS, SCHOOLS = 20, 10
@@ -97,6 +98,11 @@ def test_accounts_add_up(chunk: int):
         assert_adds_up(rooms(school, tables))
         assert_adds_up(build_schoolbooking(school.dated_tables(), NIGHT, SchoolBookingSettings(source="assembly")))
         assert_adds_up(attendance(school, first.export.rows("students.csv")))
+
+
+@pytest.mark.parametrize("partner", BY_PARTNER)
+def test_tables_of_rules_change_with_what_their_arrows_say(partner: str):
+    assert_arrows(partner, range(1, 5))
 
 
 def test_that_is_a_thousand_schools_and_partners():

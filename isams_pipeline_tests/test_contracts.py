@@ -38,6 +38,11 @@ TABLES = declared_tables()
             "start_date is after finish_date in row 2",
         ),
         ("timetable_days", {"day_id": 1, "week_id": 1, "weekday": 8}, "weekday is not from 1 to 7 in row 2"),
+        (
+            "lessons",
+            {"status": "x", "timetable_id": 1, "lesson_id": 2, "set_flag": 2},
+            "set_flag is not 0 or 1 in row 2",
+        ),
         ("week_allocations", {"allocation_id": 1, "week": 55}, "week is not from 1 to 54 in row 2"),
         ("timetables", {"status": "x", "timetable_id": 1, "start_year": 2026, "end_year": 2025}, "start_year is after"),
     ],

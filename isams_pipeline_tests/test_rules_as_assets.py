@@ -146,7 +146,8 @@ def _steps(world: World, run_id: str) -> list[dg.DagsterEvent]:
 def test_the_graph_holds_what_schools_yaml_names_and_nothing_else(world: World):
     def only(config: dict[str, Any]) -> None:
         partners = config["schools"][SCHOOL]["partners"]
-        config["schools"][SCHOOL]["partners"] = {"schoolsbuddy": partners["schoolsbuddy"] | {"attendance": None}}
+        mine = partners["schoolsbuddy"] | {"attendance": None, "photos": "rest", "photos_client": "portal"}
+        config["schools"][SCHOOL]["partners"] = {"schoolsbuddy": mine}
 
     world.configure(only)
     definitions = build_definitions(world.environment)

@@ -51,17 +51,8 @@ def check_made(declaration: TableDeclaration, frame: pd.DataFrame) -> None:
         name, rows = misfit
         shown = _some(rows) if rows else None
         raise WrongType(_EMPTY if rows else _OTHER, table=declaration.name, column=name, rows=shown, remedy=remedy)
-    if not declaration.key:
-        return
-    shared = frame.duplicated(declaration.key, keep=False)
-    if bool(shared.any()):
-        rows = [int(row) for row in frame.index[shared]]
-        raise DuplicateKeys(
-            f"{len(rows)} rows share their key ({', '.join(declaration.key)})",
-            table=declaration.name,
-            rows=_some(rows),
-            remedy=remedy,
-        )
+    if declaration.key:
+        _check_keys(declaration, frame, remedy, table=declaration.name)
 
 
 _EMPTY, _OTHER = "A field that must be filled is empty", "A column is missing or of another type"
@@ -100,15 +91,15 @@ def check_rows(declaration: DatasetDeclaration, frame: pd.DataFrame, *, containe
 
 def check_keys(declaration: DatasetDeclaration, frame: pd.DataFrame) -> None:
     """Raise DuplicateKeys with the numbers of the rows that share a key."""
+    _check_keys(declaration, frame, "Ask iSAMS support why the records appear twice.", dataset=declaration.name)
+
+
+def _check_keys(declaration: TableDeclaration, frame: pd.DataFrame, remedy: str, **where: str) -> None:
     shared = frame.duplicated(declaration.key, keep=False)
     if bool(shared.any()):
         rows = [int(row) for row in frame.index[shared]]
-        raise DuplicateKeys(
-            f"{len(rows)} rows share their key ({', '.join(declaration.key)})",
-            dataset=declaration.name,
-            rows=_some(rows),
-            remedy="Ask iSAMS support why the records appear twice.",
-        )
+        text = f"{len(rows)} rows share their key ({', '.join(declaration.key)})"
+        raise DuplicateKeys(text, **where, rows=_some(rows), remedy=remedy)
 
 
 def check_identity(declaration: DatasetDeclaration, frame: pd.DataFrame, before: pd.DataFrame | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from isams_pipeline.datasets.contracts import between, in_order
+from isams_pipeline.datasets.contracts import allowed, between, in_order
 from isams_pipeline.datasets.declare import CONTAINER, Dataset, column
 
 _PUBLISHED = "TimetableManager/PublishedTimetables/Timetable"
@@ -93,6 +93,7 @@ class Lessons(Dataset):
     feed = "timetables"
     rows = f"{_PUBLISHED}/Schedules/Schedule"
     also_rows = (f"{_DEVELOPMENT}/Schedules/Schedule",)
+    contracts = (allowed("set_flag", 0, 1),)
     identity = ("teacher_user_code",)
 
     status: str = column(f"../../{CONTAINER}", "Its timetable's container", key=True)

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from isams_pipeline.datasets.shapes import Json
@@ -136,11 +136,6 @@ class Receipts:
         )
         with self._state.transaction() as session:
             return {(one.partner, one.school, one.part): one for one in session.scalars(query)}
-
-    def newest_id(self, day: date) -> int:
-        """The number of the newest receipt of a date; 0 for none."""
-        with self._state.transaction() as session:
-            return session.scalar(select(func.max(Delivery.id)).where(Delivery.date == day)) or 0
 
     def release(self, address: Address, content_hash: str, *, who: str, run_id: str, at: datetime) -> None:
         """Note that a person lets a school's first export of just this content go."""

@@ -71,44 +71,32 @@ class PooledEvents(SqliteEventLogStorage):
                 self._engines.popitem()[1].dispose()
 
 
-class PooledRuns(SqliteRunStorage):
+class _Pooled:
+    """A storage of one file, whose connections are kept."""
+
+    _conn_string: str
+    _engine: Engine | None = None
+
+    @contextlib.contextmanager
+    def connect(self) -> Generator[Connection, None, None]:
+        """A connection within a transaction."""
+        if self._engine is None:
+            self._engine = _pooled(self._conn_string, size=5)
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def dispose(self) -> None:
+        """Close the file."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+
+class PooledRuns(_Pooled, SqliteRunStorage):
     """The runs, their tags and backfills."""
 
-    _engine: Engine | None = None
 
-    @contextlib.contextmanager
-    def connect(self) -> Generator[Connection, None, None]:
-        """A connection within a transaction."""
-        if self._engine is None:
-            self._engine = _pooled(self._conn_string, size=5)
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
-
-    def dispose(self) -> None:
-        """Close the file."""
-        if self._engine is not None:
-            self._engine.dispose()
-        super().dispose()
-
-
-class PooledSchedules(SqliteScheduleStorage):
+class PooledSchedules(_Pooled, SqliteScheduleStorage):
     """The ticks of schedules and sensors."""
-
-    _engine: Engine | None = None
-
-    @contextlib.contextmanager
-    def connect(self) -> Generator[Connection, None, None]:
-        """A connection within a transaction."""
-        if self._engine is None:
-            self._engine = _pooled(self._conn_string, size=5)
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
-
-    def dispose(self) -> None:
-        """Close the file."""
-        if self._engine is not None:
-            self._engine.dispose()
-        super().dispose()
 
 
 def _pooled(url: str, *, size: int, timeout: float | None = None) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -31,16 +31,19 @@ def rule_specs(settings: Settings, partner: AnyPartner, common: Mapping[str, Any
     """One asset a table: what it is in words, its columns and what they are made from, and what it is made of."""
     exporting = partner.exporting
     sources = list(used_for(settings, partner.key, exporting.needs))
+
+    def keys(origin: Origin) -> list[dg.AssetKey]:
+        if origin.is_of_source:
+            return [asset_key(origin.table, source) for source in sources if origin.table in exporting.needs[source]]
+        return [dg.AssetKey([partner.key, origin.table])]
+
     return [
         dg.AssetSpec(
             [partner.key, table.name],
             description=table.about,
             deps=parents_of(partner.key, table, sources, exporting.needs),
             kinds={"pandas", "parquet"},
-            metadata={
-                "dagster/column_schema": column_schema(table.declaration),
-                "dagster/column_lineage": lineage_of(partner.key, table, sources),
-            },
+            metadata=table_metadata(table, keys),
             **common,
         )
         for table in exporting.tables
@@ -55,20 +58,15 @@ def parents_of(
     return [*datasets, *(dg.AssetKey([partner, name]) for name in table.follows)]
 
 
-def lineage_of(partner: str, table: RuleTable, sources: Sequence[str]) -> dg.TableColumnLineage:
-    """Each column's parents, as Dagster shows them: columns of datasets, or of the partner's other tables."""
-
-    def keys(origin: Origin) -> list[dg.AssetKey]:
-        if origin.is_of_source:
-            return [asset_key(origin.table, source) for source in sources]
-        return [dg.AssetKey([partner, origin.table])]
-
-    return dg.TableColumnLineage(
+def table_metadata(table: RuleTable, keys: Callable[[Origin], list[dg.AssetKey]]) -> Metadata:
+    """What Dagster shows of a table's definition: its columns, and each column's parents, whose assets `keys` gives."""
+    lineage = dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(key, origin.column) for origin in origins for key in keys(origin)]
             for column, origins in table.origins.items()
         }
     )
+    return {"dagster/column_schema": column_schema(table.declaration), "dagster/column_lineage": lineage}
 
 
 def check_selection(run: NightRun, partner: AnyPartner) -> None:
@@ -116,25 +114,26 @@ def rule_results(
     `beside`: table → what is to be shown of it, too.
     """
     source = run.environment.settings.partner(run.night.school, partner.settings).uses
+    places = built.account.frame()
     for table in partner.exporting.tables:
         key = dg.AssetKey([partner.key, table.name])
         if key in run.chosen:
-            yield stored_result(run, key, table, built, sources=[source], beside=(beside or {}).get(table.name))
+            shown = numbers_of(table, places) | (beside or {}).get(table.name, {})
+            yield stored_result(run, key, table, built, sources=[source], shown=shown)
 
 
 def stored_result(
-    run: NightRun,
-    key: dg.AssetKey,
-    table: RuleTable,
-    built: Built,
-    *,
-    sources: Sequence[str],
-    beside: Metadata | None = None,
+    run: NightRun, key: dg.AssetKey, table: RuleTable, built: Built, *, sources: Sequence[str], shown: Metadata
 ) -> dg.MaterializeResult[Any]:
-    """Store a table of what was built from sources; what Dagster shows of it. Raises WrongType, DuplicateKeys."""
-    given = built.tables.get(table.name)
+    """Store a table of what was built from sources; what Dagster shows of it. Raises WrongType, DuplicateKeys.
+
+    Raises LookupError where a table that is not optional was not built.
+    """
     night = run.night
+    given = built.tables.get(table.name)
     if given is None:
+        if not table.optional:
+            raise LookupError(f"the rules made no {table.name}")
         # What the school does not ask for any more is not kept of the night, either.
         run.environment.tables.remove(key.path[0], table.name, night.school, night.date)
         return dg.MaterializeResult(asset_key=key, metadata={"not asked for": _NOT_ASKED})
@@ -148,10 +147,8 @@ def stored_result(
         night=night.date,
         provenance={MADE_FROM: list(sources)},
     )
-    shown = {"dagster/row_count": stored.rows, "table": stored.path}
-    return dg.MaterializeResult(
-        asset_key=key, metadata=shown | numbers_of(table, built.account.frame()) | (beside or {})
-    )
+    stored_as = {"dagster/row_count": stored.rows, "table": stored.path}
+    return dg.MaterializeResult(asset_key=key, metadata=stored_as | shown)
 
 
 _NOT_ASKED = "the school's settings do not ask for it, or its source does not give it; nothing was stored"

@@ -1,6 +1,6 @@
 """One place over all schools: how every partner's night of a date stands, as an asset with numbers that plot."""
 
-import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -14,6 +14,7 @@ from dagster._core.storage.dagster_run import RunsFilter
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import Settings
 from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.delivery.export import ExportFile, to_csv_for_people
 from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
@@ -89,7 +90,7 @@ def _standing(
         if receipt is None or run.dagster_run.status is dg.DagsterRunStatus.FAILURE:
             return Standing(*whose, Outcome.FAILED.value, 0, 0, took, "look at the run, then run it again")
     if receipt is None:
-        late = "run it with `isams-pipeline backfill`, if the source still knows that date"
+        late = "a backfill, in the UI or by `isams-pipeline backfill`, if its answers are in the archive"
         return Standing(*whose, *((MISSING, 0, 0, 0, late) if is_over else (DUE, 0, 0, 0, "its schedule")))
     files: Json = receipt.manifest.get("files") or {}
     rows = sum(int(facts["rows"]) for facts in files.values())
@@ -123,12 +124,10 @@ def _seconds(record: dg.RunRecord) -> int:
     return round(ended - record.start_time)
 
 
-def as_csv(found: Iterable[Standing]) -> bytes:
-    """The table as a file for people: one row per school and partner."""
-    buffer = io.StringIO()
-    names = [field.name for field in fields(Standing)]
-    pd.DataFrame([astuple(one) for one in found], columns=names).to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue().encode()
+FILE = ExportFile(
+    f"{TONIGHT}.csv", tuple(field.name for field in fields(Standing)), key=("school", "partner"), guarded=False
+)
+"""The table as a file for people: one row per school and partner."""
 
 
 def shown(found: list[Standing]) -> Metadata:
@@ -172,7 +171,8 @@ def _asset(settings: Settings) -> dg.AssetsDefinition:
             day = date.fromisoformat(context.partition_key)
             found = standings(environment, context.instance, day)
             path = f"{TONIGHT}/{day}.csv"
-            environment.reports.write(path, as_csv(found))
+            table = pd.DataFrame([astuple(one) for one in found], columns=list(FILE.columns))
+            environment.reports.write(path, to_csv_for_people(table, FILE))
             yield dg.MaterializeResult(metadata=shown(found) | {"file": environment.reports.location(path)})
 
     return tonight
@@ -193,21 +193,23 @@ def _sensor(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.Se
         context: dg.SensorEvaluationContext, environment: dg.ResourceParam[Environment]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         now = _state_of(environment, context.instance, zones)
-        if context.cursor == str(now):
-            yield dg.SkipReason("No night of today has begun or ended since")
+        before: Json = json.loads(context.cursor) if context.cursor else {}
+        moved = [day for day, state in now.items() if before.get(day) != state]
+        if not moved:
+            yield dg.SkipReason("No night of today or yesterday has begun or ended since")
             return
-        before = context.cursor or ""
-        context.update_cursor(str(now))
-        for day, state in now.items():
-            if f"'{day}': '{state}'" not in before:
-                yield dg.RunRequest(run_key=f"{TONIGHT}:{day}:{state}", partition_key=day)
+        context.update_cursor(json.dumps(now))
+        for day in moved:
+            yield dg.RunRequest(run_key=f"{TONIGHT}:{day}:{now[day]}", partition_key=day)
 
     return tonight_current
 
 
 def _state_of(environment: Environment, instance: dg.DagsterInstance, zones: Iterable[ZoneInfo]) -> Mapping[str, str]:
-    """Date that is today somewhere, or was yesterday → what there is of it: receipts, runs, and where it is over."""
-    newest = Receipts(environment.state).newest_id
+    """Date that is today somewhere, or was yesterday → how many runs it has, how many ended, and where it is over.
+
+    A receipt comes of a run, which ends after it.
+    """
     found: dict[str, str] = {}
     todays = [today_at(zone, environment.clock) for zone in zones]
     days = {day - timedelta(days=back) for day in todays for back in (0, 1)}
@@ -216,5 +218,5 @@ def _state_of(environment: Environment, instance: dg.DagsterInstance, zones: Ite
         begun = instance.get_runs_count(RunsFilter(tags=tags))
         ended = instance.get_runs_count(RunsFilter(tags=tags, statuses=_ENDED))
         over = sum(day < today for today in todays)
-        found[day.isoformat()] = f"{newest(day)}-{begun}-{ended}-{over}"
+        found[day.isoformat()] = f"{begun}-{ended}-{over}"
     return found

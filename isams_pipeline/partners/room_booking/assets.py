@@ -105,8 +105,10 @@ def booking_export_asset(settings: Settings, partner: Partner[RoomBookingSetting
             return
         settings = environment.settings.partner(night.school, RoomBookingSettings)
 
+        source_checks = check_source(booked.tables, booked.read, settings.timeslots)
+
         def made_of(built: Built) -> Made:
-            return Made(built, check_export, lambda: check_source(booked.tables, booked.read, settings.timeslots))
+            return Made(built, check_export, lambda: source_checks)
 
         writes = dg.AssetKey(BOOKINGS) in run.chosen
         with environment.state.transaction() as database:

@@ -8,7 +8,7 @@ from isams_pipeline.config import Settings
 from isams_pipeline.delivery.built import Built
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.graph import asset_key
+from isams_pipeline.orchestration.graph import keys_of, used_for
 from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.partner import Behind
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
@@ -56,7 +56,7 @@ def photo_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         group_name=KEY,
         owners=[OWNER],
         kinds={"jpeg"},
-        deps=[asset_key("pupils", source) for source in SOURCES],
+        deps=keys_of(used_for(settings, KEY, dict.fromkeys(SOURCES, ("pupils",)))),
         check_specs=checks.check_specs(PHOTOS_KEY, nights_of(settings), FRESH),
     )
     @of_a_night

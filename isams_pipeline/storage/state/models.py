@@ -41,7 +41,7 @@ class Delivery(Base):
     """A receipt: how one attempt to deliver one partner's export of one school and date ended."""
 
     __tablename__ = "delivery"
-    __table_args__ = (Index(None, "partner", "school", "date"),)
+    __table_args__ = (Index(None, "partner", "school", "date"), Index(None, "date"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     partner: Mapped[str]

@@ -6,12 +6,11 @@ from isams_pipeline.config import Settings
 from isams_pipeline.datasets import ATTENDANCE, REST_SOURCE
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.delivery.receipts import Outcome
-from isams_pipeline.delivery.rule_tables import RuleTable
 from isams_pipeline.orchestration import checks
 from isams_pipeline.orchestration.exports import run_by
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import nights_of
-from isams_pipeline.orchestration.rule_assets import stored_result
+from isams_pipeline.orchestration.rule_assets import numbers_of, stored_result, table_metadata
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import column_schema, delivery_metadata, markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER
@@ -87,7 +86,7 @@ def _records_metadata(here: SchoolSession, table: StoredTable) -> Metadata:
 def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
     key = delivery_key(session)
     partitions, table_of_marks = nights_of(settings), marks_table(session)
-    marks = dg.AssetKey(marks_key(session))
+    marks, records = dg.AssetKey(marks_key(session)), records_key(session)
     common: Metadata = {"partitions_def": partitions, "group_name": KEY, "owners": [OWNER]}
 
     @dg.multi_asset(
@@ -96,19 +95,19 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 marks,
                 description=table_of_marks.about,
-                deps=[dg.AssetKey(records_key(session)), dg.AssetKey([NIGHTLY, "delivery"])],
+                deps=[dg.AssetKey(records), dg.AssetKey([NIGHTLY, "delivery"])],
                 kinds={"pandas", "parquet"},
-                metadata={
-                    "dagster/column_schema": column_schema(table_of_marks.declaration),
-                    "dagster/column_lineage": _lineage(session, table_of_marks),
-                },
+                metadata=table_metadata(
+                    table_of_marks,
+                    lambda one: [dg.AssetKey(records if one.is_of_source else [NIGHTLY, one.table])],
+                ),
                 **common,
             ),
             dg.AssetSpec(
                 key,
                 description=f"The {WORDS[session]}'s attendance.csv where SchoolsBuddy reads it, of the students in "
                 "its last nightly export. A day without registers ends no_session.",
-                deps=[marks, dg.AssetKey(records_key(session))],
+                deps=[marks, dg.AssetKey(records)],
                 kinds={"csv"},
                 **common,
             ),
@@ -133,7 +132,8 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
         if marks in run.chosen:
             # The students are the nightly export's, whichever source that is made from.
             sources = [REST_SOURCE, environment.settings.partner(night.school, SchoolsBuddySettings).uses]
-            yield stored_result(run, marks, table_of_marks, made.built, sources=sources)
+            shown = numbers_of(table_of_marks, made.built.account.frame())
+            yield stored_result(run, marks, table_of_marks, made.built, sources=sources, shown=shown)
         if dg.AssetKey(key) not in run.chosen:
             return
         built, result = made.built, here.deliver(table, made, run.id, allow_removals=run.session.allow_removals)
@@ -155,20 +155,6 @@ def _delivery(settings: Settings, session: Session) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[verdict])
 
     return delivery
-
-
-def _lineage(session: Session, table: RuleTable) -> dg.TableColumnLineage:
-    """Each column's parents: the session's records, or the nightly export's students."""
-    records = dg.AssetKey(records_key(session))
-    return dg.TableColumnLineage(
-        {
-            column: [
-                dg.TableColumnDep(records if one.is_of_source else dg.AssetKey([NIGHTLY, one.table]), one.column)
-                for one in origins
-            ]
-            for column, origins in table.origins.items()
-        }
-    )
 
 
 def _incomplete(provenance: JsonObject, without_a_mark: int) -> str:
