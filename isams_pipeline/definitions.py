@@ -40,7 +40,7 @@ def build_definitions(environment: Environment, partners: Iterable[AnyPartner] |
         source_definitions(settings),
         connection_definitions(settings),
         reconciliation_definitions(settings),
-        *([tonight_definitions(settings)] if partners is None else []),
+        tonight_definitions(settings),
         *(partner_definitions(settings, partner) for partner in chosen),
     )
     return dg.Definitions.merge(

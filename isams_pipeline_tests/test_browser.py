@@ -199,7 +199,10 @@ def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
     page.sees("of a wanted contact type", "contact_types", "left out by mail_merge", "Row count")
     page.shot("rules")
     page.open("/assets/tonight?view=overview")
-    page.sees("How every school's night of a date stands")
+    page.sees(
+        "How every school's night of a date stands", "Latest materialization", "riverside", "harbour", "delivered"
+    )
+    page.shot("tonight")
 
 
 def test_change_requests_show_what_became_of_them(page: Page):

@@ -27,6 +27,7 @@ from isams_pipeline.orchestration.connector import Connector
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.reconciliation.assets import RECONCILE_JOB
+from isams_pipeline.orchestration.tonight import JOB as TONIGHT_JOB
 from isams_pipeline.partners import schoolbooking
 from isams_pipeline.partners.my_school_portal.desk import ChangeDesk
 from isams_pipeline.partners.my_school_portal.intake import inbox_of
@@ -124,6 +125,7 @@ class _Demo:
                         what = f"{school} {day} attendance {session.lower()}"
                         yield self._run(what, runner, Night(school, day), SESSION_HOURS[session])
                 yield f"{PORTAL_SCHOOL} {day} change requests", lambda day=day: self._changes(day)
+            yield f"all schools {day} tonight", lambda day=day: self._tonight(day)
         yield f"{PORTAL_SCHOOL} {nights[-1]} confirmation", lambda: self._confirm(nights[-1])
         yield f"{SOURCES_SCHOOL} {nights[-1]} reconciliation", lambda: self._reconcile(nights[-1])
 
@@ -165,6 +167,12 @@ class _Demo:
         run = run_job(self.environment, self.instance, RECONCILE_JOB, Night(SOURCES_SCHOOL, day), {})
         self.failures += run.failures
         return f"{len(self.environment.settings.school(SOURCES_SCHOOL).sources)} sources in {run.seconds:.1f} s"
+
+    def _tonight(self, day: date) -> str:
+        """All schools at one glance; a real night's is made by a sensor."""
+        run = run_job(self.environment, self.instance, TONIGHT_JOB, day, {})
+        self.failures += run.failures
+        return f"looked at in {run.seconds:.1f} s"
 
     def _changes(self, day: date) -> str:
         """A handful of requests arrive from the portal; the approved ones are written."""

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -114,11 +115,14 @@ def run_job(  # a run's where, what and how
     environment: Environment,
     instance: dg.DagsterInstance,
     job: str,
-    night: Night,
+    night: Night | date,
     ops: Json,
     chosen: list[dg.AssetKey] | None = None,
 ) -> JobRun:
-    """Run a job now, or only some of its assets; `ops` is the configuration of its steps."""
+    """Run a job now, or only some of its assets; `ops` is the configuration of its steps.
+
+    `night`: a night of a school, or a date of all schools.
+    """
     resolved = job_of(environment, job)
     result, failures, seconds = _execute(environment, resolved, instance, night, {"ops": ops}, chosen)
     return JobRun(result.run_id, tuple(failures), seconds)
@@ -128,20 +132,21 @@ def _execute(
     environment: Environment,
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
-    night: Night,
+    night: Night | date,
     config: Json,
     chosen: list[dg.AssetKey] | None = None,
 ) -> tuple[dg.JobExecutionResult, list[str], float]:
     """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
     started = time.monotonic()
     run_id = make_new_run_id()
+    partition = night.isoformat() if isinstance(night, date) else key_of(night)
     run_config = {**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with alive(environment.locks, run_id):  # before there is a run that could be taken for nobody's
         run = instance.create_run_for_job(
             job_def=job.get_subset(asset_selection=frozenset(chosen)) if chosen else job,
             run_id=run_id,
             run_config=run_config,
-            tags=merge_run_tags(job, key_of(night), None, chosen, instance, run_config),
+            tags=merge_run_tags(job, partition, None, chosen, instance, run_config),
             asset_selection=frozenset(chosen) if chosen else None,
             remote_job_origin=ORIGIN.get_job_origin(job.name),
         )
