@@ -266,6 +266,10 @@ class NotMaterialised(PipelineError):
     """A table that is needed has not been made for that date."""
 
 
+class BackfillBroken(PipelineError):
+    """Dagster could not carry out a backfill."""
+
+
 class SchoolBusy(PipelineError):
     """Another run for the same school goes on."""
 

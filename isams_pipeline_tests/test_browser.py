@@ -45,16 +45,30 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+RUN = [sys.executable, "-m", "isams_pipeline.commands"]
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """Of a command in the demo's folder: no secret among them."""
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+
+
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The UI over a demo whose last night has been spoilt by a school that configured no campuses."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo whose last night has been spoilt by a school that configured no campuses."""
     folder = tmp_path_factory.mktemp("demo")
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
-    run = [sys.executable, "-m", "isams_pipeline.commands"]
-    subprocess.run([*run, "demo"], cwd=folder, env=env, check=True, capture_output=True, timeout=300)
-    _spoil(folder, run, env)
+    env = variables(folder)
+    subprocess.run([*RUN, "demo"], cwd=folder, env=env, check=True, capture_output=True, timeout=300)
+    _spoil(folder, RUN, env)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ui(folder: Path) -> Iterator[str]:
+    """The UI over the demo."""
     port = free_port()
-    process = subprocess.Popen([*run, "ui", "--port", str(port)], cwd=folder, env=env, stdout=subprocess.PIPE)
+    command, env = [*RUN, "ui", "--port", str(port)], variables(folder)
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE)
     assert process.stdout is not None
     line = process.stdout.readline().decode()
     assert f"http://127.0.0.1:{port}" in line, line
@@ -229,6 +243,20 @@ def test_a_backfill_of_two_nights_launched_from_the_ui_succeeds(page: Page):
     page.open("/runs?view=backfills")
     page.sees("2 partitions", "Success", seconds=180)
     page.shot("backfill-done")
+
+
+def test_a_backfill_by_the_command_is_carried_out_by_the_uis_daemon_and_seen(page: Page, folder: Path):
+    """The command needs no secret then; it says how each night ended."""
+    nights = [night.isoformat() for night in demo_nights(datetime.now(UTC).date())[:2]]
+    words = ["backfill", "riverside", "--from", nights[0], "--to", nights[1], "--config", "data/demo/schools.yaml"]
+    done = subprocess.run(
+        [*RUN, *words], cwd=folder, env=variables(folder), capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "carried out by the daemon of the UI" in done.stdout and "2 unchanged" in done.stdout
+    page.open("/runs?view=backfills")
+    page.sees(done.stdout.partition("Backfill ")[2].partition(",")[0])
+    page.shot("backfill-by-command")
 
 
 LAUNCH = """mutation { launchRun(executionParams: {mode: "default", selector: {repositoryLocationName:

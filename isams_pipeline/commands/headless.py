@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -60,34 +61,54 @@ class Nightly:
         self, environment: Environment, instance: dg.DagsterInstance, partner: str, job: str | None = None
     ) -> None:
         self._environment = environment
-        self._partner = partner
-        self._instance = instance
-        self._job = job_of(environment, job or f"{partner}_nightly")
+        self.partner = partner
+        self.instance = instance
+        self.job = job_of(environment, job or f"{partner}_nightly")
 
-    def run(self, night: Night, **told: bool) -> NightRun:
+    def run(self, night: Night, tags: Mapping[str, str] | None = None, **told: bool) -> NightRun:
         """Run a night, and say how it ended by its receipt.
 
         `told`: the options of the night, which the launch pad has, too: fresh, allow_removals, allow_cancellations.
         """
-        chosen = selection_of(self._environment.settings.school(night.school), self._partner, self._job)
-        return self._run(night, told, chosen)
+        return self._run(night, told, self.chosen(night.school), tags)
 
     def release(self, night: Night) -> NightRun:
         """Deliver a school's first export, which was staged and held."""
-        return self._run(night, {"release": True}, [dg.AssetKey([self._partner, "delivery"])])
+        return self._run(night, {"release": True}, [dg.AssetKey([self.partner, "delivery"])])
 
-    def _run(self, night: Night, told: dict[str, bool], chosen: list[dg.AssetKey] | None) -> NightRun:
-        config = {"resources": {NIGHT: {"config": told}}}
-        result, failures, seconds = _execute(self._environment, self._job, self._instance, night, config, chosen)
-        receipt = self._receipt(result.run_id)
+    def chosen(self, school: str) -> list[dg.AssetKey] | None:
+        """The assets that a run of the school's takes; None: all that the job has."""
+        return selection_of(self._environment.settings.school(school), self.partner, self.job)
+
+    def ended(self, night: Night, run_id: str) -> NightRun:
+        """How a run ended that another process carried out, such as Dagster's daemon."""
+        record = self.instance.get_run_record_by_id(run_id)
+        seconds = ((record.end_time or 0) - (record.start_time or record.end_time or 0)) if record else 0
+        failures = together(_failures(entry.dagster_event for entry in self.instance.all_logs(run_id)))
+        return self._told(night, run_id, failures, seconds)
+
+    def _run(
+        self,
+        night: Night,
+        told: Mapping[str, bool],
+        chosen: list[dg.AssetKey] | None,
+        tags: Mapping[str, str] | None = None,
+    ) -> NightRun:
+        result, failures, seconds = _execute(
+            self._environment, self.job, self.instance, night, config_of(told), chosen, tags
+        )
+        return self._told(night, result.run_id, failures, seconds)
+
+    def _told(self, night: Night, run_id: str, failures: list[str], seconds: float) -> NightRun:
+        receipt = self._receipt(run_id)
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
         else:
             outcome, reason = Outcome.FAILED, "\n".join(failures) or "The run was broken off; run it again."
-        notes = together(self._said(result.run_id))
+        notes = together(self._said(run_id))
         if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
             notes += [f"not part of the export, but failed: {failure}" for failure in failures]
-        return NightRun(self._partner, night, outcome, reason, receipt, tuple(notes), seconds, result.run_id)
+        return NightRun(self.partner, night, outcome, reason, receipt, tuple(notes), seconds, run_id)
 
     def _receipt(self, run_id: str) -> Delivery | None:
         try:
@@ -96,9 +117,14 @@ class Nightly:
             return None
 
     def _said(self, run_id: str) -> Iterator[str]:
-        for entry in self._instance.all_logs(run_id):
+        for entry in self.instance.all_logs(run_id):
             if not entry.is_dagster_event and entry.user_message.startswith(_TOLD):
                 yield entry.user_message
+
+
+def config_of(told: Mapping[str, bool]) -> dict[str, Any]:
+    """The configuration of a run that is told the options of a night."""
+    return {"resources": {NIGHT: {"config": dict(told)}}}
 
 
 @dataclass(frozen=True)
@@ -135,8 +161,12 @@ def _execute(
     night: Night | date,
     config: Json,
     chosen: list[dg.AssetKey] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> tuple[dg.JobExecutionResult, list[str], float]:
-    """Run a job in this process; its result, what failed steps said, and the seconds that it took."""
+    """Run a job in this process; its result, what failed steps said, and the seconds that it took.
+
+    `tags`: of the run, beside those of its job and partition.
+    """
     started = time.monotonic()
     run_id = make_new_run_id()
     partition = night.isoformat() if isinstance(night, date) else key_of(night)
@@ -146,12 +176,12 @@ def _execute(
             job_def=job.get_subset(asset_selection=frozenset(chosen)) if chosen else job,
             run_id=run_id,
             run_config=run_config,
-            tags=merge_run_tags(job, partition, None, chosen, instance, run_config),
+            tags=merge_run_tags(job, partition, tags, chosen, instance, run_config),
             asset_selection=frozenset(chosen) if chosen else None,
             remote_job_origin=ORIGIN.get_job_origin(job.name),
         )
         result = execute_run(InMemoryJob(job), run, instance)
-    return result, together(_failures(result)), time.monotonic() - started
+    return result, together(_failures(result.all_events)), time.monotonic() - started
 
 
 ORIGIN = RemoteRepositoryOrigin(
@@ -180,11 +210,11 @@ def together(sentences: Iterable[str]) -> list[str]:
     ]
 
 
-def _failures(result: dg.JobExecutionResult) -> Iterator[str]:
+def _failures(events: Iterable[dg.DagsterEvent | None]) -> Iterator[str]:
     """What each failed step said, once."""
     seen: set[str] = set()
-    for event in result.all_events:
-        if not event.is_step_failure:
+    for event in events:
+        if event is None or not event.is_step_failure:
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:

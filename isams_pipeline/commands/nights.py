@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from datetime import date, timedelta
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.commands.backfilling import Backfill
 from isams_pipeline.commands.common import (
     COLOURS,
     DATA_DIR,
@@ -93,7 +95,11 @@ def backfill(
     data_dir: DataDir = DATA_DIR,
     allow_removals: AllowRemovals = False,
 ) -> int:
-    """Run past nights again from the archive, one after the other. A night that the archive lacks ends failed."""
+    """Run past nights again from the archive, one after the other. A night that the archive lacks ends failed.
+
+    The UI shows it under Runs, Backfills, where it can be cancelled, as by Ctrl-C here. Where the UI's daemon lives, it
+    launches the runs, and this command shows how they end; else this command runs them.
+    """
     environment = environment_from(config, data_dir)
     keep_apart(data_dir, environment.settings)
     environment.retries = 0
@@ -101,15 +107,20 @@ def backfill(
     end = night_meant(environment, school, partner, last).date
     if start > end:
         raise WrongUse("--from is later than --to", remedy="Swap them.")
+    nights = [Night(school, start + timedelta(days=at)) for at in range((end - start).days + 1)]
     ended: Counter[Outcome] = Counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with open_instance(data_dir) as instance, Progress(*columns, console=console) as progress:
-        nightly = Nightly(environment, instance, partner)
-        task = progress.add_task(school, total=(end - start).days + 1)
-        for at in range((end - start).days + 1):
-            night = Night(school, start + timedelta(days=at))
-            progress.update(task, description=f"{school} {night.date}")
-            run = nightly.run(night, allow_removals=allow_removals)
+    with contextlib.ExitStack() as stack:
+        instance = stack.enter_context(open_instance(data_dir))
+        progress = stack.enter_context(Progress(*columns, console=console))
+        again = Backfill(Nightly(environment, instance, partner), nights, allow_removals=allow_removals)
+        progress.console.print(
+            f"Backfill {again.id}, carried out by {'the daemon of the UI' if again.by_daemon else 'this command'}."
+        )
+        task = progress.add_task(f"{school} {start}", total=len(nights))
+        runs = stack.enter_context(contextlib.closing(again.runs()))
+        for run in runs:
+            night = run.night
             ended[run.outcome] += 1
             reason = "" if run.outcome in GOOD else "\n  " + "\n  ".join(reasons(run.reason or ""))
             progress.console.print(
@@ -119,8 +130,12 @@ def backfill(
                 soft_wrap=True,
             )
             progress.advance(task)
-    console.print(", ".join(f"{count} {outcome.value}" for outcome, count in ended.items()))
-    return 0 if set(ended) <= set(GOOD) else 1
+            progress.update(task, description=f"{school} {min(night.date + timedelta(days=1), end)}")
+    counts = [f"{count} {outcome.value}" for outcome, count in ended.items()]
+    if again.cancelled:
+        counts.append(f"cancelled before {len(nights) - ended.total()} of {len(nights)} nights")
+    console.print(", ".join(counts))
+    return 0 if set(ended) <= set(GOOD) and not again.cancelled else 1
 
 
 def night_meant(environment: Environment, school: str, partner: str, given: str | None) -> Night:
