@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -257,6 +257,13 @@ def test_a_backfill_by_the_command_is_carried_out_by_the_uis_daemon_and_seen(pag
     page.open("/runs?view=backfills")
     page.sees(done.stdout.partition("Backfill ")[2].partition(",")[0])
     page.shot("backfill-by-command")
+
+
+def test_a_night_that_cannot_be_had_is_refused_with_a_sentence(page: Page):
+    night = (datetime.now(UTC).date() - timedelta(days=60)).isoformat()
+    launch = (LAUNCH % night).replace("{ __typename }", "{ __typename ... on PythonError { message } }")
+    said = httpx.post(f"{page.address}/graphql", json={"query": launch}, timeout=60).json()["data"]["launchRun"]
+    assert said["__typename"] == "PythonError" and f"Nothing was kept of {night} of riverside" in said["message"]
 
 
 LAUNCH = """mutation { launchRun(executionParams: {mode: "default", selector: {repositoryLocationName:

@@ -407,7 +407,7 @@ def test_schools_without_the_partner_have_no_schedule(make: Callable[..., World]
 )
 def test_the_latest_night_is_today_where_today_comes_first(zones: tuple[str, ...], first: str):
     """A night of tomorrow would be *latest* in the UI, and launching it would fail each of its steps."""
-    schools = {zone: SimpleNamespace(timezone=ZoneInfo(zone)) for zone in zones}
+    schools = {zone: SimpleNamespace(timezone=ZoneInfo(zone), first_night=None) for zone in zones}
     settings = Settings().model_copy(update={"schools": schools})
     before = datetime.now(ZoneInfo(first)).date()
     dates = nights_of(settings).get_partitions_def_for_dimension("date").get_partition_keys()

@@ -149,17 +149,19 @@ def night_meant(environment: Environment, school: str, partner: str, given: str 
         )
     today = today_at(settings.timezone, environment.clock)
     day: date = a_date(given) if given else today
-    if environment.settings.history_from > today:
+    earliest = environment.settings.first_night_of(school)
+    setting = "history_from" if earliest == environment.settings.history_from else f"schools.{school}.first_night"
+    if earliest > today:
         raise ConfigurationError(
-            "history_from has not come yet, so there is no night to run",
+            f"{setting} has not come yet, so there is no night to run",
             file=environment.settings.file,
-            remedy="Write the first of September of the school year that you want to begin with.",
+            remedy="Write the first of September of the school year that you want to begin with into history_from, and "
+            "the school's own first night into first_night, or leave that out.",
         )
-    if not environment.settings.history_from <= day <= today:
+    if not earliest <= day <= today:
         raise WrongUse(
             f"{day} is no night that can be run",
             school=school,
-            remedy=f"Choose a night from {environment.settings.history_from} (history_from) to {today} (today at the "
-            "school).",
+            remedy=f"Choose a night from {earliest} ({setting}) to {today} (today at the school).",
         )
     return Night(school, day)

@@ -59,6 +59,8 @@ class SchoolSettings(StrictSettings):
     timezone: Zone
     connections: dict[str, SerializeAsAny[ConnectionSettings]] = Field(default_factory=dict[str, ConnectionSettings])
     """To the school's sources. In schools.yaml each stands beside `name`, by the source's key."""
+    first_night: date | None = None
+    """The school's first night here, where that is later than history's; of an earlier one nothing can be had."""
     campuses: dict[str, Years] = Field(default_factory=dict[str, YearRange])
     partners: PartnersSettings = Field(default_factory=PartnersSettings)
 
@@ -204,6 +206,17 @@ class Settings(StrictSettings):
             raise ValueError("history_from and history_years both say when history begins; remove one of them")
         return self
 
+    @property
+    def first_date(self) -> date:
+        """Since when partitions exist: history's beginning, or the first night of any school where that is later."""
+        firsts = [school.first_night for school in self.schools.values()]
+        return max([self.history_from, *([min(first for first in firsts if first)] if firsts and all(firsts) else [])])
+
+    def first_night_of(self, school: str) -> date:
+        """Since when a school has nights; raises ConfigurationError."""
+        own = self.school(school).first_night
+        return self.history_from if own is None else max(own, self.history_from)
+
     def school(self, name: str) -> SchoolSettings:
         """The settings of a school; raises ConfigurationError with the schools there are."""
         if name not in self.schools:
@@ -237,7 +250,17 @@ class Settings(StrictSettings):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice is an error instead of the last one winning."""
+    """YAML's safe loader, but a key given twice is an error instead of the last one winning; read by libyaml.
+
+    PyYAML's CSafeLoader also builds the nodes in C, by recursion, so that a text nested deeply enough ends the process.
+    Here libyaml gives the events only, which makes most of the difference.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        if yaml.__with_libyaml__:
+            events: Any = yaml.CSafeLoader(text)
+            self.check_event, self.peek_event, self.get_event = events.check_event, events.peek_event, events.get_event
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         seen: set[str] = set()

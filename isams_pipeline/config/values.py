@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import re
 from typing import Annotated
@@ -114,10 +115,16 @@ def _variable(value: str) -> str:
     return value
 
 
+@functools.cache
+def _zones() -> frozenset[str]:
+    """All time zones' names; to list them walks a folder of some hundred files, which is not for every school."""
+    return frozenset(available_timezones())
+
+
 def _zone(value: object) -> object:
-    if isinstance(value, str) and value in available_timezones():
+    if isinstance(value, str) and value in _zones():
         return ZoneInfo(value)
-    near = difflib.get_close_matches(str(value), available_timezones(), n=1)
+    near = difflib.get_close_matches(str(value), sorted(_zones()), n=1)
     hint = f"did you mean {near[0]}?" if near else "write a name such as Europe/London"
     raise ValueError(f"not a time zone; {hint}")
 

@@ -75,17 +75,23 @@ def _schedule(
     @told_to_ticks
     def nightly(
         context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
-    ) -> Iterator[dg.RunRequest]:
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        begun = 0
         resolved = context.repository_def.get_job(job.name) if context.repository_def else None
         for school in schools:
             settings = environment.settings.school(school)
             night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
+            if night.date < environment.settings.first_night_of(school):
+                continue
+            begun += 1
             yield dg.RunRequest(
                 # A key is used up for ever, so it names the night: a tick that is tried again starts no second run.
                 run_key=f"{partner}:{school}:{night.date}",
                 partition_key=key_of(night),
                 asset_selection=selection_of(settings, partner, resolved) if resolved else None,
             )
+        if not begun:
+            yield dg.SkipReason(f"Before the first night of {', '.join(schools)}")
 
     return nightly
 

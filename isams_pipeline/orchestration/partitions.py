@@ -37,7 +37,7 @@ def nights_of(settings: Settings) -> dg.MultiPartitionsDefinition:
 
 def dates_of(settings: Settings) -> dg.DailyPartitionsDefinition:
     """All dates, up to today where today comes first."""
-    first = settings.history_from.isoformat()
+    first = settings.first_date.isoformat()
     zone, spare = earliest_zone([school.timezone for school in settings.schools.values()])
     # One more than the days that are over: today.
     return dg.DailyPartitionsDefinition(start_date=first, timezone=zone.key, end_offset=1 + spare)

@@ -57,7 +57,7 @@ def standings(environment: Environment, instance: dg.DagsterInstance, day: date)
     runs = _newest_runs(instance, day)
     found: list[Standing] = []
     for school, settings in environment.settings.schools.items():
-        expected = list(settings.partners.exporting)
+        expected = list(settings.partners.exporting) if day >= environment.settings.first_night_of(school) else []
         others = [(partner, part) for partner, of, part in receipts if of == school and partner not in expected]
         for partner, part in [*((key, "") for key in expected), *sorted(others)]:
             receipt = receipts.get((partner, school, part))

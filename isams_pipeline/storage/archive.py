@@ -108,6 +108,10 @@ class SnapshotArchive:
         ]
         return sorted(found, key=lambda snapshot: snapshot.fetched_at, reverse=True)
 
+    def nights(self, school: str) -> list[date]:
+        """The nights of which a school has snapshots, the oldest first."""
+        return [date.fromisoformat(name) for name in self._folder.names(f"{school}/nights")]
+
     def latest_before(self, school: str, night: date, key: str) -> Snapshot | None:
         """The key's newest snapshot of the newest earlier night that has one."""
         for earlier in reversed(self._folder.names(f"{school}/nights")):

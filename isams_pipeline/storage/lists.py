@@ -129,11 +129,15 @@ class ListStore:
         scopes = tuple(found.pop("scopes"))
         return ListNight(**found, scopes=scopes, lists=lists)
 
+    def nights(self, source: str, school: str) -> list[date]:
+        """The nights of which a school has lists, the oldest first."""
+        names = self._folder.names(f"{source}/{school}/nights")
+        return [date.fromisoformat(name.removesuffix(".json")) for name in names]
+
     def latest(self, source: str, school: str, until: date) -> ListNight | None:
         """The newest night up to a date."""
-        names = self._folder.names(f"{source}/{school}/nights")
-        nights = [name[:-5] for name in names if name[:-5] <= until.isoformat()]
-        return self.find(source, school, date.fromisoformat(nights[-1])) if nights else None
+        nights = [night for night in self.nights(source, school) if night <= until]
+        return self.find(source, school, nights[-1]) if nights else None
 
     def forget(self, source: str, school: str) -> int:
         """Remove everything of a school by a source; gives the number of files."""

@@ -25,7 +25,7 @@ from websockets.sync.client import connect
 from isams_pipeline.commands.servers import _guard_options
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.partitions import LAUNCHED_BY
-from isams_pipeline.orchestration.ui.__main__ import served, tag_runs
+from isams_pipeline.orchestration.ui.__main__ import guard_launches, served
 from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, networks, user
 
 HOST = "localhost:3000"
@@ -190,7 +190,7 @@ def test_runs_that_are_launched_say_by_whom():
         nothing()
 
     with dg.DagsterInstance.ephemeral() as instance:
-        tag_runs(instance)
+        guard_launches(instance, lambda: lambda _: True)
         token = user.set("a.quill")
         try:
             run = instance.create_run_for_job(empty, tags={LAUNCHED_BY: "somebody else", "x": "y"})

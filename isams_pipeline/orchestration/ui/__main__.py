@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -18,8 +18,12 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster_webserver import app as dagster_app
 from dagster_webserver.version import __version__
 
+from isams_pipeline.config import load_settings
+from isams_pipeline.orchestration.broken_off import PARTITION
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import LAUNCHED_BY
 from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, Guard, networks, user
+from isams_pipeline.orchestration.ui.to_be_had import ToBeHad, refuse_lost, without_lost
 
 DEFINITIONS = "isams_pipeline.definitions"
 
@@ -40,7 +44,7 @@ def main() -> None:
         networks(given.proxy),
     )
     with dg.DagsterInstance.get() as instance:
-        tag_runs(instance)
+        guard_launches(instance, lambda: ToBeHad(Environment(load_settings())))
         target = ModuleTarget(
             module_name=DEFINITIONS, attribute=None, working_directory=None, location_name=DEFINITIONS
         )
@@ -59,22 +63,27 @@ def served(app: Any, door: Door, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def tag_runs(instance: dg.DagsterInstance) -> None:
-    """Let every run and backfill that is launched here say in its tags who launched it.
+def guard_launches(instance: dg.DagsterInstance, to_be_had: Callable[[], Callable[[str], bool]]) -> None:
+    """Let runs and backfills that are launched here say in their tags who launched them, and have nights that exist.
 
     The web server makes them by these two methods, whichever of its buttons was pressed; a tag of that name that came
-    with the request does not count.
+    with the request does not count. Raises WrongUse where no chosen night can be had.
     """
     runs: Any = instance.run_domain
     create_run, add_backfill = runs.create_run, instance.add_backfill
 
     @functools.wraps(create_run)
     def run(*args: Any, **options: Any) -> Any:
-        return create_run(*args, **options | {"tags": _tagged(options.get("tags"))})
+        tags: dict[str, str] = options.get("tags") or {}
+        if PARTITION in tags:
+            job, assets = options.get("job_name"), options.get("asset_selection")
+            refuse_lost(job, assets, tags[PARTITION], to_be_had())
+        return create_run(*args, **options | {"tags": _tagged(tags)})
 
     @functools.wraps(add_backfill)
     def backfill(partition_backfill: PartitionBackfill) -> None:
-        add_backfill(partition_backfill._replace(tags=_tagged(partition_backfill.tags)))
+        chosen = without_lost(partition_backfill, to_be_had())
+        add_backfill(chosen._replace(tags=_tagged(chosen.tags)))
 
     runs.create_run = run
     setattr(instance, "add_backfill", backfill)  # noqa: B010

@@ -94,14 +94,14 @@ def _schedule(
         away: list[str] = []
         for school in schools:
             night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
-            if is_holiday(environment, school, night.date):
+            if night.date < environment.settings.first_night_of(school) or is_holiday(environment, school, night.date):
                 away.append(school)
                 continue
             yield dg.RunRequest(
                 run_key=f"{KEY}:{session}:{school}:{night.date}", partition_key=key_of(night), tags=PRIORITY
             )
         if len(away) == len(schools):
-            yield dg.SkipReason(f"Not in term: {', '.join(away)}.")
+            yield dg.SkipReason(f"Not in term, or before the first night: {', '.join(away)}.")
 
     return pull
 
