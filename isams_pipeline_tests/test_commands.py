@@ -120,6 +120,7 @@ def test_wrong_use_is_exit_code_2_with_a_sentence(
 def test_sync_explain_and_backfill(today: World):
     code, out = at(today, "sync", SCHOOL, "--partner", "schoolsbuddy")
     assert code == 0 and "delivered" in out and "students" in out
+    assert "isams/contacts: done\n" in out and "schoolsbuddy/delivery: done\n" in out, "a line a step, off a terminal"
     code, out = at(today, "sync", SCHOOL)
     assert code == 0 and "unchanged" in out and "may still answer as of" in out
     night = next(today.exports.glob(f"{SCHOOL}/*")).name
@@ -156,7 +157,7 @@ def test_a_failed_sync_is_exit_code_1_with_its_reason(today: World):
 
 def test_doctor_sees_missing_and_extra_methods_and_reads_nobodys_data(today: World):
     code, out = at(today, "doctor", SCHOOL)
-    assert code == 0 and "All keys and clients are fit" in out
+    assert code == 0 and "All keys, clients and targets are fit" in out
     keys = {key.name: key for key in today.sandbox.schools[SCHOOL].keys}
     keys["students"].methods = ("Pupil_GetCurrentPupils", "Pupil_GetAlumni")
     keys["staff"].active = False

@@ -453,6 +453,7 @@ def test_warning_for_an_answer_that_may_be_yesterdays(make: Callable[..., World]
     verdicts = checks_of(world, run.run_id)
     assert verdicts["isams/years:sound"] is False, "identical, on a key with a cache of a day"
     assert run.outcome is Outcome.DELIVERED, "a warning holds nothing back"
+    assert "isams/years: sound" in dict(run.warnings), "and the command's table has it"
 
 
 def test_warning_for_far_fewer_rows_than_usual(make: Callable[..., World]):

@@ -136,6 +136,7 @@ def print_run(run: NightRun) -> int:
     """What a run brought and how it ended; gives the exit code."""
     if run.receipt is not None and run.receipt.changes:
         console.print(changes_table(run.receipt.changes))
+    print_table(("warning", "what it says"), run.warnings)
     print_end(run)
     return 0 if run.outcome in GOOD else 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.execution.api import execute_run
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.execute_in_process import merge_run_tags
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.utils import make_new_run_id
@@ -44,6 +44,8 @@ class NightRun:
     receipt: Delivery | None
     notes: tuple[str, ...]
     """What the run had to say, such as that iSAMS may still answer from its cache."""
+    warnings: tuple[tuple[str, str], ...]
+    """Asset and check that warned, and what it said; they held nothing back."""
     seconds: float
     run_id: str
 
@@ -58,9 +60,16 @@ class Nightly:
     """Runs one partner's nightly job, or another job of it that delivers."""
 
     def __init__(
-        self, environment: Environment, instance: dg.DagsterInstance, partner: str, job: str | None = None
+        self,
+        environment: Environment,
+        instance: dg.DagsterInstance,
+        partner: str,
+        job: str | None = None,
+        see: Callable[[dg.DagsterEvent], None] = lambda _: None,
     ) -> None:
+        """`see` is called with each event of a run, as it happens."""
         self._environment = environment
+        self._see = see
         self.partner = partner
         self.instance = instance
         self.job = job_of(environment, job or f"{partner}_nightly")
@@ -84,8 +93,8 @@ class Nightly:
         """How a run ended that another process carried out, such as Dagster's daemon."""
         record = self.instance.get_run_record_by_id(run_id)
         seconds = ((record.end_time or 0) - (record.start_time or record.end_time or 0)) if record else 0
-        failures = together(_failures(entry.dagster_event for entry in self.instance.all_logs(run_id)))
-        return self._told(night, run_id, failures, seconds)
+        events = [entry.dagster_event for entry in self.instance.all_logs(run_id) if entry.dagster_event]
+        return self._told(night, _Executed(run_id, events, seconds))
 
     def _run(
         self,
@@ -94,21 +103,25 @@ class Nightly:
         chosen: list[dg.AssetKey] | None,
         tags: Mapping[str, str] | None = None,
     ) -> NightRun:
-        result, failures, seconds = _execute(
-            self._environment, self.job, self.instance, night, config_of(told), chosen, tags
+        return self._told(
+            night,
+            _execute(
+                self._environment, self.job, self.instance, night, config_of(told), chosen, tags=tags, see=self._see
+            ),
         )
-        return self._told(night, result.run_id, failures, seconds)
 
-    def _told(self, night: Night, run_id: str, failures: list[str], seconds: float) -> NightRun:
-        receipt = self._receipt(run_id)
+    def _told(self, night: Night, done: _Executed) -> NightRun:
+        receipt, failures = self._receipt(done.run_id), done.failures
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
         else:
             outcome, reason = Outcome.FAILED, "\n".join(failures) or "The run was broken off; run it again."
-        notes = together(self._said(run_id))
+        notes = together(self._said(done.run_id))
         if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
             notes += [f"not part of the export, but failed: {failure}" for failure in failures]
-        return NightRun(self.partner, night, outcome, reason, receipt, tuple(notes), seconds, run_id)
+        return NightRun(
+            self.partner, night, outcome, reason, receipt, tuple(notes), done.warnings, done.seconds, done.run_id
+        )
 
     def _receipt(self, run_id: str) -> Delivery | None:
         try:
@@ -150,8 +163,35 @@ def run_job(  # a run's where, what and how
     `night`: a night of a school, or a date of all schools.
     """
     resolved = job_of(environment, job)
-    result, failures, seconds = _execute(environment, resolved, instance, night, {"ops": ops}, chosen)
-    return JobRun(result.run_id, tuple(failures), seconds)
+    done = _execute(environment, resolved, instance, night, {"ops": ops}, chosen)
+    return JobRun(done.run_id, tuple(done.failures), done.seconds)
+
+
+@dataclass(frozen=True)
+class _Executed:
+    """A run that has ended."""
+
+    run_id: str
+    events: Sequence[dg.DagsterEvent]
+    seconds: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed steps said."""
+        return together(_failures(self.events))
+
+    @property
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """Asset and check that warned, and what it said."""
+        found: list[tuple[str, str]] = []
+        for event in self.events:
+            check = event.event_specific_data
+            if isinstance(check, dg.AssetCheckEvaluation) and not check.passed and check.severity is _WARN:
+                found.append((f"{check.asset_key.to_user_string()}: {check.check_name}", check.description or ""))
+        return tuple(found)
+
+
+_WARN = dg.AssetCheckSeverity.WARN
 
 
 def _execute(
@@ -161,12 +201,11 @@ def _execute(
     night: Night | date,
     config: Json,
     chosen: list[dg.AssetKey] | None = None,
+    *,
     tags: Mapping[str, str] | None = None,
-) -> tuple[dg.JobExecutionResult, list[str], float]:
-    """Run a job in this process; its result, what failed steps said, and the seconds that it took.
-
-    `tags`: of the run, beside those of its job and partition.
-    """
+    see: Callable[[dg.DagsterEvent], None] = lambda _: None,
+) -> _Executed:
+    """Run a job in this process. `tags`: of the run, beside those of its job and partition."""
     started = time.monotonic()
     run_id = make_new_run_id()
     partition = night.isoformat() if isinstance(night, date) else key_of(night)
@@ -180,8 +219,11 @@ def _execute(
             asset_selection=frozenset(chosen) if chosen else None,
             remote_job_origin=ORIGIN.get_job_origin(job.name),
         )
-        result = execute_run(InMemoryJob(job), run, instance)
-    return result, together(_failures(result.all_events)), time.monotonic() - started
+        events: list[dg.DagsterEvent] = []
+        for event in execute_run_iterator(InMemoryJob(job), run, instance):
+            events.append(event)
+            see(event)
+    return _Executed(run_id, events, time.monotonic() - started)
 
 
 ORIGIN = RemoteRepositoryOrigin(
@@ -210,11 +252,11 @@ def together(sentences: Iterable[str]) -> list[str]:
     ]
 
 
-def _failures(events: Iterable[dg.DagsterEvent | None]) -> Iterator[str]:
+def _failures(events: Iterable[dg.DagsterEvent]) -> Iterator[str]:
     """What each failed step said, once."""
     seen: set[str] = set()
     for event in events:
-        if event is None or not event.is_step_failure:
+        if not event.is_step_failure:
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:

@@ -20,8 +20,10 @@ from isams_pipeline.commands.common import (
     console,
     say,
 )
-from isams_pipeline.commands.machine import mend, print_machine
+from isams_pipeline.commands.machine import look, mend, print_found
+from isams_pipeline.commands.places import Servers, mail, targets
 from isams_pipeline.config import IsamsSettings
+from isams_pipeline.config.secrets import is_set
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import MissingSecret, PipelineError, WrongUse
 from isams_pipeline.orchestration.connector import Connector
@@ -47,14 +49,18 @@ def doctor(
             "process. Stop the UI first.",
         ),
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no server: schools.yaml, the secrets and this machine alone.")
+    ] = False,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
 ) -> int:
     """Check each key, REST client and other source: reachable, authorised, what it may do, cache hours, TLS, clock.
 
-    Says of this machine: Python's known flaws, how Postgres is protected, how old secrets in files are. Reads nobody's
-    data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks; a client is
-    asked for lists of codes and year groups.
+    Says of this machine: Python's known flaws, how Postgres is protected, how old secrets in files are, how full the
+    disk is. Tries each target (a hidden file is written, renamed and removed) and each mail server (nothing is sent).
+    Reads nobody's data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks; a
+    client is asked for lists of codes and year groups.
     """
     environment = environment_from(config, data_dir)
     if repair:
@@ -64,13 +70,25 @@ def doctor(
     if not names:
         raise WrongUse("There is no school to look at", remedy="Configure one in schools.yaml.")
     console.print("This machine")
-    fit = print_machine(environment, data_dir)
+    fit = print_found(look(environment, data_dir))
     console.print()
-    healthy = True
+    if offline:
+        needed = {variable for name in names for variable in environment.settings.school(name).variables}
+        complete = all(is_set(environment.variables, name) for name in needed)
+        said = "and its secrets are there" if complete else "but secrets are missing: see above"
+        say(f"{environment.settings.file} is right, {said}. No server was asked.")
+        return 0 if complete else 1
+    console.print("Where files and mail go")
+    healthy, servers = print_found((*targets(environment, names), *mail(environment, names))), Servers()
+    console.print()
     for name in names:
         settings = environment.settings.school(name)
         for source in settings.sources:
-            if source in LISTED:
+            url = settings.connections[source].server
+            if url is not None and (trouble := servers.trouble(url)) is not None:
+                say("  ", (name, "bold"), f", {source}, {url}: ", (trouble, "red"))
+                fine = False
+            elif source in LISTED:
                 fine = _diagnose_listed(environment, name, source)
             else:
                 fine = _diagnose_isams(environment, name, settings.need_isams)
@@ -79,7 +97,8 @@ def doctor(
                 continue
             healthy = healthy and fine
         console.print()
-    console.print(Text("All keys and clients are fit.", "green") if healthy else Text("Some need care.", "yellow"))
+    fine = Text("All keys, clients and targets are fit.", "green")
+    console.print(fine if healthy else Text("Some need care.", "yellow"))
     if not fit:
         console.print("This machine needs care, too: see above.", style="yellow")
     return 0 if healthy else 1

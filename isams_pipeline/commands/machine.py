@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,9 @@ FIXED = {(3, 11): 10, (3, 12): 5}
 """Python → the first of its releases without two flaws that bite here: headers of mail that a text can add to
 (CVE-2024-6923), and long attributes of XML that take the square of their length (CVE-2023-52425, by Expat 2.6)."""
 _DAYS_OLD = 365
+_GIGABYTE = 1 << 30
+_LEAST_FREE = 2 * _GIGABYTE
+"""Less free space than some nights of a large school with the files of a run take."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def look(environment: Environment, data_dir: Path) -> Iterator[Found]:
     except PipelineError as error:
         yield Found("Postgres", str(error), is_fit=False)
     yield from _secrets(environment.settings, environment, environment.clock)
+    yield _disk(data_dir)
     if broken := broken_files(data_dir):
         names = ", ".join(file.name for file in broken)
         said = (
@@ -64,6 +70,16 @@ def look(environment: Environment, data_dir: Path) -> Iterator[Found]:
             "--repair`"
         )
         yield Found("Dagster's history", said, is_fit=False)
+
+
+def _disk(data_dir: Path) -> Found:
+    """Whether the data folder's disk has room, and lets this user write."""
+    there = next(folder for folder in (data_dir.resolve(), *data_dir.resolve().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Found("data folder", f"{there} may not be written by this user", is_fit=False)
+    usage = shutil.disk_usage(there)
+    said = f"{usage.free / _GIGABYTE:.1f} GB of {usage.total / _GIGABYTE:.0f} GB are free at {there}"
+    return Found("data folder", said, usage.free >= _LEAST_FREE)
 
 
 def _secrets(settings: Settings, environment: Environment, clock: Clock) -> Iterator[Found]:
@@ -89,12 +105,13 @@ def _secrets(settings: Settings, environment: Environment, clock: Clock) -> Iter
             yield Found(name, said, is_fit=False)
 
 
-def print_machine(environment: Environment, data_dir: Path) -> bool:
-    """Print it; whether all is fit."""
-    found = list(look(environment, data_dir))
+def print_found(found: Iterable[Found]) -> bool:
+    """Print each as it is looked at; whether all are fit."""
+    fit = True
     for one in found:
         say("  ", (one.what, "bold"), ": ", (one.said, "" if one.is_fit else "yellow"))
-    return all(one.is_fit for one in found)
+        fit = fit and one.is_fit
+    return fit
 
 
 def mend(environment: Environment, data_dir: Path) -> None:

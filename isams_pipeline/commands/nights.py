@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import date, timedelta
 from typing import Annotated
 
+import dagster as dg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -77,13 +78,32 @@ def sync(
     keep_apart(data_dir, environment.settings)
     environment.retries = 0  # a person is waiting; the client's own patience has to do
     night = night_meant(environment, school, partner, date)
-    with open_instance(data_dir) as instance, console.status(f"{school} {night.date}"):
-        run = Nightly(environment, instance, partner).run(
+    with open_instance(data_dir) as instance, console.status(f"{school} {night.date}") as status:
+
+        def see(event: dg.DagsterEvent) -> None:
+            if event.event_type is dg.DagsterEventType.STEP_START and console.is_terminal:
+                status.update(f"{school} {night.date}  {_in_words(event.step_key)}")
+            elif event.event_type in _ENDED and not console.is_terminal:
+                console.print(f"{night.date} {_in_words(event.step_key)}: {_ENDED[event.event_type]}", soft_wrap=True)
+
+        run = Nightly(environment, instance, partner, see=see).run(
             night, fresh=fresh, allow_removals=allow_removals, allow_cancellations=allow_cancellations
         )
     if run.outcome is Outcome.HELD:
         print_first_look(environment, partner, night)
     return print_run(run)
+
+
+_ENDED = {
+    dg.DagsterEventType.STEP_SUCCESS: "done",
+    dg.DagsterEventType.STEP_FAILURE: "failed",
+    dg.DagsterEventType.STEP_SKIPPED: "skipped",
+}
+
+
+def _in_words(step: str | None) -> str:
+    """A step as the asset or the table that a person looks for."""
+    return (step or "").replace("__", "/")
 
 
 def backfill(

@@ -44,6 +44,8 @@ from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
 
 HERE = "127.0.0.1"
 _ANY = {"0.0.0.0", "::"}  # noqa: S104
+_MOST_LINES, _MOST_NAMES = 8, 4
+"""Of a warning: schools, and variables of each."""
 
 
 def sandbox(
@@ -201,9 +203,19 @@ def ui(
 
 def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -> None:
     """A night without its secrets fails at 02:00; better to hear of it now."""
-    missing = sorted(name for name in _secret_names(settings) if not is_set(variables, name))
-    if missing:
-        say(("Not set", "yellow"), f", so nights that need them will fail: {', '.join(missing)}")
+    lacking = {
+        name: sorted(one for one in school.variables if not is_set(variables, one))
+        for name, school in settings.schools.items()
+    }
+    lacking = {name: missing for name, missing in lacking.items() if missing}
+    if not lacking:
+        return
+    say(("Not set", "yellow"), ", so nights that need these secrets will fail:")
+    for name, missing in list(lacking.items())[:_MOST_LINES]:
+        more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+        say("  ", (name, "bold"), f": {', '.join(missing[:_MOST_NAMES])}{more}")
+    if len(lacking) > _MOST_LINES:
+        say(f"  and {len(lacking) - _MOST_LINES} more schools; all of them: isams-pipeline doctor --offline")
 
 
 def _end_broken_off(instance: dg.DagsterInstance, settings: Settings, data_dir: Path) -> None:

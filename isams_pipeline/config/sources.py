@@ -31,6 +31,11 @@ class ConnectionSettings(StrictSettings):
         """The names of the environment variables that hold its secrets."""
         return set()
 
+    @property
+    def server(self) -> str | None:
+        """The address of the server that is asked; None where a source has no `url`."""
+        return getattr(self, "url", None)
+
 
 KNOWN_SOURCES: dict[str, type[ConnectionSettings]] = {}
 """The settings of all sources, by their keys."""

@@ -145,6 +145,8 @@ def _server_url(value: str) -> str:
         raise ValueError("not the address of a server; write https://yourschool.isams.cloud")
     if parts.username or parts.query or parts.fragment:
         raise ValueError("more than the address of a server; leave log-in, ?query and #fragment away")
+    if re.search(r"/(api|auth)(/|$)|\.as[hm]x$", parts.path, re.IGNORECASE):
+        raise ValueError("a path of an API; write the host only, such as https://yourschool.isams.cloud")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("pupils' data would cross the network unencrypted; write https://")
     return value.rstrip("/")

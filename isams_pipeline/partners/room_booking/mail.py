@@ -150,6 +150,15 @@ class SmtpServer:
         if code != _TAKEN:
             raise Refused(code, for_good=code >= _FOR_GOOD)
 
+    def greet(self) -> None:
+        """Connect, log in and leave, as before a first message; raises MailUnavailable."""
+        try:
+            self._connected().noop()
+        except (smtplib.SMTPException, OSError) as error:
+            raise _unavailable(error, self._host) from None
+        finally:
+            self._leave()
+
     def _connected(self) -> smtplib.SMTP:
         if self._connection is None:
             if self._implicit:

@@ -95,11 +95,19 @@ def post(environment: Environment, school: str) -> Posted:
     """Send what is in a school's outbox: over SMTP if the school has a server, else into `outbox/`."""
     settings = environment.settings.partner(school, RoomBookingSettings)
     outbox = outbox_of(environment, school)
-    if settings.smtp_url is None:
+    server = mail_server(environment, school, settings)
+    if server is None:
         return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
-    password = secret_from(environment.variables, settings.smtp_secret, school=school) if settings.smtp_secret else None
-    with SmtpServer(settings.smtp_url, settings.smtp_user, password) as server:
+    with server:
         return outbox.post(server, settings.mail_from)
+
+
+def mail_server(environment: Environment, school: str, settings: RoomBookingSettings) -> SmtpServer | None:
+    """The school's mail server, not yet connected; None where it has none. Raises MissingSecret."""
+    if settings.smtp_url is None:
+        return None
+    password = secret_from(environment.variables, settings.smtp_secret, school=school) if settings.smtp_secret else None
+    return SmtpServer(settings.smtp_url, settings.smtp_user, password)
 
 
 @dataclass(frozen=True)

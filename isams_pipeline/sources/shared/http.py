@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import tenacity
 
+from isams_pipeline.config.values import is_loopback
 from isams_pipeline.errors import (
+    ConfigurationError,
     IsamsError,
     PipelineError,
     ServerTimeout,
@@ -117,7 +122,7 @@ def open_http(  # each source says its own
 ) -> httpx.Client:
     """The one HTTP client: bounded in bytes and time, without redirects, with a query that stands in no log."""
     limits = httpx.Limits(max_connections=parallel, max_keepalive_connections=parallel) if parallel else None
-    transport = BoundedTransport(patience.bounds(most), verify=verify, limits=limits)
+    transport = BoundedTransport(patience.bounds(most), verify=verify, limits=limits, proxy=proxy_of(url))
     return httpx.Client(
         base_url=url,
         auth=auth,
@@ -126,6 +131,24 @@ def open_http(  # each source says its own
         headers={"User-Agent": "isams-pipeline", **headers},
         follow_redirects=False,
     )
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that requests to an address go through, by HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+
+    None where they go directly, as to this machine. Raises ConfigurationError for a kind that is not known.
+    """
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname) or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    named = urllib.request.getproxies()
+    found = named.get(parts.scheme) or named.get("all")
+    if found and urlsplit(found).scheme not in {"http", "https"}:
+        raise ConfigurationError(
+            "The proxy that the environment names is of a kind that is not known here",
+            remedy="Let HTTPS_PROXY be http://HOST:PORT, or add the server to NO_PROXY.",
+        )
+    return found or None
 
 
 @contextlib.contextmanager
@@ -164,10 +187,37 @@ def _transport_error(error: httpx.HTTPError, server: str, setting: str) -> Isams
         case httpx.RemoteProtocolError() | httpx.ReadError() | httpx.DecodingError():
             return TruncatedAnswer(f"{server}'s answer broke off", remedy=RETRIED)
         case _:
-            return Unavailable(
-                f"{server} cannot be reached: {type(error).__name__}",
-                remedy=f"Check {setting} and this machine's network.",
-            )
+            why, remedy = _unreached(error, setting)
+            return Unavailable(f"{server} cannot be reached: {why}", remedy=remedy)
+
+
+def _unreached(error: httpx.HTTPError, setting: str) -> tuple[str, str]:
+    """Why no request went out, in words, and what to do; neither names the address."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    proxied = _is_proxied(error)
+    whose = "the proxy" if proxied else "the server"
+    if isinstance(error, httpx.ProxyError):
+        why, look = "the proxy did not let the request through", ""
+    elif any(isinstance(one, socket.gaierror) for one in causes):
+        why, look = f"the name of {whose} is not known here (DNS)", "and that this machine can look up names"
+    elif any(isinstance(one, ConnectionRefusedError) for one in causes):
+        why, look = f"{whose} refused the connection", "and that the server is up"
+    elif isinstance(error, httpx.ConnectTimeout):
+        why, look = f"{whose} did not take the connection in time", "and that no firewall on the way stops it"
+    else:
+        why, look = type(error).__name__, "and this machine's network"
+    if proxied:
+        return why, "Check HTTPS_PROXY, and that the proxy lets this server through; or name the server in NO_PROXY."
+    return why, f"Check {setting}, {look}."
+
+
+def _is_proxied(error: httpx.HTTPError) -> bool:
+    try:
+        return proxy_of(str(error.request.url)) is not None
+    except RuntimeError:  # without its request
+        return False
 
 
 HIDDEN_QUERY = "hidden_query"

@@ -60,10 +60,16 @@ class BoundedTransport(httpx.BaseTransport):
     """
 
     def __init__(
-        self, bounds: Bounds, *, verify: ssl.SSLContext | None = None, limits: httpx.Limits | None = None
+        self,
+        bounds: Bounds,
+        *,
+        verify: ssl.SSLContext | None = None,
+        limits: httpx.Limits | None = None,
+        proxy: str | None = None,
     ) -> None:
+        """`proxy`: the address of the one that requests go through, with user and password where it asks for them."""
         self._bounds = bounds
-        self._inner = _Transport(verify or trusted(), limits or httpx.Limits())
+        self._inner = _Transport(verify or trusted(), limits or httpx.Limits(), httpx.Proxy(proxy) if proxy else None)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.headers["Accept-Encoding"] = "gzip"
@@ -247,13 +253,17 @@ class _TimedBackend(httpcore.NetworkBackend):
 class _Transport(httpx.HTTPTransport):
     """Httpx's own, over sockets that keep to the time of the whole: only a pool takes another kind of socket."""
 
-    def __init__(self, verify: ssl.SSLContext, limits: httpx.Limits) -> None:
+    def __init__(self, verify: ssl.SSLContext, limits: httpx.Limits, proxy: httpx.Proxy | None = None) -> None:
         super().__init__(verify=verify)
         self._pool.close()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=verify,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_TimedBackend(),
-        )
+        common: dict[str, Any] = {
+            "ssl_context": verify,
+            "max_connections": limits.max_connections,
+            "max_keepalive_connections": limits.max_keepalive_connections,
+            "keepalive_expiry": limits.keepalive_expiry,
+            "network_backend": _TimedBackend(),
+        }
+        if proxy is None:
+            self._pool = httpcore.ConnectionPool(**common)
+        else:
+            self._pool = httpcore.HTTPProxy(str(proxy.url), proxy_auth=proxy.raw_auth, **common)

@@ -1,0 +1,83 @@
+"""What `doctor` says of places: servers that are asked, targets that are written to, mail servers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from isams_pipeline.commands.machine import Found
+from isams_pipeline.errors import PipelineError
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.partners.room_booking.night import mail_server
+from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
+from isams_pipeline.sources.shared.http import Patience, open_http, typed_errors
+from isams_pipeline.storage.folder import Folder
+
+_HURRIED = Patience(connect=5, read=15, whole=30)
+_MOST = 1 << 16
+
+
+@dataclass
+class Servers:
+    """Looks at each server once, however many schools and keys are on it."""
+
+    _found: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+
+    def trouble(self, url: str) -> str | None:
+        """Why a server cannot be asked; None where it answers, whatever it says."""
+        if url not in self._found:
+            self._found[url] = self._look(url)
+        return self._found[url]
+
+    @staticmethod
+    def _look(url: str) -> str | None:
+        try:
+            with typed_errors("The server", "its url"), open_http(url, _HURRIED, most=_MOST, headers={}) as client:
+                client.head("/")
+        except PipelineError as error:
+            return str(error)
+        return None
+
+
+def targets(environment: Environment, schools: Iterable[str]) -> Iterator[Found]:
+    """Whether each place that a partner's files go to is there, and lets files be written, renamed and removed.
+
+    The files are ours, hidden, and gone afterwards.
+    """
+    for school in schools:
+        for key, settings in environment.settings.school(school).partners.exporting.items():
+            what = f"{school}, {key}"
+            try:
+                place = environment.target(settings, school)
+                _try_out(place)
+            except PipelineError as error:
+                yield Found(what, str(error), is_fit=False)
+            else:
+                yield Found(what, f"{place} takes files: written, renamed and removed")
+
+
+def _try_out(place: Folder) -> None:
+    """Write a file under a name that partners do not look at, rename it, read it, remove it."""
+    name = f".isams-pipeline-{uuid.uuid4().hex[:8]}"
+    try:
+        place.write(name, b"a test by isams-pipeline doctor\n")  # under another name first
+        place.read(name)
+    finally:
+        place.remove(name)
+
+
+def mail(environment: Environment, schools: Iterable[str]) -> Iterator[Found]:
+    """Whether each school's mail server can be reached and logged in to. Nothing is sent."""
+    for school in schools:
+        settings = environment.settings.school(school).partners.get(RoomBookingSettings)
+        if settings is None:
+            continue
+        what = f"{school}, mail"
+        try:
+            server = mail_server(environment, school, settings)
+            if server is not None:
+                server.greet()
+                yield Found(what, "the mail server takes connections and the log-in")
+        except PipelineError as error:
+            yield Found(what, str(error), is_fit=False)

@@ -1,0 +1,68 @@
+"""`doctor` looks at where files and mail go, and at each server once; offline it asks nobody."""
+
+from __future__ import annotations
+
+import socket
+
+from aiosmtpd.controller import Controller
+
+from isams_pipeline_tests.test_commands import at, today  # noqa: F401  # a fixture
+from isams_pipeline_tests.world import SCHOOL, World
+
+
+def test_doctor_tries_where_files_go_and_leaves_nothing_there(today: World):  # noqa: F811
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 0 and "takes files: written, renamed and removed" in out and "GB are free" in out
+    assert list((today.folder / "exports").iterdir()) == []
+
+
+def test_doctor_says_of_a_target_that_is_none(today: World):  # noqa: F811
+    (today.folder / "exports").write_text("a file is in the way")
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 1 and "Some need care" in out and "A file is in the way of a folder" in out, out
+
+
+def test_doctor_asks_a_server_once_and_says_why_it_is_not_there(today: World):  # noqa: F811
+    today.configure(lambda c: c["schools"][SCHOOL]["isams"].update(url="https://nowhere.invalid"))
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 1 and out.count("is not known here (DNS)") == 1, "not once a key"
+
+
+def test_doctor_offline_asks_nobody(today: World):  # noqa: F811
+    today.configure(lambda c: c["schools"][SCHOOL]["isams"].update(url="https://nowhere.invalid"))
+    code, out = at(today, "doctor", "--offline")
+    assert (
+        code == 0 and "No server was asked" in out and "nowhere" not in out and not (today.folder / "exports").exists()
+    )
+    today.configure(lambda c: c["schools"][SCHOOL]["isams"]["keys"]["staff"].update(secret="NOT_SET"))
+    code, out = at(today, "doctor", "--offline")
+    assert code == 1 and "NOT_SET: is not set" in out
+
+
+def test_doctor_greets_the_mail_server_and_sends_nothing(today: World):  # noqa: F811
+    received: list[object] = []
+
+    class Handler:
+        async def handle_DATA(  # noqa: N802
+            self, _server: object, _session: object, envelope: object
+        ) -> str:
+            received.append(envelope)
+            return "250 OK"
+
+    def use(port: int) -> None:
+        mail = {"smtp_url": f"smtp://127.0.0.1:{port}", "mail_from": "rooms@school.example.org"}
+        today.configure(lambda c: c["schools"][SCHOOL]["partners"]["room_booking"].update(mail))
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = Controller(Handler(), hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        use(port)
+        code, out = at(today, "doctor", SCHOOL)
+        assert code == 0 and "the mail server takes connections and the log-in" in out and received == []
+    finally:
+        server.stop()
+    _, out = at(today, "doctor", SCHOOL)
+    assert "The mail server cannot be used: ConnectionRefusedError" in out
