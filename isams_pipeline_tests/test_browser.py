@@ -216,6 +216,9 @@ def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
     page.sees(
         "How every school's night of a date stands", "Latest materialization", "riverside", "harbour", "delivered"
     )
+    night = demo_nights(datetime.now(UTC).date())[-1].isoformat()
+    page.open(f"/assets/tonight?view=partitions&partition={night}")
+    page.sees("no_session", "under way", "missing")
     page.shot("tonight")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -22,13 +23,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from importlinter.cli import lint_imports
 
-from isams_pipeline import config
-from isams_pipeline.commands import wire_facts
+from isams_pipeline import config, errors
+from isams_pipeline.commands import COMMANDS, error_table, wire_facts
 from isams_pipeline.commands.dictionary import dictionary
 from isams_pipeline.commands.instance import instance_settings, open_instance
 from isams_pipeline.config import Settings
 from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.definitions import build_definitions
+from isams_pipeline.errors import PipelineError
 from isams_pipeline.moved import MOVED, NAMES, found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, earliest_zone, key_of, night_at, night_of, nights_of
@@ -147,6 +149,48 @@ def test_the_root_instance_file_works_as_it_is(tmp_path: Path, monkeypatch: pyte
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert instance.get_runs_count() == 0
     assert (tmp_path / "data/dagster/history").is_dir()
+
+
+def test_every_error_has_a_remedy_whose_commands_exist():
+    kinds = [kind for kinds in error_table.groups().values() for kind in kinds]
+    assert {kind.__name__ for kind in kinds} == {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, PipelineError)
+    } - {"PipelineError"}
+    known = {command.name for command in COMMANDS} | {"connector"}
+    for kind in kinds:
+        assert "usual_remedy" in vars(kind), f"{kind.__name__} says what helps"
+        for command, word in re.findall(r"`isams-pipeline ([\w-]+)(?: ([a-z]+))?", kind.usual_remedy):
+            assert command in known, command
+            assert not word or word in {"status", "authorise"}, "a command of `connector`"
+
+
+def test_the_table_of_errors_is_up_to_date():
+    assert (ROOT / "docs/errors.md").read_text() == error_table.error_table()
+
+
+def test_the_administrators_page_names_the_methods_that_are_asked_for():
+    """As the partner's page does: one list, in two places."""
+    told, asked = ((ROOT / f"docs/{page}.md").read_text() for page in ("for-the-administrator", "schoolsbuddy"))
+    table = asked.partition("| key | feeds |")[2].partition("\n\n")[0]
+    rows = [line.split("|") for line in table.splitlines()[2:]]
+    methods = {method.strip() for row in rows for method in re.split(r";|, else", row[3])}
+    assert len(methods) >= 15 and not [method for method in methods if method not in told]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_systemd_unit_is_right(tmp_path: Path):
+    unit = (ROOT / "deploy/isams-pipeline.service").read_text()
+    variables = (ROOT / "deploy/isams-pipeline.env").read_text()
+    program = tmp_path / "isams-pipeline"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    here = tmp_path / "isams-pipeline.service"
+    here.write_text(unit.replace("/opt/isams-pipeline/.venv/bin/isams-pipeline", str(program)))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(here)], capture_output=True, text=True)
+    assert done.returncode == 0 and str(here) not in done.stderr, done.stderr
+    known = (ROOT / "docs/configuration.md").read_text() + (ROOT / "docs/operations.md").read_text()
+    for name in re.findall(r"^#?(\w+)=", variables, re.MULTILINE):
+        assert name.removesuffix("_FILE") in known, f"{name} is documented"
 
 
 def test_the_data_dictionary_is_up_to_date():
