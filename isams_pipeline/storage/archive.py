@@ -20,6 +20,7 @@ import zstandard
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import StorageError
+from isams_pipeline.storage.earlier import earlier
 from isams_pipeline.storage.folder import Folder, Incoming
 
 
@@ -114,12 +115,12 @@ class SnapshotArchive:
 
     def latest_before(self, school: str, night: date, key: str) -> Snapshot | None:
         """The key's newest snapshot of the newest earlier night that has one."""
-        for earlier in reversed(self._folder.names(f"{school}/nights")):
-            if earlier < night.isoformat():
-                names = self._folder.names(f"{school}/nights/{earlier}/{key}")
-                if names:
-                    return self._read(f"{school}/nights/{earlier}/{key}/{names[-1]}")
-        return None
+        return next(earlier(night, lambda day: self._newest(school, day, key), lambda: self.nights(school)), None)
+
+    def _newest(self, school: str, night: date, key: str) -> Snapshot | None:
+        """The key's newest snapshot of a night."""
+        names = self._folder.names(f"{school}/nights/{night}/{key}")
+        return self._read(f"{school}/nights/{night}/{key}/{names[-1]}") if names else None
 
     def _read(self, path: str) -> Snapshot:
         value: Json = self._folder.read_json(path)

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ import zstandard
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotRestData, StorageError
+from isams_pipeline.storage.earlier import earlier
 from isams_pipeline.storage.folder import Folder
 
 
@@ -136,8 +137,10 @@ class ListStore:
 
     def latest(self, source: str, school: str, until: date) -> ListNight | None:
         """The newest night up to a date."""
-        nights = [night for night in self.nights(source, school) if night <= until]
-        return self.find(source, school, nights[-1]) if nights else None
+        found = earlier(
+            until + timedelta(days=1), lambda day: self.find(source, school, day), lambda: self.nights(source, school)
+        )
+        return next(found, None)
 
     def forget(self, source: str, school: str) -> int:
         """Remove everything of a school by a source; gives the number of files."""

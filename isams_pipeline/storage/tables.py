@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,7 @@ import pandas as pd
 from isams_pipeline.datasets.arrow import pa, pq
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import NotMaterialised, StorageError
+from isams_pipeline.storage.earlier import GAP, earlier
 from isams_pipeline.storage.folder import Folder, Incoming
 
 MADE_FROM = "made_from"
@@ -194,14 +197,20 @@ class TableStore:
 
     def before(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The newest table of an earlier night."""
-        earlier = [one for one in self.nights(source, dataset, school) if one < night]
-        return self.find(source, dataset, school, earlier[-1]) if earlier else None
+        return next(self._before(source, dataset, school, night), None)
+
+    def _before(self, source: str, dataset: str, school: str, night: date, gap: int = GAP) -> Iterator[StoredTable]:
+        """The tables of earlier nights, the newest first."""
+        return earlier(
+            night,
+            lambda day: self.find(source, dataset, school, day),
+            lambda: self.nights(source, dataset, school),
+            gap=gap,
+        )
 
     def rows_of_nights_before(self, source: str, dataset: str, school: str, night: date, *, nights: int) -> list[int]:
         """Row counts of up to so many earlier nights, the newest first."""
-        earlier = [one for one in self.nights(source, dataset, school) if one < night]
-        found = (self.find(source, dataset, school, day) for day in earlier[-nights:])
-        return [table.rows for table in found if table is not None][::-1]
+        return [table.rows for table in islice(self._before(source, dataset, school, night, nights + GAP), nights)]
 
     def is_intact(self, table: StoredTable) -> bool:
         """Whether a table is there, and is what it was."""

@@ -132,7 +132,7 @@ def _closed_port() -> int:
     ("url", "said"),
     [
         ("https://nowhere.invalid", r"the name of the server is not known here \(DNS\)"),
-        (f"http://127.0.0.1:{_closed_port()}", "the server refused the connection"),
+        ("http://127.0.0.1:{port}", "the server refused the connection"),
     ],
 )
 def test_a_name_that_is_not_known_and_a_port_nobody_listens_at_are_told_apart(
@@ -140,7 +140,7 @@ def test_a_name_that_is_not_known_and_a_port_nobody_listens_at_are_told_apart(
 ):
     monkeypatch.setattr("urllib.request.getproxies", dict)
     with pytest.raises(Unavailable, match=rf"{said}.*Check isams\.url"):
-        ask(url)
+        ask(url.format(port=_closed_port()))
 
 
 def test_a_proxy_that_is_not_there_is_not_the_server(monkeypatch: pytest.MonkeyPatch):
