@@ -198,6 +198,22 @@ def test_a_night_that_left_no_receipt_counts_as_failed_and_one_that_is_over_as_m
     assert (now["failed"], now["missing"], now["due"]) == (1, 1, 0)
 
 
+def test_attendance_that_is_under_way_stands_in_tonight(world: World):
+    from isams_pipeline.orchestration.tonight import standings
+
+    job = build_definitions(world.environment).resolve_job_def("schoolsbuddy_attendance_am")
+    tags = {**job.tags, "dagster/partition/school": SCHOOL, "dagster/partition/date": str(FIRST)}
+    run = world.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+    def outcome() -> list[str]:
+        found = standings(world.environment, world.instance, FIRST)
+        return [one.outcome for one in found if one.partner == "schoolsbuddy_attendance am"]
+
+    assert outcome() == ["under way"]
+    world.instance.report_run_failed(run)
+    assert outcome() == ["failed"], "though it left no receipt"
+
+
 def test_tonight_is_made_anew_when_a_night_has_ended_and_not_else(world: World):
     world.at_night(0)
     definitions = build_definitions(world.environment)

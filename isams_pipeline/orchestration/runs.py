@@ -25,6 +25,8 @@ NIGHT = "night"
 """The key of the resource that holds a night's run."""
 ENVIRONMENT = "environment"
 PARTNER_TAG, OUTCOME_TAG = "isams/partner", "isams/outcome"
+PART_TAG = "isams/part"
+"""Of a job that delivers a part of a day: the partner and the part, as receipts name them, with a blank between."""
 """The key of the resource of settings, clock, stores and secrets."""
 
 

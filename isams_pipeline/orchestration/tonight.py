@@ -20,7 +20,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.nightly import job_name
 from isams_pipeline.orchestration.partitions import DATE, SCHOOL_TAG, dates_of
-from isams_pipeline.orchestration.runs import PARTNER_TAG, Results, told_to_dagster, told_to_ticks
+from isams_pipeline.orchestration.runs import PART_TAG, PARTNER_TAG, Results, told_to_dagster, told_to_ticks
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.storage.state import Delivery
@@ -54,14 +54,15 @@ class Standing:
 def standings(environment: Environment, instance: dg.DagsterInstance, day: date) -> list[Standing]:
     """Every school and partner that gets files, in the order of schools.yaml; then what was delivered besides."""
     receipts = Receipts(environment.state).newest_of(day, list(environment.settings.schools))
-    runs = _newest_runs(instance, day)
+    runs, sessions = _newest_runs(instance, day)
     found: list[Standing] = []
     for school, settings in environment.settings.schools.items():
         expected = list(settings.partners.exporting) if day >= environment.settings.first_night_of(school) else []
-        others = [(partner, part) for partner, of, part in receipts if of == school and partner not in expected]
+        others = {(partner, part) for partner, of, part in receipts if of == school and partner not in expected}
+        others |= {(partner, part) for of, partner, part in sessions if of == school}
         for partner, part in [*((key, "") for key in expected), *sorted(others)]:
             receipt = receipts.get((partner, school, part))
-            run = runs.get((school, partner)) if not part else None
+            run = sessions.get((school, partner, part)) if part else runs.get((school, partner))
             today = today_at(settings.timezone, environment.clock)
             name = f"{partner} {part}" if part else partner
             own = runs.get(receipt.run_id) if receipt is not None else None
@@ -106,15 +107,26 @@ def _short(receipt: Delivery) -> str:
     return receipt.reason if len(receipt.reason) <= _SHORT else f"{receipt.reason[: _SHORT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _newest_runs(instance: dg.DagsterInstance, day: date) -> dict[tuple[str, str] | str, dg.RunRecord]:
-    """School and partner → the newest run of its night of a date; a run's id → that run."""
+def _newest_runs(
+    instance: dg.DagsterInstance, day: date
+) -> tuple[dict[tuple[str, str] | str, dg.RunRecord], dict[tuple[str, str, str], dg.RunRecord]]:
+    """School and partner → the newest run of its night of a date, and a run's id → that run; then those of sessions.
+
+    A session's run, such as attendance's, says by its job what it delivers: school, partner and part → the newest.
+    """
     found: dict[tuple[str, str] | str, dg.RunRecord] = {}
+    sessions: dict[tuple[str, str, str], dg.RunRecord] = {}
     for record in instance.get_run_records(RunsFilter(tags={_DATE_TAG: day.isoformat()})):
         run = record.dagster_run
         found[run.run_id] = record
+        school = run.tags.get(SCHOOL_TAG, "")
+        if PART_TAG in run.tags:
+            partner, _, part = run.tags[PART_TAG].partition(" ")
+            sessions.setdefault((school, partner, part), record)
+            continue
         partner = run.tags.get(PARTNER_TAG) or run.job_name.removesuffix(job_name(""))
-        found.setdefault((run.tags.get(SCHOOL_TAG, ""), partner), record)
-    return found
+        found.setdefault((school, partner), record)
+    return found, sessions
 
 
 def _seconds(record: dg.RunRecord) -> int:
@@ -160,7 +172,7 @@ def _asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=[TONIGHT],
         description="How every school's night of a date stands: school, partner, outcome, rows, left out, seconds, and "
-        "what it waits for; attendance once a session has ended. Made anew when a night has begun or ended.",
+        "what it waits for; attendance once a session has begun. Made anew when a night has begun or ended.",
         partitions_def=dates_of(settings),
         owners=[OWNER],
         kinds={"csv"},

@@ -12,7 +12,7 @@ from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.nightly import in_a_name
 from isams_pipeline.orchestration.partitions import key_of, night_at
-from isams_pipeline.orchestration.runs import told_to_ticks
+from isams_pipeline.orchestration.runs import PART_TAG, told_to_ticks
 from isams_pipeline.partners.schoolsbuddy.attendance.assets import WORDS, delivery_key, marks_key, records_key
 from isams_pipeline.partners.schoolsbuddy.attendance.sessions import KEY, SESSIONS, Session
 from isams_pipeline.partners.schoolsbuddy.settings import AttendanceSettings, SchoolsBuddySettings
@@ -35,7 +35,7 @@ def attendance_jobs() -> "dict[Session, dg.UnresolvedAssetJobDefinition]":
             job_name(session),
             selection=dg.AssetSelection.assets(records_key(session), marks_key(session), delivery_key(session)),  # pyright: ignore[reportUnknownMemberType]
             description=f"A school's {WORDS[session]}: read the registers, deliver the attendance.",
-            tags=PRIORITY,
+            tags={**PRIORITY, PART_TAG: f"{KEY} {session.lower()}"},
             executor_def=dg.in_process_executor,
         )
         for session in SESSIONS
