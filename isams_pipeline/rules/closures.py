@@ -112,7 +112,8 @@ def _words(text: object) -> str:
 def _overlaps(dated: pd.DataFrame, row: Any, room_id: int) -> int:
     """How often the timetable uses a room while an event lasts."""
     times: Any = pd.isna([row.start, row.end])
-    all_day = row.all_day is True or bool(times.any())
+    # By its truth: what a row of a frame holds is NumPy's true, which is not Python's.
+    all_day = (not pd.isna(row.all_day) and bool(row.all_day)) or bool(times.any())
     last = row.start_date if pd.isna(row.end_date) else row.end_date
     there: Any = surely(dated["room_id"].eq(room_id)) & dated["date"].between(row.start_date, last)
     if not all_day:

@@ -86,6 +86,41 @@ def test_who_joins_a_year_replaces_who_left_it_before_it_moved_up():
     assert told(compare(IN_YEARS, now, before, NIGHT)) == (6, 0, 4, 2)
 
 
+@pytest.mark.parametrize(("stay", "replaced"), [(10, 4), (9, 0)])
+def test_where_a_year_went_is_said_by_half_of_it(stay: int, replaced: int):
+    """Where fewer are still there, it is not known which newcomers are in their place."""
+    before = in_years(dict.fromkeys(range(20), "11"))
+    now = in_years(dict.fromkeys(range(stay), "12") | dict.fromkeys(range(100, 104), "12"))
+    change = compare(IN_YEARS, now, before, NIGHT)
+    assert (change.removed, change.replaced) == (20 - stay, replaced)
+
+
+def test_one_new_contact_replaces_one_of_two_who_are_gone():
+    def contacts(*pairs: tuple[int, int]) -> Export:
+        return Export(
+            {
+                "contacts.csv": csv("contact_id", sorted({contact for _, contact in pairs})),
+                "student_contacts.csv": csv("student_id,contact_id", (f"{s},{c}" for s, c in pairs)),
+            }
+        )
+
+    before = contacts((1, 11), (1, 12), (2, 21), (3, 31))
+    assert told(compare(CONTACTS, contacts((1, 13), (2, 21), (3, 31)), before, NIGHT)) == (2, 0, 1, 1)
+    assert told(compare(CONTACTS, contacts((1, 13), (1, 14), (2, 21), (3, 31)), before, NIGHT)) == (2, 0, 2, 0)
+    assert told(compare(CONTACTS, contacts((1, 13), (1, 14), (1, 15), (3, 31)), before, NIGHT)) == (3, 0, 2, 1)
+
+
+def test_one_place_in_a_list_that_is_gone_from_both_its_ends_is_lost():
+    """The class and the student are there, and neither has another place instead."""
+    classes, students = ["a", "b"], range(6)
+    old = school(students, classes, [("a", 1), ("a", 2), ("b", 1), ("b", 3)])
+    assert told(compare(LINKS, school(students, classes, [("a", 2), ("b", 1), ("b", 3)]), old, NIGHT)) == (1, 0, 0, 1)
+    gone = school(students, ["b"], [("b", 1), ("b", 3)])
+    assert told(compare(LINKS, gone, old, NIGHT))[3] == 2, "a class that is no more: its students are"
+    moved = school(students, classes, [("a", 1), ("b", 2), ("b", 1), ("a", 3)])
+    assert told(compare(LINKS, moved, old, NIGHT)) == (2, 0, 2, 0), "who changed places has as many as before"
+
+
 def test_a_contact_is_replaced_by_another_of_the_same_student():
     def contacts(pairs: Iterable[tuple[int, int]]) -> Export:
         pairs = list(pairs)

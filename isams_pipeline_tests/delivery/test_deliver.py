@@ -155,6 +155,49 @@ def test_a_target_without_its_manifest_is_delivered_again(desk: Desk):
     assert desk.manifest()["files"]["people.csv"]["rows"] == 3
 
 
+@pytest.mark.parametrize("named", ["content_hash", "term"])
+def test_a_manifest_that_says_something_else_is_no_proof_of_a_delivery(desk: Desk, named: str):
+    """Of the content, or of what stands in it besides the files."""
+
+    def deliver() -> Delivered:
+        export = people(range(3))
+        deliverer = desk.deliverer()
+        about = {"term": "Autumn"}
+        staged = desk.staged.stage(NIGHT, export, datasets={}, snapshots=[], excluded={}, unaccounted=[], about=about)
+        return deliverer.deliver(staged, export, [])
+
+    assert [deliver().outcome for _ in range(2)] == [Outcome.DELIVERED, Outcome.UNCHANGED]
+    file = desk.folder / f"exports/partner/school/{NIGHT}/manifest.json"
+    file.write_text(json.dumps(desk.manifest() | {named: "other"}))
+    assert deliver().outcome is Outcome.DELIVERED and desk.manifest()[named] != "other"
+
+
+def test_a_manifest_says_what_it_was_compared_with_and_is_for_people_to_read(desk: Desk):
+    desk.deliver(people(range(3)))
+    assert desk.manifest()["changes"]["baseline"] is None and "lists" not in desk.manifest()["changes"]
+    assert not {"removal_window", "pictures"} & desk.manifest().keys(), "what there is none of is not there"
+    desk.deliver(people(range(4), "Zoë"), day=1)
+    baseline = {"date": str(NIGHT), "content_hash": people(range(3)).content_hash}
+    assert desk.manifest(1)["changes"]["baseline"] == baseline
+    text = (desk.folder / f"exports/partner/school/{NIGHT}/manifest.json").read_text()
+    assert text.startswith('{\n  "') and text.endswith("}\n")
+
+
+def test_what_somebody_else_put_beside_the_files_is_left_alone(desk: Desk):
+    desk.deliver(people(range(3)))
+    (desk.folder / f"exports/partner/school/{NIGHT}/notes.txt").write_text("theirs")
+    desk.deliver(people(range(4)))
+    assert desk.names() == ["manifest.json", "notes.txt", "people.csv"]
+
+
+def test_a_refusal_is_kept_with_what_would_have_changed(desk: Desk):
+    desk.deliver(people(range(20)))
+    done = desk.deliver(people(range(5)), day=1)
+    assert done.outcome is Outcome.REFUSED
+    receipt = Receipts(desk.state).of_night(Address("partner", "school", NIGHT + timedelta(days=1)))
+    assert receipt is not None and receipt.changes["people.csv"]["removed"] == 15 and receipt.manifest == {}
+
+
 def test_a_file_that_the_export_no_longer_has_is_taken_away(desk: Desk):
     desk.deliver(Export({**people(range(3)).files, "extra.csv": b"id\n1\n"}))
     assert "extra.csv" in desk.names()

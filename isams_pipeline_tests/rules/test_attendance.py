@@ -134,6 +134,51 @@ def test_of_several_records_one_counts(rows: list[dict[str, Any]], counts: int):
     assert split.excluded["reason"].str.contains("of register").all()
 
 
+def test_a_record_says_whose_it_is_and_of_when():
+    frame = marks(
+        records({"school_id": "100"}, {"school_id": "200"}).assign(student_id=["7", "9"], row=[4, 5]),
+        session="PM",
+        date="2026-02-10",
+        now=NOW,
+    )
+    assert frame[["date", "session", "student_id", "school_id"]].to_numpy().tolist() == [
+        ["2026-02-10", "PM", "7", "100"],
+        ["2026-02-10", "PM", "9", "200"],
+    ]
+    empty = marks(none().assign(student_id=[]), session="AM", date="2026-02-10", now=NOW)
+    assert list(empty) == list(MARK_COLUMNS) and {str(kind) for kind in empty.dtypes[4:]} == {"str"}
+
+
+def test_who_is_not_registered_is_absent_by_any_of_three_signs():
+    for sign in ({"out_of_school": True}, {"future_absence": True}, {"absence_code": "TRIP"}):
+        assert mark(registered=False, **sign)["present"] == "false"
+    assert mark(registered=False, absence_code="TRIP")["absence_name"] is None
+    assert mark(registered=False, out_of_school=True)["absence_name"] == "Off site"
+    assert mark(registered=True, present=True, out_of_school=None)["present"] == "true"
+
+
+def test_records_keep_their_places_whatever_their_index():
+    """A school code is compared without case; who is unknown, and who has none, is said each by its own record."""
+    given = records({"school_id": "b1"}, {"school_id": "A1"}, {"school_id": None}, {"school_id": "zz"})
+    given.index = pd.Index([30, 10, 20, 5])
+    students = pd.DataFrame({"school_id": ["a1", "B1"], "student_id": ["7", "9"]})
+    split = of_students(given, students)
+    assert split.kept["student_id"].tolist() == ["9", "7"] and str(split.kept["student_id"].dtype) == "str"
+    assert split.excluded["row"].tolist() == [3, 4]
+    assert split.excluded["reason"].tolist() == ["not in the last nightly export"] * 2
+
+
+def test_of_several_records_each_other_one_says_which_counts():
+    rows = [{"register_id": 9, "position": 1}, {"register_id": 3, "position": 2}, {"register_id": 3, "position": 1}]
+    given = records(*rows, {"register_id": 7, "school_id": "2"}).assign(student_id=["7", "7", "7", "1"])
+    given.index = pd.Index([8, 6, 4, 2])
+    split = one_per_student(given)
+    assert split.kept["row"].tolist() == [3, 4]
+    assert split.excluded["row"].tolist() == [1, 2] and split.excluded["into"].tolist() == [3, 3]
+    assert split.excluded["rule"].tolist() == ["several_records"] * 2
+    assert split.excluded["reason"].tolist() == ["the record of register 3 counts"] * 2
+
+
 FLAGS = st.fixed_dictionaries(
     {
         "school_id": st.sampled_from(["1", "2", "3"]),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from isams_pipeline.rules.identity import of_pupils, other_pupils, shared_codes
+from isams_pipeline.rules.identity import of_pupils, other_pupils, other_staff, shared_codes
 from isams_pipeline.rules.references import Lookup, Together, shared_keys
 from isams_pipeline.rules.split import Exclusions
 from isams_pipeline_tests.rules.test_contacts import frame_of, numbered_of
@@ -60,6 +61,49 @@ def test_links_of_which_none_or_few_mean_this_schools_pupils_are_a_fault(rows: l
     members = frame_of("set_members", *({"member_id": at, "set_id": 1, **row} for at, row in enumerate(rows, 1)))
     problems = other_pupils(ROLL, {"set_members": members})
     assert len(problems) == (found is not None) and (found or "") in "".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "is_fault"),
+    [(5, 0, True), (4, 0, False), (5, 5, False), (6, 5, True), (5, 4, True), (4, 20, False)],
+)
+def test_most_pairs_of_number_and_code_have_to_be_others_and_five_at_least(wrong: int, right: int, is_fault: bool):
+    pairs = [{"pupil_id": 101, "school_id": "1000000777"}] * wrong
+    pairs += [{"pupil_id": 101, "school_id": "1000000101"}] * right
+    members = frame_of("set_members", *({"member_id": at, "set_id": 1, **row} for at, row in enumerate(pairs, 1)))
+    problems = other_pupils(ROLL, {"set_members": members})
+    assert [f"{wrong} of {wrong + right} rows" in problem for problem in problems] == ([True] if is_fault else [])
+
+
+def test_one_list_at_fault_does_not_hide_another():
+    """Whether none of its rows means a pupil, or it has no school codes to tell by."""
+    strangers = [{"member_id": at, "set_id": 1, "pupil_id": 9000 + at} for at in range(1, 6)]
+    mixed = [{"member_id": at, "set_id": 1, "pupil_id": 101, "school_id": "1000000777"} for at in range(1, 6)]
+    by_number = frame_of("set_members", *({"member_id": at, "pupil_id": 101} for at in range(5))).drop(
+        columns="school_id"
+    )
+    lists = {
+        "first": frame_of("set_members", *strangers),
+        "second": by_number,
+        "third": frame_of("set_members", *mixed),
+    }
+    problems = other_pupils(ROLL, lists)
+    assert len(problems) == 2 and "rows of first" in problems[0] and "rows of third" in problems[1]
+
+
+@pytest.mark.parametrize(
+    ("strangers", "known", "is_fault"),
+    [(5, 0, True), (4, 0, False), (9, 1, True), (8, 2, False), (4, 1, False), (5, 1, True), (0, 9, False)],
+)
+def test_staff_of_whom_less_than_a_fifth_is_here_are_another_schools(strangers: int, known: int, is_fault: bool):
+    staff = frame_of("staff", *({"staff_id": at, "user_code": f"Mine{at}"} for at in range(20)))
+    said = [f"other{at}" for at in range(strangers)] + [f"MINE{at} " for at in range(known)]
+    codes = pd.Series([*said, *said, None], dtype="str")
+    problems = other_staff(staff, {"lessons": codes})
+    assert bool(problems) is is_fault
+    if is_fault:
+        assert f"of the {strangers + known} members of staff that lessons name, {known} are" in problems[0]
+    assert other_staff(staff.iloc[:0], {"lessons": codes}) == [], "without staff there is nothing to compare with"
 
 
 def test_links_by_number_alone_are_held_against_the_pupils_too():

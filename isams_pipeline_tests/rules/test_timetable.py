@@ -499,6 +499,44 @@ def test_events_where_the_timetable_has_something_are_reported(
     assert bool(out.rows) is warned
 
 
+DAYS = st.integers(0, 6).map(lambda day: pd.Timestamp("2026-02-09") + pd.Timedelta(days=day))
+LESSON = st.tuples(st.sampled_from([31, 32]), DAYS, st.integers(8, 15), st.integers(1, 3))
+EVENT = st.tuples(DAYS, st.none() | st.integers(0, 3), st.none() | st.integers(8, 15), st.integers(1, 4), st.booleans())
+
+
+@given(st.lists(LESSON, max_size=12), EVENT)
+def test_an_event_meets_just_the_lessons_that_a_person_would_count(
+    lessons: list[tuple[int, pd.Timestamp, int, int]], event: tuple[pd.Timestamp, int | None, int | None, int, bool]
+):
+    first, more, begins, lasts, all_day = event
+    dated = pd.DataFrame(
+        {
+            "room_id": pd.Series([room for room, *_ in lessons], dtype="Int64"),
+            "date": pd.Series([day for _, day, *_ in lessons], dtype="datetime64[ms]"),
+            "start": pd.Series([start * 60 for _, _, start, _ in lessons], dtype="Int64"),
+            "end": pd.Series([(start + hours) * 60 for _, _, start, hours in lessons], dtype="Int64"),
+        }
+    )
+    last = first if more is None else first + pd.Timedelta(days=more)
+    row = {"event_id": 1, "start_date": first, "end_date": None if more is None else last, "location": "C31"}
+    if begins is not None:
+        ends = time_in_words((begins + lasts) * 60)
+        row |= {"start_time": f"1900-01-01T{begins:02d}:00:00", "end_time": f"1900-01-01T{ends}:00"}
+    tables = school()
+    events = table("calendar_events", row | {"all_day": all_day})
+    out = events_in_rooms(dated, events, tables["rooms"], tables["buildings"])
+    timed = begins is not None and not all_day
+    met = [
+        (room, day)
+        for room, day, start, hours in lessons
+        if room == 31
+        and first <= day <= last
+        and not (timed and begins is not None and (start >= begins + lasts or start + hours <= begins))
+    ]
+    said = [text for *_, text in out.rows]
+    assert said == ([f"it is in room 31, which the timetable uses {len(met)} times then"] if met else [])
+
+
 @given(st.integers(0, 24 * 60 - 1))
 def test_times_of_day_come_back(at: int):
     for text in (time_in_words(at), f"{time_in_words(at)}:00", f"1900-01-01T{time_in_words(at)}:00.000"):
