@@ -55,7 +55,7 @@ coverage-of-all: $(VENV)/.dev ## Branch coverage of everything by all tests, and
 
 mutants: $(VENV)/.dev ## Change rules and gate line by line and see whether a test notices (hours; or MUTANTS='isams_pipeline.rules.split*')
 	$(BIN)/mutmut run $(MUTANTS)
-	$(BIN)/mutmut results
+	$(BIN)/python -m isams_pipeline_tests.survivors
 
 campaign: $(VENV)/.dev ## Kills, fuzzing and many schools at once, bounded, other ones every day
 	$(PYTEST) -m campaign
