@@ -79,7 +79,9 @@ def main() -> int:
         return 0
     problems = more_than_named(found, known)
     print(*problems, sep="\n")
-    print(f"{sum(sum(of.values()) for of in found.values())} changes survive; {len(whole)} modules were tried as a whole.")
+    print(
+        f"{sum(sum(of.values()) for of in found.values())} changes survive; {len(whole)} modules were tried as a whole."
+    )
     return 1 if problems else 0
 
 

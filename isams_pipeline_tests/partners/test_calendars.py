@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-from isams_pipeline.partners.room_booking.calendars import calendar_files, publish, runs
+from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files, publish, runs
+from isams_pipeline.partners.room_booking.pictures import Picture, draw
 from isams_pipeline.storage.folder import Folder
 
 LONDON = ZoneInfo("Europe/London")
@@ -100,6 +102,46 @@ def test_only_what_changed_is_rewritten_and_what_is_gone_is_removed(tmp_path: Pa
     assert (done.written, done.kept, done.removed) == (2, 1, 1), "room 32 and teacher 11 changed; teacher 12 is gone"
     assert (tmp_path / "rooms/31.ics").stat().st_mtime_ns == before and not (tmp_path / "staff/12.ics").exists()
     assert publish(folder, calendar_files(dated(*second), names, LONDON, "s")).written == 0
+
+
+def test_made_of_the_same_no_calendar_is_looked_at(tmp_path: Path):
+    folder, rows = Folder(tmp_path), dated((MONDAY, 540, 31, "8Ma1", "11"))
+
+    def none_is_made() -> Iterator[CalendarFile]:
+        raise AssertionError("a calendar was looked at")
+        yield
+
+    first = publish(folder, calendar_files(rows, {31: "Hall"}, LONDON, "s"), "lessons 1")
+    assert first.written == 2
+    again = publish(folder, none_is_made(), "lessons 1")
+    assert (again.written, again.kept, again.removed) == (0, 2, 0)
+    other = publish(folder, calendar_files(rows, {31: "Hall"}, LONDON, "s"), "lessons 2")
+    assert (other.written, other.kept, other.removed) == (0, 2, 0), "looked at, and the same"
+    assert publish(folder, none_is_made(), "lessons 2").kept == 2
+    assert publish(folder, calendar_files(rows, {31: "Hall"}, LONDON, "s")).removed == 0, "without it as before"
+
+
+def test_calendars_of_which_one_failed_are_looked_at_again(tmp_path: Path):
+    folder, rows = Folder(tmp_path), dated((MONDAY, 540, 31, "8Ma1", "11"))
+    files = list(calendar_files(rows, {31: "Hall"}, LONDON, "s"))
+    broken = replace(files[0], make=lambda: (_ for _ in ()).throw(ValueError("no calendar")))
+    assert publish(folder, iter([broken, files[1]]), "lessons 1").failed == (files[0].name,)
+    assert publish(folder, iter(files), "lessons 1").written == 1
+
+
+def test_a_picture_is_drawn_once_and_again_when_what_it_shows_has_changed_or_it_is_lost(tmp_path: Path):
+    folder, drawn = Folder(tmp_path), list[str]()
+
+    def picture(digest: str) -> dict[str, Picture]:
+        return {"week": Picture(digest, lambda: drawn.append(digest) or digest.encode())}
+
+    for day, digest in ((1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "b")):
+        if day == 5:
+            (tmp_path / "2026-02-04/week.png").write_bytes(b"another")
+        night = date(2026, 2, day)
+        assert draw(folder, night, picture(digest)) == {"week": digest.encode()}
+        assert (tmp_path / f"{night}/week.png").read_bytes() == digest.encode()
+    assert drawn == ["a", "b", "b"]
 
 
 HOSTILE = "Lab\r\nBEGIN:VALARM\r\n=?utf-8?q?=0d=0a?= [/a] \u202e$x$"

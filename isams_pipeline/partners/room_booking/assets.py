@@ -34,6 +34,7 @@ from isams_pipeline.partners.room_booking.night import (
     no_timetable,
     post,
 )
+from isams_pipeline.partners.room_booking.pictures import draw
 from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
 from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
@@ -257,7 +258,7 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(metadata={"calendars": "not written: the first export still waits"})
             return
         folder = environment.target(settings, night.school).child(f"{KEY}/{night.school}/calendars")
-        done = publish(folder, dated.calendars())
+        done = publish(folder, dated.calendars(), f"{night.school} {dated.made_of}")
         yield dg.MaterializeResult(
             metadata={
                 "target": folder.location(""),
@@ -293,9 +294,9 @@ def _occupancy(settings: Settings) -> dg.AssetsDefinition:
         metadata: Metadata = {}
         check_behind(run, ("rooms", "terms"), dg.AssetKey([KEY, DATED.name]))
         dated = dated_night(environment, night)
-        for name, picture in dated.pictures().items() if dated else ():
+        drawn = draw(environment.reports.child(f"{KEY}/{night.school}"), night.date, dated.pictures()) if dated else {}
+        for name, picture in drawn.items():
             path = f"{KEY}/{night.school}/{night.date}/{name}.png"
-            environment.reports.write(path, picture)
             metadata[f"{name} file"] = environment.reports.location(path)
             if len(picture) <= _SHOWN_BYTES:  # the event log keeps it for ever
                 data = base64.b64encode(picture).decode()

@@ -24,6 +24,8 @@ from isams_pipeline.storage.folder import Folder
 
 _PRODUCT = "-//isams-pipeline//Room Booking//EN"
 _INDEX = "index.json"
+_MADE_OF = "made of"
+"""In the index, beside the files' hashes: that of all that they are made of."""
 _VERSION = "2"
 """Part of every hash: a new way of writing files makes all of them anew."""
 _LONG_GAP = 3
@@ -142,16 +144,22 @@ class Published:
     """Files that could not be made; what was there of them before stays."""
 
 
-def publish(folder: Folder, files: Iterator[CalendarFile]) -> Published:
+def publish(folder: Folder, files: Iterator[CalendarFile], made_of: str = "") -> Published:
     """Write the calendars that have changed, remove those of nobody, and note what is there.
 
-    The note comes last: whatever breaks off before it is done again.
+    The note comes last: whatever breaks off before it is done again. `made_of`: the hash of all that the calendars are
+    made of, if it is known; where the note has the same, none is looked at.
     """
     folder.sweep(deep=True)
     try:
         before: dict[str, str] = folder.read_json(_INDEX)
     except (FileNotFoundError, StorageError):
         before = {}
+    was_made_of = before.pop(_MADE_OF, "")
+    if made_of:
+        made_of = hashlib.sha256(f"{_VERSION}\n{made_of}".encode()).hexdigest()
+        if made_of == was_made_of:
+            return Published(0, len(before), 0)
     now: dict[str, str] = {}
     written, failed = 0, list[str]()
     for file in files:
@@ -168,6 +176,7 @@ def publish(folder: Folder, files: Iterator[CalendarFile]) -> Published:
     gone = before.keys() - now.keys()
     for name in sorted(gone):
         folder.remove(name)
-    if now != before:
-        folder.write_json(_INDEX, dict(sorted(now.items())))
+    noted = made_of if not failed else ""
+    if now != before or noted != was_made_of:
+        folder.write_json(_INDEX, dict(sorted(now.items())) | ({_MADE_OF: noted} if noted else {}))
     return Published(written, len(now) - written - len(failed), len(gone), tuple(failed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -33,7 +34,15 @@ from isams_pipeline.partners.room_booking.export import (
 from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
-from isams_pipeline.partners.room_booking.pictures import busiest_room, occupancy, teaching_week, term_of, week_of_room
+from isams_pipeline.partners.room_booking.pictures import (
+    DRAWN_AS,
+    Picture,
+    busiest_room,
+    occupancy,
+    teaching_week,
+    term_of,
+    week_of_room,
+)
 from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wanted, as_entries, sync
@@ -183,6 +192,8 @@ class DatedNight:
     lessons: pd.DataFrame
     rooms: pd.DataFrame
     terms: pd.DataFrame
+    made_of: str
+    """The hashes of the tables, and the time zone: what all is made of but for the date."""
 
     @property
     def room_names(self) -> dict[int, str]:
@@ -193,18 +204,23 @@ class DatedNight:
         """The calendars of all rooms and teachers."""
         return calendar_files(self.lessons, self.room_names, self.timezone, self.night.school)
 
-    def pictures(self) -> dict[str, bytes]:
+    def pictures(self) -> dict[str, Picture]:
         """Pictures by name: `occupancy` of the term, and the `week` of the busiest room; none of an empty timetable."""
         dated, names, night = self.lessons, self.room_names, self.night.date
         term = term_of(self.terms, night)
         room = busiest_room(dated)
         if term is None or room is None:
             return {}
-        found = {"occupancy": occupancy(dated, names, *term)}
+        found = {"occupancy": self._picture(term, lambda: occupancy(dated, names, *term))}
         monday = teaching_week(dated, night)
         if monday is not None:
-            found["week"] = week_of_room(dated, room, names.get(room, f"Room {room}"), monday)
+            name = names.get(room, f"Room {room}")
+            found["week"] = self._picture(monday, lambda: week_of_room(dated, room, name, monday))
         return found
+
+    def _picture(self, of: object, draw: Callable[[], bytes]) -> Picture:
+        digest = hashlib.sha256(f"{DRAWN_AS}\n{self.made_of}\n{of}".encode()).hexdigest()
+        return Picture(digest, draw)
 
 
 def dated_night(environment: Environment, night: Night) -> DatedNight | None:
@@ -213,8 +229,10 @@ def dated_night(environment: Environment, night: Night) -> DatedNight | None:
     rooms, terms = (environment.tables.load(pin) for pin in pins.values())
     if no_timetable(terms, night.date) is not None:
         return None
-    lessons = environment.tables.load(environment.tables.need(KEY, DATED.name, night.school, night.date))
-    return DatedNight(night, environment.settings.school(night.school).timezone, lessons, rooms, terms)
+    stored = environment.tables.need(KEY, DATED.name, night.school, night.date)
+    timezone = environment.settings.school(night.school).timezone
+    made_of = " ".join([timezone.key, stored.sha256, *(pin.sha256 for pin in pins.values())])
+    return DatedNight(night, timezone, environment.tables.load(stored), rooms, terms, made_of)
 
 
 def make(behind: Behind) -> Callable[[RoomBookingSettings], Made]:

@@ -1,21 +1,75 @@
-"""Pictures to look at: a week of a room, and a term's occupancy of all rooms. Pure; no person stands in them."""
+"""Pictures to look at: a week of a room, and a term's occupancy of all rooms. No person stands in them.
+
+Pure but for `draw`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
+from isams_pipeline.datasets.shapes import Json
+from isams_pipeline.errors import StorageError
 from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.texts import label
+from isams_pipeline.storage.folder import Folder
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _COLOURS = {"lesson": "#bcd4e6", "meeting": "#f2d7b6", "year_schedule": "#d9e6bc", "tutorial": "#e3cfe8"}
 _INK = "#20303c"
+DRAWN_AS = "1"
+"""Part of every picture's hash: a new way of drawing makes all of them anew."""
+_NOTE = "pictures.json"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: all that it is made of as a hash, and how to draw it."""
+
+    digest: str
+    draw: Callable[[], bytes]
+
+
+def draw(folder: Folder, night: date, pictures: Mapping[str, Picture]) -> dict[str, bytes]:
+    """Put a night's pictures into its folder, `<date>/<name>.png`; what has not changed is not drawn again.
+
+    A note says what the last ones were made of. Where their file is gone or another, they are drawn.
+    """
+    try:
+        note: Json = folder.read_json(_NOTE)
+    except (FileNotFoundError, StorageError):
+        note = {}
+    found: dict[str, bytes] = {}
+    for name, picture in pictures.items():
+        data = _drawn(folder, name, note.get(name), picture.digest)
+        found[name] = picture.draw() if data is None else data
+        folder.write(f"{night}/{name}.png", found[name])
+        note[name] = {"made of": picture.digest, "date": night.isoformat(), "sha256": _sha256(found[name])}
+    folder.write_json(_NOTE, note)
+    return found
+
+
+def _drawn(folder: Folder, name: str, noted: Json | None, digest: str) -> bytes | None:
+    """A picture as it was drawn from the same; None where there is none."""
+    if noted is None or noted.get("made of") != digest:
+        return None
+    with contextlib.suppress(FileNotFoundError, StorageError):
+        data = folder.read(f"{noted['date']}/{name}.png")
+        if _sha256(data) == noted["sha256"]:
+            return data
+    return None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _figure(width: float, height: float) -> Any:
@@ -95,7 +149,7 @@ def occupancy(dated: pd.DataFrame, names: Mapping[int, str], term: str, first: d
     here = dated[(dated["date"] >= pd.Timestamp(first)) & (dated["date"] <= pd.Timestamp(last))]
     used = here[here["room_id"].notna()]
     weekday = used["date"].dt.day_of_week
-    counts = used.groupby(["room_id", weekday, "start"])["date"].nunique()
+    counts: dict[Any, int] = used.groupby(["room_id", weekday, "start"])["date"].nunique().to_dict()
     dates: Any = here.loc[~here["date"].duplicated(), "date"]
     days: dict[int, int] = dates.dt.day_of_week.value_counts().to_dict()
     weekdays = sorted(days)
