@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from isams_pipeline.config import YearRange
 from isams_pipeline.rules.leaving import (
+    YearEnd,
     british_year_end,
     called_former,
     in_last_year,
     last_year_groups,
     moved_up,
+    school_years_of,
     staff_who_left,
     without_students,
     year_end,
@@ -76,6 +78,36 @@ def test_the_old_year_s_terms_may_come_from_an_earlier_night():
     assert year_end([terms(*NEXT), terms(*BRITISH)], date(2026, 9, 2)) is not None
 
 
+def test_of_several_years_that_are_over_the_last_one_has_ended():
+    """Whichever comes first, and though a term without dates, or one that ends before it begins, stands before them."""
+    odd = [(2025, "NaT", "2026-07-30"), (2025, "2026-07-25", "NaT"), (2025, "2026-07-25", "2026-07-20")]
+    earlier = [(year - 1, f"{int(a[:4]) - 1}{a[4:]}", f"{int(b[:4]) - 1}{b[4:]}") for year, a, b in BRITISH]
+    for rows in ((*odd, *earlier, *BRITISH), (*odd, *BRITISH, *earlier)):
+        assert year_end([terms(*rows)], date(2026, 7, 20)) == YearEnd(date(2025, 9, 3), date(2026, 7, 8))
+
+
+def test_a_year_is_whole_from_280_days_on():
+    for last, found in (("2026-06-10", date(2026, 6, 10)), ("2026-06-09", None)):
+        ended = year_end([terms((2025, "2025-09-03", last))], date(2026, 7, 1))
+        assert (ended and ended.last) == found
+
+
+def test_terms_of_no_school_year_are_of_the_one_that_their_first_day_is_in():
+    """From July on it is the new one; a term of one day is a term."""
+    given = [(None, "2025-09-03", "2025-12-12"), (None, "2026-06-30", "2026-06-30"), (None, "2026-07-01", "2026-07-08")]
+    spans = school_years_of([terms(*given), terms((2030, "2026-01-01", "2026-01-02"))])
+    assert [(str(span.first), str(span.last)) for span in spans] == [
+        ("2025-09-03", "2026-06-30"),
+        ("2026-07-01", "2026-07-08"),
+        ("2026-01-01", "2026-01-02"),
+    ]
+
+
+def test_british_schools_without_terms_have_years_from_september_to_june():
+    for night in (date(2026, 7, 1), date(2026, 9, 30)):
+        assert british_year_end(night) == YearEnd(date(2025, 9, 1), date(2026, 6, 30))
+
+
 def test_british_schools_without_terms_end_in_june():
     found = {day for n in range(365) if british_year_end(day := date(2026, 1, 1) + timedelta(days=n)) is not None}
     assert (min(found), max(found), len(found)) == (date(2026, 7, 1), date(2026, 9, 30), 92)
@@ -97,6 +129,10 @@ def campuses(*given: str) -> list[YearRange]:
         (dict.fromkeys([1, 2, 20], 40), ("1-2", "20-20"), {2}),  # a campus of one year
         (dict.fromkeys(range(1, 14), 40), ("1-6",), {13}),  # years of no campus
         ({}, (), set[int]()),
+        ({7: 10, 8: 10, 9: 100, 10: 100, 11: 100, 12: 20}, (), {12}),  # a fifth of a usual year is a year
+        ({7: 10, 8: 10, 9: 100, 10: 100, 11: 100, 12: 19}, (), {11, 12}),
+        ({7: 40, 8: 8, 20: 40}, ("7-8", "20-20"), {8}),  # alone on its campus, and no year before it
+        ({7: 40, 8: 40, 9: 40, 10: 40}, ("7-8", "9-9", "10-10"), {10}),  # alone, and pupils come up to it
     ],
 )
 def test_the_last_year_group_is_the_one_after_which_pupils_leave(
@@ -132,6 +168,9 @@ def test_years_have_moved_up_where_most_of_those_who_stay_are_higher():
     before = pupils({n: 7 + n % 3 for n in range(30)})
     assert moved_up(before, pupils({n: 8 + n % 3 for n in range(20)}))
     assert not moved_up(before, pupils({n: (8 if n < 5 else 7) + n % 3 for n in range(30)})), "some skip a year"
+    half = pupils({n: 7 + n % 3 + (n < 15) for n in range(30)})
+    assert not moved_up(before, half), "half are not most"
+    assert moved_up(pupils({1: 7}), pupils({1: 8}))
     assert not moved_up(before, pupils({})) and not moved_up(before, pupils(dict.fromkeys(range(30))))
 
 
@@ -144,6 +183,7 @@ def test_who_is_called_former_and_whose_date_has_come():
         [(1, "2026-08-31"), (2, "2026-09-02"), (3, None), (4, "1900-01-01")], columns=["staff_id", "leaving_date"]
     ).astype({"staff_id": "Int64", "leaving_date": "datetime64[ms]"})
     assert staff_who_left(staff, date(2026, 9, 1)) == {"1"}
+    assert staff_who_left(staff, date(2026, 9, 2)) == {"1", "2"}, "on the day itself"
 
 
 def test_a_contact_is_without_students_when_none_is_left():
