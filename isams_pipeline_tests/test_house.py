@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +39,7 @@ from isams_pipeline.orchestration.partitions import Night, earliest_zone, key_of
 from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.partners.schoolsbuddy.settings import SchoolsBuddySettings
 from isams_pipeline.sources.registry import SOURCES
-from isams_pipeline_tests import house
+from isams_pipeline_tests import house, survivors
 from isams_pipeline_tests.world import World, small_school
 
 ROOT = Path(__file__).parent.parent
@@ -149,6 +151,25 @@ def test_the_root_instance_file_works_as_it_is(tmp_path: Path, monkeypatch: pyte
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert instance.get_runs_count() == 0
     assert (tmp_path / "data/dagster/history").is_dir()
+
+
+def test_every_change_that_is_let_be_is_of_a_function_that_exists_and_says_why():
+    for name, functions in survivors.named().items():
+        module = import_module(name)
+        assert str(functions["reason"]).strip(), f"{name}: why are they let be?"
+        for function, count in functions.items():
+            if function != "reason":
+                assert int(count) > 0 and attrgetter(function)(module), f"{name}.{function}"
+
+
+def test_more_changes_than_are_named_are_said(tmp_path: Path):
+    codes = {"m.rules.x_one__mutmut_1": 0, "m.rules.x_one__mutmut_2": 33, "m.rules.x_two__mutmut_1": 1}
+    codes["m.rules.xǁThingǁdo__mutmut_1"] = 0
+    (tmp_path / "rules.py.meta").write_text(json.dumps({"exit_code_by_key": codes}))
+    found, whole = survivors.survivors(tmp_path)
+    assert found == {"m.rules": {"Thing.do": 1, "one": 2}} and whole == {"m.rules"}
+    said = survivors.more_than_named(found, {"m.rules": {"reason": "", "one": 1, "Thing.do": 1}})
+    assert said == ["m.rules.one: 2 changes survive, 1 are named"]
 
 
 def test_every_error_has_a_remedy_whose_commands_exist():
