@@ -12,7 +12,11 @@ from isams_pipeline_tests.world import SCHOOL, World
 
 def test_doctor_tries_where_files_go_and_leaves_nothing_there(today: World):  # noqa: F811
     code, out = at(today, "doctor", SCHOOL)
-    assert code == 0 and "takes files: written, renamed and removed" in out and "GB are free" in out
+    assert code == 0 and "is not there yet" in out and "GB are free" in out
+    assert not (today.folder / "exports").exists(), "a typo is not made true"
+    (today.folder / "exports").mkdir()
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 0 and "takes files: written, renamed and removed" in out
     assert list((today.folder / "exports").iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,10 @@ def test_the_systemd_unit_is_right(tmp_path: Path):
     here.write_text(unit.replace("/opt/isams-pipeline/.venv/bin/isams-pipeline", str(program)))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(here)], capture_output=True, text=True)
     assert done.returncode == 0 and str(here) not in done.stderr, done.stderr
+    loaded = runpy.run_path(str(ROOT / "deploy/as-service"))
+    run = loaded["command"](["sync", "riverside"], unit)
+    assert run[0] == "systemd-run" and run[-3:] == ["/opt/isams-pipeline/.venv/bin/isams-pipeline", "sync", "riverside"]
+    assert "--property=User=isams-pipeline" in run and any("LoadCredential=RIVERSIDE" in word for word in run)
     known = (ROOT / "docs/configuration.md").read_text() + (ROOT / "docs/operations.md").read_text()
     for name in re.findall(r"^#?(\w+)=", variables, re.MULTILINE):
         assert name.removesuffix("_FILE") in known, f"{name} is documented"

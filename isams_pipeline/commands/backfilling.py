@@ -8,7 +8,8 @@ it leaves out the nights that have a run; one that ends amid them is stood in fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
@@ -31,7 +32,7 @@ _LOOK = 0.5
 
 
 class Backfill:
-    """A backfill of a partner's nights of one school, begun now."""
+    """A backfill of a partner's nights of one school, begun now; left amid, it is cancelled."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Backfill:
         self._now = now
         self._pause = pause
         self.id = make_new_backfill_id()
-        self.cancelled = False
+        self.cancelled = self._done = False
         first, last = nights[0], nights[-1]
         self._instance.add_backfill(
             PartitionBackfill(
@@ -69,21 +70,24 @@ class Backfill:
             )
         )
 
-    def runs(self) -> Generator[NightRun, None, None]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def runs(self) -> Iterator[NightRun]:
         """Each night as it ends, in their order; what is left out once the backfill is cancelled.
 
-        A broken-off iteration (Ctrl-C) cancels what has not begun. Raises BackfillBroken where Dagster cannot carry it
-        out.
+        Raises BackfillBroken where Dagster cannot carry it out, and KeyboardInterrupt (Ctrl-C).
         """
-        try:
-            for night in self._nights:
-                run = self._one(night)
-                if run is None:
-                    self.cancelled = True
-                    return
-                yield run
-        finally:
-            self._end()
+        for night in self._nights:
+            run = self._one(night)
+            if run is None:
+                self.cancelled = True
+                return
+            yield run
+        self._done = True
 
     @property
     def by_daemon(self) -> bool:
@@ -95,10 +99,13 @@ class Backfill:
         """A night's run once it has ended, whoever launched it; None where the backfill was cancelled before it."""
         while True:
             run = self._launched(night)
-            if run is not None and run.is_finished:
-                return self._nightly.ended(night, run.run_id)
             status = self._now_is().status
-            if status is BulkActionStatus.FAILED or status is BulkActionStatus.FAILING:
+            leaving = status in (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
+            if run is not None and run.is_finished:
+                if leaving and run.status is dg.DagsterRunStatus.CANCELED:
+                    return None
+                return self._nightly.ended(night, run.run_id)
+            if status in (BulkActionStatus.FAILED, BulkActionStatus.FAILING):
                 raise BackfillBroken(
                     "Dagster's daemon could not carry out the backfill",
                     school=night.school,
@@ -106,9 +113,16 @@ class Backfill:
                 )
             if run is None and status is not BulkActionStatus.REQUESTED:
                 return None
-            if run is None and not self.by_daemon:
-                return self._nightly.run(night, tags={BACKFILL_ID_TAG: self.id}, **self._told)
+            if not self.by_daemon and (run is None or self._is_nobodys(run)):
+                return None if leaving else self._nightly.run(night, tags={BACKFILL_ID_TAG: self.id}, **self._told)
             self._pause(_LOOK)
+
+    def _is_nobodys(self, run: dg.DagsterRun) -> bool:
+        """Whether a run that a daemon left is carried on by no process; it is ended then."""
+        if self._nightly.lives(run.run_id):
+            return False
+        self._instance.report_run_canceled(run, "Nobody carried it on: the daemon has gone.")
+        return True
 
     def _launched(self, night: Night) -> dg.DagsterRun | None:
         found = self._instance.get_runs(
@@ -121,10 +135,9 @@ class Backfill:
         found, daemon = self._now_is(), self.by_daemon
         if found.status not in (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING):
             return
-        runs = self._instance.get_runs(RunsFilter(tags={BACKFILL_ID_TAG: self.id}))
-        done = len(runs) == len(self._nights) and all(run.is_finished for run in runs)
-        if done and found.status is BulkActionStatus.REQUESTED:
-            bad = any(run.status is not dg.DagsterRunStatus.SUCCESS for run in runs)
+        if self._done and found.status is BulkActionStatus.REQUESTED:
+            runs = [self._launched(night) for night in self._nights]
+            bad = any(run is None or run.status is not dg.DagsterRunStatus.SUCCESS for run in runs)
             status = BulkActionStatus.COMPLETED_FAILED if bad else BulkActionStatus.COMPLETED_SUCCESS
         else:
             status = BulkActionStatus.CANCELED

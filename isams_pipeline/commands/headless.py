@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.execute_in_process import merge_run_tags
 from dagster._core.remote_origin import RemoteRepositoryOrigin
@@ -27,7 +28,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.orchestration.runs import NIGHT
 from isams_pipeline.orchestration.selections import selection_of
-from isams_pipeline.orchestration.session import alive
+from isams_pipeline.orchestration.session import alive, lock_of
 from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.sources.registry import SOURCES
 from isams_pipeline.storage.state import Delivery
@@ -85,6 +86,10 @@ class Nightly:
         """Deliver a school's first export, which was staged and held."""
         return self._run(night, {"release": True}, [dg.AssetKey([self.partner, "delivery"])])
 
+    def lives(self, run_id: str) -> bool:
+        """Whether a process carries a run on."""
+        return not self._environment.locks.is_free(lock_of(run_id))
+
     def chosen(self, school: str) -> list[dg.AssetKey] | None:
         """The assets that a run of the school's takes; None: all that the job has."""
         return selection_of(self._environment.settings.school(school), self.partner, self.job)
@@ -115,7 +120,9 @@ class Nightly:
         if receipt is not None:
             outcome, reason = Outcome(receipt.outcome), receipt.reason
         else:
-            outcome, reason = Outcome.FAILED, "\n".join(failures) or "The run was broken off; run it again."
+            run = self.instance.get_run_by_id(done.run_id)
+            ended = "cancelled" if run is not None and run.status is dg.DagsterRunStatus.CANCELED else "broken off"
+            outcome, reason = Outcome.FAILED, "\n".join(failures) or f"The run was {ended}; run it again."
         notes = together(self._said(done.run_id))
         if outcome in (Outcome.DELIVERED, Outcome.UNCHANGED):
             notes += [f"not part of the export, but failed: {failure}" for failure in failures]
@@ -220,10 +227,23 @@ def _execute(
             remote_job_origin=ORIGIN.get_job_origin(job.name),
         )
         events: list[dg.DagsterEvent] = []
+        blind = False
         for event in execute_run_iterator(InMemoryJob(job), run, instance):
             events.append(event)
-            see(event)
+            try:
+                if not blind:
+                    see(event)
+            except (OSError, SystemExit):  # nobody reads any more: that is no reason to end a night
+                blind = True
+    if any(_was_interrupted(event) for event in events):
+        raise KeyboardInterrupt  # Dagster has ended the run in order, and says nothing
     return _Executed(run_id, events, time.monotonic() - started)
+
+
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether a run ended because a person ended this process."""
+    data = event.event_specific_data
+    return isinstance(data, JobFailureData) and data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
 
 
 ORIGIN = RemoteRepositoryOrigin(

@@ -133,13 +133,13 @@ def backfill(
     with contextlib.ExitStack() as stack:
         instance = stack.enter_context(open_instance(data_dir))
         progress = stack.enter_context(Progress(*columns, console=console))
-        again = Backfill(Nightly(environment, instance, partner), nights, allow_removals=allow_removals)
+        nightly = Nightly(environment, instance, partner)
+        again = stack.enter_context(Backfill(nightly, nights, allow_removals=allow_removals))
         progress.console.print(
             f"Backfill {again.id}, carried out by {'the daemon of the UI' if again.by_daemon else 'this command'}."
         )
         task = progress.add_task(f"{school} {start}", total=len(nights))
-        runs = stack.enter_context(contextlib.closing(again.runs()))
-        for run in runs:
+        for run in again.runs():
             night = run.night
             ended[run.outcome] += 1
             reason = "" if run.outcome in GOOD else "\n  " + "\n  ".join(reasons(run.reason or ""))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from isams_pipeline.commands.machine import Found
-from isams_pipeline.errors import PipelineError
+from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking.night import mail_server
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
@@ -16,6 +18,8 @@ from isams_pipeline.storage.folder import Folder
 
 _HURRIED = Patience(connect=5, read=15, whole=30)
 _MOST = 1 << 16
+_FOLDERS = re.compile(r"(?!\w+://)|(file|sftp)://")
+"""Targets that have folders: a path, or a URL of such."""
 
 
 @dataclass
@@ -50,6 +54,10 @@ def targets(environment: Environment, schools: Iterable[str]) -> Iterator[Found]
             what = f"{school}, {key}"
             try:
                 place = environment.target(settings, school)
+                # An object store has no folders: nothing is there before the first file.
+                if _FOLDERS.match(str(place)) and not place.exists(""):
+                    yield Found(what, f"{place} is not there yet; the first delivery makes it. Is that the place?")
+                    continue
                 _try_out(place)
             except PipelineError as error:
                 yield Found(what, str(error), is_fit=False)
@@ -63,8 +71,15 @@ def _try_out(place: Folder) -> None:
     try:
         place.write(name, b"a test by isams-pipeline doctor\n")  # under another name first
         place.read(name)
+    except FileNotFoundError:
+        raise StorageError(
+            "A file was gone as soon as it had been written",
+            file=place.location(name),
+            remedy="Something takes files away at once: have it wait for manifest.json, which is written last.",
+        ) from None
     finally:
-        place.remove(name)
+        with contextlib.suppress(StorageError):
+            place.remove(name)
 
 
 def mail(environment: Environment, schools: Iterable[str]) -> Iterator[Found]:

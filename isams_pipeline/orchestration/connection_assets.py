@@ -137,6 +137,8 @@ def connection_sensors(settings: Settings, job: "dg.UnresolvedAssetJobDefinition
             if moved.changed:
                 moves += 1
                 today = today_at(environment.settings.school(school).timezone, environment.clock)
+                if today < environment.settings.first_date:
+                    continue  # kept in the database; there is no partition yet to show it with
                 yield dg.RunRequest(
                     run_key=f"connection:{school}:{source}:{environment.connections.history(school, source)[-1].id}",
                     partition_key=key_of(Night(school, today)),

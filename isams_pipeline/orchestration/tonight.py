@@ -225,7 +225,7 @@ def _state_of(environment: Environment, instance: dg.DagsterInstance, zones: Ite
     found: dict[str, str] = {}
     todays = [today_at(zone, environment.clock) for zone in zones]
     days = {day - timedelta(days=back) for day in todays for back in (0, 1)}
-    for day in sorted(one for one in days if one >= environment.settings.history_from):
+    for day in sorted(one for one in days if one >= environment.settings.first_date):  # earlier ones are no partition
         tags = {_DATE_TAG: day.isoformat()}
         begun = instance.get_runs_count(RunsFilter(tags=tags))
         ended = instance.get_runs_count(RunsFilter(tags=tags, statuses=_ENDED))

@@ -20,7 +20,7 @@ import zstandard
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import StorageError
-from isams_pipeline.storage.earlier import earlier
+from isams_pipeline.storage.earlier import dates_of, earlier
 from isams_pipeline.storage.folder import Folder, Incoming
 
 
@@ -111,7 +111,7 @@ class SnapshotArchive:
 
     def nights(self, school: str) -> list[date]:
         """The nights of which a school has snapshots, the oldest first."""
-        return [date.fromisoformat(name) for name in self._folder.names(f"{school}/nights")]
+        return dates_of(self._folder.names(f"{school}/nights"))
 
     def latest_before(self, school: str, night: date, key: str) -> Snapshot | None:
         """The key's newest snapshot of the newest earlier night that has one."""

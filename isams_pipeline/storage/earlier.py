@@ -7,13 +7,24 @@ a gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from typing import TypeVar
 
 T = TypeVar("T")
 GAP = 7
 """Days that are asked for by name before all are listed."""
+
+
+def dates_of(names: Iterable[str], suffix: str = "") -> list[date]:
+    """The dates among the names in a folder, in their order; what somebody else has put there is no night."""
+    found: list[date] = []
+    for name in names:
+        if name.endswith(suffix):
+            with contextlib.suppress(ValueError):
+                found.append(date.fromisoformat(name.removesuffix(suffix)))
+    return found
 
 
 def earlier(

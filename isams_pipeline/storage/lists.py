@@ -20,7 +20,7 @@ import zstandard
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotRestData, StorageError
-from isams_pipeline.storage.earlier import earlier
+from isams_pipeline.storage.earlier import dates_of, earlier
 from isams_pipeline.storage.folder import Folder
 
 
@@ -132,8 +132,7 @@ class ListStore:
 
     def nights(self, source: str, school: str) -> list[date]:
         """The nights of which a school has lists, the oldest first."""
-        names = self._folder.names(f"{source}/{school}/nights")
-        return [date.fromisoformat(name.removesuffix(".json")) for name in names]
+        return dates_of(self._folder.names(f"{source}/{school}/nights"), ".json")
 
     def latest(self, source: str, school: str, until: date) -> ListNight | None:
         """The newest night up to a date."""

@@ -21,7 +21,7 @@ import pandas as pd
 from isams_pipeline.datasets.arrow import pa, pq
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import NotMaterialised, StorageError
-from isams_pipeline.storage.earlier import GAP, earlier
+from isams_pipeline.storage.earlier import GAP, dates_of, earlier
 from isams_pipeline.storage.folder import Folder, Incoming
 
 MADE_FROM = "made_from"
@@ -192,8 +192,7 @@ class TableStore:
 
     def nights(self, source: str, dataset: str, school: str) -> list[date]:
         """The nights that have a table, the oldest first."""
-        names = self._folder.names(f"{source}/{dataset}/{school}")
-        return [date.fromisoformat(name[:-5]) for name in names if name.endswith(".json")]
+        return dates_of(self._folder.names(f"{source}/{dataset}/{school}"), ".json")
 
     def before(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The newest table of an earlier night."""

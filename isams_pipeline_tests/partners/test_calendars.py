@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files, publish, runs
+from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files, publish, publish_changed, runs
 from isams_pipeline.partners.room_booking.pictures import Picture, draw
 from isams_pipeline.storage.folder import Folder
 
@@ -105,28 +105,32 @@ def test_only_what_changed_is_rewritten_and_what_is_gone_is_removed(tmp_path: Pa
 
 
 def test_made_of_the_same_no_calendar_is_looked_at(tmp_path: Path):
-    folder, rows = Folder(tmp_path), dated((MONDAY, 540, 31, "8Ma1", "11"))
+    folder, notes = Folder(tmp_path / "target"), Folder(tmp_path / "notes")
+    rows = dated((MONDAY, 540, 31, "8Ma1", "11"))
+
+    def files() -> Iterator[CalendarFile]:
+        return calendar_files(rows, {31: "Hall"}, LONDON, "s")
 
     def none_is_made() -> Iterator[CalendarFile]:
         raise AssertionError("a calendar was looked at")
         yield
 
-    first = publish(folder, calendar_files(rows, {31: "Hall"}, LONDON, "s"), "lessons 1")
-    assert first.written == 2
-    again = publish(folder, none_is_made(), "lessons 1")
+    assert publish_changed(folder, notes, files(), "lessons 1").written == 2
+    again = publish_changed(folder, notes, none_is_made(), "lessons 1")
     assert (again.written, again.kept, again.removed) == (0, 2, 0)
-    other = publish(folder, calendar_files(rows, {31: "Hall"}, LONDON, "s"), "lessons 2")
+    other = publish_changed(folder, notes, files(), "lessons 2")
     assert (other.written, other.kept, other.removed) == (0, 2, 0), "looked at, and the same"
-    assert publish(folder, none_is_made(), "lessons 2").kept == 2
-    assert publish(folder, calendar_files(rows, {31: "Hall"}, LONDON, "s")).removed == 0, "without it as before"
+    assert publish_changed(folder, notes, none_is_made(), "lessons 2").kept == 2
+    folder.remove("index.json")
+    assert publish_changed(folder, notes, files(), "lessons 2").written == 2, "another folder than was noted"
 
 
 def test_calendars_of_which_one_failed_are_looked_at_again(tmp_path: Path):
-    folder, rows = Folder(tmp_path), dated((MONDAY, 540, 31, "8Ma1", "11"))
-    files = list(calendar_files(rows, {31: "Hall"}, LONDON, "s"))
+    folder, notes = Folder(tmp_path / "target"), Folder(tmp_path / "notes")
+    files = list(calendar_files(dated((MONDAY, 540, 31, "8Ma1", "11")), {31: "Hall"}, LONDON, "s"))
     broken = replace(files[0], make=lambda: (_ for _ in ()).throw(ValueError("no calendar")))
-    assert publish(folder, iter([broken, files[1]]), "lessons 1").failed == (files[0].name,)
-    assert publish(folder, iter(files), "lessons 1").written == 1
+    assert publish_changed(folder, notes, iter([broken, files[1]]), "lessons 1").failed == (files[0].name,)
+    assert publish_changed(folder, notes, iter(files), "lessons 1").written == 1
 
 
 def test_a_picture_is_drawn_once_and_again_when_what_it_shows_has_changed_or_it_is_lost(tmp_path: Path):

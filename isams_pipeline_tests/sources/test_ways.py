@@ -106,12 +106,18 @@ def test_no_proxy_and_this_machine_are_asked_directly(proxy: type[Proxying], mon
     assert proxy_of(f"https://{HOST}") and proxy_of("https://127.0.0.1:1") is None
     monkeypatch.setenv("NO_PROXY", "isams.example.org")
     assert proxy_of(f"https://{HOST}") is None
+    monkeypatch.setenv("NO_PROXY", f"{HOST}:443")
+    assert proxy_of(f"https://{HOST}") is None and proxy_of(f"https://{HOST}:8443")
     assert not proxy.seen
 
 
-def test_a_proxy_of_an_unknown_kind_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:canary@127.0.0.1:1")
-    with pytest.raises(ConfigurationError, match="of a kind that is not known") as caught:
+@pytest.mark.parametrize(
+    "named", ["socks5://user:canary@127.0.0.1:1", "http://user:pa#canary@proxy:3128", "proxy:canary"]
+)
+def test_a_proxy_that_cannot_be_one_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, named: str):
+    monkeypatch.setenv("HTTPS_PROXY", named)
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(ConfigurationError, match="no address that can be used.*HTTPS_PROXY") as caught:
         ask(f"https://{HOST}")
     assert "canary" not in str(caught.value)
 

@@ -8,7 +8,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isams_pipeline.storage.earlier import GAP, earlier
+from isams_pipeline.storage.earlier import GAP, dates_of, earlier
 
 NIGHT = date(2026, 11, 20)
 DAYS = st.sets(st.integers(-400, 5).map(lambda back: NIGHT + timedelta(days=back)))
@@ -42,6 +42,11 @@ def test_after_a_long_gap_all_are_listed_once():
 
     found = earlier(NIGHT, lambda day: day if day <= old else None, listed)
     assert list(islice(found, 2)) == [old, old - timedelta(days=1)] and len(counted) == 1
+
+
+def test_what_somebody_else_has_put_among_the_nights_is_no_night():
+    names = [".DS_Store", "2026-11-19.json", "2026-11-19", "objects", "2026-13-01.json"]
+    assert dates_of(names, ".json") == [date(2026, 11, 19)] == dates_of(names)
 
 
 def test_the_first_and_the_last_day_there_are_make_no_trouble():

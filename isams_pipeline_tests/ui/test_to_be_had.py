@@ -91,7 +91,10 @@ def test_a_backfill_of_a_job_likewise(third: World):
 def test_before_the_schools_own_first_night_nothing_can_be_had(third: World):
     third.configure(lambda c: c["schools"][SCHOOL].update(first_night=FIRST + timedelta(days=1)))
     to_be_had = ToBeHad(third.environment)
-    assert not to_be_had(key(0)) and to_be_had(key(2)) and to_be_had("2026-02-10") and to_be_had(key(0, "elsewhere"))
+    assert not to_be_had(key(0))
+    third.configure(lambda c: c["schools"][SCHOOL].update(first_night=FIRST + timedelta(days=3)))
+    assert not ToBeHad(third.environment)(key(2)), "nor today, before it"
+    assert to_be_had(key(2)) and to_be_had("2026-02-10") and to_be_had(key(0, "elsewhere"))
 
 
 def test_registers_that_were_read_can_be_had_again(third: World):
@@ -112,6 +115,23 @@ def test_the_launch_of_one_run_is_refused(third: World):
     with pytest.raises(WrongUse, match="the sources only know today"):
         third.instance.create_run_for_job(job, tags={"dagster/partition": key(-1)})
     assert third.instance.create_run_for_job(job, tags={"dagster/partition": key(0)})
+
+
+def test_the_look_at_all_schools_asks_for_no_date_before_the_first(world: World):
+    """On the first day yesterday is no partition, and a tick that asks for one asks for nothing."""
+    schools = list(world.environment.settings.schools)
+    world.configure(lambda c: [c["schools"][name].update(first_night=FIRST) for name in schools])
+    world.at_night(0)
+    definitions = build_definitions(world.environment)
+    (sensor,) = [one for one in definitions.sensors or () if getattr(one, "name", "") == "tonight_current"]
+    assert isinstance(sensor, dg.SensorDefinition)
+    with dg.build_sensor_context(
+        instance=world.instance,
+        resources={"environment": world.environment},
+        repository_def=definitions.get_repository_def(),
+    ) as context:
+        asked = sensor.evaluate_tick(context).run_requests or []
+    assert [request.partition_key for request in asked] == [str(FIRST)]
 
 
 # --- a school's own first night ------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class ToBeHad:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._of_school = functools.cache(self._kept)
+        self._of_school = functools.cache(functools.partial(nights_kept, environment))
 
     def __call__(self, partition: str) -> bool:
         """Whether a partition is no night, or one that can be had."""
@@ -45,13 +45,11 @@ class ToBeHad:
             settings = self._environment.settings.school(night.school)
         except (ValueError, ConfigurationError):
             return True
+        if night.date < self._environment.settings.first_night_of(night.school):
+            return False
         if night.date == today_at(settings.timezone, self._environment.clock):
             return True
         return night.date in self._of_school(night.school)
-
-    def _kept(self, school: str) -> frozenset[date]:
-        first, found = self._environment.settings.school(school).first_night, nights_kept(self._environment, school)
-        return frozenset(day for day in found if first is None or day >= first)
 
 
 def nights_kept(environment: Environment, school: str) -> set[date]:

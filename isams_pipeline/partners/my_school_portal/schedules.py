@@ -97,6 +97,8 @@ def _request(environment: Environment, school: str) -> dg.RunRequest | None:
     hour = f"{now:%Y-%m-%dT%H}" if desk.writes else "dry run"
     ids = " ".join(f"{request.id} {request.approved_at}" for request in waiting)
     today = today_at(environment.settings.school(school).timezone, environment.clock)
+    if today < environment.settings.first_night_of(school):
+        return None  # they wait until the school's first night
     return dg.RunRequest(
         run_key=f"{KEY}:{school}:{hashlib.sha256(ids.encode()).hexdigest()[:32]}:{hour}",
         partition_key=key_of(Night(school, today)),

@@ -23,7 +23,7 @@ from isams_pipeline.orchestration.rule_assets import check_behind, check_selecti
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table, refusal_metadata
 from isams_pipeline.orchestration.source_assets import OWNER
-from isams_pipeline.partners.room_booking.calendars import publish
+from isams_pipeline.partners.room_booking.calendars import publish_changed
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED, check_export, check_source, licence_of
 from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.night import (
@@ -258,7 +258,8 @@ def _calendars(settings: Settings) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(metadata={"calendars": "not written: the first export still waits"})
             return
         folder = environment.target(settings, night.school).child(f"{KEY}/{night.school}/calendars")
-        done = publish(folder, dated.calendars(), f"{night.school} {dated.made_of}")
+        notes = environment.reports.child(f"{KEY}/{night.school}")
+        done = publish_changed(folder, notes, dated.calendars(), f"{night.school} {dated.made_of}")
         yield dg.MaterializeResult(
             metadata={
                 "target": folder.location(""),

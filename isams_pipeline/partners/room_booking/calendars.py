@@ -6,6 +6,7 @@ subscribe to them: `<deliver_to>/room_booking/<school>/calendars/`, the same add
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 import pandas as pd
 from icalendar import Calendar, Event
 
@@ -24,8 +26,7 @@ from isams_pipeline.storage.folder import Folder
 
 _PRODUCT = "-//isams-pipeline//Room Booking//EN"
 _INDEX = "index.json"
-_MADE_OF = "made of"
-"""In the index, beside the files' hashes: that of all that they are made of."""
+_NOTE = "calendars.json"
 _VERSION = "2"
 """Part of every hash: a new way of writing files makes all of them anew."""
 _LONG_GAP = 3
@@ -144,22 +145,33 @@ class Published:
     """Files that could not be made; what was there of them before stays."""
 
 
-def publish(folder: Folder, files: Iterator[CalendarFile], made_of: str = "") -> Published:
+def publish_changed(folder: Folder, notes: Folder, files: Iterator[CalendarFile], made_of: str) -> Published:
+    """The same, but where all is as it was when they were last written, no calendar is looked at.
+
+    `made_of`: the hashes of all that the calendars are made of. Kept in `notes`, with that of the folder's own note.
+    """
+    digest = hashlib.sha256(f"{_VERSION}\n{made_of}".encode()).hexdigest()
+    with contextlib.suppress(FileNotFoundError, StorageError):
+        index = folder.read(_INDEX)
+        if notes.read_json(_NOTE) == {"made of": digest, "index": hashlib.sha256(index).hexdigest()}:
+            return Published(0, len(orjson.loads(index)), 0)
+    done = publish(folder, files)
+    if not done.failed:
+        index = folder.read(_INDEX) if folder.exists(_INDEX) else b""
+        notes.write_json(_NOTE, {"made of": digest, "index": hashlib.sha256(index).hexdigest()})
+    return done
+
+
+def publish(folder: Folder, files: Iterator[CalendarFile]) -> Published:
     """Write the calendars that have changed, remove those of nobody, and note what is there.
 
-    The note comes last: whatever breaks off before it is done again. `made_of`: the hash of all that the calendars are
-    made of, if it is known; where the note has the same, none is looked at.
+    The note comes last: whatever breaks off before it is done again.
     """
     folder.sweep(deep=True)
     try:
         before: dict[str, str] = folder.read_json(_INDEX)
     except (FileNotFoundError, StorageError):
         before = {}
-    was_made_of = before.pop(_MADE_OF, "")
-    if made_of:
-        made_of = hashlib.sha256(f"{_VERSION}\n{made_of}".encode()).hexdigest()
-        if made_of == was_made_of:
-            return Published(0, len(before), 0)
     now: dict[str, str] = {}
     written, failed = 0, list[str]()
     for file in files:
@@ -176,7 +188,6 @@ def publish(folder: Folder, files: Iterator[CalendarFile], made_of: str = "") ->
     gone = before.keys() - now.keys()
     for name in sorted(gone):
         folder.remove(name)
-    noted = made_of if not failed else ""
-    if now != before or noted != was_made_of:
-        folder.write_json(_INDEX, dict(sorted(now.items())) | ({_MADE_OF: noted} if noted else {}))
+    if now != before:
+        folder.write_json(_INDEX, dict(sorted(now.items())))
     return Published(written, len(now) - written - len(failed), len(gone), tuple(failed))

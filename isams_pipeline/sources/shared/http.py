@@ -139,16 +139,25 @@ def proxy_of(url: str) -> str | None:
     None where they go directly, as to this machine. Raises ConfigurationError for a kind that is not known.
     """
     parts = urlsplit(url)
-    if is_loopback(parts.hostname) or urllib.request.proxy_bypass(parts.hostname or ""):
+    with_port = f"{parts.hostname}:{parts.port or {'http': 80}.get(parts.scheme, 443)}"
+    if is_loopback(parts.hostname) or urllib.request.proxy_bypass(with_port):
         return None
     named = urllib.request.getproxies()
     found = named.get(parts.scheme) or named.get("all")
-    if found and urlsplit(found).scheme not in {"http", "https"}:
+    if not found:
+        return None
+    try:
+        httpx.Proxy(found)
+        known = httpx.URL(found).scheme in {"http", "https"}
+    except (httpx.InvalidURL, ValueError):  # its text may quote the password
+        known = False
+    if not known:
         raise ConfigurationError(
-            "The proxy that the environment names is of a kind that is not known here",
-            remedy="Let HTTPS_PROXY be http://HOST:PORT, or add the server to NO_PROXY.",
+            "The proxy that the environment names has no address that can be used",
+            remedy="Let HTTPS_PROXY be http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with what is special in the "
+            "password as %XX; or name the server in NO_PROXY.",
         )
-    return found or None
+    return found
 
 
 @contextlib.contextmanager
