@@ -342,7 +342,7 @@ def output_megabytes(path: Path) -> float:
 
 PAGE = """# Benchmarks
 
-Ratios, measured in one run of `make bench`; each side in a process of its own, the two in turn, the median counts.
+Ratios by `make bench`; each side in a process of its own, the two in turn in one run, the median counts.
 Absolute times are this machine's ({machine}) and vary with its load.
 
 | what | ratio | bound | measured |

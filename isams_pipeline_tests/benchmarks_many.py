@@ -42,7 +42,7 @@ def write_schools(folder: Path, count: int) -> Path:
 
     given = yaml.safe_load((ROOT / "schools.example.yaml").read_text())
     one = given["schools"]["riverside"]
-    del one["assembly"], one["xporter"], one["isams"]["rest"]
+    del one["assembly"], one["xporter"], one["isams"]["rest"], one["first_night"]
     one["partners"] = {PARTNER: one["partners"][PARTNER]}
     del one["partners"][PARTNER]["attendance"]
     given["history_years"] = 3
