@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import httpx
+import pytest
 from aiosmtpd.controller import Controller
 
 from isams_pipeline_tests.test_commands import at, today  # noqa: F401  # a fixture
@@ -30,6 +32,17 @@ def test_doctor_asks_a_server_once_and_says_why_it_is_not_there(today: World):  
     today.configure(lambda c: c["schools"][SCHOOL]["isams"].update(url="https://nowhere.invalid"))
     code, out = at(today, "doctor", SCHOOL)
     assert code == 1 and out.count("is not known here (DNS)") == 1, "not once a key"
+
+
+def test_a_server_that_only_dislikes_the_look_is_asked_about_its_keys(today: World, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    """What an unknown server does with a HEAD request says nothing of its keys."""
+
+    def broken_off(*_: object, **__: object) -> None:
+        raise httpx.RemoteProtocolError("closed", request=httpx.Request("HEAD", "http://127.0.0.1"))
+
+    monkeypatch.setattr(httpx.Client, "head", broken_off)
+    code, out = at(today, "doctor", SCHOOL)
+    assert code == 0 and "All keys, clients and targets are fit" in out
 
 
 def test_doctor_offline_asks_nobody(today: World):  # noqa: F811

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from isams_pipeline.commands.machine import Found
-from isams_pipeline.errors import PipelineError, StorageError
+from isams_pipeline.errors import IsamsError, PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking.night import mail_server
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
@@ -29,7 +29,10 @@ class Servers:
     _found: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
 
     def trouble(self, url: str) -> str | None:
-        """Why a server cannot be asked; None where it answers, whatever it says."""
+        """Why a server cannot be asked; None where requests get there, whatever comes of this one.
+
+        Some servers and firewalls do not like it: the keys' own questions say then what is wrong.
+        """
         if url not in self._found:
             self._found[url] = self._look(url)
         return self._found[url]
@@ -40,7 +43,8 @@ class Servers:
             with typed_errors("The server", "its url"), open_http(url, _HURRIED, most=_MOST, headers={}) as client:
                 client.head("/")
         except PipelineError as error:
-            return str(error)
+            arrived = isinstance(error, IsamsError) and error.taken
+            return None if arrived else str(error)
         return None
 
 

@@ -209,8 +209,7 @@ class Settings(StrictSettings):
     @property
     def first_date(self) -> date:
         """Since when partitions exist: history's beginning, or the first night of any school where that is later."""
-        firsts = [school.first_night for school in self.schools.values()]
-        return max([self.history_from, *([min(first for first in firsts if first)] if firsts and all(firsts) else [])])
+        return min(map(self.first_night_of, self.schools), default=self.history_from)
 
     def first_night_of(self, school: str) -> date:
         """Since when a school has nights; raises ConfigurationError."""

@@ -146,7 +146,7 @@ class Published:
 
 
 def publish_changed(folder: Folder, notes: Folder, files: Iterator[CalendarFile], made_of: str) -> Published:
-    """The same, but where all is as it was when they were last written, no calendar is looked at.
+    """Publish the calendars; where all is as it was when they were last written, none is looked at.
 
     `made_of`: the hashes of all that the calendars are made of. Kept in `notes`, with that of the folder's own note.
     """

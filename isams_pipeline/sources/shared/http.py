@@ -205,7 +205,7 @@ def _unreached(error: httpx.HTTPError, setting: str) -> tuple[str, str]:
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
-    proxied = _is_proxied(error)
+    proxied = isinstance(error, httpx.ProxyError) or _is_proxied(error)
     whose = "the proxy" if proxied else "the server"
     if isinstance(error, httpx.ProxyError):
         why, look = "the proxy did not let the request through", ""
