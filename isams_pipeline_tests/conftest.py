@@ -19,6 +19,8 @@ from isams_pipeline.sandbox.server import serving
 from isams_pipeline_tests.world import SCHOOL, World, make_world, small_school
 
 settings.register_profile("project", deadline=None, max_examples=60)
+# The same few examples for each change, so that what survives does not vary from run to run.
+settings.register_profile("mutants", deadline=None, max_examples=15, derandomize=True, database=None)
 settings.load_profile("project")
 
 

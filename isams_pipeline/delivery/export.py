@@ -71,6 +71,12 @@ class Export:
     def _read(self) -> dict[str, list[dict[str, str]]]:
         return {}
 
+    def with_file(self, name: str, data: bytes) -> Export:
+        """The same export with one more file; what was read of the others stays read."""
+        more = Export({**self.files, name: data}, self.pictures)
+        more._read.update(self._read)
+        return more
+
     def row_count(self, name: str) -> int:
         """How many rows a file has."""
         return len(self.rows(name))
@@ -178,11 +184,11 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
                 columns.append(f"{file.name} row {number} has {len(row)} of {len(file.columns)} cells")
                 continue
             key = tuple([row[name] for name in file.key])
-            if not all(cell or name in file.may_be_empty for cell, name in zip(key, file.key, strict=True)):
+            first = seen.setdefault(key, number)
+            if "" in key and not _may_be_empty(key, file):
                 keys.append(f"{file.name} row {number} has no {' and '.join(file.key)}")
-            elif key in seen:
-                keys.append(f"{file.name} rows {seen[key]} and {number} have the same {' and '.join(file.key)}")
-            seen.setdefault(key, number)
+            elif first != number:
+                keys.append(f"{file.name} rows {first} and {number} have the same {' and '.join(file.key)}")
         if file.must_have_rows and not seen:
             empty.append(f"{file.name} has no rows")
     extra = sorted(set(export.files) - {file.name for file in files})
@@ -192,6 +198,10 @@ def check_files(export: Export, files: Sequence[ExportFile]) -> list[CheckResult
         CheckResult("unique_keys", few(keys)),
         CheckResult("not_empty", few(empty)),
     ]
+
+
+def _may_be_empty(key: tuple[str, ...], file: ExportFile) -> bool:
+    return all(cell or name in file.may_be_empty for cell, name in zip(key, file.key, strict=True))
 
 
 def named_pictures(export: Export, files: Sequence[ExportFile]) -> Iterator[tuple[str, int, str, str]]:

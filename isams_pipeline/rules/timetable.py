@@ -308,34 +308,31 @@ def unallocated_days(made: Timetable) -> Exclusions:
 # --- which timetable applies when ---------------------------------------------------------------------------
 
 
+Reign = tuple["pd.Series[bool]", str, int]
+"""Term day → whether a timetable is for it; the timetable's status and number."""
+
+
 def _reigns(
     tables: Mapping[str, pd.DataFrame], entries: pd.DataFrame, days: pd.DataFrame, *, last: date
-) -> tuple[list[tuple[pd.Series[bool], str, int]], list[str], Exclusions]:
+) -> tuple[list[Reign], list[str], Exclusions]:
     """Which of the term's days each timetable applies to (by date), its status and number; later ones take over.
 
     With them come the problems that must be put right before anything is delivered, and the warnings.
     """
-    problems, out = list[str](), Exclusions()
+    out = Exclusions()
     timetables, terms = tables["timetables"], tables["terms"]
     starts = terms.dropna(subset=["start_date"]).groupby("school_year")["start_date"].min()
     dates = days.set_index("date")
-    found: list[tuple[pd.Series[bool], str, int]] = []
-    for row in rows_of(timetables[timetables["status"] == PUBLISHED]):
-        here = _years(row, dates)
-        for there, _, other in found:
-            if bool((here & there).any()):
-                problems.append(
-                    f"the published timetables {other} and {row.timetable_id} are for the same dates; withdraw one "
-                    "in iSAMS, as it is unknown which one counts"
-                )
-        found.append((here, PUBLISHED, int(row.timetable_id)))
-        standing = int((entries["status"].eq(PUBLISHED) & entries["timetable_id"].eq(row.timetable_id)).sum())
+    found = _published(timetables, dates)
+    problems = _rivals(found)
+    for here, _, timetable in found:
+        standing = int((entries["status"].eq(PUBLISHED) & entries["timetable_id"].eq(timetable)).sum())
         if standing and not bool(here.any()):
             reason = (
                 f"it is for no day of the terms that are looked at, so none of its {standing} entries is on a date; "
                 "check its years, and the school years of the terms"
             )
-            out.warn("timetable", row.timetable_id, "timetable", reason)
+            out.warn("timetable", timetable, "timetable", reason)
     for row in rows_of(timetables[timetables["status"] == DEVELOPMENT]):
         since = row.start_date
         if is_nothing(since):
@@ -349,6 +346,30 @@ def _reigns(
         here = pd.Series(dates.index.to_series().between(since, pd.Timestamp(last)), index=dates.index)
         found.append((here, DEVELOPMENT, int(row.timetable_id)))
     return sorted(found, key=lambda reign: (reign[1] == DEVELOPMENT, _begins(reign[0]))), problems, out
+
+
+def rival_timetables(tables: Mapping[str, pd.DataFrame], *, first: date, last: date) -> list[str]:
+    """The published timetables that are for the same dates from `first` to `last`, in words; nothing is dated for it.
+
+    `tables` are iSAMS's, by the names of the datasets: `terms` and `timetables`.
+    """
+    days = _term_days(tables["terms"], first, last).kept
+    return _rivals(_published(tables["timetables"], days.set_index("date")))
+
+
+def _published(timetables: pd.DataFrame, days: pd.DataFrame) -> list[Reign]:
+    published = rows_of(timetables[timetables["status"] == PUBLISHED])
+    return [(_years(row, days), PUBLISHED, int(row.timetable_id)) for row in published]
+
+
+def _rivals(reigns: list[Reign]) -> list[str]:
+    return [
+        f"the published timetables {other} and {number} are for the same dates; withdraw one in iSAMS, as it is "
+        "unknown which one counts"
+        for at, (here, _, number) in enumerate(reigns)
+        for there, _, other in reigns[:at]
+        if bool((here & there).any())
+    ]
 
 
 def _begins(here: pd.Series[bool]) -> Any:
@@ -381,7 +402,7 @@ def _years(row: Any, days: pd.DataFrame) -> pd.Series[bool]:
     return here
 
 
-def _with_timetable(grid: pd.DataFrame, reigns: list[tuple[pd.Series[bool], str, int]]) -> pd.DataFrame:
+def _with_timetable(grid: pd.DataFrame, reigns: list[Reign]) -> pd.DataFrame:
     """The grid with the timetable that applies; a date of none is taught nothing."""
     status = pd.Series(None, index=grid.index, dtype="object")
     number = pd.Series(pd.NA, index=grid.index, dtype="Int64")

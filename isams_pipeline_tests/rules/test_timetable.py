@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isams_pipeline.datasets import DATASETS
 from isams_pipeline.rules.clock_times import minutes, time_in_words
 from isams_pipeline.rules.closures import closures_in_words, events_in_rooms, used_while_closed
 from isams_pipeline.rules.split import rows_of
-from isams_pipeline.rules.timetable import Timetable, dated_timetable, week_numbers
+from isams_pipeline.rules.timetable import Timetable, dated_timetable, rival_timetables, week_numbers
 
 FIRST, LAST = date(2025, 8, 1), date(2026, 7, 31)
 Tables = dict[str, pd.DataFrame]
@@ -371,6 +372,38 @@ def test_timetables_that_do_not_say_all_their_years(years: dict[str, Any]):
 
 
 # --- which timetable ----------------------------------------------------------------------------------------
+
+
+def covers(years: tuple[int | None, int | None], day: date) -> bool:
+    """Whether a day of the school year 2025 or 2026 is one of a timetable for these years, as iSAMS's page has it."""
+    start, end = years
+    year = 2025 if day < date(2026, 8, 1) else 2026
+    return (start is None or year >= start) and (end is None or year <= max(end - 1, start or 0))
+
+
+@settings(max_examples=30)
+@given(
+    years=st.lists(
+        st.tuples(st.none() | st.integers(2024, 2027), st.none() | st.integers(2024, 2028)), min_size=1, max_size=4
+    )
+)
+def test_two_published_timetables_for_one_day_of_term_are_rivals(years: list[tuple[int | None, int | None]]):
+    """Day by day, and the same whether the timetable is put on dates for it or not."""
+    terms = [("2025-09-01", "2026-07-10"), ("2026-09-01", "2026-12-11")]
+    several = [published(20 + at, start_year=start, end_year=end) for at, (start, end) in enumerate(years)]
+    tables = school(terms=terms, timetables=table("timetables", *several))
+    tables["terms"]["school_year"] = pd.Series([2025, 2026], dtype=tables["terms"]["school_year"].dtype)
+    span = {"first": date(2025, 8, 1), "last": date(2027, 7, 31)}
+    days = [date(2025, 9, 1), date(2026, 7, 10), date(2026, 9, 1)]
+    expected = {
+        (20 + at, 20 + later)
+        for later in range(len(years))
+        for at in range(later)
+        if any(covers(years[at], day) and covers(years[later], day) for day in days)
+    }
+    found = rival_timetables(tables, **span)
+    assert {tuple(map(int, re.findall(r"\d+", problem))) for problem in found} == expected
+    assert found == dated_timetable(tables, **span).problems
 
 
 def test_two_published_timetables_for_the_same_dates_are_a_problem():

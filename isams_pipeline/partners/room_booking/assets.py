@@ -106,14 +106,15 @@ def booking_export_asset(settings: Settings, partner: Partner[RoomBookingSetting
             return
         settings = environment.settings.partner(night.school, RoomBookingSettings)
 
-        source_checks = check_source(booked.tables, booked.read, settings.timeslots)
+        source_checks = check_source(booked.tables, night.date, settings.timeslots)
 
         def made_of(built: Built) -> Made:
             return Made(built, check_export, lambda: source_checks)
 
         writes = dg.AssetKey(BOOKINGS) in run.chosen
         with environment.state.transaction() as database:
-            built = booked.files(BookingStore(database, night.school), with_cancelled=False)
+            shaped = booked.shaped(BookingStore(database, night.school))
+        built = shaped.built
         synced: Synced | None = None
         if writes:
             # Nothing may be cancelled for a timetable that the gate is going to refuse.
@@ -133,7 +134,7 @@ def booking_export_asset(settings: Settings, partner: Partner[RoomBookingSetting
             if writes and booked.is_today:
                 timetable = built.export.hashes[TIMETABLE.name]
                 synced = booked.sync(store, timetable, allow_cancellations=run.session.allow_cancellations)
-            built = booked.files(store, with_cancelled=True)
+            built = booked.files(store, shaped)
         yield from _tables(run, partner, booked, built)
         if writes:
             yield dg.MaterializeResult(asset_key=BOOKINGS, metadata=_bookings_metadata(synced))

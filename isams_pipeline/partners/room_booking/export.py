@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,13 @@ from isams_pipeline.rules.lessons import DATASET_OF
 from isams_pipeline.rules.notes import Lacking, Note, noted_fields
 from isams_pipeline.rules.references import Lookup, once
 from isams_pipeline.rules.split import Exclusions, Split
-from isams_pipeline.rules.timetable import Timetable, UnallocatedWeeks, dated_timetable, unallocated_days
+from isams_pipeline.rules.timetable import (
+    Timetable,
+    UnallocatedWeeks,
+    dated_timetable,
+    rival_timetables,
+    unallocated_days,
+)
 from isams_pipeline.rules.timetable_places import place_timetable_parts, tally_dates
 
 NEEDED = (
@@ -130,14 +136,19 @@ def build(
         FILE: dated.kept,
         "closures.csv": found.closures,
     }
-    if cancelled is not None:
-        frames["cancelled_bookings.csv"] = pd.DataFrame(
-            cancelled, columns=list(BY_NAME["cancelled_bookings.csv"].columns), dtype="str"
-        )
     out.account.join(_places(tables, found, dated))
     export = Export({name: to_csv(frame, BY_NAME[name]) for name, frame in frames.items()})
     tables_of_rules = by_table(frames, lessons=found.timetable.dated, matches=_matches(side))
-    return Built(export, out.frame(), ENTITIES, out.account, tables_of_rules)
+    built = Built(export, out.frame(), ENTITIES, out.account, tables_of_rules)
+    return built if cancelled is None else with_cancelled(built, cancelled)
+
+
+def with_cancelled(built: Built, cancelled: Sequence[tuple[str, str, str, str, str, str]]) -> Built:
+    """The same files, and the list of cancelled bookings."""
+    file = BY_NAME["cancelled_bookings.csv"]
+    frame = pd.DataFrame(cancelled, columns=list(file.columns), dtype="str")
+    export = built.export.with_file(file.name, to_csv(frame, file))
+    return replace(built, export=export, tables=by_table({file.name: frame}, **built.tables))
 
 
 def _places(tables: Mapping[str, pd.DataFrame], found: Read, dated: Split) -> Account:
@@ -287,11 +298,12 @@ def check_export(export: Export) -> list[CheckResult]:
     return [*results, check_references(export, REFERENCES)]
 
 
-def check_source(tables: Mapping[str, pd.DataFrame], found: Read, configured: Sequence[Timeslot]) -> list[CheckResult]:
+def check_source(tables: Mapping[str, pd.DataFrame], night: date, configured: Sequence[Timeslot]) -> list[CheckResult]:
     """The verdicts of the blocking rules on what iSAMS has."""
+    first, last = year_of(tables["terms"], night, count=2)
     return [
         CheckResult("timings", few(timing_problems(tables["timetable_periods"], configured))),
-        CheckResult("one_timetable", few(found.timetable.problems)),
+        CheckResult("one_timetable", few(rival_timetables(tables, first=first, last=last))),
     ]
 
 

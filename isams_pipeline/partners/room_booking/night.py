@@ -30,6 +30,7 @@ from isams_pipeline.partners.room_booking.export import (
     check_export,
     check_source,
     read,
+    with_cancelled,
 )
 from isams_pipeline.partners.room_booking.files import TIMETABLE
 from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
@@ -120,6 +121,14 @@ def mail_server(environment: Environment, school: str, settings: RoomBookingSett
 
 
 @dataclass(frozen=True)
+class Shaped:
+    """A night's files, and the partner's side by which they were shaped."""
+
+    side: PartnerSide
+    built: Built
+
+
+@dataclass(frozen=True)
 class BookingNight:
     """One night of one school."""
 
@@ -141,10 +150,19 @@ class BookingNight:
         slots = match_periods(self.tables["timetable_periods"], store.slots())
         return PartnerSide(rooms, matches, slots, store.categories(), store.hidden_categories())
 
-    def files(self, store: BookingStore, *, with_cancelled: bool) -> Built:
-        """The files as they would be now."""
-        cancelled = cancelled_rows(store.cancelled(self.date)) if with_cancelled else None
-        return build(self.tables, self.read, self.side(store), cancelled=cancelled)
+    def shaped(self, store: BookingStore, before: Shaped | None = None) -> Shaped:
+        """The files as they would be now, without the cancelled bookings.
+
+        `before`: as they were shaped earlier this night, which they still are where the partner's side is the same.
+        """
+        side = self.side(store)
+        if before is not None and before.side == side:
+            return before
+        return Shaped(side, build(self.tables, self.read, side, cancelled=None))
+
+    def files(self, store: BookingStore, before: Shaped) -> Built:
+        """The files as they would be now, with the cancelled bookings."""
+        return with_cancelled(self.shaped(store, before).built, cancelled_rows(store.cancelled(self.date)))
 
     def sync(self, store: BookingStore, content_hash: str, *, allow_cancellations: bool) -> Synced:
         """Bring the store up to date with this night's timetable."""
@@ -165,7 +183,7 @@ class BookingNight:
         with self.environment.state.transaction() as session:
             trial = session.begin_nested()
             store = BookingStore(session, self.school)
-            timetable = self.files(store, with_cancelled=False).export.hashes[TIMETABLE.name]
+            timetable = self.shaped(store).built.export.hashes[TIMETABLE.name]
             synced = self.sync(store, timetable, allow_cancellations=False)
             trial.rollback()
         return synced
@@ -243,13 +261,12 @@ def make(behind: Behind) -> Callable[[RoomBookingSettings], Made]:
         found = read(tables, behind.night.date, unallocated_weeks=settings.unallocated_weeks, notes=behind.notes)
         booked = BookingNight(behind.environment, behind.night.school, behind.night.date, tables, found)
         with behind.environment.state.transaction() as session:
-            built = booked.files(BookingStore(session, behind.night.school), with_cancelled=False)
-        return Made(built, check_export, lambda: check_source(tables, found, settings.timeslots))
+            built = booked.shaped(BookingStore(session, behind.night.school)).built
+        return Made(built, check_export, lambda: check_source(tables, behind.night.date, settings.timeslots))
 
     return of
 
 
 def verdicts(export: Export, behind: Behind, settings: RoomBookingSettings) -> list[CheckResult]:
     """The blocking rules, on the very bytes and the tables behind them."""
-    found = read(behind.tables, behind.night.date, unallocated_weeks=settings.unallocated_weeks)
-    return [*check_export(export), *check_source(behind.tables, found, settings.timeslots)]
+    return [*check_export(export), *check_source(behind.tables, behind.night.date, settings.timeslots)]

@@ -22,7 +22,7 @@ from isams_pipeline.rules.notes import Lacking, Note, noted_fields
 from isams_pipeline.rules.people import Contacts, by_person, emptied
 from isams_pipeline.rules.references import Lookup, blank_dangling, once, resolving, shared_keys, values_of
 from isams_pipeline.rules.split import Exclusions, Split
-from isams_pipeline.rules.timetable import dated_timetable
+from isams_pipeline.rules.timetable import rival_timetables
 
 _COMMON = (
     *("pupils", "contacts", "contact_pupils", "staff", "years", "forms", "subjects", "sets", "set_teachers"),
@@ -181,8 +181,8 @@ def check_source(tables: Mapping[str, pd.DataFrame], night: date) -> list[CheckR
     if "dated_lessons" in tables:
         return [same_school, CheckResult("one_timetable")]
     first, last = year_of(tables["terms"], night)
-    made = dated_timetable(tables, first=first, last=last)
-    return [same_school, CheckResult("one_timetable", few(made.problems))]
+    rivals = rival_timetables(tables, first=first, last=last)
+    return [same_school, CheckResult("one_timetable", few(rivals))]
 
 
 def check_export(export: Export) -> list[CheckResult]:
