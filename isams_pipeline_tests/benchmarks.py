@@ -28,6 +28,7 @@ from typing import Any
 from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline_tests import (
     benchmarks_many,
+    benchmarks_nights,
     benchmarks_questions,
     benchmarks_rest,
     benchmarks_rooms,
@@ -218,6 +219,7 @@ MEASURES: dict[str, Callable[..., float | dict[str, float]]] = {
         benchmarks_sources.tables_megabytes,
         *(benchmarks_questions.what_if_ours, benchmarks_questions.rules_of_a_night),
         *(benchmarks_questions.photos_asked_for, benchmarks_many.validated, benchmarks_many.pages),
+        *(benchmarks_nights.from_the_shell, benchmarks_nights.room_of_nights, benchmarks_nights.nights_behind),
     )
 }
 
@@ -308,6 +310,7 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
     benchmarks_sources.report(add, measure, pairs, min(count, 3))
     benchmarks_questions.report(add, measure, pairs, min(count, 3))
     benchmarks_many.report(add, measure, min(count, 3))
+    benchmarks_nights.report(add, measure, min(count, 3), 10 * nights)
     a, b = measure("backfill_ours", "300", str(nights))[0], measure("bare", str(nights))[0]
     detail = f"{nights} nights of 300 pupils from the archive, 34 assets; {a:.0f} s and {b:.0f} s"
     add("a backfill / as many bare Dagster runs as they stand", a / b, "at most 3", a / b <= 3, detail)

@@ -1,7 +1,8 @@
 """A partner's export as Dagster assets: made of a night's tables, staged for the gate, with what is not in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import dagster as dg
 
@@ -29,6 +30,7 @@ from isams_pipeline.orchestration.rule_assets import check_selection, rule_keys,
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import account_table, by_rule, export_metadata, refusal_metadata
 from isams_pipeline.orchestration.source_assets import OWNER
+from isams_pipeline.storage.earlier import GAP
 from isams_pipeline.storage.tables import StoredTable
 
 SHOWN = {
@@ -81,8 +83,8 @@ def staged_results(
     # After the export is staged: whoever removes that finds the reports of its night.
     places, account = built.account.frame(), accounting_path(partner.key, night)
     path = exclusions_path(partner.key, night)
-    environment.reports.write(path, to_csv_for_people(built.exclusions, EXCLUSIONS))
-    environment.reports.write(account, to_csv_for_people(places, ACCOUNTING))
+    _report(run, partner, exclusions_path, to_csv_for_people(built.exclusions, EXCLUSIONS))
+    _report(run, partner, accounting_path, to_csv_for_people(places, ACCOUNTING))
     if exclusions in run.chosen:
         said = _exclusions_metadata(built) | {"file": environment.reports.location(path)}
         yield dg.MaterializeResult(asset_key=exclusions, metadata=said)
@@ -98,6 +100,13 @@ def staged_results(
     )
     if not all(result.passed for result in made.verdicts):
         raise refused(run, partner, pins, made)
+
+
+def _report(run: NightRun, partner: AnyPartner, path: Callable[[str, Night], str], data: bytes) -> None:
+    """Put a report where a person looks for it; most nights it is that of the night before, which is kept once."""
+    school, date = run.night
+    before = (path(partner.key, Night(school, date - timedelta(days=days))) for days in range(1, GAP + 1))
+    run.environment.reports.write_unless_there(path(partner.key, run.night), data, before)
 
 
 def refused(run: NightRun, partner: AnyPartner, pins: Mapping[str, StoredTable], made: Made) -> dg.Failure:

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -115,6 +115,30 @@ class Folder:
         with self.incoming(path) as incoming:
             incoming.write(data)
             incoming.publish(path)
+
+    def write_unless_there(self, path: str, data: bytes, earlier: Iterable[str]) -> None:
+        """Write a whole file. Where the first of `earlier` that is there holds the same, that gets a second name.
+
+        Two names of one file cost no room, and neither changes with the other as long as a file is only ever replaced.
+        On an object store, and on a disk that knows no second names, the file is written.
+        """
+        before = next((other for other in earlier if self.is_local and self.exists(other)), None)
+        if before is None or self.read(before) != data or not self._name_again(before, path):
+            self.write(path, data)
+
+    def _name_again(self, there: str, path: str) -> bool:
+        beside = path.rpartition("/")[0]
+        temporary = f"{beside}/{_TEMPORARY}{uuid.uuid4().hex}" if beside else f"{_TEMPORARY}{uuid.uuid4().hex}"
+        with self._guarded("write", path):
+            self._make_parents(self._at(temporary))
+        try:
+            Path(self._at(temporary)).hardlink_to(self._at(there))
+            Path(self._at(temporary)).replace(self._at(path))
+        except OSError:  # no second names here, or too many of this file
+            self.remove(temporary)
+            return False
+        self.remove(temporary)  # which stays where both names were the same file already
+        return True
 
     def write_json(self, path: str, value: object) -> None:
         """Write a value as JSON that a person can read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -219,3 +220,45 @@ def test_a_lock_has_one_holder_and_says_so(tmp_path: Path, state_url: str | None
     with locks.hold("school riverside", wait=5):
         assert True, "free again"
     state.close()
+
+
+# --- one file under two names -------------------------------------------------------------------------------
+
+
+def test_a_file_like_an_earlier_one_takes_no_room(tmp_path: Path):
+    folder, data = Folder(tmp_path), b"entity,id\n" * 1000
+    folder.write("10/exclusions.csv", data)
+    nights = ["12/exclusions.csv", "11/exclusions.csv", "10/exclusions.csv"]
+    folder.write_unless_there("13/exclusions.csv", data, nights)
+    first, again = tmp_path / "10/exclusions.csv", tmp_path / "13/exclusions.csv"
+    assert again.read_bytes() == data and again.samefile(first)
+    assert stat.S_IMODE(again.stat().st_mode) == 0o600 and stat.S_IMODE(again.parent.stat().st_mode) == 0o700
+    folder.write_unless_there("13/exclusions.csv", data, nights)
+    assert again.samefile(first) and folder.names("13") == ["exclusions.csv"] and len(list(again.parent.iterdir())) == 1
+
+
+def test_what_is_written_again_does_not_change_the_earlier_name(tmp_path: Path):
+    folder = Folder(tmp_path)
+    folder.write("10.csv", b"as it was")
+    folder.write_unless_there("11.csv", b"as it was", ["10.csv"])
+    folder.write_unless_there("11.csv", b"as it is", ["10.csv"])
+    assert (folder.read("10.csv"), folder.read("11.csv")) == (b"as it was", b"as it is")
+    folder.write("12.csv", b"as it is")
+    folder.write_unless_there("10.csv", b"another", ["9.csv"])
+    assert (folder.read("10.csv"), folder.read("11.csv"), folder.read("12.csv")) == (
+        b"another",
+        b"as it is",
+        b"as it is",
+    )
+
+
+@pytest.mark.parametrize("where", ["memory", "no second names"])
+def test_a_place_without_second_names_gets_the_file(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "as on a USB stick")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    folder = Folder("memory://reports-twice" if where == "memory" else tmp_path)
+    folder.write("10.csv", b"same")
+    folder.write_unless_there("11.csv", b"same", ["10.csv"])
+    assert folder.read("11.csv") == b"same" and folder.names() == ["10.csv", "11.csv"]
