@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,7 +27,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.sandbox.demo import demo_nights
+from isams_pipeline.sandbox.server import serving
+from isams_pipeline_tests.world import SCHOOL, make_world, small_school
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -66,8 +71,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ui(folder: Path) -> Iterator[str]:
     """The UI over the demo."""
+    with served(folder) as address:
+        yield address
+
+
+@contextmanager
+def served(folder: Path, *words: str) -> Iterator[str]:
+    """The UI's address while it runs in a folder."""
     port = free_port()
-    command, env = [*RUN, "ui", "--port", str(port)], variables(folder)
+    command, env = [*RUN, "ui", "--port", str(port), *words], variables(folder)
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE)
     assert process.stdout is not None
     line = process.stdout.readline().decode()
@@ -212,6 +224,9 @@ def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
     page.open("/assets/schoolsbuddy/eligible_contacts?view=overview")
     page.sees("of a wanted contact type", "contact_types", "left out by mail_merge", "Row count")
     page.shot("rules")
+    page.open("/assets/schoolsbuddy/student_contacts?view=lineage&lineageScope=upstream&lineageDepth=4")
+    page.sees("contact_pupils", "pupils", "eligible_contacts", "student_contacts", "partitions")
+    page.shot("lineage")
     page.open("/assets/tonight?view=overview")
     page.sees(
         "How every school's night of a date stands", "Latest materialization", "riverside", "harbour", "delivered"
@@ -220,6 +235,38 @@ def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
     page.open(f"/assets/tonight?view=partitions&partition={night}")
     page.sees("no_session", "under way", "missing")
     page.shot("tonight")
+
+
+NIGHTS = 60 if SHOTS else 3
+"""Of the school whose numbers are plotted: enough for a picture, or for a look."""
+
+
+@pytest.fixture
+def long_run(tmp_path: Path, browser: webdriver.Chrome) -> Iterator[Page]:
+    """The UI over a school's last nights."""
+    today = datetime.now(UTC).date()
+    with contextlib.ExitStack() as stack:
+        school = small_school(pupils=60, troubles=True)
+        world = make_world(tmp_path, {SCHOOL: school}, lambda app: stack.enter_context(serving(app)))
+        for date in (today - timedelta(days=days) for days in reversed(range(NIGHTS))):
+            world.moment[0] = datetime(date.year, date.month, date.day, 2, tzinfo=UTC)
+            run = Nightly(world.environment, world.instance, "schoolsbuddy").run(Night(SCHOOL, date))
+            assert run.outcome == "delivered", run.reason
+        world.close()
+        with served(tmp_path, "--config", str(world.config), "--data-dir", str(world.data)) as address:
+            yield Page(browser, address)
+
+
+def test_what_a_rule_leaves_out_is_plotted_over_the_nights(long_run: Page):
+    page = long_run
+    page.open("/assets/schoolsbuddy/eligible_contacts?view=overview")
+    page.sees("Row count", "left out by contact_type")
+    page.click("Plots")
+    page.sees("When graphing values by partition")
+    drawn = page.until(lambda: page.browser.find_elements(By.TAG_NAME, "canvas"))
+    assert len(drawn) >= 5, "a plot for each number"
+    page.browser.execute_script("arguments[0].scrollIntoView()", page.button("Plots"))
+    page.shot("plots")
 
 
 def test_change_requests_show_what_became_of_them(page: Page):
