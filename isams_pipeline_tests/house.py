@@ -12,8 +12,9 @@ from pathlib import Path
 
 import grimp
 
+from isams_pipeline.orchestration.mail import MAIL_MOVES
 from isams_pipeline.partners.my_school_portal.states import MOVES as REQUEST_MOVES
-from isams_pipeline.partners.room_booking.states import BOOKING_MOVES, MAIL_MOVES
+from isams_pipeline.partners.room_booking.states import BOOKING_MOVES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "isams_pipeline"

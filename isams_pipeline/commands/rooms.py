@@ -19,13 +19,13 @@ from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import ImportRefused, PipelineError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.mail import MailState
 from isams_pipeline.partners.room_booking import imports
 from isams_pipeline.partners.room_booking.export import PartnerSide
 from isams_pipeline.partners.room_booking.imports import take
 from isams_pipeline.partners.room_booking.matching import CONFIRMED, timings
 from isams_pipeline.partners.room_booking.night import BookingNight, latest_night, outbox_of, post
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
-from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.rules.clock_times import time_in_words
 

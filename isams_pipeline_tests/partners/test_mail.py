@@ -14,8 +14,9 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from isams_pipeline.errors import MailUnavailable, WrongUse
+from isams_pipeline.orchestration.mail import MailFolder, SmtpServer
 from isams_pipeline.partners.room_booking import mail
-from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, SmtpServer
+from isams_pipeline.partners.room_booking.mail import Outbox
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.bookings import Notification
 from isams_pipeline_tests.partners.booking_desk import NOW, SCHOOL, Desk

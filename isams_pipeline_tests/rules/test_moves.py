@@ -6,8 +6,9 @@ from enum import StrEnum
 
 import pytest
 
+from isams_pipeline.orchestration.mail import MAIL_MOVES, MailState
 from isams_pipeline.partners.my_school_portal.states import MOVES, OPEN, WRITTEN, State
-from isams_pipeline.partners.room_booking.states import BOOKING_MOVES, MAIL_MOVES, BookingState, MailState
+from isams_pipeline.partners.room_booking.states import BOOKING_MOVES, BookingState
 from isams_pipeline.rules.moves import Moves
 
 TABLES = pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from isams_pipeline.orchestration.deliveries import gate_of
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.exports import SHOWN, staged_results
 from isams_pipeline.orchestration.graph import asset_key
+from isams_pipeline.orchestration.mail import MailState
 from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partitions import Night, nights_of
 from isams_pipeline.orchestration.partner import Partner
@@ -36,7 +37,6 @@ from isams_pipeline.partners.room_booking.night import (
 )
 from isams_pipeline.partners.room_booking.pictures import draw
 from isams_pipeline.partners.room_booking.settings import KEY, RoomBookingSettings
-from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import BookingStore
 from isams_pipeline.partners.room_booking.sync import Synced
 from isams_pipeline.partners.room_booking.tables import DATED

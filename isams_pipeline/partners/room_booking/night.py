@@ -17,6 +17,7 @@ from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.mail import MailFolder, SmtpServer
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.partner import Behind
 from isams_pipeline.orchestration.pins import pinned
@@ -33,7 +34,7 @@ from isams_pipeline.partners.room_booking.export import (
     with_cancelled,
 )
 from isams_pipeline.partners.room_booking.files import TIMETABLE
-from isams_pipeline.partners.room_booking.mail import MailFolder, Outbox, Posted, SmtpServer
+from isams_pipeline.partners.room_booking.mail import Outbox, Posted
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
 from isams_pipeline.partners.room_booking.pictures import (
     DRAWN_AS,

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from isams_pipeline.orchestration.mail import MailState
 from isams_pipeline.partners.room_booking.matching import Room, RoomMatches, SlotMatches
-from isams_pipeline.partners.room_booking.states import MailState
 from isams_pipeline.partners.room_booking.store import ENTRY_COLUMNS, ENTRY_KEY, BookingStore
 from isams_pipeline.rules.clock_times import time_in_words
 from isams_pipeline.rules.split import rows_of
