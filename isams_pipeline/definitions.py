@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from isams_pipeline.config import Settings, load_settings
+from isams_pipeline.orchestration.alerts.sensor import alert_definitions
 from isams_pipeline.orchestration.broken_off import again_sensor
 from isams_pipeline.orchestration.connection_assets import connection_definitions
 from isams_pipeline.orchestration.environment import Environment
@@ -35,12 +36,13 @@ def build_definitions(environment: Environment, partners: Iterable[AnyPartner] |
     theirs, for who runs one partner's night and needs no more; else those that some school has.
     """
     settings = environment.settings
-    chosen = partners_in_use(settings, PARTNERS.values()) if partners is None else partners
+    chosen = list(partners_in_use(settings, PARTNERS.values()) if partners is None else partners)
     parts = dg.Definitions.merge(
         source_definitions(settings),
         connection_definitions(settings),
         reconciliation_definitions(settings),
         tonight_definitions(settings),
+        alert_definitions(settings, chosen),
         *(partner_definitions(settings, partner) for partner in chosen),
     )
     return dg.Definitions.merge(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from isams_pipeline.commands.common import reasons
-from isams_pipeline.commands.headless import together
 from isams_pipeline.commands.made_up import keep_apart, make_room, the_only
 from isams_pipeline.config import load_settings
 from isams_pipeline.errors import WrongUse
+from isams_pipeline.orchestration.failures import together
 from isams_pipeline.sandbox.demo import MADE_UP
 from isams_pipeline_tests.world import World
 

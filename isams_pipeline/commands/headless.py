@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -25,6 +24,7 @@ from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.failures import together, what_failed
 from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.orchestration.runs import NIGHT
 from isams_pipeline.orchestration.selections import selection_of
@@ -185,7 +185,7 @@ class _Executed:
     @property
     def failures(self) -> list[str]:
         """What failed steps said."""
-        return together(_failures(self.events))
+        return together(what_failed(self.events))
 
     @property
     def warnings(self) -> tuple[tuple[str, str], ...]:
@@ -254,38 +254,3 @@ ORIGIN = RemoteRepositoryOrigin(
 launched again from there; without it the UI takes a run for one of code that is gone."""
 _TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{source.label}: " for source in SOURCES.values()))
 """How a message begins that a person at the command line should see."""
-_KEY = re.compile(r"(?:(?<=^)|(?<=\()|(?<=, ))key ([\w-]+)(?=[:,)])")
-
-
-def together(sentences: Iterable[str]) -> list[str]:
-    """Sentences that differ only in the key they speak of, as one that names all the keys."""
-    keys: dict[str, list[str]] = {}
-    for sentence in sentences:
-        found = _KEY.search(sentence)
-        plain = _KEY.sub("key *", sentence)
-        names = keys.setdefault(plain, [])
-        if found and found[1] not in names:
-            names.append(found[1])
-    return [
-        plain.replace("key *", f"key{'s' if len(names) > 1 else ''} {', '.join(names)}") if names else plain
-        for plain, names in keys.items()
-    ]
-
-
-def _failures(events: Iterable[dg.DagsterEvent]) -> Iterator[str]:
-    """What each failed step said, once."""
-    seen: set[str] = set()
-    for event in events:
-        if not event.is_step_failure:
-            continue
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            text = data.user_failure_data.description
-        else:
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            text = error.message.strip().partition(": ")[2] if error is not None else ""
-        if text and text not in seen:
-            seen.add(text)
-            yield text

@@ -7,11 +7,12 @@ import re
 from collections.abc import Hashable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from isams_pipeline.config.alerts import AlertChannel, AlertSettings
 from isams_pipeline.config.isams import (
     IsamsSettings,
     KeySettings,
@@ -25,7 +26,7 @@ from isams_pipeline.config.partners import P, PartnersSettings
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
 from isams_pipeline.config.spelling import meant
-from isams_pipeline.config.values import StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
+from isams_pipeline.config.values import AList, StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.rules.compare import label
@@ -63,6 +64,8 @@ class SchoolSettings(StrictSettings):
     """The school's first night here, where that is later than history's; of an earlier one nothing can be had."""
     campuses: dict[str, Years] = Field(default_factory=dict[str, YearRange])
     partners: PartnersSettings = Field(default_factory=PartnersSettings)
+    alerts: Annotated[tuple[AlertChannel, ...], AList] = ()
+    """Who is told about this school, besides those who are told about all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -153,6 +156,7 @@ class SchoolSettings(StrictSettings):
     def variables(self) -> set[str]:
         """The environment variables that hold the school's secrets."""
         found = self.partners.secrets.union(*(mine.secrets for mine in self.connections.values()))
+        found |= {channel.webhook for channel in self.alerts}
         return {name for name in found if name is not None}
 
     def settings_of(self, source: str) -> SourceSettings:
@@ -183,6 +187,8 @@ class Settings(StrictSettings):
     """The first night that partitions exist for. Moved by hand, a school year at a time; or see `history_years`."""
     history_years: int | None = Field(default=None, ge=1, le=30)
     """Instead of `history_from`: partitions exist for so many school years, this one among them."""
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    """Who is told when a night needs a person. Left out: nobody."""
     file: Path | None = Field(default=None, exclude=True)
 
     @field_validator("schools", mode="after")
@@ -204,6 +210,15 @@ class Settings(StrictSettings):
     def _one_beginning(self) -> Settings:
         if self.history_years is not None and "history_from" in self.model_fields_set:
             raise ValueError("history_from and history_years both say when history begins; remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_for_mail(self) -> Settings:
+        mailing = [name for name, school in self.schools.items() if any(channel.email for channel in school.alerts)]
+        if mailing and self.alerts.smtp_url is None:
+            raise ValueError(
+                f"schools.{mailing[0]}.alerts: e-mail needs smtp_url and mail_from in alerts, beside schools"
+            )
         return self
 
     @property

@@ -49,6 +49,18 @@ class Standing:
     """That the run took; 0 where it is not known."""
     waits_for: str
     """What is to happen next, and by whom; empty where nothing is."""
+    reason: str = ""
+    """Why it was refused or failed, whole; empty where only the run has it."""
+    run_id: str = ""
+    """The run that left it so; empty where there is none."""
+
+    @property
+    def shown(self) -> tuple[str | int, ...]:
+        """As a row of the table."""
+        return astuple(self)[:_COLUMNS]
+
+
+_COLUMNS = 7
 
 
 def standings(environment: Environment, instance: dg.DagsterInstance, day: date) -> list[Standing]:
@@ -85,11 +97,12 @@ def _standing(
     # A receipt says more than a run from before the one that left it: a delivery by itself may have followed a refusal.
     is_newer = run is not None and own is not None and run.create_timestamp > own.create_timestamp
     if run is not None and (receipt is None or is_newer):
-        took = _seconds(run)
+        took, run_id = _seconds(run), run.dagster_run.run_id
         if not run.dagster_run.is_finished:
-            return Standing(*whose, UNDER_WAY, 0, 0, took, "")
+            return Standing(*whose, UNDER_WAY, 0, 0, took, "", run_id=run_id)
         if receipt is None or run.dagster_run.status is dg.DagsterRunStatus.FAILURE:
-            return Standing(*whose, Outcome.FAILED.value, 0, 0, took, "look at the run, then run it again")
+            failed = Outcome.FAILED.value
+            return Standing(*whose, failed, 0, 0, took, "look at the run, then run it again", run_id=run_id)
     if receipt is None:
         late = "a backfill, in the UI or by `isams-pipeline backfill`, if its answers are in the archive"
         return Standing(*whose, *((MISSING, 0, 0, 0, late) if is_over else (DUE, 0, 0, 0, "its schedule")))
@@ -97,7 +110,8 @@ def _standing(
     rows = sum(int(facts["rows"]) for facts in files.values())
     left_out = sum(counts.get("excluded", 0) for counts in receipt.changes.values())
     took = _seconds(own) if own is not None else 0
-    return Standing(*whose, receipt.outcome, rows, left_out, took, _short(receipt))
+    why, run_id = receipt.reason or "", receipt.run_id
+    return Standing(*whose, receipt.outcome, rows, left_out, took, _short(receipt), why, run_id)
 
 
 def _short(receipt: Delivery) -> str:
@@ -137,7 +151,10 @@ def _seconds(record: dg.RunRecord) -> int:
 
 
 FILE = ExportFile(
-    f"{TONIGHT}.csv", tuple(field.name for field in fields(Standing)), key=("school", "partner"), guarded=False
+    f"{TONIGHT}.csv",
+    tuple(field.name for field in fields(Standing)[:_COLUMNS]),
+    key=("school", "partner"),
+    guarded=False,
 )
 """The table as a file for people: one row per school and partner."""
 
@@ -151,7 +168,7 @@ def shown(found: list[Standing]) -> Metadata:
         "rows": sum(one.rows for one in found),
         "left out": sum(one.left_out for one in found),
         "seconds": sum(one.seconds for one in found),
-        "nights": dg.MetadataValue.md(markdown_table(header, [astuple(one) for one in found])),
+        "nights": dg.MetadataValue.md(markdown_table(header, [one.shown for one in found])),
     }
 
 
@@ -183,7 +200,7 @@ def _asset(settings: Settings) -> dg.AssetsDefinition:
             day = date.fromisoformat(context.partition_key)
             found = standings(environment, context.instance, day)
             path = f"{TONIGHT}/{day}.csv"
-            table = pd.DataFrame([astuple(one) for one in found], columns=list(FILE.columns))
+            table = pd.DataFrame([one.shown for one in found], columns=list(FILE.columns))
             environment.reports.write(path, to_csv_for_people(table, FILE))
             yield dg.MaterializeResult(metadata=shown(found) | {"file": environment.reports.location(path)})
 

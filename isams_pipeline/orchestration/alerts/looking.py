@@ -1,0 +1,209 @@
+"""Which nights need a person now, by their receipts, their runs and the hour; and what became of those that did."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+
+import dagster as dg
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.config.alerts import AlertKind
+from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.failures import together, what_failed
+from isams_pipeline.orchestration.tonight import DUE, MISSING, UNDER_WAY, Standing, standings
+from isams_pipeline.storage.state.alerts import Problem, Watched
+
+RECOVERED, SUPERSEDED = "recovered", "superseded"
+_OF_OUTCOME = {
+    Outcome.FAILED.value: AlertKind.FAILED,
+    Outcome.REFUSED.value: AlertKind.REFUSED,
+    Outcome.HELD.value: AlertKind.HELD,
+}
+_LATE = {DUE, UNDER_WAY, MISSING}
+_UNSAID = "The run failed, and no step of it says why; its page in the UI may."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a school's night for a partner stands, for who may have to be told."""
+
+    school: str
+    partner: str
+    night: date
+    kind: AlertKind | None
+    """None: nobody has to do anything."""
+    settled: bool
+    """A night that is as it should be; else it may still become so by itself."""
+    reason: str = ""
+    run_id: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+class Warnings:
+    """What checks of delivered runs warn of; each run is read once in a process."""
+
+    def __init__(self, instance: dg.DagsterInstance, *, wanted: bool) -> None:
+        self._instance, self._wanted = instance, wanted
+
+    def of(self, run_id: str) -> str:
+        """In words; empty where nothing is wrong, or nobody wants to know."""
+        if not self._wanted or not run_id:
+            return ""
+        if run_id not in _WARNINGS:
+            _WARNINGS[run_id] = "; ".join(_warnings(self._instance, run_id))
+            while len(_WARNINGS) > _KEPT:
+                _WARNINGS.popitem(last=False)
+        return _WARNINGS[run_id]
+
+
+_WARNINGS: OrderedDict[str, str] = OrderedDict()
+_KEPT = 5000
+
+
+def _warnings(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        check = entry.dagster_event.event_specific_data if entry.dagster_event is not None else None
+        if isinstance(check, dg.AssetCheckEvaluation) and not check.passed and check.severity is _WARN:
+            yield f"{check.asset_key.to_user_string()}, {check.check_name}: {check.description or 'it warns'}"
+
+
+_WARN = dg.AssetCheckSeverity.WARN
+
+
+def look(
+    environment: Environment, instance: dg.DagsterInstance, hours: Mapping[str, int], warnings: Warnings
+) -> list[Finding]:
+    """Every school and partner, today and yesterday by the school's own calendar.
+
+    `hours`: partner → at which hour its night begins.
+    """
+    todays = {name: today_at(one.timezone, environment.clock) for name, one in environment.settings.schools.items()}
+    days = sorted({today - timedelta(days=back) for today in todays.values() for back in (0, 1)})
+    return [
+        _finding(environment, instance, hours, warnings, (one, day))
+        for day in days
+        for one in standings(environment, instance, day)
+        if todays[one.school] - day in {timedelta(0), timedelta(days=1)}
+    ]
+
+
+def _finding(
+    environment: Environment,
+    instance: dg.DagsterInstance,
+    hours: Mapping[str, int],
+    warnings: Warnings,
+    night: tuple[Standing, date],
+) -> Finding:
+    one, day = night
+    whose, run_id = (one.school, one.partner, day), one.run_id or None
+    counts = {"rows": one.rows, "left out": one.left_out} if one.rows else {}
+    kind = _OF_OUTCOME.get(one.outcome)
+    if kind is not None:
+        reason = one.reason or (_said(instance, one.run_id) if one.run_id else "")
+        return Finding(*whose, kind, settled=False, reason=reason or _UNSAID, run_id=run_id, counts=counts)
+    if one.outcome not in _LATE:
+        warned = warnings.of(one.run_id)
+        kind = AlertKind.WARNED if warned else None
+        return Finding(*whose, kind, settled=True, reason=warned, run_id=run_id, counts=counts)
+    due = deadline(environment, hours, one.school, one.partner, day)
+    if due is None or environment.clock() <= due:
+        return Finding(*whose, None, settled=False, run_id=run_id)
+    by = due.astimezone(environment.settings.school(one.school).timezone).strftime("%H:%M")
+    reason = {
+        DUE: f"No run has begun, and it should have been delivered by {by}. Does the daemon run?",
+        UNDER_WAY: f"Its run still goes on, and it should have been delivered by {by}.",
+        MISSING: "The date is over at the school, and nothing was delivered of it. iSAMS only knows now: what no run "
+        "has fetched that day cannot be had any more.",
+    }
+    return Finding(*whose, AlertKind.LATE, settled=False, reason=reason[one.outcome], run_id=run_id)
+
+
+def deadline(
+    environment: Environment, hours: Mapping[str, int], school: str, partner: str, night: date
+) -> datetime | None:
+    """By when a night should have been delivered; None for what has no hour, such as a session of attendance."""
+    hour = hours.get(partner)
+    if hour is None:
+        return None
+    begins = datetime.combine(night, time(hour), environment.settings.school(school).timezone)
+    return begins + timedelta(minutes=environment.settings.alerts.late_after_minutes)
+
+
+def _said(instance: dg.DagsterInstance, run_id: str) -> str:
+    logs = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    return "\n".join(together(what_failed(entry.dagster_event for entry in logs if entry.dagster_event is not None)))
+
+
+# --- what became of it ----------------------------------------------------------------------------------------
+
+
+def keep(
+    session: Session, findings: Iterable[Finding], now: datetime, due: Mapping[tuple[str, str, date], datetime]
+) -> None:
+    """Bring the problems up to date: open those that are new, close those that are over or have become others.
+
+    `due`: by when a night should have been there. What was due before anybody watched is nobody's fault.
+    """
+    watched = {(one.school, one.partner): one.since for one in session.scalars(select(Watched))}
+    open_ones: dict[tuple[str, str], list[Problem]] = {}
+    for problem in session.scalars(select(Problem).where(Problem.closed_at.is_(None)).order_by(Problem.id)):
+        open_ones.setdefault((problem.school, problem.partner), []).append(problem)
+    for one in findings:
+        whose = (one.school, one.partner)
+        if whose not in watched:
+            watched[whose] = now
+            session.add(Watched(school=one.school, partner=one.partner, since=now))
+        here = open_ones.setdefault(whose, [])
+        if one.kind is AlertKind.LATE and due.get((*whose, one.night), now) < watched[whose]:
+            continue
+        if one.settled:
+            for problem in here:
+                if problem.night <= one.night and not (problem.night == one.night and problem.kind == one.kind):
+                    problem.closed_at, problem.closed_by = now, RECOVERED
+        if one.kind is not None:
+            _open(session, here, one, now)
+        open_ones[whose] = [problem for problem in here if problem.closed_at is None]
+
+
+def _open(session: Session, here: list[Problem], one: Finding, now: datetime) -> None:
+    of_night = [problem for problem in here if problem.night == one.night and problem.closed_at is None]
+    for problem in of_night:
+        if problem.kind == one.kind:
+            if problem.told_at is None:  # whoever is told is told the latest
+                problem.reason, problem.run_id, problem.counts = one.reason, one.run_id, dict(one.counts)
+            return
+    for problem in of_night:
+        problem.closed_at, problem.closed_by = now, SUPERSEDED
+    if one.kind is not None and not _was_told(session, one):
+        problem = Problem(
+            school=one.school,
+            partner=one.partner,
+            night=one.night,
+            kind=one.kind.value,
+            reason=one.reason,
+            counts=dict(one.counts),
+            run_id=one.run_id,
+            opened_at=now,
+        )
+        session.add(problem)
+        here.append(problem)
+
+
+def _was_told(session: Session, one: Finding) -> bool:
+    """Whether just this was told already of this night: a night that is run again to the same end is no news."""
+    query = select(Problem.id).where(
+        Problem.school == one.school,
+        Problem.partner == one.partner,
+        Problem.night == one.night,
+        Problem.kind == one.kind,
+        Problem.reason == one.reason,
+        Problem.told_at.is_not(None),
+        Problem.closed_by == SUPERSEDED,
+    )
+    return session.scalars(query.limit(1)).first() is not None

@@ -1,0 +1,407 @@
+"""Whoever is on call is told once, of what is so, by a real mail server and a real webhook; outages included."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import dagster as dg
+import pytest
+from aiosmtpd.controller import Controller
+from sqlalchemy import select
+
+from isams_pipeline.definitions import build_definitions
+from isams_pipeline.orchestration.alerts.rounds import Round, go_round
+from isams_pipeline.orchestration.alerts.sensor import SENSOR, hours_of
+from isams_pipeline.orchestration.mail import MailState
+from isams_pipeline.partners.registry import PARTNERS
+from isams_pipeline.sandbox.demo import secrets_of
+from isams_pipeline.storage.state.alerts import AlertMessage, Problem
+from isams_pipeline_tests.post_office import PostOffice
+from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
+
+CANARY = "https://hooks.example.org/services/T000/B000/CANARYSECRET"
+HOURS = hours_of(PARTNERS.values())
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """A webhook's server: answers what the test says, and remembers what came."""
+
+    def do_POST(self) -> None:
+        office: Any = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        office.came.append((self.path, dict(self.headers), json.loads(body)))
+        says = office.says.pop(0) if office.says else 200
+        if says == 0:  # taken, and nobody says so
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(says)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class OnCall:
+    """A world in which somebody is told."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.office = world, PostOffice()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.mail_server: Controller | None = None
+        self.webhook: Any = None
+        self.mail_up()
+        world.configure(lambda config: [one["partners"].pop("room_booking") for one in config["schools"].values()])
+
+    def mail_up(self) -> None:
+        self.mail_server = Controller(self.office, hostname="127.0.0.1", port=self.port)
+        self.mail_server.start()
+
+    def mail_down(self) -> None:
+        if self.mail_server is not None:
+            self.mail_server.stop()
+            self.mail_server = None
+
+    def webhook_up(self, *says: int, port: int = 0) -> None:
+        self.webhook = ThreadingHTTPServer(("127.0.0.1", port), Receiver)
+        self.webhook.came, self.webhook.says = [], list(says)
+        threading.Thread(target=self.webhook.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{self.webhook.server_port}/services/CANARYSECRET"
+        self.world.variables["HOOK"] = address
+
+    def webhook_down(self) -> int:
+        port: int = self.webhook.server_port
+        self.webhook.shutdown()
+        self.webhook.server_close()
+        return port
+
+    def tell(self, *to: dict[str, Any], **settings: Any) -> None:
+        """Say in schools.yaml who is told."""
+        alerts = {
+            "to": list(to),
+            "smtp_url": f"smtp://127.0.0.1:{self.port}",
+            "mail_from": "pipeline@example.org",
+            "ui": "https://dagster.example.org",
+            **settings,
+        }
+        self.world.configure(lambda config: config.update(alerts=alerts))
+
+    def round(self, minutes: int = 6) -> Round:
+        """A round, after some minutes."""
+        self.world.moment[0] += timedelta(minutes=minutes)
+        return go_round(self.world.environment, self.world.instance, HOURS)
+
+    def mails(self) -> list[tuple[str, str]]:
+        """Subject and text of what has come by mail."""
+        found = [message_from_bytes(one.content, policy=policy.default) for one in self.office.taken]
+        return [(str(one["Subject"]), str(one.get_content())) for one in found]
+
+    def states(self) -> list[str]:
+        with self.world.environment.state.transaction() as session:
+            return list(session.scalars(select(AlertMessage.state).order_by(AlertMessage.id)))
+
+
+@pytest.fixture
+def on_call(make: Callable[..., World]) -> Iterator[Callable[..., OnCall]]:
+    made: list[OnCall] = []
+
+    def of(cache_hours: float = 2, **schools: Any) -> OnCall:
+        made.append(OnCall(make(schools or None, cache_hours=cache_hours)))
+        return made[-1]
+
+    yield of
+    for one in made:
+        one.mail_down()
+        if one.webhook is not None:
+            one.webhook_down()
+
+
+MAIL = {"email": ["oncall@example.org"]}
+HOOK = {"webhook": "HOOK", "format": "json"}
+
+
+def dead_host(world: World, *schools: str) -> Callable[[], None]:
+    """Let the schools' iSAMS be where nobody answers; gives what brings it back."""
+    good: dict[str, str] = {}
+
+    def change(config: dict[str, Any]) -> None:
+        for name in schools:
+            good[name] = config["schools"][name]["isams"]["url"]
+            config["schools"][name]["isams"]["url"] = "http://127.0.0.1:9"
+
+    world.configure(change)
+    return lambda: world.configure(
+        lambda config: [config["schools"][name]["isams"].update(url=url) for name, url in good.items()]
+    )
+
+
+# --- one message for one cause and night --------------------------------------------------------------------
+
+
+def test_schools_of_one_dead_host_are_one_message_and_their_recovery_is_another(on_call: Callable[..., OnCall]):
+    names = ["harbour", "hillside", SCHOOL]
+    one = on_call(**{name: small_school(mark=name) for name in names})
+    world = one.world
+    one.tell(MAIL)
+    bring_back = dead_host(world, "harbour", "hillside")
+    assert [world.night(0, school=name).outcome.value for name in names] == ["failed", "failed", "delivered"]
+    assert (one.round(0).written, one.round(6).written) == (0, 1), "further schools are waited for"
+    ((subject, text),) = one.mails()
+    assert (
+        "2 schools" in subject and "failed" in subject and str(FIRST) in subject and "refused the connection" in subject
+    )
+    assert all(name in text for name in names[:2]) and SCHOOL not in text
+    assert text.count("https://dagster.example.org/runs/") == 2
+    assert "isams-pipeline sync hillside --partner schoolsbuddy" in text
+    assert [one.round(minutes).written for minutes in (1, 10, 30)] == [0, 0, 0], "a repeat is no news"
+    bring_back()
+    for name in names[:2]:
+        world.moment[0] += timedelta(minutes=1)
+        assert world.run(0, school=name).outcome == "delivered"
+    one.round(0)
+    one.round(6)
+    assert len(one.mails()) == 2
+    subject, text = one.mails()[1]
+    assert "well again" in subject and all(name in text for name in names[:2])
+    assert one.round(60).written == 0 and len(one.mails()) == 2
+
+
+def test_what_recovers_by_itself_at_once_is_told_to_nobody(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL)
+    bring_back = dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    one.round(0)
+    bring_back()
+    one.world.moment[0] += timedelta(minutes=2)
+    assert one.world.run(0).outcome == "delivered"
+    assert [one.round(1).written, one.round(30).written] == [0, 0] and not one.mails()
+
+
+def test_the_next_night_that_fails_is_a_message_of_its_own(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    dead_host(one.world, SCHOOL)
+    for day in (0, 1):
+        one.world.night(day)
+        one.round(1)
+        one.round(1)
+    assert [str(FIRST + timedelta(days=day)) in subject for day, (subject, _) in enumerate(one.mails())] == [True, True]
+
+
+def test_a_refused_night_says_why_and_how_much_and_names_nobody(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.webhook_up()
+    one.tell({**HOOK, "format": "slack"}, gather_minutes=0)
+    world = one.world
+    assert world.night(0).outcome == "delivered"
+    world.configure(
+        lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(contact_types=["Nobody"])
+    )
+    assert world.night(1).outcome == "refused"
+    one.round(0)
+    ((path, headers, body),) = one.webhook.came
+    assert path == "/services/CANARYSECRET" and headers["Idempotency-Key"]
+    assert set(body) == {"text"} and "was refused" in body["text"] and "contacts" in body["text"]
+    emails = {row.split(",")[-1] for row in world.export(0)["contacts.csv"].decode().splitlines() if "@" in row}
+    assert emails and not any("@" in line for line in body["text"].splitlines())
+
+
+def test_a_night_that_waits_for_a_look_says_how_to_release_it(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.world.configure(
+        lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(first_delivery="hold")
+    )
+    one.tell(MAIL, gather_minutes=0)
+    assert one.world.night(0).outcome == "held"
+    one.round(0)
+    ((subject, text),) = one.mails()
+    assert "waits for a look" in subject and f"isams-pipeline release {SCHOOL} --partner schoolsbuddy" in text
+
+
+# --- late and missed ----------------------------------------------------------------------------------------
+
+
+def test_a_night_that_nobody_ran_is_late_and_then_missed_for_good(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    one.world.at_night(0, hour=12)
+    one.round(0)
+    assert one.mails() == [], "what was due before anybody watched is nobody's fault"
+    one.world.at_night(1, hour=3)
+    assert one.round(0).written == 0, "it is early"
+    one.world.at_night(1, hour=4)
+    one.round(1)
+    ((subject, text),) = one.mails()
+    assert "is late" in subject and "delivered by 04:00" in text and f"sync {SCHOOL}" in text
+    one.world.at_night(2, hour=1)
+    one.round(0)
+    assert len(one.mails()) == 1, "a late night that is over is one problem still"
+    assert one.world.night(2).outcome == "delivered"
+    one.round(1)
+    subject, _ = one.mails()[1]
+    assert "well again" in subject and str(FIRST + timedelta(days=1)) in subject
+
+
+def test_a_warning_is_told_to_who_wants_it_and_not_that_it_is_over(on_call: Callable[..., OnCall]):
+    one = on_call(cache_hours=24)
+    one.tell({**MAIL, "wants": ["warned", "recovered"]}, gather_minutes=0)
+    one.world.night(0)
+    run = one.world.night(1)
+    assert run.outcome == "delivered" and run.warnings
+    one.round(0)
+    ((subject, text),) = one.mails()
+    assert "was delivered with a warning" in subject
+    assert all(name.split(": ")[1] in text for name, _ in run.warnings)
+    assert one.round(30).written == 0
+
+
+# --- whom, when -----------------------------------------------------------------------------------------------
+
+
+def test_a_schools_own_channel_hears_of_that_school_only(on_call: Callable[..., OnCall]):
+    one = on_call(**{name: small_school(mark=name) for name in ("harbour", SCHOOL)})
+    one.tell(gather_minutes=0)
+    one.world.configure(lambda config: config["schools"]["harbour"].update(alerts=[MAIL]))
+    dead_host(one.world, "harbour", SCHOOL)
+    for name in ("harbour", SCHOOL):
+        one.world.night(0, school=name)
+    one.round(0)
+    ((_, text),) = one.mails()
+    assert "harbour" in text and SCHOOL not in text
+
+
+def test_nothing_is_sent_in_quiet_hours_and_all_of_it_at_their_end(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell({**MAIL, "quiet": "22:00-06:30"}, gather_minutes=0, timezone="Europe/Paris")
+    dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    assert one.round(0).written == 1 and one.mails() == []
+    one.world.moment[0] = datetime(FIRST.year, FIRST.month, FIRST.day, 5, 29, tzinfo=UTC)
+    assert one.round(0).posted.sent == 0
+    assert one.round(1).posted.sent == 1, "06:30 in Paris"
+
+
+# --- never lost, never twice ----------------------------------------------------------------------------------
+
+
+def failed_night(one: OnCall, channel: dict[str, Any]) -> None:
+    one.tell(channel, gather_minutes=0)
+    dead_host(one.world, SCHOOL)
+    one.world.night(0)
+
+
+def test_mail_waits_out_a_dead_server_and_then_comes_once(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.mail_down()
+    failed_night(one, MAIL)
+    first = one.round(0)
+    assert first.posted.sent == 0 and "mail: The mail server cannot be used" in first.posted.problems[0]
+    assert "example.org" not in first.posted.problems[0]
+    assert one.round(1).posted.sent == 0
+    one.mail_up()
+    assert [one.round(30).posted.sent, one.round(30).posted.sent] == [1, 0] and len(one.mails()) == 1
+
+
+def test_mail_whose_answer_is_lost_is_in_doubt_and_never_sent_again_by_itself(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.office.dies_in_data = 1
+    failed_night(one, MAIL)
+    assert "may have arrived" in one.round(0).posted.problems[0]
+    assert one.round(60).posted.sent == 0 and one.states() == [MailState.IN_DOUBT.value]
+
+
+@pytest.mark.parametrize(
+    ("says", "states"),
+    [(503, ["queued", "sent"]), (429, ["queued", "sent"]), (404, ["failed"] * 2), (0, ["in_doubt"] * 2)],
+)
+def test_a_webhook_that_answers_badly(on_call: Callable[..., OnCall], says: int, states: list[str]):
+    one = on_call()
+    one.webhook_up(says)
+    failed_night(one, HOOK)
+    one.round(0)
+    found = one.states()
+    one.round(30)
+    assert [*found, *one.states()] == states
+    assert len(one.webhook.came) == (2 if states[-1] == "sent" else 1)
+    assert len({headers["Idempotency-Key"] for _, headers, _ in one.webhook.came}) == 1
+
+
+def test_a_webhook_that_is_down_gets_it_once_it_is_up(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.webhook_up()
+    port = one.webhook_down()
+    failed_night(one, HOOK)
+    done = one.round(0)
+    assert "webhook HOOK: The webhook's server cannot be reached" in done.posted.problems[0]
+    assert "CANARYSECRET" not in str(done.posted)
+    one.webhook_up(port=port)
+    assert [one.round(30).posted.sent, one.round(30).posted.sent] == [1, 0]
+    ((_, _, body),) = one.webhook.came
+    assert body["kind"] == "failed" and body["nights"][0]["school"] == SCHOOL and body["version"] == 1
+
+
+def test_a_round_that_is_killed_while_it_sends_leaves_the_message_in_doubt(
+    on_call: Callable[..., OnCall], monkeypatch: pytest.MonkeyPatch
+):
+    one = on_call()
+    one.webhook_up()
+    failed_night(one, HOOK)
+
+    def killed(*_: Any) -> int:
+        raise SystemExit
+
+    monkeypatch.setattr("isams_pipeline.orchestration.alerts.posting.post_json", killed)
+    with pytest.raises(SystemExit):
+        one.round(0)
+    assert one.states() == [MailState.SENDING.value]
+    monkeypatch.undo()
+    assert one.round(5).posted.sent == 0 and one.states() == [MailState.IN_DOUBT.value] and one.webhook.came == []
+
+
+# --- in Dagster -----------------------------------------------------------------------------------------------
+
+
+def test_the_sensor_is_there_where_somebody_is_told_and_goes_the_round(on_call: Callable[..., OnCall]):
+    one = on_call()
+    assert not build_definitions(one.world.environment).get_repository_def().has_sensor_def(SENSOR)
+    failed_night(one, MAIL)
+    repository = build_definitions(one.world.environment).get_repository_def()
+    sensor = repository.get_sensor_def(SENSOR)
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    with dg.build_sensor_context(
+        instance=one.world.instance, resources={"environment": one.world.environment}
+    ) as context:
+        said = sensor.evaluate_tick(context).skip_message
+    assert said == "1 nights need a person; 1 messages written, 1 sent" and len(one.mails()) == 1
+
+
+def test_no_value_and_no_secret_stands_in_what_is_kept_of_alerts(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.webhook_up()
+    one.tell(MAIL, {**HOOK, "format": "teams"}, gather_minutes=0)
+    one.world.night(0)
+    names = {
+        name
+        for name in (row.split(",")[2] for row in one.world.export(0)["students.csv"].decode().splitlines()[1:])
+        if len(name) > 3
+    }
+    dead_host(one.world, SCHOOL)
+    one.world.night(1)
+    one.round(0)
+    with one.world.environment.state.transaction() as session:
+        kept = " ".join(
+            f"{m.subject} {m.body} {json.dumps(dict(m.facts))} {m.error}" for m in session.scalars(select(AlertMessage))
+        )
+        kept += " ".join(problem.reason for problem in session.scalars(select(Problem)))
+    said = kept + json.dumps(one.webhook.came[0][2]) + str(one.mails())
+    assert names and not any(name in said for name in names)
+    assert "CANARYSECRET" not in said and not any(secret in said for secret in secrets_of(one.world.sandbox).values())
