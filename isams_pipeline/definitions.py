@@ -25,6 +25,7 @@ from isams_pipeline.orchestration.reconciliation.assets import reconciliation_de
 from isams_pipeline.orchestration.removal_windows import allow_removals
 from isams_pipeline.orchestration.runs import ENVIRONMENT, NIGHT, NightResource
 from isams_pipeline.orchestration.source_assets import source_definitions
+from isams_pipeline.orchestration.status_asset import status_definitions
 from isams_pipeline.orchestration.tonight import tonight_definitions
 from isams_pipeline.partners.registry import PARTNERS
 
@@ -42,6 +43,7 @@ def build_definitions(environment: Environment, partners: Iterable[AnyPartner] |
         connection_definitions(settings),
         reconciliation_definitions(settings),
         tonight_definitions(settings),
+        status_definitions(settings, chosen),
         alert_definitions(settings, chosen),
         *(partner_definitions(settings, partner) for partner in chosen),
     )

@@ -120,7 +120,7 @@ def web_server(folder: Path, config: Path) -> Iterator[tuple[int, str]]:
         port = probe.getsockname()[1]
     env = {**os.environ, "ISAMS_CONFIG": str(config), "ISAMS_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT)}
     env["DAGSTER_HOME"] = str(prepare_home(folder / "data"))
-    command = [sys.executable, "-m", "isams_pipeline.orchestration.ui", "--port", str(port)]
+    command = [sys.executable, "-m", "isams_pipeline.commands.ui_server", "--port", str(port)]
     with (folder / "web.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         try:

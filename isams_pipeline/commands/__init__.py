@@ -103,6 +103,18 @@ COMMANDS = (
         ATTENDANCE,
     ),
     Command(
+        "status",
+        "alerts:status",
+        "Show every school and partner: the last night delivered, tonight, and what waits for a person, with the command.",
+        LOOKING,
+    ),
+    Command(
+        "alerts",
+        "alerts:alerts",
+        "Look which nights need a person, and tell whom `alerts` in schools.yaml names. The daemon does so every minute.",
+        LOOKING,
+    ),
+    Command(
         "explain",
         "people:explain",
         "Say whether a person is in the export, through which links, or by which rule they are not, and since when.",

@@ -182,7 +182,7 @@ def ui(
             DATA_DIR_VARIABLE: str(data_dir.resolve()),
         }
         variables |= {name: os.environ[name] for name in (POSTGRES_VARIABLE,) if name in os.environ}
-        web = [sys.executable, "-m", "isams_pipeline.orchestration.ui", "--port", str(port), *guarded]
+        web = [sys.executable, "-m", "isams_pipeline.commands.ui_server", "--port", str(port), *guarded]
         daemon = [sys.executable, "-m", "dagster._daemon", "run", "-m", "isams_pipeline.definitions"]
         # The web server shows; runs are launched by the daemon, which alone needs the secrets.
         shown = without_secrets(variables, _secret_names(settings))
@@ -295,7 +295,7 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], Non
         yield secrets_of(server)
 
 
-_LOGS = {"isams_pipeline.orchestration.ui": "webserver", "dagster._daemon": "daemon"}
+_LOGS = {"isams_pipeline.commands.ui_server": "webserver", "dagster._daemon": "daemon"}
 
 
 @contextlib.contextmanager

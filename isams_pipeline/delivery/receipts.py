@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from isams_pipeline.datasets.shapes import Json
@@ -136,6 +136,23 @@ class Receipts:
         )
         with self._state.transaction() as session:
             return {(one.partner, one.school, one.part): one for one in session.scalars(query)}
+
+    def last_delivered(self) -> dict[tuple[str, str], date]:
+        """Partner (with its part, such as `schoolsbuddy am`) and school → the newest night that is at the target."""
+        there = (Outcome.DELIVERED.value, Outcome.UNCHANGED.value)
+        query = (
+            select(Delivery.partner, Delivery.part, Delivery.school, func.max(Delivery.date))
+            .where(Delivery.outcome.in_(there))
+            .group_by(Delivery.partner, Delivery.part, Delivery.school)
+        )
+        with self._state.transaction() as session:
+            rows = session.execute(query).all()
+        return {(f"{partner} {part}" if part else partner, school): night for partner, part, school, night in rows}
+
+    def had_before(self, partner: str, school: str, night: date) -> bool:
+        """Whether there is any receipt of an earlier night. `partner` with its part, as `last_delivered` has it."""
+        whose, _, part = partner.partition(" ")
+        return self._newest(*_whose(Address(whose, school, night, part)), Delivery.date < night) is not None
 
     def release(self, address: Address, content_hash: str, *, who: str, run_id: str, at: datetime) -> None:
         """Note that a person lets a school's first export of just this content go."""

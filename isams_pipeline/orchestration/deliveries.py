@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pandas as pd
@@ -108,6 +109,28 @@ def gate_of(
     )
 
 
+def freshness(settings: Settings, partner: AnyPartner) -> dg.FreshnessPolicy | None:
+    """When the UI says that a partner's delivery is overdue: nothing was delivered since the night before last.
+
+    Dagster knows one deadline for an asset, so it is that of the school where the hour comes last, and any school's
+    delivery meets it; of each school by itself `alerts` and `status` tell. None where no school has the partner.
+    """
+    zones = {one.timezone for one in settings.schools.values() if partner.key in one.partners}
+    if not zones:
+        return None
+    now = datetime.now(UTC)
+    last = min(zones, key=lambda zone: (now.astimezone(zone).utcoffset(), zone.key))
+    due = partner.hour * 60 + settings.alerts.late_after_minutes
+    if due >= _DAY:  # which is the next day's
+        due = _DAY - 1
+    return dg.FreshnessPolicy.cron(f"{due % 60} {due // 60} * * *", _SPREAD, timezone=last.key)
+
+
+_DAY = 24 * 60
+_SPREAD = timedelta(hours=23)
+"""By how much a delivery may be before its deadline: schools lie in zones that are up to so far ahead."""
+
+
 def delivery_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefinition:
     """The asset that puts a partner's staged export through the gate."""
     exporting = partner.exporting
@@ -123,6 +146,7 @@ def delivery_asset(settings: Settings, partner: AnyPartner) -> dg.AssetsDefiniti
         kinds={"csv"},
         deps=[dg.AssetKey([partner.key, "export"])],
         check_specs=checks.check_specs(key, partitions, GUARD, blocking=True),
+        freshness_policy=freshness(settings, partner),
     )
     @of_a_night
     def delivery(run: NightRun) -> Results:

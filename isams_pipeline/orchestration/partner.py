@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import dagster as dg
 import pandas as pd
@@ -67,6 +67,18 @@ def _no_more_keys(_settings: Settings) -> Sequence[dg.AssetKey]:
 
 def _nothing(_environment: Environment, _school: str, _settings: Any) -> None:
     """Nothing is tidied away."""
+
+
+class Waiting(NamedTuple):
+    """Something that waits for a person; no person's data."""
+
+    what: str
+    command: str
+    """What shows it, or does it."""
+
+
+def _nothing_waits(_environment: Environment, _school: str) -> Sequence[Waiting]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,8 @@ class Partner(Generic[S]):
     """Its further assets, jobs, schedules and sensors."""
     in_its_night: Sequence[Sequence[str]] | None = None
     """Which of its own assets its nightly job runs. None: all."""
+    waits_for: Callable[[Environment, str], Sequence[Waiting]] = _nothing_waits
+    """What of a school waits for a person, besides its nights."""
 
     @property
     def exporting(self) -> Exporting[Any]:

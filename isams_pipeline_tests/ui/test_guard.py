@@ -23,9 +23,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from isams_pipeline.commands.servers import _guard_options
+from isams_pipeline.commands.ui_server import guard_launches, served
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.partitions import LAUNCHED_BY
-from isams_pipeline.orchestration.ui.__main__ import guard_launches, served
 from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, networks, user
 
 HOST = "localhost:3000"

@@ -10,11 +10,11 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
+from isams_pipeline.commands.ui_server import guard_launches
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.partitions import Night, key_of
-from isams_pipeline.orchestration.ui.__main__ import guard_launches
 from isams_pipeline.orchestration.ui.to_be_had import LEFT_OUT, ToBeHad, without_lost
 from isams_pipeline.sources import isams
 from isams_pipeline_tests.world import FIRST, SCHOOL, World

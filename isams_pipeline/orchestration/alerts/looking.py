@@ -38,11 +38,16 @@ class Finding:
     night: date
     kind: AlertKind | None
     """None: nobody has to do anything."""
-    settled: bool
-    """A night that is as it should be; else it may still become so by itself."""
-    reason: str = ""
-    run_id: str | None = None
+    outcome: str
+    """As `tonight` has it."""
+    reason: str
+    run_id: str | None
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def settled(self) -> bool:
+        """Whether the night is as it should be; else it may still become so by itself."""
+        return self.outcome not in _OF_OUTCOME and self.outcome not in _LATE
 
 
 class Warnings:
@@ -106,14 +111,14 @@ def _finding(
     kind = _OF_OUTCOME.get(one.outcome)
     if kind is not None:
         reason = one.reason or (_said(instance, one.run_id) if one.run_id else "")
-        return Finding(*whose, kind, settled=False, reason=reason or _UNSAID, run_id=run_id, counts=counts)
+        return Finding(*whose, kind, one.outcome, reason or _UNSAID, run_id, counts)
     if one.outcome not in _LATE:
         warned = warnings.of(one.run_id)
         kind = AlertKind.WARNED if warned else None
-        return Finding(*whose, kind, settled=True, reason=warned, run_id=run_id, counts=counts)
+        return Finding(*whose, kind, one.outcome, warned, run_id, counts)
     due = deadline(environment, hours, one.school, one.partner, day)
     if due is None or environment.clock() <= due:
-        return Finding(*whose, None, settled=False, run_id=run_id)
+        return Finding(*whose, None, one.outcome, "", run_id)
     by = due.astimezone(environment.settings.school(one.school).timezone).strftime("%H:%M")
     reason = {
         DUE: f"No run has begun, and it should have been delivered by {by}. Does the daemon run?",
@@ -121,7 +126,7 @@ def _finding(
         MISSING: "The date is over at the school, and nothing was delivered of it. iSAMS only knows now: what no run "
         "has fetched that day cannot be had any more.",
     }
-    return Finding(*whose, AlertKind.LATE, settled=False, reason=reason[one.outcome], run_id=run_id)
+    return Finding(*whose, AlertKind.LATE, one.outcome, reason[one.outcome], run_id)
 
 
 def deadline(

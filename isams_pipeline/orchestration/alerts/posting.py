@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from isams_pipeline.config import is_loopback, secret_from
 from isams_pipeline.config.alerts import AlertSettings
-from isams_pipeline.errors import ConfigurationError, MailUnavailable, PipelineError
+from isams_pipeline.errors import ConfigurationError, MailUnavailable, PipelineError, WrongUse
 from isams_pipeline.orchestration.alerts.messages import for_webhook
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.mail import MAIL_MOVES, ON_THE_WIRE, MailState, Refused, SmtpServer
@@ -58,17 +58,16 @@ class Posted:
 def post(environment: Environment) -> Posted:
     """Send what is queued and due, each once; whoever calls holds the lock of alerts."""
     _settle(environment)
-    sent = 0
-    problems: dict[str, None] = {}
+    done = send(environment, _due(environment))
+    problems = [problem for problem in done.values() if problem is not None]
+    return Posted(len(done) - len(problems), tuple(dict.fromkeys(problems)))
+
+
+def send(environment: Environment, identifiers: Sequence[int]) -> dict[int, str | None]:
+    """Send messages; gives what is wrong with each, in words, or None."""
     with contextlib.ExitStack() as stack:
         hands = _Hands(environment, stack)
-        for identifier in _due(environment):
-            problem = _send(environment, identifier, hands)
-            if problem is None:
-                sent += 1
-            else:
-                problems[problem] = None
-    return Posted(sent, tuple(problems))
+        return {identifier: _send(environment, identifier, hands) for identifier in identifiers}
 
 
 def stuck(environment: Environment) -> list[AlertMessage]:
@@ -77,6 +76,18 @@ def stuck(environment: Environment) -> list[AlertMessage]:
     query = select(AlertMessage).where(AlertMessage.state.in_(waits)).order_by(AlertMessage.id.desc())
     with environment.state.transaction() as session:
         return list(session.scalars(query.limit(200)))
+
+
+def send_again(environment: Environment, identifier: int) -> None:
+    """Queue a message that is in doubt or was refused for good: a person says so. Raises WrongUse for any other."""
+    with environment.state.transaction() as session:
+        one = session.get(AlertMessage, identifier)
+        if one is None or one.state not in {MailState.IN_DOUBT.value, MailState.FAILED.value}:
+            raise WrongUse(
+                f"There is no message {identifier} in doubt or refused", remedy="`isams-pipeline alerts` lists them."
+            )
+        now = environment.clock()
+        one.state, one.attempts, one.not_before, one.changed_at = MailState.QUEUED.value, 0, now, now
 
 
 def _settle(environment: Environment) -> None:

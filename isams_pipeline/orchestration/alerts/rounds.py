@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from isams_pipeline.clock import today_at
 from isams_pipeline.config import Settings
 from isams_pipeline.config.alerts import AlertChannel, AlertKind
+from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.orchestration.alerts.looking import RECOVERED, Finding, Warnings, deadline, keep, look
 from isams_pipeline.orchestration.alerts.messages import Message, OneNight, by_cause, message
-from isams_pipeline.orchestration.alerts.posting import MAIL, WEBHOOK, Posted, post
+from isams_pipeline.orchestration.alerts.posting import MAIL, WEBHOOK, Posted, post, send
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.mail import MailState
 from isams_pipeline.storage.state.alerts import AlertMessage, Problem
@@ -90,6 +91,22 @@ def go_round(environment: Environment, instance: dg.DagsterInstance, hours: Mapp
             written = write(session, environment, now)
             waiting = session.scalar(select(func.count()).where(Problem.closed_at.is_(None))) or 0
         return Round(findings, waiting, written, post(environment))
+
+
+def try_out(environment: Environment) -> dict[str, str]:
+    """Send a test message to each channel; gives those that it did not reach, each with what is wrong."""
+    now = environment.clock()
+    text = "This is a test: isams-pipeline can reach you here. Nothing is wrong with any night because of it.\n"
+    facts: JsonObject = {"version": 1, "kind": "test", "nights": []}
+    what = Message("a test message", text, facts)
+    with environment.locks.hold(LOCK, wait=_WAIT):
+        with environment.state.transaction() as session:
+            made = {name: _in_line(name, what, now, now) for name in channels(environment.settings)}
+            session.add_all(made.values())
+            session.flush()
+            ids = {name: one.id for name, one in made.items()}
+        done = send(environment, list(ids.values()))
+    return {name: problem for name, id_ in ids.items() if (problem := done[id_]) is not None}
 
 
 def write(session: Session, environment: Environment, now: datetime) -> int:

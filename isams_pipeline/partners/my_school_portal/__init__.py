@@ -2,6 +2,7 @@
 
 from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.partners.my_school_portal.assets import CONFIRMATION
+from isams_pipeline.partners.my_school_portal.desk import waits_for
 from isams_pipeline.partners.my_school_portal.schedules import more
 from isams_pipeline.partners.my_school_portal.settings import MySchoolPortalSettings
 
@@ -12,4 +13,5 @@ PARTNER = Partner(
     takes={"isams": ("pupils", "contacts")},
     more=more,
     in_its_night=(CONFIRMATION,),
+    waits_for=waits_for,
 )

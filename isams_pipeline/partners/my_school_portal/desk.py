@@ -13,6 +13,7 @@ from isams_pipeline.datasets import SOURCE
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import PipelineError, StorageError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partner import Waiting
 from isams_pipeline.partners.my_school_portal.apply import (
     APPLIED,
     FAILED,
@@ -306,6 +307,19 @@ def _as_of(provenance: Any) -> datetime:
     """The moment that a snapshot surely shows: iSAMS may have answered from its cache."""
     fetched = datetime.fromisoformat(provenance["fetched_at"])
     return fetched - timedelta(hours=float(provenance["cache_hours"]))
+
+
+def waits_for(environment: Environment, school: str) -> list[Waiting]:
+    """Requests that a person has to decide about, or to look at."""
+    counts = ChangeStore(environment.state, school, environment.clock).counts()
+    found: list[Waiting] = []
+    if pending := counts.get(State.PENDING, 0):
+        found.append(Waiting(f"{pending} change requests wait for approval", f"isams-pipeline changes list {school}"))
+    for state in (State.CONFLICT, State.FAILED, State.LOST):
+        if count := counts.get(state, 0):
+            said = f"{count} change requests are in {state}"
+            found.append(Waiting(said, f"isams-pipeline changes list {school}"))
+    return found
 
 
 def portal_schools(settings: Settings) -> list[str]:

@@ -4,7 +4,7 @@ from isams_pipeline.orchestration.partner import Exporting, Partner
 from isams_pipeline.partners.room_booking.assets import booking_export_asset, held_back, more
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED
 from isams_pipeline.partners.room_booking.files import CANCELLED, FILES, SCHEMA_VERSION
-from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts
+from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts, waits_for
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.partners.room_booking.tables import TABLES
 
@@ -27,4 +27,5 @@ PARTNER = Partner(
         only_for_real=frozenset({CANCELLED.name}),
     ),
     more=more,
+    waits_for=waits_for,
 )

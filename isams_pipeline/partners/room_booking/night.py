@@ -17,9 +17,9 @@ from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.mail import MailFolder, SmtpServer
+from isams_pipeline.orchestration.mail import MailFolder, MailState, SmtpServer
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.orchestration.partner import Behind
+from isams_pipeline.orchestration.partner import Behind, Waiting
 from isams_pipeline.orchestration.pins import pinned
 from isams_pipeline.partners.room_booking.calendars import CalendarFile, calendar_files
 from isams_pipeline.partners.room_booking.export import (
@@ -111,6 +111,14 @@ def post(environment: Environment, school: str) -> Posted:
         return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
     with server:
         return outbox.post(server, settings.mail_from)
+
+
+def waits_for(environment: Environment, school: str) -> list[Waiting]:
+    """Mails to the owners of cancelled bookings that a person has to look at."""
+    counts = outbox_of(environment, school).counts()
+    stuck = {state: counts[state] for state in (MailState.IN_DOUBT, MailState.FAILED) if counts.get(state)}
+    said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in stuck.items())
+    return [Waiting(f"mail to owners of bookings: {said}", f"isams-pipeline rooms mail {school}")] if stuck else []
 
 
 def mail_server(environment: Environment, school: str, settings: RoomBookingSettings) -> SmtpServer | None:

@@ -1,6 +1,6 @@
 """The web server's process, which `isams-pipeline ui` starts. Has none of the secrets.
 
-python -m isams_pipeline.orchestration.ui
+python -m isams_pipeline.commands.ui_server
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from isams_pipeline.orchestration.broken_off import PARTITION
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import LAUNCHED_BY
 from isams_pipeline.orchestration.ui.guard import LOOPBACK, Door, Guard, networks, user
+from isams_pipeline.orchestration.ui.status_pages import Standing, StatusPages
 from isams_pipeline.orchestration.ui.to_be_had import ToBeHad, refuse_lost, without_lost
 
 DEFINITIONS = "isams_pipeline.definitions"
@@ -30,7 +31,7 @@ DEFINITIONS = "isams_pipeline.definitions"
 
 def main() -> None:
     """Serve until a signal comes."""
-    parser = argparse.ArgumentParser(prog="isams_pipeline.orchestration.ui")
+    parser = argparse.ArgumentParser(prog="isams_pipeline.commands.ui_server")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--allowed-host", action="append", default=[])
@@ -53,7 +54,16 @@ def main() -> None:
         ) as context:
             webserver: Any = dagster_app
             app = webserver.create_app_from_workspace_process_context(context)
-            uvicorn.Server(served(app, door, given.host, given.port)).run()
+            pages = StatusPages(app, lambda: _status(instance))
+            uvicorn.Server(served(pages, door, given.host, given.port)).run()
+
+
+def _status(instance: dg.DagsterInstance) -> Standing:
+    # Imported when monitoring first asks: who only looks at the UI needs no partner in memory.
+    from isams_pipeline.orchestration.status import status  # noqa: PLC0415
+    from isams_pipeline.partners.registry import PARTNERS  # noqa: PLC0415
+
+    return status(Environment(load_settings()), instance, PARTNERS.values())
 
 
 def served(app: Any, door: Door, host: str, port: int) -> uvicorn.Config:

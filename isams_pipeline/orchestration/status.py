@@ -1,0 +1,235 @@
+"""How every school stands with every partner: what was delivered last, how tonight goes, what waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, TypeGuard
+
+import dagster as dg
+
+from isams_pipeline.clock import today_at
+from isams_pipeline.config.alerts import AlertKind
+from isams_pipeline.delivery.receipts import Receipts
+from isams_pipeline.orchestration.alerts.looking import Finding, Warnings, deadline, look
+from isams_pipeline.orchestration.alerts.posting import stuck
+from isams_pipeline.orchestration.alerts.rounds import command_for
+from isams_pipeline.orchestration.alerts.sensor import hours_of
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.metadata import Metadata
+from isams_pipeline.orchestration.partner import AnyPartner, Waiting
+from isams_pipeline.orchestration.showing import markdown_table
+from isams_pipeline.orchestration.tonight import DUE, MISSING
+from isams_pipeline.sources.shared.connections import State
+
+_SHORT = 120
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a school stands with a partner. No person's data."""
+
+    school: str
+    partner: str
+    last_delivered: date | None
+    """The newest night that the partner has; None where there is none, or the partner gets no files."""
+    night: date
+    """Today, by the school's calendar."""
+    outcome: str
+    """Tonight's; empty for a partner that gets no files."""
+    due: datetime | None
+    """By when tonight should be there, where it is not yet."""
+    overdue: bool
+    waits: tuple[Waiting, ...]
+    """What a person has to do, and by which command."""
+
+    @property
+    def tonight(self) -> str:
+        """How tonight stands, in a few words."""
+        if self.outcome == DUE and self.due is not None:
+            return f"{'overdue since' if self.overdue else 'due by'} {self.due:%H:%M}"
+        return self.outcome
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "school": self.school,
+            "partner": self.partner,
+            "last_delivered": self.last_delivered.isoformat() if self.last_delivered else None,
+            "night": self.night.isoformat(),
+            "outcome": self.outcome,
+            "due": self.due.isoformat() if self.due else None,
+            "overdue": self.overdue,
+            "waits": [one._asdict() for one in self.waits],
+        }
+
+
+@dataclass(frozen=True)
+class Status:
+    """How all schools stand."""
+
+    at: datetime
+    rows: Sequence[Row]
+    alerts_stuck: int
+    """Alerts that are in doubt, or were refused for good."""
+
+    @property
+    def overdue(self) -> int:
+        """How many nights should be there and are not."""
+        return sum(row.overdue for row in self.rows)
+
+    @property
+    def waits(self) -> int:
+        """How many things wait for a person."""
+        return sum(len(row.waits) for row in self.rows) + bool(self.alerts_stuck)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "version": 1,
+            "at": self.at.isoformat(),
+            "overdue": self.overdue,
+            "waits": self.waits,
+            "alerts_stuck": self.alerts_stuck,
+            "schools": [row.as_json() for row in self.rows],
+        }
+
+    def as_metrics(self) -> str:
+        """As Prometheus reads it: counts and dates only."""
+        lines = [
+            *_metric("overdue", "Nights that should be there and are not.", [((), self.overdue)]),
+            *_metric("waits", "Things that wait for a person.", [((), self.waits)]),
+            *_metric("alerts_stuck", "Alerts in doubt, or refused for good.", [((), self.alerts_stuck)]),
+        ]
+        whose = [((("school", row.school), ("partner", row.partner)), row) for row in self.rows]
+        late = [(labels, int(row.overdue)) for labels, row in whose]
+        nights = [
+            (labels, int(datetime.combine(row.last_delivered, datetime.min.time(), self.at.tzinfo).timestamp()))
+            for labels, row in whose
+            if row.last_delivered is not None
+        ]
+        lines += _metric("night_overdue", "Whether tonight should be there and is not.", late)
+        lines += _metric("last_delivered_night_seconds", "The newest night delivered, as midnight UTC.", nights)
+        return "\n".join(lines) + "\n"
+
+
+def _metric(name: str, about: str, values: Iterable[tuple[tuple[tuple[str, str], ...], int]]) -> Iterator[str]:
+    full = f"isams_pipeline_{name}"
+    yield f"# HELP {full} {about}"
+    yield f"# TYPE {full} gauge"
+    for labels, value in values:
+        written = ",".join(f'{key}="{_label(text)}"' for key, text in labels)
+        yield f"{full}{{{written}}} {value}" if written else f"{full} {value}"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+
+
+def status(
+    environment: Environment,
+    instance: dg.DagsterInstance,
+    partners: Iterable[AnyPartner],
+    schools: Iterable[str] | None = None,
+) -> Status:
+    """How schools stand now; all that there are, where none is named.
+
+    Raises ConfigurationError for a school that there is not.
+    """
+    known = {partner.key: partner for partner in partners}
+    hours = hours_of(known.values())
+    names = list(environment.settings.schools if schools is None else schools)
+    for name in names:
+        environment.settings.school(name)
+    findings: dict[tuple[str, str], dict[date, Finding]] = {}
+    for one in look(environment, instance, hours, Warnings(instance, wanted=False)):
+        findings.setdefault((one.school, one.partner), {})[one.night] = one
+    rows = _Rows(environment, known, hours, Receipts(environment.state), Receipts(environment.state).last_delivered())
+    made: list[Row] = []
+    for name in names:
+        theirs = [partner for school, partner in findings if school == name]
+        others = [key for key in environment.settings.school(name).partners.root if key not in theirs]
+        made += [rows.row(name, partner, findings.get((name, partner), {})) for partner in [*theirs, *others]]
+    return Status(environment.clock(), made, len(stuck(environment)))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Makes rows."""
+
+    environment: Environment
+    partners: Mapping[str, AnyPartner]
+    hours: Mapping[str, int]
+    receipts: Receipts
+    delivered: Mapping[tuple[str, str], date]
+
+    def row(self, school: str, partner: str, nights: Mapping[date, Finding]) -> Row:
+        """How a school stands with a partner. `nights`: of today and yesterday, what was found."""
+        settings = self.environment.settings.school(school)
+        today = today_at(settings.timezone, self.environment.clock)
+        now, before = nights.get(today), nights.get(today - timedelta(days=1))
+        is_there = now is not None and now.settled
+        due = None if now is None or is_there else deadline(self.environment, self.hours, school, partner, today)
+        # Yesterday's trouble is over where today's night is there.
+        troubled = [one for one in (now, None if is_there else before) if self._matters(one)]
+        return Row(
+            school=school,
+            partner=partner,
+            last_delivered=self.delivered.get((partner, school)),
+            night=today,
+            outcome=now.outcome if now is not None else "",
+            due=due.astimezone(settings.timezone) if due is not None else None,
+            overdue=any(one.kind is AlertKind.LATE for one in troubled),
+            waits=(*(self._of_night(one) for one in troubled), *self._besides(school, partner)),
+        )
+
+    def _matters(self, one: Finding | None) -> TypeGuard[Finding]:
+        """Whether a night needs a person. Of one that is over, where others came before it."""
+        if one is None or one.kind is None:
+            return False
+        return one.outcome != MISSING or self.receipts.had_before(one.partner, one.school, one.night)
+
+    def _of_night(self, one: Finding) -> Waiting:
+        command = command_for(self.environment, one.school, one.partner, one.night, one.kind or "")
+        return Waiting(f"{one.night} {one.outcome}: {_short(one.reason)}", command)
+
+    def _besides(self, school: str, partner: str) -> Iterator[Waiting]:
+        """What waits besides the nights: the partner's own things, and the connection to its source."""
+        if partner in self.partners:
+            yield from self.partners[partner].waits_for(self.environment, school)
+        source = self.environment.settings.school(school).partners.sources.get(partner)
+        found = self.environment.connections.current(school, source) if source is not None else None
+        if found is not None and found.state is not State.AUTHORISED:
+            command = f"isams-pipeline connector status {school} --source {source}"
+            yield Waiting(f"the connection by {source} is {found.words}", command)
+
+
+def _short(reason: str) -> str:
+    text = reason.partition("\n")[0]
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+HEADER = ("school", "partner", "last delivered", "tonight", "waits for")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as a table shows it."""
+    last = row.last_delivered.isoformat() if row.last_delivered else ""
+    return (row.school, row.partner, last, row.tonight, "; ".join(one.what for one in row.waits))
+
+
+def shown(found: Status) -> Metadata:
+    """What Dagster shows: the table, and numbers that it draws over time."""
+    commands = [(row.school, one.what, one.command) for row in found.rows for one in row.waits]
+    return {
+        "overdue": found.overdue,
+        "waits": found.waits,
+        "alerts stuck": found.alerts_stuck,
+        "schools": dg.MetadataValue.md(markdown_table(HEADER, [cells(row) for row in found.rows])),
+        **(
+            {"what to do": dg.MetadataValue.md(markdown_table(("school", "what waits", "command"), commands))}
+            if commands
+            else {}
+        ),
+    }
