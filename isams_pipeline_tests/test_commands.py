@@ -83,7 +83,7 @@ def today(make: Callable[..., World]) -> World:
 def at(world: World, command: str, *words: str) -> tuple[int, str]:
     """Run a command at a world, in this process: a new one would spend most of its time on imports."""
     options = ["--config", str(world.config), "--data-dir", str(world.data)]
-    with patch.dict(os.environ, secrets_of(world.sandbox)):
+    with patch.dict(os.environ, {**secrets_of(world.sandbox), **world.variables}):
         return call_here(command, *words, *options)
 
 

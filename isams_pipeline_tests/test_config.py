@@ -46,6 +46,8 @@ def test_the_example_is_right_and_complete():
         type(school.connections["xporter"]),
         type(school.partners.root["schoolsbuddy"].attendance),
         type(school.isams.rest["portal"]),
+        type(settings.alerts),
+        type(settings.alerts.to[0]),
     ):
         for name in set(model.model_fields) - {"file", "connections"}:
             assert f"{name}:" in documented, f"{name} is not in schools.example.yaml"

@@ -83,3 +83,30 @@ def test_doctor_greets_the_mail_server_and_sends_nothing(today: World):  # noqa:
         server.stop()
     _, out = at(today, "doctor", SCHOOL)
     assert "The mail server cannot be used: ConnectionRefusedError" in out
+
+
+def test_doctor_looks_whether_whoever_is_told_can_be(today: World):  # noqa: F811
+    with socket.socket() as listening, socket.socket() as closed:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        closed.bind(("127.0.0.1", 0))
+        today.configure(
+            lambda c: c.update(
+                alerts={
+                    "to": [
+                        {"webhook": "NOT_SET_HOOK", "format": "slack"},
+                        {"webhook": "PLAIN_HOOK", "format": "teams"},
+                        {"webhook": "DEAD_HOOK", "format": "json"},
+                    ],
+                    "smtp_url": f"smtp://127.0.0.1:{closed.getsockname()[1]}",
+                    "mail_from": "pipeline@example.org",
+                }
+            )
+        )
+        today.variables["PLAIN_HOOK"] = "http://hooks.example.org/services/SECRET"
+        today.variables["DEAD_HOOK"] = f"http://127.0.0.1:{closed.getsockname()[1]}/services/SECRET"
+        code, out = at(today, "doctor", SCHOOL)
+    assert code == 1 and "SECRET" not in out
+    assert "alerts, mail: The mail server cannot be used" in out
+    assert "alerts, NOT_SET_HOOK" in out and "PLAIN_HOOK does not hold the address of a webhook" in out
+    assert "alerts, DEAD_HOOK" in out and "refused the connection" in out

@@ -348,6 +348,7 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "my_school_portal/changes",
         "my_school_portal/confirmation",
         "tonight",
+        "status",
     }
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "schoolsbuddy_nightly",
@@ -359,10 +360,12 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "allow_removals",
         "isams_datasets",
         "look_at_tonight",
+        "look_at_status",
     }
     assert [sensor.name for sensor in repository.sensor_defs] == [
         "my_school_portal_approved",
         "run_again_what_was_broken_off",
+        "status_current",
         "tonight_current",
     ]
     schedules = {

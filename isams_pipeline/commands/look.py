@@ -21,7 +21,7 @@ from isams_pipeline.commands.common import (
     say,
 )
 from isams_pipeline.commands.machine import look, mend, print_found
-from isams_pipeline.commands.places import Servers, mail, targets
+from isams_pipeline.commands.places import Servers, alerts, mail, targets
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.config.secrets import is_set
 from isams_pipeline.definitions import environment_from
@@ -58,7 +58,8 @@ def doctor(
     """Check each key, REST client and other source: reachable, authorised, what it may do, cache hours, TLS, clock.
 
     Says of this machine: Python's known flaws, how Postgres is protected, how old secrets in files are, how full the
-    disk is. Tries each target (a hidden file is written, renamed and removed) and each mail server (nothing is sent).
+    disk is. Tries each target (a hidden file is written, renamed and removed), each mail server and each webhook's host
+    (nothing is sent: `isams-pipeline alerts --test` does that).
     Reads nobody's data: a key is asked for a method that cannot exist, so iSAMS refuses and lists what the key lacks; a
     client is asked for lists of codes and year groups.
     """
@@ -73,13 +74,17 @@ def doctor(
     fit = print_found(look(environment, data_dir))
     console.print()
     if offline:
-        needed = {variable for name in names for variable in environment.settings.school(name).variables}
+        needed = environment.settings.alerts.secrets.union(
+            *(environment.settings.school(name).variables for name in names)
+        )
         complete = all(is_set(environment.variables, name) for name in needed)
         said = "and its secrets are there" if complete else "but secrets are missing: see above"
         say(f"{environment.settings.file} is right, {said}. No server was asked.")
         return 0 if complete else 1
     console.print("Where files and mail go")
-    healthy, servers = print_found((*targets(environment, names), *mail(environment, names))), Servers()
+    servers = Servers()
+    places = (*targets(environment, names), *mail(environment, names), *alerts(environment, servers))
+    healthy = print_found(places)
     console.print()
     for name in names:
         settings = environment.settings.school(name)

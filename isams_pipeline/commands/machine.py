@@ -85,8 +85,7 @@ def _disk(data_dir: Path) -> Found:
 def _secrets(settings: Settings, environment: Environment, clock: Clock) -> Iterator[Found]:
     """Secrets that are not there, and those in files: how old each is, and who else may read it."""
     variables = environment.variables
-    named = {name for school in settings.schools.values() for name in school.variables}
-    for name in sorted({*named, POSTGRES_VARIABLE}):
+    for name in sorted({*settings.variables, POSTGRES_VARIABLE}):
         try:
             if name != POSTGRES_VARIABLE and not is_set(variables, name):
                 yield Found(name, "is not set", is_fit=False)

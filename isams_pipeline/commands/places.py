@@ -7,9 +7,13 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from isams_pipeline.commands.machine import Found
 from isams_pipeline.errors import IsamsError, PipelineError, StorageError
+from isams_pipeline.orchestration.alerts.posting import WEBHOOK, NotNow, webhook_url
+from isams_pipeline.orchestration.alerts.posting import mail_server as mail_server_of_alerts
+from isams_pipeline.orchestration.alerts.rounds import channels
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking.night import mail_server
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
@@ -100,3 +104,29 @@ def mail(environment: Environment, schools: Iterable[str]) -> Iterator[Found]:
                 yield Found(what, "the mail server takes connections and the log-in")
         except PipelineError as error:
             yield Found(what, str(error), is_fit=False)
+
+
+def alerts(environment: Environment, servers: Servers) -> Iterator[Found]:
+    """Whether whoever is told can be: the mail server of alerts takes a log-in, webhooks' hosts are there."""
+    settings = environment.settings.alerts
+    if settings.smtp_url is not None:
+        try:
+            mail_server_of_alerts(environment, settings).greet()
+            yield Found("alerts, mail", "the mail server takes connections and the log-in")
+        except NotNow as error:
+            yield Found("alerts, mail", str(error), is_fit=False)
+        except PipelineError as error:
+            yield Found("alerts, mail", str(error), is_fit=False)
+    for name in channels(environment.settings):
+        kind, _, rest = name.partition(" ")
+        if kind != WEBHOOK:
+            continue
+        variable = rest.partition(" ")[0]
+        try:
+            parts = urlsplit(webhook_url(environment, variable))
+        except PipelineError as error:
+            yield Found(f"alerts, {variable}", str(error), is_fit=False)
+            continue
+        trouble = servers.trouble(f"{parts.scheme}://{parts.netloc}")
+        said = "its server is there; `isams-pipeline alerts --test` sends a message" if trouble is None else trouble
+        yield Found(f"alerts, {variable}", said, trouble is None)

@@ -185,7 +185,7 @@ def ui(
         web = [sys.executable, "-m", "isams_pipeline.commands.ui_server", "--port", str(port), *guarded]
         daemon = [sys.executable, "-m", "dagster._daemon", "run", "-m", "isams_pipeline.definitions"]
         # The web server shows; runs are launched by the daemon, which alone needs the secrets.
-        shown = without_secrets(variables, _secret_names(settings))
+        shown = without_secrets(variables, settings.variables)
         processes = [stack.enter_context(_process([*web, "--read-only"] if read_only else web, shown, home))]
         if not read_only:
             processes.append(stack.enter_context(_process(daemon, variables, home)))
@@ -203,10 +203,9 @@ def ui(
 
 def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -> None:
     """A night without its secrets fails at 02:00; better to hear of it now."""
-    lacking = {
-        name: sorted(one for one in school.variables if not is_set(variables, one))
-        for name, school in settings.schools.items()
-    }
+    needed = {name: school.variables for name, school in settings.schools.items()}
+    needed["alerts"] = settings.alerts.secrets
+    lacking = {name: sorted(one for one in all_ if not is_set(variables, one)) for name, all_ in needed.items()}
     lacking = {name: missing for name, missing in lacking.items() if missing}
     if not lacking:
         return
@@ -228,10 +227,6 @@ def _end_broken_off(instance: dg.DagsterInstance, settings: Settings, data_dir: 
             (f"{len(ended)} runs had been broken off", "yellow"),
             ", and were ended: no living process held them. Those of today are run again once.",
         )
-
-
-def _secret_names(settings: Settings) -> set[str]:
-    return {name for school in settings.schools.values() for name in school.variables}
 
 
 def _guard_options(host: str, allowed: list[str], header: str | None, proxies: list[str]) -> list[str]:

@@ -231,6 +231,11 @@ class Settings(StrictSettings):
         own = self.school(school).first_night
         return self.history_from if own is None else max(own, self.history_from)
 
+    @property
+    def variables(self) -> set[str]:
+        """The environment variables that hold secrets: those of all schools, and of alerts."""
+        return self.alerts.secrets.union(*(school.variables for school in self.schools.values()))
+
     def school(self, name: str) -> SchoolSettings:
         """The settings of a school; raises ConfigurationError with the schools there are."""
         if name not in self.schools:

@@ -12,7 +12,6 @@ from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.runs import Results, told_to_dagster, told_to_ticks
 from isams_pipeline.orchestration.source_assets import OWNER
 from isams_pipeline.orchestration.status import Status, shown, status
-from isams_pipeline.orchestration.tonight import TONIGHT
 
 STATUS, JOB, SENSOR = "status", "look_at_status", "status_current"
 
@@ -38,7 +37,7 @@ def _asset(partners: Sequence[AnyPartner]) -> dg.AssetsDefinition:
         "a person and the command for it. `isams-pipeline status` shows the same. Made anew when it has changed.",
         owners=[OWNER],
         kinds={"table"},
-        group_name=TONIGHT,
+        group_name=STATUS,
     )
     def status_(context: dg.AssetExecutionContext, environment: dg.ResourceParam[Environment]) -> Results:
         with told_to_dagster(environment):

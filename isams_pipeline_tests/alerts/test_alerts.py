@@ -44,7 +44,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_response(says)
         self.end_headers()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
 
 
