@@ -453,6 +453,7 @@ def test_a_tick_starts_a_run_for_the_schools_own_date(
 ):
     world = make()
     world.configure(lambda c: c["schools"]["riverside"].update(timezone=zone))
+    world.moment[0] = moment
     repository = build_definitions(world.environment).get_repository_def()
     schedule = next(s for s in repository.schedule_defs if s.name.startswith("schoolsbuddy_nightly"))
     with dg.build_schedule_context(

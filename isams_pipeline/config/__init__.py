@@ -26,7 +26,7 @@ from isams_pipeline.config.partners import P, PartnersSettings
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
 from isams_pipeline.config.spelling import meant
-from isams_pipeline.config.values import AList, StrictSettings, Timeslot, YearRange, Years, Zone, is_loopback
+from isams_pipeline.config.values import AList, StrictSettings, TimeOfDay, Timeslot, YearRange, Years, Zone, is_loopback
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.rules.compare import label
@@ -187,6 +187,10 @@ class Settings(StrictSettings):
     """The first night that partitions exist for. Moved by hand, a school year at a time; or see `history_years`."""
     history_years: int | None = Field(default=None, ge=1, le=30)
     """Instead of `history_from`: partitions exist for so many school years, this one among them."""
+    catch_up_until: TimeOfDay = 6 * 60 + 30
+    """A night whose hour passed while nothing ran is begun until then, by the school's clock, while it is that date."""
+    spread_minutes: int = Field(default=0, ge=0, le=59)
+    """Over so many minutes after a partner's hour the schools' nights begin, each always at its own."""
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     """Who is told when a night needs a person. Left out: nobody."""
     file: Path | None = Field(default=None, exclude=True)

@@ -5,8 +5,8 @@ its lock is free is nobody's: without this it would stay so for hours, hold its 
 never be delivered, as its schedule's key is used up.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,7 +17,7 @@ from isams_pipeline.config import Settings
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import key_of, night_of_tag
-from isams_pipeline.orchestration.runs import told_to_ticks
+from isams_pipeline.orchestration.runs import NIGHT, told_to_ticks
 from isams_pipeline.orchestration.session import lock_of
 from isams_pipeline.storage.locks import Locks
 
@@ -38,10 +38,35 @@ def end_broken_off(instance: dg.DagsterInstance, locks: Locks) -> list[str]:
     for run in instance.get_runs(RunsFilter(statuses=_UNDER_WAY)):
         if not locks.is_free(lock_of(run.run_id)):
             continue
-        instance.add_run_tags(run.run_id, {BROKEN_OFF: "yes"})
-        instance.report_run_failed(run, _MESSAGE)
+        _end(instance, run)
         ended.append(run.run_id)
     return ended
+
+
+def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    instance.add_run_tags(run.run_id, {BROKEN_OFF: "yes"})
+    instance.report_run_failed(run, _MESSAGE)
+
+
+def carried_on_by_nobody(instance: dg.DagsterInstance, locks: Locks, jobs: Collection[str]) -> list[dg.DagsterRun]:
+    """Runs that have started, of jobs whose runs hold a lock, and that nobody holds: their process is gone."""
+    under_way = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    before = datetime.now(UTC) - _TO_BEGIN  # by Dagster's own clock
+    runs = instance.get_runs(RunsFilter(statuses=under_way, updated_before=before))
+    return [run for run in runs if run.job_name in jobs and locks.is_free(lock_of(run.run_id))]
+
+
+_TO_BEGIN = timedelta(seconds=60)
+"""So long a run may take from when it counts as started until it holds its lock."""
+
+
+def _that_hold_a_lock(repository: dg.RepositoryDefinition) -> set[str]:
+    """The jobs whose runs hold a lock of their own as long as they live."""
+    return {
+        job.name
+        for job in repository.get_all_jobs()
+        if any(NIGHT in getattr(node, "required_resource_keys", ()) for node in job.all_node_defs)
+    }
 
 
 def again_sensor(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
@@ -55,12 +80,21 @@ def again_sensor(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefin
         jobs=jobs,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs again, once, what a power cut or a killed process has broken off, if it is still that day.",
+        description="Ends what a power cut or a killed process has broken off, and runs it again, once, if it is still "
+        "that day.",
     )
     @told_to_ticks
     def run_again(
         context: dg.SensorEvaluationContext, environment: dg.ResourceParam[Environment]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        held = _that_hold_a_lock(context.repository_def) if context.repository_def else set[str]()
+        nobodys = carried_on_by_nobody(context.instance, environment.locks, held)
+        # Seen twice: a run lets go of its lock a moment before it says that it has ended.
+        known = set(context.cursor.split()) if context.cursor else set[str]()
+        for run in (one for one in nobodys if one.run_id in known):
+            context.log.warning("Run %s of %s was carried on by nobody", run.run_id, run.job_name)
+            _end(context.instance, run)
+        context.update_cursor(" ".join(run.run_id for run in nobodys if run.run_id not in known))
         since = environment.clock() - timedelta(days=1)
         broken = context.instance.get_runs(RunsFilter(tags={BROKEN_OFF: "yes"}, updated_after=since), limit=200)
         wanted = [

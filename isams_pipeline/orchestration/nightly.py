@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._core.storage.dagster_run import RunsFilter
 
 from isams_pipeline.config import Settings
 from isams_pipeline.moved import found_elsewhere
+from isams_pipeline.orchestration.due import CAUGHT_UP, begins, is_late, spread, too_late
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.graph import keys_of, used_for
-from isams_pipeline.orchestration.partitions import key_of, night_at
+from isams_pipeline.orchestration.partitions import DATE, SCHOOL_TAG, key_of, night_at
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.runs import told_to_ticks
 from isams_pipeline.orchestration.selections import selection_of
@@ -46,10 +49,10 @@ def nightly_schedules(
     settings: Settings, partner: AnyPartner, job: "dg.UnresolvedAssetJobDefinition"
 ) -> list[dg.ScheduleDefinition]:
     """One schedule for each time zone in use, on from the start, one run for each school."""
-    by_zone: dict[str, list[str]] = {}
+    by_zone: dict[str, dict[str, int]] = {}
     for name, school in settings.schools.items():
         if partner.key in school.partners:
-            by_zone.setdefault(school.timezone.key, []).append(name)
+            by_zone.setdefault(school.timezone.key, {})[name] = spread(name, settings.spread_minutes)
     when = sorted(by_zone.items())
     return [_schedule((partner.key, partner.hour, zone), schools, job) for zone, schools in when]
 
@@ -60,28 +63,39 @@ def in_a_name(zone: str) -> str:
 
 
 def _schedule(
-    what: tuple[str, int, str], schools: list[str], job: "dg.UnresolvedAssetJobDefinition"
+    what: tuple[str, int, str], schools: dict[str, int], job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
     partner, hour, zone = what
+    minutes = sorted({*schools.values()})
+    at = f"{hour:02d}:{minutes[0]:02d}" + (f" to {hour:02d}:{minutes[-1]:02d}" if len(minutes) > 1 else "")
 
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
         name=f"{job_name(partner)}_{in_a_name(zone)}",
         job=job,
-        cron_schedule=f"0 {hour} * * *",
+        cron_schedule=f"{','.join(map(str, minutes))} {hour} * * *",
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Every night at {hour:02d}:00 in {zone}, for {', '.join(schools)}.",
+        description=f"Every night at {at} in {zone}, for {', '.join(schools)}.",
     )
     @told_to_ticks
     def nightly(
         context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         begun = 0
+        why: list[str] = []
         resolved = context.repository_def.get_job(job.name) if context.repository_def else None
-        for school in schools:
+        scheduled = context.scheduled_execution_time
+        late = is_late(environment, scheduled)
+        minute = scheduled.astimezone(ZoneInfo(zone)).minute
+        begun_before = _begun(context.instance, job.name, scheduled, ZoneInfo(zone)) if len(minutes) > 1 else ()
+        for school in begins(schools, minute, begun_before):
             settings = environment.settings.school(school)
-            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
+            night = night_at(school, ZoneInfo(zone), scheduled)
             if night.date < environment.settings.first_night_of(school):
+                why.append(f"{school}: before its first night")
+                continue
+            if (reason := too_late(environment, night, ZoneInfo(zone), scheduled)) is not None:
+                why.append(reason)
                 continue
             begun += 1
             yield dg.RunRequest(
@@ -89,11 +103,20 @@ def _schedule(
                 run_key=f"{partner}:{school}:{night.date}",
                 partition_key=key_of(night),
                 asset_selection=selection_of(settings, partner, resolved) if resolved else None,
+                tags={CAUGHT_UP: "yes"} if late else None,
             )
+        for reason in why:
+            context.log.warning("%s", reason)
         if not begun:
-            yield dg.SkipReason(f"Before the first night of {', '.join(schools)}")
+            yield dg.SkipReason("; ".join(why) or "no school begins at this minute")
 
     return nightly
+
+
+def _begun(instance: dg.DagsterInstance, job: str, scheduled: datetime, zone: ZoneInfo) -> set[str]:
+    """The schools that have a run of the job for the date of a tick."""
+    tags = {f"dagster/partition/{DATE}": scheduled.astimezone(zone).date().isoformat()}
+    return {run.tags.get(SCHOOL_TAG, "") for run in instance.get_runs(RunsFilter(job_name=job, tags=tags))}
 
 
 if not TYPE_CHECKING:  # who checks types sees what is there

@@ -303,6 +303,7 @@ def test_no_person_in_dagsters_history_of_a_session(make: Callable[..., World]):
 def tick(world: World, moment: datetime, session: str = "am") -> list[dg.RunRequest]:
     repository = build_definitions(world.environment).get_repository_def()
     schedule = next(s for s in repository.schedule_defs if s.name.startswith(f"schoolsbuddy_attendance_{session}"))
+    world.moment[0] = moment
     with dg.build_schedule_context(
         scheduled_execution_time=moment, repository_def=repository, resources={"environment": world.environment}
     ) as context:

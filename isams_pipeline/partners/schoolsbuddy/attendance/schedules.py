@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from isams_pipeline.clock import today_at
 from isams_pipeline.config import Settings
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.errors import StorageError
@@ -97,11 +98,15 @@ def _schedule(
             if night.date < environment.settings.first_night_of(school) or is_holiday(environment, school, night.date):
                 away.append(school)
                 continue
+            if night.date != today_at(ZoneInfo(zone), environment.clock):
+                context.log.warning("%s: %s is over there; its registers cannot be read any more", school, night.date)
+                away.append(school)
+                continue
             yield dg.RunRequest(
                 run_key=f"{KEY}:{session}:{school}:{night.date}", partition_key=key_of(night), tags=PRIORITY
             )
         if len(away) == len(schools):
-            yield dg.SkipReason(f"Not in term, or before the first night: {', '.join(away)}.")
+            yield dg.SkipReason(f"Not in term, before the first night, or over: {', '.join(away)}.")
 
     return pull
 
