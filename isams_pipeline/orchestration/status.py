@@ -21,6 +21,7 @@ from isams_pipeline.orchestration.metadata import Metadata
 from isams_pipeline.orchestration.partner import AnyPartner, Waiting
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.tonight import DUE, MISSING
+from isams_pipeline.orchestration.ui.to_be_had import nights_kept
 from isams_pipeline.sources.shared.connections import State
 
 _SHORT = 120
@@ -40,7 +41,10 @@ class Row:
     """Tonight's; empty for a partner that gets no files."""
     due: datetime | None
     """By when tonight should be there, where it is not yet."""
+    late: bool
+    """Tonight should be there by now."""
     overdue: bool
+    """Tonight is late, or the night before was missed and none has been delivered since."""
     waits: tuple[Waiting, ...]
     """What a person has to do, and by which command."""
 
@@ -48,7 +52,7 @@ class Row:
     def tonight(self) -> str:
         """How tonight stands, in a few words."""
         if self.outcome == DUE and self.due is not None:
-            return f"{'overdue since' if self.overdue else 'due by'} {self.due:%H:%M}"
+            return f"{'overdue since' if self.late else 'due by'} {self.due:%H:%M}"
         return self.outcome
 
     def as_json(self) -> dict[str, Any]:
@@ -180,6 +184,7 @@ class _Rows:
             night=today,
             outcome=now.outcome if now is not None else "",
             due=due.astimezone(settings.timezone) if due is not None else None,
+            late=now is not None and now.kind is AlertKind.LATE,
             overdue=any(one.kind is AlertKind.LATE for one in troubled),
             waits=(*(self._of_night(one) for one in troubled), *self._besides(school, partner)),
         )
@@ -191,6 +196,9 @@ class _Rows:
         return one.outcome != MISSING or self.receipts.had_before(one.partner, one.school, one.night)
 
     def _of_night(self, one: Finding) -> Waiting:
+        if one.outcome == MISSING and one.night not in nights_kept(self.environment, one.school):
+            said = f"{one.night} was missed, and cannot be had any more; over with the next delivery"
+            return Waiting(said, f"isams-pipeline sync {one.school} --partner {one.partner.partition(' ')[0]}")
         command = command_for(self.environment, one.school, one.partner, one.night, one.kind or "")
         return Waiting(f"{one.night} {one.outcome}: {_short(one.reason)}", command)
 

@@ -50,7 +50,8 @@ def test_a_school_from_its_first_night_on(make: Callable[..., World]):
     )
     world.at_night(2, hour=1)
     row = found(world)[SCHOOL, "schoolsbuddy"]
-    assert row.overdue and str(FIRST + timedelta(days=1)) in row.waits[0].what and "backfill" in row.waits[0].command
+    assert row.overdue and not row.late and row.tonight == "due by 04:00"
+    assert f"{FIRST + timedelta(days=1)} was missed, and cannot be had any more" in row.waits[0].what
     world.night(2)
     row = found(world)[SCHOOL, "schoolsbuddy"]
     assert not row.overdue and row.waits == ()
@@ -142,6 +143,7 @@ ROW = Row(
     night=date(2026, 2, 10),
     outcome=AlertKind.FAILED.value,
     due=None,
+    late=False,
     overdue=True,
     waits=(Waiting("2026-02-10 failed: x", "isams-pipeline sync x"),),
 )

@@ -314,11 +314,12 @@ def waits_for(environment: Environment, school: str) -> list[Waiting]:
     counts = ChangeStore(environment.state, school, environment.clock).counts()
     found: list[Waiting] = []
     if pending := counts.get(State.PENDING, 0):
-        found.append(Waiting(f"{pending} change requests wait for approval", f"isams-pipeline changes list {school}"))
+        found.append(
+            Waiting(f"change requests that wait for approval: {pending}", f"isams-pipeline changes list {school}")
+        )
     for state in (State.CONFLICT, State.FAILED, State.LOST):
         if count := counts.get(state, 0):
-            said = f"{count} change requests are in {state}"
-            found.append(Waiting(said, f"isams-pipeline changes list {school}"))
+            found.append(Waiting(f"change requests in {state}: {count}", f"isams-pipeline changes list {school}"))
     return found
 
 
