@@ -137,17 +137,27 @@ class Receipts:
         with self._state.transaction() as session:
             return {(one.partner, one.school, one.part): one for one in session.scalars(query)}
 
-    def last_delivered(self) -> dict[tuple[str, str], date]:
-        """Partner (with its part, such as `schoolsbuddy am`) and school → the newest night that is at the target."""
+    def last_delivered(self, since: date) -> dict[tuple[str, str], date]:
+        """Partner (with its part, such as `schoolsbuddy am`) and school → the newest night that is at the target.
+
+        Of nights from `since` on; see `last_night` for what has none of these.
+        """
         there = (Outcome.DELIVERED.value, Outcome.UNCHANGED.value)
         query = (
             select(Delivery.partner, Delivery.part, Delivery.school, func.max(Delivery.date))
-            .where(Delivery.outcome.in_(there))
+            .where(Delivery.outcome.in_(there), Delivery.date >= since)
             .group_by(Delivery.partner, Delivery.part, Delivery.school)
         )
         with self._state.transaction() as session:
             rows = session.execute(query).all()
         return {(f"{partner} {part}" if part else partner, school): night for partner, part, school, night in rows}
+
+    def last_night(self, partner: str, school: str) -> date | None:
+        """The newest night that is at the target, of whichever date. `partner` with its part, as above."""
+        whose, _, part = partner.partition(" ")
+        there = (Outcome.DELIVERED.value, Outcome.UNCHANGED.value)
+        found = self._newest(*_whose(Address(whose, school, date.min, part)), Delivery.outcome.in_(there))
+        return found.date if found is not None else None
 
     def had_before(self, partner: str, school: str, night: date) -> bool:
         """Whether there is any receipt of an earlier night. `partner` with its part, as `last_delivered` has it."""

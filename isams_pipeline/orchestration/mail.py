@@ -107,13 +107,14 @@ class SmtpServer:
         *,
         timeout: float = _TIMEOUT,
         wait: float = 1.0,
+        tries: int = _TRIES,
     ) -> None:
         parts = urlsplit(url)
         self._host, self._implicit = parts.hostname or "", parts.scheme == "smtps"
         self._port = parts.port or (465 if self._implicit else 587)
         self._log_in = (user, password) if user and password else None
         self._timeout = timeout
-        self._patience = Patience(attempts=_TRIES, first_wait=wait, longest_wait=30)
+        self._patience = Patience(attempts=tries, first_wait=wait, longest_wait=30)
         self._connection: smtplib.SMTP | None = None
 
     def __enter__(self) -> Self:

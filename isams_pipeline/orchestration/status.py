@@ -22,9 +22,12 @@ from isams_pipeline.orchestration.partner import AnyPartner, Waiting
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.tonight import DUE, MISSING
 from isams_pipeline.orchestration.ui.to_be_had import nights_kept
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 
 _SHORT = 120
+_RECENT = timedelta(days=14)
+"""The last night delivered is nearly always one of these: all nights there ever were are not looked through."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ def status(
     findings: dict[tuple[str, str], dict[date, Finding]] = {}
     for one in look(environment, instance, hours, Warnings(instance, wanted=False)):
         findings.setdefault((one.school, one.partner), {})[one.night] = one
-    rows = _Rows(environment, known, hours, Receipts(environment.state), Receipts(environment.state).last_delivered())
+    receipts = Receipts(environment.state)
+    since = environment.clock().date() - _RECENT
+    rows = _Rows(environment, known, hours, receipts, receipts.last_delivered(since))
     made: list[Row] = []
     for name in names:
         theirs = [partner for school, partner in findings if school == name]
@@ -180,7 +185,7 @@ class _Rows:
         return Row(
             school=school,
             partner=partner,
-            last_delivered=self.delivered.get((partner, school)),
+            last_delivered=self.delivered.get((partner, school)) or self.receipts.last_night(partner, school),
             night=today,
             outcome=now.outcome if now is not None else "",
             due=due.astimezone(settings.timezone) if due is not None else None,
@@ -207,7 +212,9 @@ class _Rows:
         if partner in self.partners:
             yield from self.partners[partner].waits_for(self.environment, school)
         source = self.environment.settings.school(school).partners.sources.get(partner)
-        found = self.environment.connections.current(school, source) if source is not None else None
+        found = (
+            self.environment.connections.current(school, source) if source is not None and source in LISTED else None
+        )
         if found is not None and found.state is not State.AUTHORISED:
             command = f"isams-pipeline connector status {school} --source {source}"
             yield Waiting(f"the connection by {source} is {found.words}", command)

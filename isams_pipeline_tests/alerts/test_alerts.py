@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -405,3 +406,53 @@ def test_no_value_and_no_secret_stands_in_what_is_kept_of_alerts(on_call: Callab
     said = kept + json.dumps(one.webhook.came[0][2]) + str(one.mails())
     assert names and not any(name in said for name in names)
     assert "CANARYSECRET" not in said and not any(secret in said for secret in secrets_of(one.world.sandbox).values())
+
+
+# --- what schools.yaml has no more ----------------------------------------------------------------------------
+
+
+def test_what_waits_for_somebody_who_is_not_told_any_more_is_not_sent(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.mail_down()
+    failed_night(one, MAIL)
+    one.round(0)
+    one.mail_up()
+    one.tell({"email": ["another@example.org"]}, gather_minutes=0)
+    assert one.round(30).posted.sent == 0 and one.states() == [MailState.FAILED.value] and one.mails() == []
+
+
+def test_a_school_that_is_gone_needs_nobody_any_more(on_call: Callable[..., OnCall]):
+    one = on_call(**{name: small_school(mark=name) for name in ("harbour", SCHOOL)})
+    one.tell(MAIL, gather_minutes=0)
+    dead_host(one.world, "harbour")
+    one.world.night(0, school="harbour")
+    assert one.round(0).waiting == 1
+    one.world.configure(lambda config: config["schools"].pop("harbour"))
+    done = one.round(1)
+    assert (done.waiting, done.written) == (0, 0)
+
+
+def test_a_dead_mail_server_costs_a_round_one_short_wait(
+    on_call: Callable[..., OnCall], monkeypatch: pytest.MonkeyPatch
+):
+    """A sensor's tick has a minute, whatever is in line."""
+    monkeypatch.setattr("isams_pipeline.orchestration.alerts.posting._SMTP_TIMEOUT", 0.5)
+    one = on_call()
+    one.office.slow = 3
+    failed_night(one, {"email": [f"a{number}@example.org" for number in range(20)]})
+    started = time.monotonic()
+    done = one.round(0)
+    assert done.written == 20 and done.posted.sent == 0 and time.monotonic() - started < 3
+    one.office.slow = 0
+    assert one.round(30).posted.sent == 20 and len(one.mails()) == 20
+
+
+def test_what_a_round_has_no_time_for_is_sent_by_the_next(
+    on_call: Callable[..., OnCall], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("isams_pipeline.orchestration.alerts.posting._ROUND", -1.0)
+    one = on_call()
+    failed_night(one, MAIL)
+    assert one.round(0).posted.sent == 0 and one.states() == [MailState.QUEUED.value]
+    monkeypatch.undo()
+    assert one.round(0).posted.sent == 1

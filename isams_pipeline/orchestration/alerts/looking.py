@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.config import Settings
 from isams_pipeline.config.alerts import AlertKind
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.orchestration.environment import Environment
@@ -60,15 +61,20 @@ class Warnings:
         """In words; empty where nothing is wrong, or nobody wants to know."""
         if not self._wanted or not run_id:
             return ""
-        if run_id not in _WARNINGS:
-            _WARNINGS[run_id] = "; ".join(_warnings(self._instance, run_id))
-            while len(_WARNINGS) > _KEPT:
-                _WARNINGS.popitem(last=False)
-        return _WARNINGS[run_id]
+        return _once(("warnings", run_id), lambda: "; ".join(_warnings(self._instance, run_id)))
 
 
-_WARNINGS: OrderedDict[str, str] = OrderedDict()
+_KNOWN: OrderedDict[tuple[str, str], str] = OrderedDict()
+"""What runs that are over said, by what was asked of which run: a round comes every minute."""
 _KEPT = 5000
+
+
+def _once(key: tuple[str, str], read: Callable[[], str]) -> str:
+    if key not in _KNOWN:
+        _KNOWN[key] = read()
+        while len(_KNOWN) > _KEPT:
+            _KNOWN.popitem(last=False)
+    return _KNOWN[key]
 
 
 def _warnings(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
@@ -110,7 +116,9 @@ def _finding(
     counts = {"rows": one.rows, "left out": one.left_out} if one.rows else {}
     kind = _OF_OUTCOME.get(one.outcome)
     if kind is not None:
-        reason = one.reason or (_said(instance, one.run_id) if one.run_id else "")
+        reason = one.reason
+        if not reason and one.run_id:
+            reason = _once(("failures", one.run_id), lambda: _said(instance, one.run_id))
         return Finding(*whose, kind, one.outcome, reason or _UNSAID, run_id, counts)
     if one.outcome not in _LATE:
         warned = warnings.of(one.run_id)
@@ -174,6 +182,14 @@ def keep(
         if one.kind is not None:
             _open(session, here, one, now)
         open_ones[whose] = [problem for problem in here if problem.closed_at is None]
+
+
+def forget(session: Session, settings: Settings, now: datetime) -> None:
+    """Close the problems of schools and partners that schools.yaml does not have any more."""
+    for problem in session.scalars(select(Problem).where(Problem.closed_at.is_(None))):
+        school = settings.schools.get(problem.school)
+        if school is None or problem.partner.partition(" ")[0] not in school.partners:
+            problem.closed_at, problem.closed_by = now, SUPERSEDED
 
 
 def _open(session: Session, here: list[Problem], one: Finding, now: datetime) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -36,7 +37,11 @@ _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(minutes=15)
 _WEBHOOK_PATIENCE = Patience(connect=10, read=20, whole=40)
 _FOR_GOOD = range(400, 500)
 _LATER = {408, 425, 429}
+_SMTP_TIMEOUT = 10.0
+_ROUND = 40.0
+"""Seconds after which a round begins with no further message: a sensor's tick has a minute."""
 _NO_MAIL = "it cannot be written as a mail"
+_NOBODY = "schools.yaml does not name this channel any more"
 
 
 class NotNow(Exception):
@@ -55,9 +60,10 @@ class Posted:
     problems: tuple[str, ...]
 
 
-def post(environment: Environment) -> Posted:
-    """Send what is queued and due, each once; whoever calls holds the lock of alerts."""
+def post(environment: Environment, known: Collection[str]) -> Posted:
+    """Send what is queued and due to the channels that are `known`; whoever calls holds the lock of alerts."""
     _settle(environment)
+    _drop(environment, known)
     done = send(environment, _due(environment))
     problems = [problem for problem in done.values() if problem is not None]
     return Posted(len(done) - len(problems), tuple(dict.fromkeys(problems)))
@@ -65,9 +71,24 @@ def post(environment: Environment) -> Posted:
 
 def send(environment: Environment, identifiers: Sequence[int]) -> dict[int, str | None]:
     """Send messages; gives what is wrong with each, in words, or None."""
+    done: dict[int, str | None] = {}
+    until = time.monotonic() + _ROUND
     with contextlib.ExitStack() as stack:
         hands = _Hands(environment, stack)
-        return {identifier: _send(environment, identifier, hands) for identifier in identifiers}
+        for identifier in identifiers:
+            if time.monotonic() > until:
+                break  # it stays in line for the next round
+            done[identifier] = _send(environment, identifier, hands)
+    return done
+
+
+def _drop(environment: Environment, known: Collection[str]) -> None:
+    """Take out of the line what is for somebody whom schools.yaml does not name any more."""
+    query = select(AlertMessage).where(AlertMessage.state == MailState.QUEUED.value)
+    with environment.state.transaction() as session:
+        for one in session.scalars(query):
+            if one.channel not in known:
+                one.state, one.error, one.changed_at = MailState.FAILED.value, _NOBODY, environment.clock()
 
 
 def stuck(environment: Environment) -> list[AlertMessage]:
@@ -220,7 +241,8 @@ def mail_server(environment: Environment, settings: AlertSettings) -> SmtpServer
         raise NotNow(error.what) from None
     if settings.smtp_url is None:
         raise NotNow("schools.yaml names no mail server any more")
-    return SmtpServer(settings.smtp_url, settings.smtp_user, password, wait=1.0)
+    # Once only: what does not go now is tried again by a later round.
+    return SmtpServer(settings.smtp_url, settings.smtp_user, password, timeout=_SMTP_TIMEOUT, tries=1)
 
 
 def webhook_url(environment: Environment, variable: str) -> str:

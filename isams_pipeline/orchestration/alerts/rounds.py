@@ -16,7 +16,7 @@ from isams_pipeline.clock import today_at
 from isams_pipeline.config import Settings
 from isams_pipeline.config.alerts import AlertChannel, AlertKind
 from isams_pipeline.datasets.shapes import JsonObject
-from isams_pipeline.orchestration.alerts.looking import RECOVERED, Finding, Warnings, deadline, keep, look
+from isams_pipeline.orchestration.alerts.looking import RECOVERED, Finding, Warnings, deadline, forget, keep, look
 from isams_pipeline.orchestration.alerts.messages import Message, OneNight, by_cause, message
 from isams_pipeline.orchestration.alerts.posting import MAIL, WEBHOOK, Posted, post, send
 from isams_pipeline.orchestration.environment import Environment
@@ -88,9 +88,10 @@ def go_round(environment: Environment, instance: dg.DagsterInstance, hours: Mapp
         }
         with environment.state.transaction() as session:
             keep(session, findings, now, due)
+            forget(session, environment.settings, now)
             written = write(session, environment, now)
             waiting = session.scalar(select(func.count()).where(Problem.closed_at.is_(None))) or 0
-        return Round(findings, waiting, written, post(environment))
+        return Round(findings, waiting, written, post(environment, channels(environment.settings)))
 
 
 def try_out(environment: Environment) -> dict[str, str]:
@@ -106,7 +107,8 @@ def try_out(environment: Environment) -> dict[str, str]:
             session.flush()
             ids = {name: one.id for name, one in made.items()}
         done = send(environment, list(ids.values()))
-    return {name: problem for name, id_ in ids.items() if (problem := done[id_]) is not None}
+    late = "there was no time for it; it is sent by the next round"
+    return {name: problem for name, id_ in ids.items() if (problem := done.get(id_, late)) is not None}
 
 
 def write(session: Session, environment: Environment, now: datetime) -> int:

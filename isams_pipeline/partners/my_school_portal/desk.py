@@ -312,15 +312,12 @@ def _as_of(provenance: Any) -> datetime:
 def waits_for(environment: Environment, school: str) -> list[Waiting]:
     """Requests that a person has to decide about, or to look at."""
     counts = ChangeStore(environment.state, school, environment.clock).counts()
-    found: list[Waiting] = []
-    if pending := counts.get(State.PENDING, 0):
-        found.append(
-            Waiting(f"change requests that wait for approval: {pending}", f"isams-pipeline changes list {school}")
-        )
-    for state in (State.CONFLICT, State.FAILED, State.LOST):
-        if count := counts.get(state, 0):
-            found.append(Waiting(f"change requests in {state}: {count}", f"isams-pipeline changes list {school}"))
-    return found
+    states = (State.PENDING, State.CONFLICT, State.FAILED, State.LOST)
+    return [
+        Waiting(f"change requests that are {state}: {counts[state]}", f"isams-pipeline changes list {school}")
+        for state in states
+        if counts.get(state)
+    ]
 
 
 def portal_schools(settings: Settings) -> list[str]:
