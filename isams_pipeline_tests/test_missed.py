@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
-from dagster._core.workspace.load_target import ModuleTarget
-from dagster._scheduler.scheduler import launch_scheduled_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +25,7 @@ from isams_pipeline.orchestration.partitions import Night, key_of
 from isams_pipeline.orchestration.session import alive
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, small_school
 
+ROOT = Path(__file__).parent.parent
 LONDON = ZoneInfo("Europe/London")
 TWO = datetime.combine(FIRST, time(2), LONDON)
 
@@ -57,7 +58,7 @@ def begun(world: World, scheduled: datetime, now: datetime) -> int:
     """How many runs a schedule's tick asks for, that is made at a moment."""
     world.moment[0] = now.astimezone(UTC)
     repository = build_definitions(world.environment).get_repository_def()
-    schedule = repository.get_schedule_def("schoolsbuddy_nightly_europe_london")
+    schedule = next(one for one in repository.schedule_defs if one.name.startswith("schoolsbuddy_nightly_europe"))
     with dg.build_schedule_context(
         instance=world.instance,
         scheduled_execution_time=scheduled,
@@ -112,6 +113,20 @@ def test_the_schedule_has_the_minutes_of_its_schools(make: Callable[..., World])
     assert started[0] >= 1 and started[-1] == len(names), "none of them has run, so the last stands for all"
 
 
+def test_where_the_hour_does_not_exist_every_school_begins_with_the_one_tick_after_it(make: Callable[..., World]):
+    names = ["harbour", "hillside", SCHOOL]
+    world = make(schools={name: small_school(mark=name) for name in names})
+
+    def paris(config: dict[str, Any]) -> None:
+        config["spread_minutes"] = 45
+        for school in config["schools"].values():
+            school["timezone"] = "Europe/Paris"
+
+    world.configure(paris)
+    after = datetime(2026, 3, 29, 3, 0, tzinfo=ZoneInfo("Europe/Paris"))
+    assert begun(world, after, after) == len(names)
+
+
 # --- Dagster's own scheduler --------------------------------------------------------------------------------------
 
 
@@ -126,9 +141,7 @@ def zone_of_noon() -> str:
     [("23:59", 1, 1), ("23:59", 4, 1), ("00:01", 1, 0)],
     ids=["a day", "four days", "too late"],
 )
-def test_a_daemon_that_comes_back_begins_the_missed_night_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, until: str, away: int, runs: int
-):
+def test_a_daemon_that_comes_back_begins_the_missed_night_once(world: World, until: str, away: int, runs: int):
     zone = zone_of_noon()
 
     def change(config: dict[str, Any]) -> None:
@@ -137,31 +150,19 @@ def test_a_daemon_that_comes_back_begins_the_missed_night_once(
         config["schools"][SCHOOL]["partners"].pop("room_booking")
 
     world.configure(change)
-    monkeypatch.setenv("ISAMS_CONFIG", str(world.config))
-    monkeypatch.setenv("ISAMS_DATA_DIR", str(world.data))
-    now = datetime.now(UTC)
-    target = ModuleTarget("isams_pipeline.definitions", attribute=None, working_directory=None, location_name="here")
-    instance = world.instance
-    with create_test_daemon_workspace_context(target, instance) as workspace:
-
-        def iterate(moment: datetime) -> None:
-            with freeze_time(moment):
-                for error in launch_scheduled_runs(workspace, logging.getLogger("test"), moment, {}):
-                    assert error is None, error
-
-        iterate(now - timedelta(days=away))  # the daemon ran then, and knows of the schedules
-        assert instance.get_runs_count() == 0
-        for _ in range(2):
-            iterate(datetime.now(UTC))
-        found = [run for run in instance.get_runs() if run.job_name == "schoolsbuddy_nightly"]
-        assert len(found) == runs
-        today = now.astimezone(ZoneInfo(zone)).date()
-        assert all(run.tags["dagster/partition"] == key_of(Night(SCHOOL, today)) for run in found)
-        assert all(run.tags[CAUGHT_UP] == "yes" for run in found)
-        (state,) = [one for one in instance.all_instigator_state() if one.name.startswith("schoolsbuddy_nightly")]
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
-        assert [tick.status for tick in ticks] == [TickStatus.SUCCESS if runs else TickStatus.SKIPPED]
-        assert runs or "past 00:01" in (ticks[0].skip_reason or "")
+    variables = {"ISAMS_CONFIG": str(world.config), "ISAMS_DATA_DIR": str(world.data), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "isams_pipeline_tests.scheduler_back", str(world.data), str(away)]
+    done = subprocess.run(
+        command, env={**os.environ, **variables}, cwd=world.folder, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    assert found["counts"] == [0, runs, runs]
+    today = datetime.now(UTC).astimezone(ZoneInfo(zone)).date()
+    assert [tags["dagster/partition"] for tags in found["tags"]] == [str(key_of(Night(SCHOOL, today)))] * runs
+    assert all(tags[CAUGHT_UP] == "yes" for tags in found["tags"])
+    ((status, why),) = found["ticks"]
+    assert status == ("SUCCESS" if runs else "SKIPPED") and (runs or "past 00:01" in why)
 
 
 # --- a run whose process is gone while the daemon lives ----------------------------------------------------------

@@ -14,9 +14,9 @@ from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, console, s
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.orchestration.alerts.posting import send_again as queue_again
-from isams_pipeline.orchestration.alerts.posting import stuck
-from isams_pipeline.orchestration.alerts.rounds import LOCK, channels, go_round, is_told_anybody, try_out
+from isams_pipeline.orchestration.alerts.channels import channels, is_told_anybody
+from isams_pipeline.orchestration.alerts.posting import AlertState, decide, stuck
+from isams_pipeline.orchestration.alerts.rounds import LOCK, go_round, try_out
 from isams_pipeline.orchestration.alerts.sensor import hours_of
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.status import Row, Status
@@ -80,7 +80,10 @@ def alerts(
     ] = False,
     again: Annotated[
         int | None,
-        typer.Option("--send-again", help="Queue this message again: you know that it has not arrived.", min=1),
+        typer.Option("--send-again", help="Send this message again: you know that it has not arrived.", min=1),
+    ] = None,
+    away: Annotated[
+        int | None, typer.Option("--put-away", help="Let this message be: it has arrived, or need not.", min=1)
     ] = None,
     config: Config = None,
     data_dir: DataDir = DATA_DIR,
@@ -98,9 +101,10 @@ def alerts(
         )
     if test:
         return _test(environment)
-    if again is not None:
-        with environment.locks.hold(LOCK, wait=60):
-            queue_again(environment, again)
+    with environment.locks.hold(LOCK, wait=60):
+        for number, state in ((again, AlertState.QUEUED), (away, AlertState.PUT_AWAY)):
+            if number is not None:
+                decide(environment, number, state)
     with open_instance(environment.data_dir) as instance:
         done = go_round(environment, instance, hours_of(PARTNERS.values()))
     console.print(

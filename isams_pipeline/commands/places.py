@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from isams_pipeline.commands.machine import Found
 from isams_pipeline.errors import IsamsError, PipelineError, StorageError
-from isams_pipeline.orchestration.alerts.posting import WEBHOOK, NotNow, webhook_url
+from isams_pipeline.orchestration.alerts.channels import WEBHOOK, channels
+from isams_pipeline.orchestration.alerts.posting import NotNow, webhook_url
 from isams_pipeline.orchestration.alerts.posting import mail_server as mail_server_of_alerts
-from isams_pipeline.orchestration.alerts.rounds import channels
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.partners.room_booking.night import mail_server
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
@@ -118,10 +118,9 @@ def alerts(environment: Environment, servers: Servers) -> Iterator[Found]:
         except PipelineError as error:
             yield Found("alerts, mail", str(error), is_fit=False)
     for name in channels(environment.settings):
-        kind, _, rest = name.partition(" ")
+        kind, _, variable = name.partition(" ")
         if kind != WEBHOOK:
             continue
-        variable = rest.partition(" ")[0]
         try:
             parts = urlsplit(webhook_url(environment, variable))
         except PipelineError as error:

@@ -18,7 +18,7 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster_webserver import app as dagster_app
 from dagster_webserver.version import __version__
 
-from isams_pipeline.config import load_settings
+from isams_pipeline.config import find_config, load_settings
 from isams_pipeline.orchestration.broken_off import PARTITION
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import LAUNCHED_BY
@@ -54,16 +54,32 @@ def main() -> None:
         ) as context:
             webserver: Any = dagster_app
             app = webserver.create_app_from_workspace_process_context(context)
-            pages = StatusPages(app, lambda: _status(instance))
+            pages = StatusPages(app, Looking(instance))
             uvicorn.Server(served(pages, door, given.host, given.port)).run()
 
 
-def _status(instance: dg.DagsterInstance) -> Standing:
-    # Imported when monitoring first asks: who only looks at the UI needs no partner in memory.
-    from isams_pipeline.orchestration.status import status  # noqa: PLC0415
-    from isams_pipeline.partners.registry import PARTNERS  # noqa: PLC0415
+class Looking:
+    """How all schools stand, whenever monitoring asks. schools.yaml is read again where it has changed."""
 
-    return status(Environment(load_settings()), instance, PARTNERS.values())
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self._known: tuple[int, Environment] | None = None
+
+    def __call__(self) -> Standing:
+        # Imported when monitoring first asks: who only looks at the UI needs no partner in memory.
+        from isams_pipeline.orchestration.status import status  # noqa: PLC0415
+        from isams_pipeline.partners.registry import PARTNERS  # noqa: PLC0415
+
+        return status(self._environment(), self._instance, PARTNERS.values())
+
+    def _environment(self) -> Environment:
+        file = find_config()
+        changed = file.stat().st_mtime_ns if file is not None and file.exists() else 0
+        if self._known is None or self._known[0] != changed:
+            if self._known is not None:
+                self._known[1].state.close()
+            self._known = (changed, Environment(load_settings()))
+        return self._known[1]
 
 
 def served(app: Any, door: Door, host: str, port: int) -> uvicorn.Config:

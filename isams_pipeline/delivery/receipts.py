@@ -159,10 +159,12 @@ class Receipts:
         found = self._newest(*_whose(Address(whose, school, date.min, part)), Delivery.outcome.in_(there))
         return found.date if found is not None else None
 
-    def had_before(self, partner: str, school: str, night: date) -> bool:
-        """Whether there is any receipt of an earlier night. `partner` with its part, as `last_delivered` has it."""
+    def has(self, partner: str, school: str, night: date) -> bool:
+        """Whether a night is at the target. `partner` with its part, as above."""
         whose, _, part = partner.partition(" ")
-        return self._newest(*_whose(Address(whose, school, night, part)), Delivery.date < night) is not None
+        there = (Outcome.DELIVERED.value, Outcome.UNCHANGED.value)
+        address = Address(whose, school, night, part)
+        return self._newest(*_whose(address), Delivery.date == night, Delivery.outcome.in_(there)) is not None
 
     def release(self, address: Address, content_hash: str, *, who: str, run_id: str, at: datetime) -> None:
         """Note that a person lets a school's first export of just this content go."""

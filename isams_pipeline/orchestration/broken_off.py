@@ -5,8 +5,9 @@ its lock is free is nobody's: without this it would stay so for hours, hold its 
 never be delivered, as its schedule's key is used up.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -44,29 +45,56 @@ def end_broken_off(instance: dg.DagsterInstance, locks: Locks) -> list[str]:
 
 
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or now.is_finished:
+        return  # it has said so since
     instance.add_run_tags(run.run_id, {BROKEN_OFF: "yes"})
     instance.report_run_failed(run, _MESSAGE)
 
 
-def carried_on_by_nobody(instance: dg.DagsterInstance, locks: Locks, jobs: Collection[str]) -> list[dg.DagsterRun]:
-    """Runs that have started, of jobs whose runs hold a lock, and that nobody holds: their process is gone."""
+def carried_on_by_nobody(
+    instance: dg.DagsterInstance, locks: Locks, holds: Callable[[dg.DagsterRun], bool], *, silent: timedelta
+) -> list[dg.DagsterRun]:
+    """Runs that have started, that would hold a lock, and that nobody holds: their process is gone.
+
+    `holds`: whether a run is one of those that hold a lock; `silent`: so long it must have said nothing besides.
+    """
     under_way = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    before = datetime.now(UTC) - _TO_BEGIN  # by Dagster's own clock
-    runs = instance.get_runs(RunsFilter(statuses=under_way, updated_before=before))
-    return [run for run in runs if run.job_name in jobs and locks.is_free(lock_of(run.run_id))]
+    now = datetime.now(UTC)  # by Dagster's own clock
+    runs = instance.get_runs(RunsFilter(statuses=under_way, updated_before=now - _TO_BEGIN))
+    nobodys = [run for run in runs if holds(run) and locks.is_free(lock_of(run.run_id))]
+    return [run for run in nobodys if now.timestamp() - _last_said(instance, run) >= silent.total_seconds()]
 
 
 _TO_BEGIN = timedelta(seconds=60)
 """So long a run may take from when it counts as started until it holds its lock."""
+_SILENT = timedelta(minutes=20)
+"""Longer than a source lets a run wait for an answer."""
 
 
-def _that_hold_a_lock(repository: dg.RepositoryDefinition) -> set[str]:
-    """The jobs whose runs hold a lock of their own as long as they live."""
-    return {
-        job.name
-        for job in repository.get_all_jobs()
-        if any(NIGHT in getattr(node, "required_resource_keys", ()) for node in job.all_node_defs)
-    }
+def _last_said(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float:
+    records = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    return records[0].timestamp if records else 0.0
+
+
+def _holding(repository: dg.RepositoryDefinition | None) -> Callable[[dg.DagsterRun], bool]:
+    """Whether a run holds a lock of its own as long as it lives: it needs the resource of nights."""
+    if repository is None:
+        return lambda _: False
+    definitions = repository.assets_defs_by_key
+
+    @cache
+    def of_job(name: str) -> bool:
+        nodes = repository.get_job(name).all_node_defs if repository.has_job(name) else ()
+        return any(NIGHT in getattr(node, "required_resource_keys", ()) for node in nodes)
+
+    def of_run(run: dg.DagsterRun) -> bool:
+        if not run.asset_selection:
+            return of_job(run.job_name)
+        chosen = [definitions[key] for key in run.asset_selection if key in definitions]
+        return any(NIGHT in one.required_resource_keys for one in chosen)
+
+    return of_run
 
 
 def again_sensor(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
@@ -87,8 +115,10 @@ def again_sensor(settings: Settings, jobs: Sequence[Any]) -> list[dg.SensorDefin
     def run_again(
         context: dg.SensorEvaluationContext, environment: dg.ResourceParam[Environment]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        held = _that_hold_a_lock(context.repository_def) if context.repository_def else set[str]()
-        nobodys = carried_on_by_nobody(context.instance, environment.locks, held)
+        holds = _holding(context.repository_def)
+        # A file's lock goes with its process and with nothing else; a lock in Postgres goes with its connection, too.
+        silent = _SILENT if environment.postgres else timedelta(0)
+        nobodys = carried_on_by_nobody(context.instance, environment.locks, holds, silent=silent)
         # Seen twice: a run lets go of its lock a moment before it says that it has ended.
         known = set(context.cursor.split()) if context.cursor else set[str]()
         for run in (one for one in nobodys if one.run_id in known):

@@ -22,6 +22,14 @@ _USUAL = timedelta(minutes=15)
 """So late a tick may be where the daemon is busy."""
 
 
+def minute_of(scheduled: datetime, hour: int) -> int:
+    """The minute of the hour that a tick is for; `scheduled` by the school's own clock.
+
+    Where the hour does not exist, as the clocks go forward in it, there is one tick, after it: it is for all.
+    """
+    return scheduled.minute if scheduled.hour == hour else 59
+
+
 def begins(schools: Mapping[str, int], minute: int, begun: Collection[str]) -> list[str]:
     """The schools whose nights begin with the tick of a minute of the hour. `schools`: school → its own minute.
 

@@ -11,7 +11,7 @@ from dagster._core.storage.dagster_run import RunsFilter
 
 from isams_pipeline.config import Settings
 from isams_pipeline.moved import found_elsewhere
-from isams_pipeline.orchestration.due import CAUGHT_UP, begins, is_late, spread, too_late
+from isams_pipeline.orchestration.due import CAUGHT_UP, begins, is_late, minute_of, spread, too_late
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.graph import keys_of, used_for
 from isams_pipeline.orchestration.partitions import DATE, SCHOOL_TAG, key_of, night_at
@@ -86,7 +86,7 @@ def _schedule(
         resolved = context.repository_def.get_job(job.name) if context.repository_def else None
         scheduled = context.scheduled_execution_time
         late = is_late(environment, scheduled)
-        minute = scheduled.astimezone(ZoneInfo(zone)).minute
+        minute = minute_of(scheduled.astimezone(ZoneInfo(zone)), hour)
         begun_before = _begun(context.instance, job.name, scheduled, ZoneInfo(zone)) if len(minutes) > 1 else ()
         for school in begins(schools, minute, begun_before):
             settings = environment.settings.school(school)

@@ -77,8 +77,8 @@ class Waiting(NamedTuple):
     """What shows it, or does it."""
 
 
-def _nothing_waits(_environment: Environment, _school: str) -> Sequence[Waiting]:
-    return ()
+def _nothing_waits(_environment: Environment) -> Mapping[str, Sequence[Waiting]]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class Partner(Generic[S]):
     """Its further assets, jobs, schedules and sensors."""
     in_its_night: Sequence[Sequence[str]] | None = None
     """Which of its own assets its nightly job runs. None: all."""
-    waits_for: Callable[[Environment, str], Sequence[Waiting]] = _nothing_waits
-    """What of a school waits for a person, besides its nights."""
+    waits_for: Callable[[Environment], Mapping[str, Sequence[Waiting]]] = _nothing_waits
+    """School → what waits for a person there, besides its nights."""
 
     @property
     def exporting(self) -> Exporting[Any]:

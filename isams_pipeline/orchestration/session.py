@@ -89,7 +89,20 @@ def lock_of(run_id: str) -> str:
 @contextlib.contextmanager
 def alive(locks: Locks, run_id: str) -> Generator[None, None, None]:
     """Hold a run's lock; who calls the run from the same process may hold it already."""
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(SchoolBusy):
-            held.enter_context(locks.hold(lock_of(run_id), wait=0, once=True))
+    if run_id in _HELD:
         yield
+        return
+    with contextlib.ExitStack() as held:
+        # Somebody may be looking just now whether it is free.
+        with contextlib.suppress(SchoolBusy):
+            held.enter_context(locks.hold(lock_of(run_id), wait=_LOOKED_AT, once=True))
+        _HELD.add(run_id)
+        try:
+            yield
+        finally:
+            _HELD.discard(run_id)
+
+
+_HELD: set[str] = set()
+"""The runs whose locks this process holds."""
+_LOOKED_AT = 5.0

@@ -10,7 +10,6 @@ from typing import Any, TypeGuard
 import dagster as dg
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config.alerts import AlertKind
 from isams_pipeline.delivery.receipts import Receipts
 from isams_pipeline.orchestration.alerts.looking import Finding, Warnings, deadline, look
 from isams_pipeline.orchestration.alerts.posting import stuck
@@ -47,7 +46,7 @@ class Row:
     late: bool
     """Tonight should be there by now."""
     overdue: bool
-    """Tonight is late, or the night before was missed and none has been delivered since."""
+    """Tonight should be there by now, or the night before has not come and tonight neither."""
     waits: tuple[Waiting, ...]
     """What a person has to do, and by which command."""
 
@@ -154,7 +153,8 @@ def status(
         findings.setdefault((one.school, one.partner), {})[one.night] = one
     receipts = Receipts(environment.state)
     since = environment.clock().date() - _RECENT
-    rows = _Rows(environment, known, hours, receipts, receipts.last_delivered(since))
+    waits = {key: partner.waits_for(environment) for key, partner in known.items()}
+    rows = _Rows(environment, waits, hours, receipts, dict(receipts.last_delivered(since)))
     made: list[Row] = []
     for name in names:
         theirs = [partner for school, partner in findings if school == name]
@@ -168,10 +168,12 @@ class _Rows:
     """Makes rows."""
 
     environment: Environment
-    partners: Mapping[str, AnyPartner]
+    waits: Mapping[str, Mapping[str, Sequence[Waiting]]]
+    """Partner → school → what waits besides nights."""
     hours: Mapping[str, int]
     receipts: Receipts
-    delivered: Mapping[tuple[str, str], date]
+    delivered: dict[tuple[str, str], date | None]
+    """Partner and school → the newest night that is at the target; those that have been looked up."""
 
     def row(self, school: str, partner: str, nights: Mapping[date, Finding]) -> Row:
         """How a school stands with a partner. `nights`: of today and yesterday, what was found."""
@@ -180,37 +182,46 @@ class _Rows:
         now, before = nights.get(today), nights.get(today - timedelta(days=1))
         is_there = now is not None and now.settled
         due = None if now is None or is_there else deadline(self.environment, self.hours, school, partner, today)
+        late = due is not None and self.environment.clock() > due
         # Yesterday's trouble is over where today's night is there.
         troubled = [one for one in (now, None if is_there else before) if self._matters(one)]
         return Row(
             school=school,
             partner=partner,
-            last_delivered=self.delivered.get((partner, school)) or self.receipts.last_night(partner, school),
+            last_delivered=self._last(school, partner) if nights else None,
             night=today,
             outcome=now.outcome if now is not None else "",
             due=due.astimezone(settings.timezone) if due is not None else None,
-            late=now is not None and now.kind is AlertKind.LATE,
-            overdue=any(one.kind is AlertKind.LATE for one in troubled),
+            late=late,
+            overdue=late or any(one is before for one in troubled),
             waits=(*(self._of_night(one) for one in troubled), *self._besides(school, partner)),
         )
+
+    def _last(self, school: str, partner: str) -> date | None:
+        """The newest night that is at the target."""
+        if (partner, school) not in self.delivered:
+            self.delivered[partner, school] = self.receipts.last_night(partner, school)
+        return self.delivered[partner, school]
 
     def _matters(self, one: Finding | None) -> TypeGuard[Finding]:
         """Whether a night needs a person. Of one that is over, where others came before it."""
         if one is None or one.kind is None:
             return False
-        return one.outcome != MISSING or self.receipts.had_before(one.partner, one.school, one.night)
+        if one.outcome != MISSING:
+            return True
+        last = self._last(one.school, one.partner)
+        return last is not None and last < one.night
 
     def _of_night(self, one: Finding) -> Waiting:
         if one.outcome == MISSING and one.night not in nights_kept(self.environment, one.school):
             said = f"{one.night} was missed, and cannot be had any more; over with the next delivery"
             return Waiting(said, f"isams-pipeline sync {one.school} --partner {one.partner.partition(' ')[0]}")
-        command = command_for(self.environment, one.school, one.partner, one.night, one.kind or "")
+        command = command_for(one.school, one.partner, one.night, one.kind or "")
         return Waiting(f"{one.night} {one.outcome}: {_short(one.reason)}", command)
 
     def _besides(self, school: str, partner: str) -> Iterator[Waiting]:
         """What waits besides the nights: the partner's own things, and the connection to its source."""
-        if partner in self.partners:
-            yield from self.partners[partner].waits_for(self.environment, school)
+        yield from self.waits.get(partner, {}).get(school, ())
         source = self.environment.settings.school(school).partners.sources.get(partner)
         found = (
             self.environment.connections.current(school, source) if source is not None and source in LISTED else None

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isams_pipeline.config.alerts import AlertChannel, AlertKind, AlertSettings, Span
+from isams_pipeline.orchestration.alerts.channels import Told, quiet_until
 from isams_pipeline.orchestration.alerts.messages import OneNight, by_cause, for_webhook, message
-from isams_pipeline.orchestration.alerts.rounds import Told, quiet_until
 
 NIGHT = OneNight(
     problem=1,
@@ -23,6 +23,7 @@ NIGHT = OneNight(
     partner="schoolsbuddy",
     night=date(2026, 2, 10),
     kind=AlertKind.FAILED,
+    was=None,
     reason="iSAMS cannot be reached: the server refused the connection (school riverside, key contacts). Check url.",
     counts={},
     run="https://ui.example.org/runs/1",

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +19,10 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import select
 
 from isams_pipeline.definitions import build_definitions
-from isams_pipeline.orchestration.alerts.rounds import Round, go_round
+from isams_pipeline.orchestration.alerts.channels import channels
+from isams_pipeline.orchestration.alerts.posting import AlertState, decide, send
+from isams_pipeline.orchestration.alerts.rounds import Round, go_round, try_out
 from isams_pipeline.orchestration.alerts.sensor import SENSOR, hours_of
-from isams_pipeline.orchestration.mail import MailState
 from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.sandbox.demo import secrets_of
 from isams_pipeline.storage.state.alerts import AlertMessage, Problem
@@ -161,7 +163,7 @@ def test_schools_of_one_dead_host_are_one_message_and_their_recovery_is_another(
     )
     assert all(name in text for name in names[:2]) and SCHOOL not in text
     assert text.count("https://dagster.example.org/runs/") == 2
-    assert "isams-pipeline sync hillside --partner schoolsbuddy" in text
+    assert f"isams-pipeline sync hillside --partner schoolsbuddy --date {FIRST}" in text
     assert [one.round(minutes).written for minutes in (1, 10, 30)] == [0, 0, 0], "a repeat is no news"
     bring_back()
     for name in names[:2]:
@@ -317,12 +319,20 @@ def test_mail_whose_answer_is_lost_is_in_doubt_and_never_sent_again_by_itself(on
     one.office.dies_in_data = 1
     failed_night(one, MAIL)
     assert "may have arrived" in one.round(0).posted.problems[0]
-    assert one.round(60).posted.sent == 0 and one.states() == [MailState.IN_DOUBT.value]
+    assert one.round(60).posted.sent == 0 and one.states() == [AlertState.IN_DOUBT.value]
 
 
 @pytest.mark.parametrize(
     ("says", "states"),
-    [(503, ["queued", "sent"]), (429, ["queued", "sent"]), (404, ["failed"] * 2), (0, ["in_doubt"] * 2)],
+    [
+        (500, ["in_doubt"] * 2),
+        (502, ["in_doubt"] * 2),
+        (302, ["failed"] * 2),
+        (503, ["queued", "sent"]),
+        (429, ["queued", "sent"]),
+        (404, ["failed"] * 2),
+        (0, ["in_doubt"] * 2),
+    ],
 )
 def test_a_webhook_that_answers_badly(on_call: Callable[..., OnCall], says: int, states: list[str]):
     one = on_call()
@@ -363,9 +373,9 @@ def test_a_round_that_is_killed_while_it_sends_leaves_the_message_in_doubt(
     monkeypatch.setattr("isams_pipeline.orchestration.alerts.posting.post_json", killed)
     with pytest.raises(SystemExit):
         one.round(0)
-    assert one.states() == [MailState.SENDING.value]
+    assert one.states() == [AlertState.SENDING.value]
     monkeypatch.undo()
-    assert one.round(5).posted.sent == 0 and one.states() == [MailState.IN_DOUBT.value] and one.webhook.came == []
+    assert one.round(5).posted.sent == 0 and one.states() == [AlertState.IN_DOUBT.value] and one.webhook.came == []
 
 
 # --- in Dagster -----------------------------------------------------------------------------------------------
@@ -418,7 +428,18 @@ def test_what_waits_for_somebody_who_is_not_told_any_more_is_not_sent(on_call: C
     one.round(0)
     one.mail_up()
     one.tell({"email": ["another@example.org"]}, gather_minutes=0)
-    assert one.round(30).posted.sent == 0 and one.states() == [MailState.FAILED.value] and one.mails() == []
+    assert one.round(30).posted.sent == 0 and one.states() == [AlertState.QUEUED.value], "it may be named again"
+    one.round(25 * 60)
+    assert one.states()[0] == AlertState.PUT_AWAY.value and one.office.taken == []
+
+
+def test_a_webhook_that_is_another_chats_now_gets_what_waits_in_its_format(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.webhook_up(503)
+    failed_night(one, HOOK)
+    one.round(0)
+    one.tell({**HOOK, "format": "slack"}, gather_minutes=0)
+    assert one.round(30).posted.sent == 1 and set(one.webhook.came[1][2]) == {"text"}
 
 
 def test_a_school_that_is_gone_needs_nobody_any_more(on_call: Callable[..., OnCall]):
@@ -453,6 +474,218 @@ def test_what_a_round_has_no_time_for_is_sent_by_the_next(
     monkeypatch.setattr("isams_pipeline.orchestration.alerts.posting._ROUND", -1.0)
     one = on_call()
     failed_night(one, MAIL)
-    assert one.round(0).posted.sent == 0 and one.states() == [MailState.QUEUED.value]
+    assert one.round(0).posted.sent == 0 and one.states() == [AlertState.QUEUED.value]
     monkeypatch.undo()
     assert one.round(0).posted.sent == 1
+
+
+# --- a night that is run again, and what becomes of it --------------------------------------------------------
+
+
+def test_a_failed_night_that_is_run_again_after_its_hour_is_no_news_until_it_is_well(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    bring_back = dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    assert one.round(0).written == 1
+    one.world.at_night(0, hour=9)
+    with under_way(one.world, 0):
+        assert (one.round(0).written, one.round(1).waiting) == (0, 1), "it is being run again"
+    one.world.run(0)
+    assert (one.round(1).written, one.round(1).waiting) == (0, 1), "it failed in the same way"
+    bring_back()
+    assert one.world.run(0).outcome == "delivered"
+    assert (one.round(1).written, one.round(1).waiting) == (1, 0)
+    assert ["failed" in one.mails()[0][0], "well again" in one.mails()[1][0]] == [True, True]
+
+
+def test_a_night_that_fails_for_another_reason_is_told_again_and_is_well_again_once(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    bring_back = dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    one.round(0)
+    bring_back()
+    one.world.configure(lambda config: config["schools"][SCHOOL]["isams"]["keys"]["staff"].update(secret="NOT_SET"))
+    one.world.run(0)
+    one.round(1)
+    assert len(one.mails()) == 2 and "NOT_SET" in one.mails()[1][1]
+    one.world.configure(
+        lambda config: config["schools"][SCHOOL]["isams"]["keys"]["staff"].update(secret="DEMO_RIVERSIDE_STAFF_KEY")
+    )
+    assert one.world.run(0).outcome == "delivered"
+    assert [one.round(1).written, one.round(1).written] == [1, 0]
+
+
+def test_a_delivered_night_that_is_made_again_is_not_late(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    assert one.world.night(0).outcome == "delivered"
+    one.round(0)
+    one.world.at_night(1, hour=1)
+    with under_way(one.world, 0):
+        assert one.round(0).written == 0
+
+
+def test_what_is_over_leaves_no_rows_behind(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    bring_back = dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    one.round(0)
+    bring_back()
+    assert one.world.night(1).outcome == "delivered"
+    for _ in range(4):
+        one.round(1)
+    with one.world.environment.state.transaction() as session:
+        assert len(list(session.scalars(select(Problem)))) == 1
+
+
+def test_all_nights_of_a_long_silence_are_told(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    assert one.world.night(0).outcome == "delivered"
+    one.round(0)
+    one.world.at_night(5, hour=1)
+    assert one.round(0).waiting == 4
+    told = " ".join(subject for subject, _ in one.mails())
+    assert all(str(FIRST + timedelta(days=day)) in told for day in (1, 2, 3, 4))
+
+
+def test_a_school_that_comes_back_is_watched_from_then_on(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    assert one.world.night(0).outcome == "delivered"
+    one.round(0)
+    taken = one.world.config.read_text()
+    one.world.configure(lambda config: config["schools"][SCHOOL]["partners"].clear())
+    one.round(1)
+    one.world.config.write_text(taken)
+    one.world._environment = None
+    one.world.at_night(9, hour=12)
+    assert (one.round(0).written, one.mails()) == (0, [])
+
+
+def test_what_failed_before_anybody_watched_is_told_to_nobody(on_call: Callable[..., OnCall]):
+    one = on_call()
+    dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    one.tell(MAIL, gather_minutes=0)
+    one.world.at_night(0, hour=12)
+    assert one.round(0).written == 0
+
+
+def test_who_was_not_told_what_was_wrong_is_not_told_that_it_is_over(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell({"email": ["other@example.org"], "wants": ["refused", "recovered"]}, MAIL, gather_minutes=0)
+    bring_back = dead_host(one.world, SCHOOL)
+    one.world.night(0)
+    one.round(0)
+    bring_back()
+    one.world.run(0)
+    one.round(1)
+    assert [envelope.rcpt_tos for envelope in one.office.taken] == [["oncall@example.org"]] * 2
+
+
+def under_way(world: World, day: int) -> Any:
+    """As if a run of a night went on."""
+    from contextlib import contextmanager
+
+    from isams_pipeline.orchestration.partitions import Night, key_of
+
+    @contextmanager
+    def going_on() -> Iterator[None]:
+        job = build_definitions(world.environment).resolve_job_def("schoolsbuddy_nightly")
+        night = FIRST + timedelta(days=day)
+        tags = {
+            "dagster/partition": key_of(Night(SCHOOL, night)),
+            "dagster/partition/date": night.isoformat(),
+            "dagster/partition/school": SCHOOL,
+        }
+        run = world.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        yield
+        world.instance.delete_run(run.run_id)
+
+    return going_on()
+
+
+# --- what a person decides, and what the hour forbids ---------------------------------------------------------
+
+
+def test_a_person_puts_a_message_in_doubt_away_or_sends_it_again(on_call: Callable[..., OnCall]):
+    from isams_pipeline.errors import WrongUse
+
+    one = on_call()
+    one.webhook_up(0, 404)
+    failed_night(one, HOOK)
+    one.round(0)
+    assert one.states() == [AlertState.IN_DOUBT.value]
+    decide(one.world.environment, 1, AlertState.QUEUED)
+    one.round(1)
+    assert one.states() == [AlertState.FAILED.value] and len(one.webhook.came) == 2
+    decide(one.world.environment, 1, AlertState.PUT_AWAY)
+    assert one.round(60).posted.sent == 0 and one.states() == [AlertState.PUT_AWAY.value]
+    with pytest.raises(WrongUse, match="no message 1 in doubt"):
+        decide(one.world.environment, 1, AlertState.QUEUED)
+
+
+def test_a_test_message_comes_now_or_never(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell({**MAIL, "quiet": "00:00-23:59"}, gather_minutes=0)
+    assert try_out(one.world.environment) == {} and len(one.mails()) == 1, "whatever the hour"
+    one.mail_down()
+    assert list(try_out(one.world.environment)) == ["mail oncall@example.org"]
+    one.mail_up()
+    assert one.round(60).posted.sent == 0 and len(one.mails()) == 1
+
+
+def test_what_is_tried_again_waits_for_the_end_of_quiet_hours_as_well(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.mail_down()
+    failed_night(one, {**MAIL, "quiet": "04:00-06:30"})
+    one.round(0)
+    one.mail_up()
+    one.world.at_night(0, hour=5)
+    assert one.round(0).posted.sent == 0
+    one.world.at_night(0, hour=7)
+    assert one.round(0).posted.sent == 1
+
+
+def test_a_chat_server_that_hangs_puts_one_message_in_doubt_and_no_other(on_call: Callable[..., OnCall]):
+    one = on_call(**{name: small_school(mark=name) for name in ("harbour", SCHOOL)})
+    one.webhook_up(0)
+    one.tell(HOOK, gather_minutes=0)
+    dead_host(one.world, "harbour")
+    one.world.configure(lambda config: config["schools"][SCHOOL]["isams"]["keys"]["staff"].update(secret="NOT_SET"))
+    for name in ("harbour", SCHOOL):
+        one.world.night(0, school=name)
+    assert one.round(0).written == 2
+    assert sorted(one.states()) == [AlertState.IN_DOUBT.value, AlertState.QUEUED.value]
+    one.round(30)
+    assert sorted(one.states()) == [AlertState.IN_DOUBT.value, AlertState.SENT.value]
+
+
+def test_two_who_send_the_same_message_send_it_once(on_call: Callable[..., OnCall]):
+    """A lock may be lost; a message is claimed by itself."""
+    one = on_call()
+    one.mail_down()
+    one.webhook_up(503)
+    failed_night(one, HOOK)
+    one.round(0)
+    environment, to = one.world.environment, channels(one.world.environment.settings)
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: send(environment, to, [1]), range(4)))
+    assert len(one.webhook.came) == 2 and sorted(map(len, done)) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("address", ["https://host:abc/x", "https://", "ftp://h/x", "https://[::1/x", "https://h:0/x"])
+def test_an_address_that_is_none_is_said_and_loses_nothing(on_call: Callable[..., OnCall], address: str):
+    one = on_call()
+    one.world.variables["HOOK"] = address
+    failed_night(one, HOOK)
+    assert one.round(0).posted.problems == (
+        "webhook HOOK: HOOK does not hold the address of a webhook; tried again in 1 min",
+    )
+    one.webhook_up()
+    one.world._environment = None
+    assert one.round(30).posted.sent == 1

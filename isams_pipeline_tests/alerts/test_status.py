@@ -45,8 +45,8 @@ def test_a_school_from_its_first_night_on(make: Callable[..., World]):
     row = found(world)[SCHOOL, "schoolsbuddy"]
     assert row.last_delivered == FIRST and row.overdue and row.tonight == "overdue since 04:00"
     (waiting,) = row.waits
-    assert (
-        "No run has begun" in waiting.what and waiting.command == f"isams-pipeline sync {SCHOOL} --partner schoolsbuddy"
+    assert "No run has begun" in waiting.what and waiting.command.startswith(
+        f"isams-pipeline sync {SCHOOL} --partner schoolsbuddy --date "
     )
     world.at_night(2, hour=1)
     row = found(world)[SCHOOL, "schoolsbuddy"]
@@ -56,6 +56,39 @@ def test_a_school_from_its_first_night_on(make: Callable[..., World]):
     row = found(world)[SCHOOL, "schoolsbuddy"]
     assert not row.overdue and row.waits == ()
     assert {school for school, _ in found(world, "harbour")} == {"harbour"}
+
+
+def test_a_night_that_failed_is_overdue_once_its_hour_is_over(world: World):
+    world.configure(lambda config: config["schools"][SCHOOL]["isams"].update(url="http://127.0.0.1:9"))
+    world.night(0)
+    row = found(world)[SCHOOL, "schoolsbuddy"]
+    assert (row.tonight, row.overdue) == ("failed", False)
+    world.at_night(0, hour=12)
+    row = found(world)[SCHOOL, "schoolsbuddy"]
+    assert (row.tonight, row.overdue) == ("failed", True) and "refused the connection" in row.waits[0].what
+
+
+def test_five_hundred_schools_are_a_few_questions(world: World, monkeypatch: pytest.MonkeyPatch):
+    from sqlalchemy import event
+
+    asked: list[str] = []
+    event.listen(world.environment.state.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    found(world)
+    few = len(asked)
+    config = world.config.read_text()
+
+    def many(given: dict[str, Any]) -> None:
+        given["schools"] |= {f"school{at}": given["schools"][SCHOOL] for at in range(50)}
+
+    world.configure(many)
+    asked.clear()
+    event.listen(world.environment.state.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert len(found(world)) == 51 * len([line for line in config.splitlines() if line.strip() in PARTNER_KEYS])
+    never_delivered = 50 * 2
+    assert len(asked) <= few + 2 * never_delivered, "a question each, and its BEGIN"
+
+
+PARTNER_KEYS = {f"{key}: {{}}" for key in PARTNERS} | {f"{key}:" for key in PARTNERS}
 
 
 def test_what_waits_at_partners_is_there_with_its_command(world: World):

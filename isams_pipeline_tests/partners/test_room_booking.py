@@ -279,7 +279,8 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.commands.headless import Nightly
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.orchestration.partitions import Night
-from isams_pipeline.partners.room_booking import mail, store
+from isams_pipeline.orchestration import mail
+from isams_pipeline.partners.room_booking import store
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,26 +1,21 @@
-"""Which nights need a person now, by their receipts, their runs and the hour; and what became of those that did."""
+"""Which nights need a person now, by their receipts, their runs and the hour."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
 import dagster as dg
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import Settings
 from isams_pipeline.config.alerts import AlertKind
-from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.failures import together, what_failed
 from isams_pipeline.orchestration.tonight import DUE, MISSING, UNDER_WAY, Standing, standings
-from isams_pipeline.storage.state.alerts import Problem, Watched
 
-RECOVERED, SUPERSEDED = "recovered", "superseded"
 _OF_OUTCOME = {
     Outcome.FAILED.value: AlertKind.FAILED,
     Outcome.REFUSED.value: AlertKind.REFUSED,
@@ -44,6 +39,11 @@ class Finding:
     reason: str
     run_id: str | None
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def whose(self) -> tuple[str, str]:
+        """School and partner."""
+        return self.school, self.partner
 
     @property
     def settled(self) -> bool:
@@ -88,19 +88,24 @@ _WARN = dg.AssetCheckSeverity.WARN
 
 
 def look(
-    environment: Environment, instance: dg.DagsterInstance, hours: Mapping[str, int], warnings: Warnings
+    environment: Environment,
+    instance: dg.DagsterInstance,
+    hours: Mapping[str, int],
+    warnings: Warnings,
+    *,
+    days: int = 1,
 ) -> list[Finding]:
-    """Every school and partner, today and yesterday by the school's own calendar.
+    """Every school and partner, today and so many `days` before by the school's own calendar.
 
     `hours`: partner → at which hour its night begins.
     """
     todays = {name: today_at(one.timezone, environment.clock) for name, one in environment.settings.schools.items()}
-    days = sorted({today - timedelta(days=back) for today in todays.values() for back in (0, 1)})
+    back = [timedelta(days=number) for number in range(days + 1)]
     return [
         _finding(environment, instance, hours, warnings, (one, day))
-        for day in days
+        for day in sorted({today - days_ago for today in todays.values() for days_ago in back})
         for one in standings(environment, instance, day)
-        if todays[one.school] - day in {timedelta(0), timedelta(days=1)}
+        if timedelta(0) <= todays[one.school] - day <= back[-1]
     ]
 
 
@@ -127,6 +132,8 @@ def _finding(
     due = deadline(environment, hours, one.school, one.partner, day)
     if due is None or environment.clock() <= due:
         return Finding(*whose, None, one.outcome, "", run_id)
+    if one.outcome == UNDER_WAY and Receipts(environment.state).has(one.partner, one.school, day):
+        return Finding(*whose, None, one.outcome, "", run_id)  # it was delivered, and is made again
     by = due.astimezone(environment.settings.school(one.school).timezone).strftime("%H:%M")
     reason = {
         DUE: f"No run has begun, and it should have been delivered by {by}. Does the daemon run?",
@@ -151,80 +158,3 @@ def deadline(
 def _said(instance: dg.DagsterInstance, run_id: str) -> str:
     logs = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     return "\n".join(together(what_failed(entry.dagster_event for entry in logs if entry.dagster_event is not None)))
-
-
-# --- what became of it ----------------------------------------------------------------------------------------
-
-
-def keep(
-    session: Session, findings: Iterable[Finding], now: datetime, due: Mapping[tuple[str, str, date], datetime]
-) -> None:
-    """Bring the problems up to date: open those that are new, close those that are over or have become others.
-
-    `due`: by when a night should have been there. What was due before anybody watched is nobody's fault.
-    """
-    watched = {(one.school, one.partner): one.since for one in session.scalars(select(Watched))}
-    open_ones: dict[tuple[str, str], list[Problem]] = {}
-    for problem in session.scalars(select(Problem).where(Problem.closed_at.is_(None)).order_by(Problem.id)):
-        open_ones.setdefault((problem.school, problem.partner), []).append(problem)
-    for one in findings:
-        whose = (one.school, one.partner)
-        if whose not in watched:
-            watched[whose] = now
-            session.add(Watched(school=one.school, partner=one.partner, since=now))
-        here = open_ones.setdefault(whose, [])
-        if one.kind is AlertKind.LATE and due.get((*whose, one.night), now) < watched[whose]:
-            continue
-        if one.settled:
-            for problem in here:
-                if problem.night <= one.night and not (problem.night == one.night and problem.kind == one.kind):
-                    problem.closed_at, problem.closed_by = now, RECOVERED
-        if one.kind is not None:
-            _open(session, here, one, now)
-        open_ones[whose] = [problem for problem in here if problem.closed_at is None]
-
-
-def forget(session: Session, settings: Settings, now: datetime) -> None:
-    """Close the problems of schools and partners that schools.yaml does not have any more."""
-    for problem in session.scalars(select(Problem).where(Problem.closed_at.is_(None))):
-        school = settings.schools.get(problem.school)
-        if school is None or problem.partner.partition(" ")[0] not in school.partners:
-            problem.closed_at, problem.closed_by = now, SUPERSEDED
-
-
-def _open(session: Session, here: list[Problem], one: Finding, now: datetime) -> None:
-    of_night = [problem for problem in here if problem.night == one.night and problem.closed_at is None]
-    for problem in of_night:
-        if problem.kind == one.kind:
-            if problem.told_at is None:  # whoever is told is told the latest
-                problem.reason, problem.run_id, problem.counts = one.reason, one.run_id, dict(one.counts)
-            return
-    for problem in of_night:
-        problem.closed_at, problem.closed_by = now, SUPERSEDED
-    if one.kind is not None and not _was_told(session, one):
-        problem = Problem(
-            school=one.school,
-            partner=one.partner,
-            night=one.night,
-            kind=one.kind.value,
-            reason=one.reason,
-            counts=dict(one.counts),
-            run_id=one.run_id,
-            opened_at=now,
-        )
-        session.add(problem)
-        here.append(problem)
-
-
-def _was_told(session: Session, one: Finding) -> bool:
-    """Whether just this was told already of this night: a night that is run again to the same end is no news."""
-    query = select(Problem.id).where(
-        Problem.school == one.school,
-        Problem.partner == one.partner,
-        Problem.night == one.night,
-        Problem.kind == one.kind,
-        Problem.reason == one.reason,
-        Problem.told_at.is_not(None),
-        Problem.closed_by == SUPERSEDED,
-    )
-    return session.scalars(query.limit(1)).first() is not None

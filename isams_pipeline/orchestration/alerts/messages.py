@@ -47,6 +47,8 @@ class OneNight:
     partner: str
     night: date
     kind: AlertKind
+    was: AlertKind | None
+    """Of one that is well again: what was wrong."""
     reason: str
     counts: Mapping[str, int]
     run: str | None
@@ -57,12 +59,17 @@ class OneNight:
     @property
     def cause(self) -> str:
         """Why, without which school's it is: what ten schools of one dead host have in common."""
-        text = self.reason.partition("\n")[0]
-        for own in sorted({self.school, self.name}, key=len, reverse=True):
-            text = re.sub(rf"(?<![\w-]){re.escape(own)}(?![\w-])", "*", text)
-        text = re.sub(r"\b\d\d:\d\d\b", "*", text)
-        # Keys are a school's own, and the first of them that meets a dead host is named.
-        return re.sub(r"\b(key|feed|dataset|client|asset)s? [\w-]+(, [\w-]+)*", r"\1 *", text)
+        return cause_of(self.reason, self.school, self.name)
+
+
+def cause_of(reason: str, *own: str) -> str:
+    """A reason without what is one school's: its `own` names, its keys, hours of the day."""
+    text = reason.partition("\n")[0]
+    for name in sorted(set(own), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "*", text)
+    text = re.sub(r"\b\d\d:\d\d\b", "*", text)
+    # Keys are a school's own, and the first of them that meets a dead host is named.
+    return re.sub(r"\b(key|feed|dataset|client|asset)s? [\w-]+(, [\w-]+)*", r"\1 *", text)
 
 
 @dataclass(frozen=True)

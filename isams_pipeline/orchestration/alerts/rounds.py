@@ -5,67 +5,34 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from isams_pipeline.clock import today_at
-from isams_pipeline.config import Settings
-from isams_pipeline.config.alerts import AlertChannel, AlertKind
+from isams_pipeline.config.alerts import AlertKind
 from isams_pipeline.datasets.shapes import JsonObject
-from isams_pipeline.orchestration.alerts.looking import RECOVERED, Finding, Warnings, deadline, forget, keep, look
+from isams_pipeline.orchestration.alerts.channels import Channels, Told, channels, quiet_until, wanted_at_all
+from isams_pipeline.orchestration.alerts.looking import Warnings, deadline, look
 from isams_pipeline.orchestration.alerts.messages import Message, OneNight, by_cause, message
-from isams_pipeline.orchestration.alerts.posting import MAIL, WEBHOOK, Posted, post, send
+from isams_pipeline.orchestration.alerts.posting import AlertState, Posted, post, put_away, send
+from isams_pipeline.orchestration.alerts.problems import RECOVERED, forget, is_had, keep, last_round
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.mail import MailState
 from isams_pipeline.storage.state.alerts import AlertMessage, Problem
 
 LOCK = "alerts"
 _WAIT = 30.0
 _LONGEST_GATHERING = 6
 """Times `gather_minutes`, after which a message goes although further nights with its cause keep coming."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """A channel as schools.yaml has it, and about which school it is told; None: all."""
-
-    channel: AlertChannel
-    zone: ZoneInfo
-    school: str | None
-
-    def wants(self, one: OneNight) -> bool:
-        """Whether it is told of a night."""
-        return one.kind in self.channel.wants and self.school in {None, one.school}
-
-
-def channels(settings: Settings) -> dict[str, list[Told]]:
-    """Whom a message goes to (`mail ADDRESS`, `webhook VARIABLE FORMAT`) → what is wanted there. Each once."""
-    found: dict[str, list[Told]] = {}
-    own = [(one, settings.alerts.timezone, None) for one in settings.alerts.to]
-    theirs = [(one, school.timezone, name) for name, school in settings.schools.items() for one in school.alerts]
-    for channel, zone, school in [*own, *theirs]:
-        names = [f"{MAIL} {address}" for address in channel.email]
-        if channel.webhook is not None:
-            names.append(f"{WEBHOOK} {channel.webhook} {channel.format}")
-        for name in names:
-            found.setdefault(name, []).append(Told(channel, zone, school))
-    return found
-
-
-def is_told_anybody(settings: Settings) -> bool:
-    """Whether schools.yaml says that anybody is told."""
-    return bool(channels(settings))
+_FURTHEST = 14
+"""Days that a round looks back at most, after a time in which there was none."""
 
 
 @dataclass(frozen=True)
 class Round:
     """What a round found and did."""
 
-    findings: Sequence[Finding]
     waiting: int
     """Nights that need a person."""
     written: int
@@ -75,88 +42,89 @@ class Round:
 
 def go_round(environment: Environment, instance: dg.DagsterInstance, hours: Mapping[str, int]) -> Round:
     """One round; one process at a time. Raises SchoolBusy where another one takes long, StorageError."""
-    wanted = any(
-        AlertKind.WARNED in told.channel.wants for all_ in channels(environment.settings).values() for told in all_
-    )
+    to = channels(environment.settings)
+    warnings = Warnings(instance, wanted=wanted_at_all(to, AlertKind.WARNED))
     with environment.locks.hold(LOCK, wait=_WAIT):
-        findings = look(environment, instance, hours, Warnings(instance, wanted=wanted))
         now = environment.clock()
+        with environment.state.transaction() as session:
+            before = last_round(session)
+        # Yesterday, and whatever ended since the last round.
+        days = 1 if before is None else min(_FURTHEST, max(1, (now - before).days + 1))
+        found = look(environment, instance, hours, warnings, days=days)
+        # What was delivered to a partner whom the school has no more is nobody's concern.
+        findings = [one for one in found if is_had(environment.settings, *one.whose)]
         due = {
             (one.school, one.partner, one.night): by
             for one in findings
             if (by := deadline(environment, hours, one.school, one.partner, one.night)) is not None
         }
         with environment.state.transaction() as session:
+            forget(session, environment.settings)
             keep(session, findings, now, due)
-            forget(session, environment.settings, now)
-            written = write(session, environment, now)
+            session.flush()
+            written = write(session, environment, to, now)
             waiting = session.scalar(select(func.count()).where(Problem.closed_at.is_(None))) or 0
-        return Round(findings, waiting, written, post(environment, channels(environment.settings)))
+        return Round(waiting, written, post(environment, to))
 
 
 def try_out(environment: Environment) -> dict[str, str]:
     """Send a test message to each channel; gives those that it did not reach, each with what is wrong."""
-    now = environment.clock()
+    now, to = environment.clock(), channels(environment.settings)
     text = "This is a test: isams-pipeline can reach you here. Nothing is wrong with any night because of it.\n"
     facts: JsonObject = {"version": 1, "kind": "test", "nights": []}
     what = Message("a test message", text, facts)
     with environment.locks.hold(LOCK, wait=_WAIT):
         with environment.state.transaction() as session:
-            made = {name: _in_line(name, what, now, now) for name in channels(environment.settings)}
+            made = {name: _in_line(name, what, now, now) for name in to}
             session.add_all(made.values())
             session.flush()
             ids = {name: one.id for name, one in made.items()}
-        done = send(environment, list(ids.values()))
-    late = "there was no time for it; it is sent by the next round"
+        done = send(environment, to, list(ids.values()))
+        put_away(environment, list(ids.values()))  # one that did not go is tried by the next test, not by a round
+    late = "there was no time for it"
     return {name: problem for name, id_ in ids.items() if (problem := done.get(id_, late)) is not None}
 
 
-def write(session: Session, environment: Environment, now: datetime) -> int:
+def write(session: Session, environment: Environment, to: Channels, now: datetime) -> int:
     """Write the messages that are due, to whom each concerns; gives how many."""
-    open_ones = session.scalars(
-        select(Problem).where(Problem.told_at.is_(None), Problem.closed_at.is_(None)).order_by(Problem.id)
-    ).all()
-    over = session.scalars(
-        select(Problem)
-        .where(Problem.told_at.is_not(None), Problem.closed_by == RECOVERED, Problem.over_told_at.is_(None))
-        .where(Problem.kind != AlertKind.WARNED.value)
-        .order_by(Problem.id)
-    ).all()
-    known = environment.settings.schools
-    news = [
-        *_groups(environment, [one for one in open_ones if one.school in known], now, since=lambda one: one.opened_at),
-        *_groups(environment, [one for one in over if one.school in known], now, since=_closed, is_over=True),
-    ]
+    untold = select(Problem).where(Problem.told_at.is_(None), Problem.closed_at.is_(None))
+    over = select(Problem).where(
+        Problem.told_at.is_not(None), Problem.closed_by == RECOVERED, Problem.over_told_at.is_(None)
+    )
     written = 0
-    to = channels(environment.settings)
-    for problems, nights in news:
+    for problems, nights in _groups(environment, session.scalars(untold.order_by(Problem.id)).all(), now):
         sent = list(_messages(to, nights, now))
         session.add_all(sent)
         written += len(sent)
         for problem, one in zip(problems, nights, strict=True):
-            is_told = any(told.wants(one) for all_ in to.values() for told in all_)
-            if one.kind is AlertKind.RECOVERED:
-                problem.over_told_at = now
-            elif is_told:
+            if any(told.wants(one) for all_ in to.values() for told in all_):
                 problem.told_at = now
+    # What of a night was told may be of several kinds, one after the other; that it is over is one piece of news.
+    last: dict[tuple[str, str, date], Problem] = {}
+    for problem in session.scalars(over.order_by(Problem.id)):
+        earlier = last.get((problem.school, problem.partner, problem.night))
+        if earlier is not None:
+            earlier.over_told_at = now
+        if problem.kind == AlertKind.WARNED.value:
+            problem.over_told_at = now  # the next night's checks say whether it still is so
+            continue
+        last[problem.school, problem.partner, problem.night] = problem
+    for problems, nights in _groups(environment, list(last.values()), now, is_over=True):
+        sent = list(_messages(to, nights, now))
+        session.add_all(sent)
+        written += len(sent)
+        for problem in problems:
+            problem.over_told_at = now
     return written
 
 
-def _closed(problem: Problem) -> datetime:
-    return problem.closed_at or problem.opened_at
-
-
 def _groups(
-    environment: Environment,
-    problems: Sequence[Problem],
-    now: datetime,
-    *,
-    since: Callable[[Problem], datetime],
-    is_over: bool = False,
+    environment: Environment, problems: Sequence[Problem], now: datetime, *, is_over: bool = False
 ) -> Iterator[tuple[list[Problem], list[OneNight]]]:
     """Nights with one cause, once no further one has come for a while."""
     of = {problem.id: problem for problem in problems}
     gather = timedelta(minutes=environment.settings.alerts.gather_minutes)
+    since: Callable[[Problem], datetime] = _closed if is_over else lambda problem: problem.opened_at
     for group in by_cause(_night(environment, problem, is_over=is_over) for problem in problems):
         here = [of[night.problem] for night in group]
         times = [since(problem) for problem in here]
@@ -164,13 +132,16 @@ def _groups(
             yield here, group
 
 
-def _messages(to: Mapping[str, list[Told]], nights: Sequence[OneNight], now: datetime) -> Iterator[AlertMessage]:
+def _closed(problem: Problem) -> datetime:
+    return problem.closed_at or problem.opened_at
+
+
+def _messages(to: Channels, nights: Sequence[OneNight], now: datetime) -> Iterator[AlertMessage]:
     for name, all_ in to.items():
         wanted = [one for one in nights if any(told.wants(one) for told in all_)]
-        if not wanted:
-            continue
-        first = next(told for told in all_ if told.wants(wanted[0]))
-        yield _in_line(name, message(wanted), now, quiet_until(first, now))
+        if wanted:
+            first: Told = next(told for told in all_ if told.wants(wanted[0]))
+            yield _in_line(name, message(wanted), now, quiet_until(first, now))
 
 
 def _in_line(channel: str, what: Message, now: datetime, not_before: datetime) -> AlertMessage:
@@ -182,24 +153,14 @@ def _in_line(channel: str, what: Message, now: datetime, not_before: datetime) -
         facts=dict(what.facts),
         created_at=now,
         not_before=not_before,
-        state=MailState.QUEUED.value,
+        state=AlertState.QUEUED.value,
         attempts=0,
         changed_at=now,
     )
 
 
-def quiet_until(told: Told, now: datetime) -> datetime:
-    """When a message may be sent: now, or at the end of the channel's quiet hours."""
-    quiet, local = told.channel.quiet, now.astimezone(told.zone)
-    if quiet is None or not quiet.has(local.hour * 60 + local.minute):
-        return now
-    end = local.replace(hour=quiet.end // 60, minute=quiet.end % 60, second=0, microsecond=0)
-    # The same wall clock a day on, whatever the clocks do in between.
-    return end if end > local else end + timedelta(days=1)
-
-
 def _night(environment: Environment, problem: Problem, *, is_over: bool) -> OneNight:
-    settings = environment.settings
+    settings, kind = environment.settings, AlertKind(problem.kind)
     school, ui = settings.school(problem.school), settings.alerts.ui
     return OneNight(
         problem=problem.id,
@@ -207,21 +168,20 @@ def _night(environment: Environment, problem: Problem, *, is_over: bool) -> OneN
         name=school.name,
         partner=problem.partner,
         night=problem.night,
-        kind=AlertKind.RECOVERED if is_over else AlertKind(problem.kind),
+        kind=AlertKind.RECOVERED if is_over else kind,
+        was=kind if is_over else None,
         reason="" if is_over else problem.reason,
         counts=dict(problem.counts),
         run=f"{ui.rstrip('/')}/runs/{problem.run_id}" if ui and problem.run_id else None,
-        command=command_for(environment, problem.school, problem.partner, problem.night, problem.kind),
+        command=command_for(problem.school, problem.partner, problem.night, problem.kind),
     )
 
 
-def command_for(environment: Environment, school: str, partner: str, night: object, kind: str) -> str:
-    """What a person types to have a night made again, or released."""
+def command_for(school: str, partner: str, night: date, kind: str) -> str:
+    """What a person types to have a night made again, or released; on whichever day it is typed."""
     whose, _, part = partner.partition(" ")
     if part:
         return f"isams-pipeline attendance {school} {part} --date {night}"
     if kind == AlertKind.HELD.value:
         return f"isams-pipeline release {school} --partner {whose}"
-    if night == today_at(environment.settings.school(school).timezone, environment.clock):
-        return f"isams-pipeline sync {school} --partner {whose}"
-    return f"isams-pipeline backfill {school} --from {night} --to {night} --partner {whose}"
+    return f"isams-pipeline sync {school} --partner {whose} --date {night}"

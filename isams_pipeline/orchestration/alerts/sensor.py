@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from isams_pipeline.config import Settings
-from isams_pipeline.orchestration.alerts.rounds import go_round, is_told_anybody
+from isams_pipeline.orchestration.alerts.channels import is_told_anybody
+from isams_pipeline.orchestration.alerts.rounds import go_round
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.runs import told_to_ticks

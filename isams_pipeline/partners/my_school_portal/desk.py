@@ -30,7 +30,7 @@ from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
 from isams_pipeline.partners.my_school_portal.settings import KEY, MySchoolPortalSettings
 from isams_pipeline.partners.my_school_portal.states import OPEN, WRITTEN, State
-from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
+from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step, counts_by_school
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.people import read
@@ -309,15 +309,17 @@ def _as_of(provenance: Any) -> datetime:
     return fetched - timedelta(hours=float(provenance["cache_hours"]))
 
 
-def waits_for(environment: Environment, school: str) -> list[Waiting]:
-    """Requests that a person has to decide about, or to look at."""
-    counts = ChangeStore(environment.state, school, environment.clock).counts()
+def waits_for(environment: Environment) -> dict[str, list[Waiting]]:
+    """School → requests that a person has to decide about, or to look at."""
     states = (State.PENDING, State.CONFLICT, State.FAILED, State.LOST)
-    return [
-        Waiting(f"change requests that are {state}: {counts[state]}", f"isams-pipeline changes list {school}")
-        for state in states
-        if counts.get(state)
-    ]
+    return {
+        school: [
+            Waiting(f"change requests that are {state}: {counts[state]}", f"isams-pipeline changes list {school}")
+            for state in states
+            if counts.get(state)
+        ]
+        for school, counts in counts_by_school(environment.state).items()
+    }
 
 
 def portal_schools(settings: Settings) -> list[str]:

@@ -365,3 +365,13 @@ def _approval(request: ChangeRequest, who: str, persons: Collection[int] = ()) -
 
 _A_DAY = 24 * 3600
 _HEAD = "head of the ledger"
+
+
+def counts_by_school(state: StateDatabase) -> dict[str, dict[str, int]]:
+    """School → state → change requests in it."""
+    query = select(ChangeRequest.school, ChangeRequest.state, func.count())
+    found: dict[str, dict[str, int]] = {}
+    with state.transaction() as session:
+        for school, name, count in session.execute(query.group_by(ChangeRequest.school, ChangeRequest.state)):
+            found.setdefault(school, {})[name] = int(count)
+    return found

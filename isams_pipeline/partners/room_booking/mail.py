@@ -128,6 +128,16 @@ class Outbox:
                 setattr(note, name, value)
 
 
+def counts_by_school(state: StateDatabase) -> dict[str, dict[str, int]]:
+    """School → state → messages in it."""
+    query = select(Notification.school, Notification.state, func.count())
+    found: dict[str, dict[str, int]] = {}
+    with state.transaction() as session:
+        for school, name, count in session.execute(query.group_by(Notification.school, Notification.state)):
+            found.setdefault(school, {})[name] = int(count)
+    return found
+
+
 def _message(note: Notification, sender: str) -> EmailMessage:
     message = EmailMessage()
     message["Message-ID"] = note.message_id

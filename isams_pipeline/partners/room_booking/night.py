@@ -34,7 +34,7 @@ from isams_pipeline.partners.room_booking.export import (
     with_cancelled,
 )
 from isams_pipeline.partners.room_booking.files import TIMETABLE
-from isams_pipeline.partners.room_booking.mail import Outbox, Posted
+from isams_pipeline.partners.room_booking.mail import Outbox, Posted, counts_by_school
 from isams_pipeline.partners.room_booking.matching import match_periods, match_rooms, rooms_of, timings
 from isams_pipeline.partners.room_booking.pictures import (
     DRAWN_AS,
@@ -113,12 +113,15 @@ def post(environment: Environment, school: str) -> Posted:
         return outbox.post(server, settings.mail_from)
 
 
-def waits_for(environment: Environment, school: str) -> list[Waiting]:
-    """Mails to the owners of cancelled bookings that a person has to look at."""
-    counts = outbox_of(environment, school).counts()
-    stuck = {state: counts[state] for state in (MailState.IN_DOUBT, MailState.FAILED) if counts.get(state)}
-    said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in stuck.items())
-    return [Waiting(f"mail to owners of bookings: {said}", f"isams-pipeline rooms mail {school}")] if stuck else []
+def waits_for(environment: Environment) -> dict[str, list[Waiting]]:
+    """School → mails to the owners of cancelled bookings that a person has to look at."""
+    found: dict[str, list[Waiting]] = {}
+    for school, counts in counts_by_school(environment.state).items():
+        stuck = {state: counts[state] for state in (MailState.IN_DOUBT, MailState.FAILED) if counts.get(state)}
+        said = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in stuck.items())
+        if stuck:
+            found[school] = [Waiting(f"mail to owners of bookings: {said}", f"isams-pipeline rooms mail {school}")]
+    return found
 
 
 def mail_server(environment: Environment, school: str, settings: RoomBookingSettings) -> SmtpServer | None:

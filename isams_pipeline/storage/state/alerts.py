@@ -19,6 +19,8 @@ class Watched(Base):
     school: Mapped[str] = mapped_column(primary_key=True)
     partner: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[datetime] = mapped_column(UtcDateTime)
+    seen: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When somebody looked last: what ended since is looked at by the next round."""
 
 
 class Problem(Base):

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("school", sa.String, nullable=False),
         sa.Column("partner", sa.String, nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("school", "partner", name="pk_watched"),
         schema=SCHEMA,
     )
