@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grimp
 
+from isams_pipeline.orchestration.alerts.posting import ALERT_MOVES
 from isams_pipeline.orchestration.mail import MAIL_MOVES
 from isams_pipeline.partners.my_school_portal.states import MOVES as REQUEST_MOVES
 from isams_pipeline.partners.room_booking.states import BOOKING_MOVES
@@ -55,6 +56,7 @@ def picture() -> str:
 
 PICTURES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/architecture.md": {"the house": picture},
+    "docs/alerts.md": {"states of an alert": ALERT_MOVES.drawn},
     "docs/my-school-portal.md": {"states of a change request": REQUEST_MOVES.drawn},
     "docs/room-booking.md": {"states of a booking": BOOKING_MOVES.drawn, "states of a message": MAIL_MOVES.drawn},
 }
