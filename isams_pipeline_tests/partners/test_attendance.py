@@ -14,6 +14,7 @@ import pytest
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.export import Export
 from isams_pipeline.delivery.receipts import Address, Outcome, Receipts
+from isams_pipeline.partners.schoolsbuddy.attendance.schedules import attendance_jobs, attendance_schedules
 from isams_pipeline.sandbox import registers as sandbox_registers
 from isams_pipeline_tests.world import FIRST, SCHOOL, World, rows, small_school
 
@@ -308,6 +309,11 @@ def tick(world: World, moment: datetime, session: str = "am") -> list[dg.RunRequ
         scheduled_execution_time=moment, repository_def=repository, resources={"environment": world.environment}
     ) as context:
         return list(schedule.evaluate_tick(context).run_requests or [])
+
+
+def test_schedules_are_made_of_an_environment_as_before(world: World):
+    both = [attendance_schedules(given, attendance_jobs()) for given in (world.environment, world.environment.settings)]
+    assert [one.name for one in both[0]] == [one.name for one in both[1]] and len(both[0]) == 2
 
 
 def test_a_session_has_a_schedule_for_each_zone_and_time(make: Callable[..., World]):

@@ -44,9 +44,14 @@ def attendance_jobs() -> "dict[Session, dg.UnresolvedAssetJobDefinition]":
 
 
 def attendance_schedules(
-    settings: Settings, jobs: "dict[Session, dg.UnresolvedAssetJobDefinition]"
+    settings: Settings | Environment, jobs: "dict[Session, dg.UnresolvedAssetJobDefinition]"
 ) -> list[dg.ScheduleDefinition]:
-    """One schedule for each session, time zone and time of day in use, on from the start."""
+    """One schedule for each session, time zone and time of day in use, on from the start.
+
+    `settings`: or what holds them, as it was until 0.2; gone with version 1.0.
+    """
+    if not isinstance(settings, Settings):
+        settings = settings.settings
     schools: dict[tuple[Session, str, int], list[str]] = {}
     for name, school in settings.schools.items():
         partner = school.partners.get(SchoolsBuddySettings)
