@@ -230,7 +230,6 @@ def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
     page.browser.refresh()  # drawn anew it fills the page
     page.sees("contact_pupils", "pupils", "eligible_contacts", "student_contacts")
     page.until(lambda: "Latest event" in page.text() or page.browser.refresh())
-    page.until(lambda: "Loading" not in page.text())
     page.shot("lineage")
     page.open("/assets/tonight?view=overview")
     page.sees(

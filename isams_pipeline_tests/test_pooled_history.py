@@ -171,3 +171,13 @@ def test_processes_write_beside_each_other(instance: dg.DagsterInstance, tmp_pat
         assert JOB.execute_in_process(instance=instance).success
     assert [other.wait(120) for other in others] == [0, 0]
     assert len(made(instance)) == 9
+
+
+def test_no_log_of_ours_lies_where_dagsters_daemon_would_send_it_away(instance: dg.DagsterInstance):
+    """`telemetry: enabled: false` does not stop that; the variable does, and our logs lie elsewhere besides."""
+    from dagster._core.telemetry_upload import is_running_in_test
+
+    from isams_pipeline.commands.servers import SERVICE_LOGS
+
+    assert instance.root_directory and is_running_in_test()
+    assert SERVICE_LOGS not in {"logs", ".logs_queue"}

@@ -145,6 +145,7 @@ def test_what_a_killed_run_left_half_written_is_swept_by_the_next(world: World):
         world.exports / SCHOOL / str(FIRST) / ".incoming-8",
     ]
     other = world.data / "tables/isams/pupils/another/objects/.incoming-9"
+    world.environment.begin(SCHOOL)  # and then the process is killed
     for file in (*left, other):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"half")
@@ -152,6 +153,20 @@ def test_what_a_killed_run_left_half_written_is_swept_by_the_next(world: World):
     (world.exports / SCHOOL / str(FIRST) / "students.csv").unlink()  # so that it is delivered again
     assert world.run(0, fresh=True).outcome.value == "delivered"
     assert [file for file in left if file.exists()] == [] and other.exists(), "another school's run may be writing it"
+
+
+def test_a_run_that_follows_one_that_has_ended_looks_through_no_old_nights(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """They are more every day; a run that ended has left nothing half written in them."""
+    swept: list[str] = []
+    monkeypatch.setattr(Environment, "sweep", lambda _, school: swept.append(school) or 0)
+    assert world.run(0).outcome.value == "delivered"
+    assert swept == [SCHOOL], "nothing is noted of what was before"
+    assert world.run(0).outcome.value in {"delivered", "unchanged"} and swept == [SCHOOL]
+    killed(started(world, waits=True))
+    world.run(0)
+    assert swept == [SCHOOL] * 2
 
 
 # --- several at once --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.alerts.channels import channels, is_told_anybody
-from isams_pipeline.orchestration.alerts.posting import AlertState, decide, stuck
+from isams_pipeline.orchestration.alerts.posting import AlertState, decide, in_line, stuck
 from isams_pipeline.orchestration.alerts.rounds import LOCK, go_round, try_out
 from isams_pipeline.orchestration.alerts.sensor import hours_of
 from isams_pipeline.orchestration.environment import Environment
@@ -38,6 +38,7 @@ def status(
     /status.json and /metrics of the UI.
     """
     environment = environment_from(config, data_dir)
+    _need_schools(environment)
     with open_instance(environment.data_dir) as instance:
         found = status_of(environment, instance, PARTNERS.values(), None if school is None else [school])
     if as_json:
@@ -45,6 +46,12 @@ def status(
     else:
         _print(found)
     return 1 if found.overdue else 0
+
+
+def _need_schools(environment: Environment) -> None:
+    """Raise ConfigurationError where there is no configuration, or no school in it: that all is well nobody knows."""
+    if not environment.settings.schools:
+        environment.settings.school("any")
 
 
 def _print(found: Status) -> None:
@@ -60,7 +67,7 @@ def _print(found: Status) -> None:
             say((f"{row.school}, {row.partner}", "yellow"), f": {one.what}")
             console.print(f"  {one.command}", soft_wrap=True)
     if found.alerts_stuck:
-        say((f"{found.alerts_stuck} alerts", "yellow"), " are in doubt, or were refused for good")
+        say((f"{found.alerts_stuck} alerts", "yellow"), " have reached nobody for sure")
         console.print("  isams-pipeline alerts")
     if not found.waits:
         console.print("Nothing waits for a person.")
@@ -94,6 +101,7 @@ def alerts(
     message could not be sent.
     """
     environment = environment_from(config, data_dir)
+    _need_schools(environment)
     if not is_told_anybody(environment.settings):
         raise WrongUse(
             "schools.yaml says of nobody who is to be told",
@@ -113,17 +121,21 @@ def alerts(
     )
     for problem in done.posted.problems:
         say(("not sent", "red"), f": {problem}")
+    waiting = in_line(environment)
+    for one in waiting:
+        why = f", {one.error}" if one.error else ", for the end of quiet hours"
+        say((f"{one.id} waits", "yellow"), f" until {one.not_before:%Y-%m-%d %H:%M} UTC{why}; {one.subject}")
     for one in stuck(environment):
         said = one.state.replace("_", " ")
         say((f"{one.id} {said}", "yellow"), f": {one.created_at:%Y-%m-%d %H:%M} UTC, {one.error}; {one.subject}")
-    return 1 if done.posted.problems else 0
+    return 1 if done.posted.problems or any(one.error for one in waiting) else 0
 
 
 def _test(environment: Environment) -> int:
     problems = try_out(environment)
     for name in channels(environment.settings):
         if name in problems:
-            say((f"{name}", "red"), f": {problems[name]}")
+            say((f"{name}", "red"), f": {problems[name]}. Nothing more is tried: put it right, and test again.")
         else:
             say((f"{name}", "green"), ": sent")
     return 1 if problems else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ from isams_pipeline.config.secrets import is_set, without_secrets
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.broken_off import end_broken_off
 from isams_pipeline.orchestration.environment import DATA_DIR_VARIABLE, Environment
+from isams_pipeline.orchestration.pooled_history import NO_TELEMETRY
 from isams_pipeline.orchestration.ui.guard import networks
 from isams_pipeline.sandbox.calendars import SchoolCalendar
 from isams_pipeline.sandbox.demo import demo_schools, make_sandbox, secrets_of, write_config
@@ -172,12 +174,14 @@ def ui(
         keep_apart(data_dir, settings)
         _warn_of_missing_secrets(settings, variables)
         home = prepare_home(data_dir)
+        _take_back_logs(home)
         # Made, or migrated, before two processes open it.
         with open_instance(data_dir) as instance:
             if not read_only:
                 _end_broken_off(instance, settings, data_dir)
         variables |= {
             "DAGSTER_HOME": str(home),
+            NO_TELEMETRY: "1",
             CONFIG_VARIABLE: str(file),
             DATA_DIR_VARIABLE: str(data_dir.resolve()),
         }
@@ -199,6 +203,13 @@ def ui(
             say(("Dagster stopped unexpectedly.", "red"), f" See the logs in {home / 'logs'}")
             return 1
     return 0
+
+
+def _take_back_logs(home: Path) -> None:
+    """Logs of before, from where Dagster's daemon would send them away, or had begun to."""
+    for folder in (home / "logs", home / ".logs_queue"):
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
 
 def _warn_of_missing_secrets(settings: Settings, variables: Mapping[str, str]) -> None:
@@ -290,6 +301,8 @@ def _demo_sandbox(config: Path, data_dir: Path) -> Generator[dict[str, str], Non
         yield secrets_of(server)
 
 
+SERVICE_LOGS = "service_logs"
+"""Below Dagster's home. Not `logs`: what lies there Dagster's daemon sends to its makers, whatever `telemetry` says."""
 _LOGS = {"isams_pipeline.commands.ui_server": "webserver", "dagster._daemon": "daemon"}
 
 
@@ -298,7 +311,7 @@ def _process(
     command: list[str], variables: dict[str, str], home: Path
 ) -> Generator[subprocess.Popen[bytes], None, None]:
     """A process of its own group, its output in a log file, stopped at the end."""
-    logs = home / "logs"
+    logs = home / SERVICE_LOGS
     logs.mkdir(mode=0o700, exist_ok=True)
     with (logs / f"{_LOGS[command[2]]}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
@@ -324,5 +337,6 @@ def _until_up(address: str, processes: list[subprocess.Popen[bytes]]) -> None:
             return
         time.sleep(0.3)
     raise WrongUse(
-        "The Dagster UI did not start", remedy="See dagster/logs in the data folder; the port may be taken (--port)."
+        "The Dagster UI did not start",
+        remedy=f"See dagster/{SERVICE_LOGS} in the data folder; the port may be taken (--port).",
     )

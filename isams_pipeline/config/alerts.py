@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from isams_pipeline.config.values import AList, SmtpUrl, StrictSettings, Variable, Zone
 from isams_pipeline.rules.clock_times import minutes
@@ -68,6 +68,12 @@ def _address(value: str) -> str:
     return value
 
 
+def _page(value: str | None) -> str | None:
+    if value is not None and not value.startswith(("https://", "http://")):
+        raise ValueError("not an address; write https://pipeline.example.org")
+    return value
+
+
 class AlertChannel(StrictSettings):
     """One way in which somebody is told: by e-mail, or by a webhook."""
 
@@ -99,7 +105,7 @@ class AlertSettings(StrictSettings):
 
     to: Annotated[tuple[AlertChannel, ...], AList] = ()
     """Told about all schools. A school's own channels stand in its `alerts`."""
-    ui: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    ui: Annotated[str | None, AfterValidator(_page)] = None
     """The UI's address, for links to runs."""
     timezone: Zone = ZoneInfo("Europe/London")
     """Of the quiet hours of channels for all schools; a school's own go by its own."""
@@ -122,6 +128,8 @@ class AlertSettings(StrictSettings):
     def _mail_server(self) -> AlertSettings:
         if (self.smtp_user is None) != (self.smtp_secret is None):
             raise ValueError("smtp_user and smtp_secret go together; give both or neither")
+        if self.smtp_url is not None and not self.mail_from:
+            raise ValueError("smtp_url needs mail_from: the address that mail comes from")
         if self.smtp_url is not None:
             _address(self.mail_from)
         if self.smtp_url is None and any(channel.email for channel in self.to):

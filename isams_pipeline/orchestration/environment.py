@@ -28,6 +28,7 @@ from isams_pipeline.storage.state.database import POSTGRES_VARIABLE
 from isams_pipeline.storage.tables import TableStore
 
 DATA_DIR_VARIABLE = "ISAMS_DATA_DIR"
+_BEGUN, _ENDED = b"begun", b"ended"
 
 
 @dataclass
@@ -101,6 +102,20 @@ class Environment:
     def staged(self, partner: str, school: str, part: str = "") -> StagedExports:
         """A partner's exports of a school before delivery."""
         return StagedExports(Folder(self.data_dir / "staged"), partner, school, part)
+
+    def begin(self, school: str) -> None:
+        """Note that a run of a school begins, and sweep up first where the last one has not noted its end.
+
+        Only for who holds the school's lock. To look through all nights that there ever were takes longer each year.
+        """
+        noted = Folder(self.data_dir / "under_way")
+        if not noted.exists(school) or noted.read(school) != _ENDED:
+            self.sweep(school)
+        noted.write(school, _BEGUN)
+
+    def end(self, school: str) -> None:
+        """Note that a run of a school has ended, in whichever way, and left nothing half written."""
+        Folder(self.data_dir / "under_way").write(school, _ENDED)
 
     def sweep(self, school: str) -> int:
         """Remove what killed runs of a school left half written; only for who holds the school's lock.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import smtplib
+import socket
 import ssl
 from email import policy
 from email.parser import BytesHeaderParser
@@ -195,13 +196,25 @@ class SmtpServer:
             self._connection = None
 
 
+def _in_words(error: Exception) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "it refused the connection"
+        case socket.gaierror():
+            return "its name is not known here (DNS)"
+        case TimeoutError():
+            return "it did not answer in time"
+        case _:
+            return type(error).__name__
+
+
 def _unavailable(error: Exception, host: str) -> MailUnavailable:
     # The server's own words may quote an address.
     code = getattr(error, "smtp_code", None)
     return MailUnavailable(
-        f"The mail server cannot be used: {type(error).__name__}",
+        f"The mail server cannot be used: {_in_words(error)}",
         host=host,
         code=code,
         remedy="Check smtp_url, smtp_user and the password, and that the server takes mail from this machine. "
-        "What was not sent stays in the outbox.",
+        "What was not sent waits, and is tried again.",
     )

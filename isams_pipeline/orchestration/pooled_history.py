@@ -28,6 +28,9 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.event import listen
 from sqlalchemy.pool import QueuePool
 
+NO_TELEMETRY = "DAGSTER_DISABLE_TELEMETRY"
+"""The variable without which Dagster's daemon sends the files of `logs` in its home to its makers; `telemetry: enabled:
+false` in dagster.yaml does not stop that (dagster/_core/telemetry_upload.py)."""
 _RUNS = 16
 """Of so many runs the files are held open, besides the index."""
 
@@ -172,6 +175,7 @@ class PooledSqliteStorage(DagsterSqliteStorage):
         super().__init__(base_dir, inst_data)
         # Dagster gathers what belongs together where this variable says so, and only there.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+        os.environ.setdefault(NO_TELEMETRY, "1")
         # Dagster's own have made or migrated the files, each where Dagster puts it.
         runs, events, schedules = self._run_storage, self._event_log_storage, self._schedule_storage
         self._run_storage = PooledRuns(runs._conn_string)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from isams_pipeline.errors import SchoolBusy
+from isams_pipeline.errors import SchoolBusy, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.sources.shared.source import Source, SourceReader
@@ -53,7 +53,7 @@ class NightSession:
             self._busy = busy
             raise
         self._locked.add(school)
-        environment.sweep(school)
+        environment.begin(school)
 
     def reader(self, source: Source, night: Night, context: dg.AssetExecutionContext) -> SourceReader:
         """The reader of a night by a source. What the run's other datasets need can be read ahead."""
@@ -78,6 +78,9 @@ class NightSession:
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
+        for school in self._locked:
+            with contextlib.suppress(StorageError):  # else the next run sweeps up, and no more
+                self.environment.end(school)
         self._held.close()
 
 

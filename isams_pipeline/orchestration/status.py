@@ -12,7 +12,7 @@ import dagster as dg
 from isams_pipeline.clock import today_at
 from isams_pipeline.delivery.receipts import Receipts
 from isams_pipeline.orchestration.alerts.looking import Finding, Warnings, deadline, look
-from isams_pipeline.orchestration.alerts.posting import stuck
+from isams_pipeline.orchestration.alerts.posting import undelivered
 from isams_pipeline.orchestration.alerts.rounds import command_for
 from isams_pipeline.orchestration.alerts.sensor import hours_of
 from isams_pipeline.orchestration.environment import Environment
@@ -78,7 +78,7 @@ class Status:
     at: datetime
     rows: Sequence[Row]
     alerts_stuck: int
-    """Alerts that are in doubt, or were refused for good."""
+    """Alerts that have reached nobody although they were tried: in doubt, refused, or not to be handed over."""
 
     @property
     def overdue(self) -> int:
@@ -106,7 +106,9 @@ class Status:
         lines = [
             *_metric("overdue", "Nights that should be there and are not.", [((), self.overdue)]),
             *_metric("waits", "Things that wait for a person.", [((), self.waits)]),
-            *_metric("alerts_stuck", "Alerts in doubt, or refused for good.", [((), self.alerts_stuck)]),
+            *_metric(
+                "alerts_stuck", "Alerts that were tried and have reached nobody for sure.", [((), self.alerts_stuck)]
+            ),
         ]
         whose = [((("school", row.school), ("partner", row.partner)), row) for row in self.rows]
         late = [(labels, int(row.overdue)) for labels, row in whose]
@@ -160,7 +162,7 @@ def status(
         theirs = [partner for school, partner in findings if school == name]
         others = [key for key in environment.settings.school(name).partners.root if key not in theirs]
         made += [rows.row(name, partner, findings.get((name, partner), {})) for partner in [*theirs, *others]]
-    return Status(environment.clock(), made, len(stuck(environment)))
+    return Status(environment.clock(), made, undelivered(environment))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -53,6 +53,8 @@ class Standing:
     """Why it was refused or failed, whole; empty where only the run has it."""
     run_id: str = ""
     """The run that left it so; empty where there is none."""
+    ended: datetime | None = None
+    """When that was; None where it is not known, or has not ended."""
 
     @property
     def shown(self) -> tuple[str | int, ...]:
@@ -102,7 +104,8 @@ def _standing(
             return Standing(*whose, UNDER_WAY, 0, 0, took, "", run_id=run_id)
         if receipt is None or run.dagster_run.status is dg.DagsterRunStatus.FAILURE:
             failed = Outcome.FAILED.value
-            return Standing(*whose, failed, 0, 0, took, "look at the run, then run it again", run_id=run_id)
+            ended = run.update_timestamp
+            return Standing(*whose, failed, 0, 0, took, "look at the run, then run it again", "", run_id, ended)
     if receipt is None:
         late = "a backfill, in the UI or by `isams-pipeline backfill`, if its answers are in the archive"
         return Standing(*whose, *((MISSING, 0, 0, 0, late) if is_over else (DUE, 0, 0, 0, "its schedule")))
@@ -111,7 +114,7 @@ def _standing(
     left_out = sum(counts.get("excluded", 0) for counts in receipt.changes.values())
     took = _seconds(own) if own is not None else 0
     why, run_id = receipt.reason or "", receipt.run_id
-    return Standing(*whose, receipt.outcome, rows, left_out, took, _short(receipt), why, run_id)
+    return Standing(*whose, receipt.outcome, rows, left_out, took, _short(receipt), why, run_id, receipt.at)
 
 
 def _short(receipt: Delivery) -> str:

@@ -108,9 +108,9 @@ SERVER = {"smtp_url": "smtp://mail.example.org:587", "mail_from": "pipeline@exam
         ({"to": [{"email": ["a@example.org"], "wants": []}], **SERVER}, "wants is empty"),
         ({"to": [{"email": ["a@example.org"], "quiet": "late"}], **SERVER}, "22:00-06:30"),
         ({"to": [{"email": ["a@example.org"], "quiet": "07:00-07:00"}], **SERVER}, "22:00-06:30"),
-        ({"smtp_url": "smtp://mail.example.org", "mail_from": ""}, "not an e-mail address"),
+        ({"smtp_url": "smtp://mail.example.org", "mail_from": ""}, "needs mail_from"),
         ({"smtp_user": "x"}, "go together"),
-        ({"ui": "dagster.example.org"}, "pattern"),
+        ({"ui": "dagster.example.org"}, "write https://"),
         ({"late_after_minutes": 0}, "greater than or equal to 10"),
     ],
 )

@@ -566,13 +566,39 @@ def test_a_school_that_comes_back_is_watched_from_then_on(on_call: Callable[...,
     assert (one.round(0).written, one.mails()) == (0, [])
 
 
-def test_what_failed_before_anybody_watched_is_told_to_nobody(on_call: Callable[..., OnCall]):
+def test_what_was_refused_before_anybody_watched_is_told_to_nobody_and_what_is_later_is(on_call: Callable[..., OnCall]):
     one = on_call()
-    dead_host(one.world, SCHOOL)
-    one.world.night(0)
+    world = one.world
+    assert world.night(0).outcome == "delivered"
+    world.configure(
+        lambda config: config["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(contact_types=["Nobody"])
+    )
+    assert world.night(1).outcome == "refused"
     one.tell(MAIL, gather_minutes=0)
-    one.world.at_night(0, hour=12)
+    world.at_night(1, hour=12)
     assert one.round(0).written == 0
+    world.at_night(1, hour=13)
+    assert world.run(1).outcome == "refused"
+    one.round(0)
+    ((subject, _),) = one.mails()
+    assert "was refused" in subject
+
+
+def test_a_night_that_fails_after_it_was_delivered_says_that_what_is_there_stays(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL, gather_minutes=0)
+    assert one.world.night(0).outcome == "delivered"
+    one.round(0)
+    bring_back = dead_host(one.world, SCHOOL)
+    one.world.moment[0] += timedelta(hours=3)
+    assert one.world.run(0, fresh=True).outcome == "failed"
+    one.round(0)
+    assert "The night had been delivered before; what the partner has of it stays." in one.mails()[0][1]
+    bring_back()
+    run = one.world.run(0, fresh=True)
+    one.round(1)
+    text = one.mails()[1][1]
+    assert f"/runs/{run.run_id}" in text and "it had failed: " in text and "command:" not in text
 
 
 def test_who_was_not_told_what_was_wrong_is_not_told_that_it_is_over(on_call: Callable[..., OnCall]):
@@ -634,7 +660,8 @@ def test_a_test_message_comes_now_or_never(on_call: Callable[..., OnCall]):
     one.tell({**MAIL, "quiet": "00:00-23:59"}, gather_minutes=0)
     assert try_out(one.world.environment) == {} and len(one.mails()) == 1, "whatever the hour"
     one.mail_down()
-    assert list(try_out(one.world.environment)) == ["mail oncall@example.org"]
+    ((name, problem),) = try_out(one.world.environment).items()
+    assert name == "mail oncall@example.org" and problem.endswith("it refused the connection")
     one.mail_up()
     assert one.round(60).posted.sent == 0 and len(one.mails()) == 1
 
@@ -683,9 +710,9 @@ def test_an_address_that_is_none_is_said_and_loses_nothing(on_call: Callable[...
     one = on_call()
     one.world.variables["HOOK"] = address
     failed_night(one, HOOK)
-    assert one.round(0).posted.problems == (
-        "webhook HOOK: HOOK does not hold the address of a webhook; tried again in 1 min",
-    )
+    (problem,) = one.round(0).posted.problems
+    assert problem.startswith("webhook HOOK: HOOK does not hold the address of a webhook. Let it begin with https://")
+    assert problem.endswith("; tried again in 1 min")
     one.webhook_up()
     one.world._environment = None
     assert one.round(30).posted.sent == 1

@@ -115,6 +115,8 @@ def test_the_command_prints_it_and_its_exit_code_says_whether_anything_is_overdu
     told = json.loads(printed)
     assert code == code_of_json == (1 if told["overdue"] else 0)
     assert [one["school"] for one in told["schools"]] == [SCHOOL] * len(told["schools"])
+    code, printed = call("status", cwd=world.folder / "data")
+    assert code == 2 and "There is no configuration file" in printed, "all is well nobody knows"
     code, printed = call("status", "nowhere", *words[2:])
     assert code == 2 and "no school 'nowhere'" in printed
 

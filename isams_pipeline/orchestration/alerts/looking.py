@@ -39,6 +39,8 @@ class Finding:
     reason: str
     run_id: str | None
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    ended: datetime | None = None
+    """When the run that left it so had ended; None where it is not known, or has not."""
 
     @property
     def whose(self) -> tuple[str, str]:
@@ -124,7 +126,9 @@ def _finding(
         reason = one.reason
         if not reason and one.run_id:
             reason = _once(("failures", one.run_id), lambda: _said(instance, one.run_id))
-        return Finding(*whose, kind, one.outcome, reason or _UNSAID, run_id, counts)
+        if Receipts(environment.state).has(one.partner, one.school, day):
+            reason = f"{reason or _UNSAID}\nThe night had been delivered before; what the partner has of it stays."
+        return Finding(*whose, kind, one.outcome, reason or _UNSAID, run_id, counts, one.ended)
     if one.outcome not in _LATE:
         warned = warnings.of(one.run_id)
         kind = AlertKind.WARNED if warned else None

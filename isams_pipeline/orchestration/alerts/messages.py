@@ -24,8 +24,17 @@ _HAPPENED = {
     AlertKind.WARNED: "was delivered with a warning",
     AlertKind.RECOVERED: "is well again",
 }
+_HAD = {
+    AlertKind.FAILED: "failed",
+    AlertKind.REFUSED: "been refused",
+    AlertKind.HELD: "waited for a look",
+    AlertKind.LATE: "been late",
+    AlertKind.WARNED: "a warning",
+}
 _TO_DO = {
-    AlertKind.FAILED: "Put right what the reason names, then run the night again (the run's page has Re-execute).",
+    AlertKind.FAILED: "Put right what the reason names (`isams-pipeline doctor SCHOOL` looks at keys and servers); "
+    "then run the night again where the pipeline runs: by the command (of a service: sudo deploy/as-service "
+    "in place of isams-pipeline), or by Re-execute on the run's page.",
     AlertKind.REFUSED: "Nothing was delivered; what the partner had stays. Look at the run's page for the account and "
     "the difference, then put it right in the source, or run it again with what it was refused for allowed.",
     AlertKind.HELD: "Look at the export, and release it.",
@@ -111,7 +120,9 @@ def message(nights: Sequence[OneNight]) -> Message:
         lines.append(f"{one.school} ({one.name}), {one.partner}, {one.night}{counts}")
         if one.run:
             lines.append(f"  run: {one.run}")
-        if one.kind is not AlertKind.RECOVERED:
+        if one.kind is AlertKind.RECOVERED:
+            lines.append(f"  it had {_HAD[one.was or AlertKind.FAILED]}: {_cut(one.cause, 200)}")
+        else:
             lines.append(f"  command: {one.command}")
     if len(nights) > _SHOWN:
         lines.append(f"and {len(nights) - _SHOWN} more: `isams-pipeline status` lists all")
@@ -133,7 +144,8 @@ def _facts(nights: Sequence[OneNight]) -> JsonObject:
                 "night": one.night.isoformat(),
                 "counts": dict(one.counts),
                 "run": one.run,
-                "command": one.command,
+                "command": one.command if one.kind is not AlertKind.RECOVERED else None,
+                "was": one.was.value if one.was else None,
             }
             for one in nights
         ],

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from isams_pipeline.config import is_loopback, secret_from
 from isams_pipeline.config.alerts import AlertSettings
@@ -104,8 +104,13 @@ def post(environment: Environment, to: Channels) -> Posted:
     return Posted(len(done) - len(problems), tuple(dict.fromkeys(problems)))
 
 
-def send(environment: Environment, to: Channels, identifiers: Sequence[int]) -> dict[int, str | None]:
-    """Send messages; gives what is wrong with each, in words, or None. What there is no time for is not in it."""
+def send(
+    environment: Environment, to: Channels, identifiers: Sequence[int], *, again: bool = True
+) -> dict[int, str | None]:
+    """Send messages; gives what is wrong with each, in words, or None. What there is no time for is not in it.
+
+    `again`: what does not go now is tried again by a later round.
+    """
     done: dict[int, str | None] = {}
     until = time.monotonic() + _ROUND
     with contextlib.ExitStack() as stack:
@@ -114,8 +119,24 @@ def send(environment: Environment, to: Channels, identifiers: Sequence[int]) -> 
             if time.monotonic() > until:
                 break  # it stays in line for the next round
             with contextlib.suppress(_Taken):
-                done[identifier] = _send(environment, identifier, hands)
+                done[identifier] = _send(environment, identifier, hands, again=again)
     return done
+
+
+def in_line(environment: Environment) -> list[AlertMessage]:
+    """Messages that wait to be sent, the oldest first; those with an error have been tried."""
+    query = select(AlertMessage).where(AlertMessage.state == AlertState.QUEUED.value)
+    with environment.state.transaction() as session:
+        return list(session.scalars(query.order_by(AlertMessage.id).limit(200)))
+
+
+def undelivered(environment: Environment) -> int:
+    """How many messages have not reached anybody although they were tried: a person has to see why."""
+    tried = (AlertMessage.state == AlertState.QUEUED.value) & AlertMessage.error.is_not(None)
+    waits = AlertMessage.state.in_([state.value for state in STUCK])
+    query = select(func.count()).select_from(AlertMessage).where(tried | waits)
+    with environment.state.transaction() as session:
+        return session.scalar(query) or 0
 
 
 def stuck(environment: Environment) -> list[AlertMessage]:
@@ -175,7 +196,7 @@ def _due(environment: Environment, to: Channels) -> list[int]:
     return found
 
 
-def _send(environment: Environment, identifier: int, hands: _Hands) -> str | None:
+def _send(environment: Environment, identifier: int, hands: _Hands, *, again: bool) -> str | None:
     """Send one; gives what is wrong, in words, or None."""
     with environment.state.transaction() as session:
         one = session.get_one(AlertMessage, identifier)
@@ -183,8 +204,8 @@ def _send(environment: Environment, identifier: int, hands: _Hands) -> str | Non
     whose = _whose(one.channel)
 
     def ends(state: AlertState, error: str | None, wait: timedelta = timedelta(0)) -> None:
-        again = environment.clock() + wait
-        _set(environment, identifier, state, attempts=attempts, error=error, not_before=again)
+        then = environment.clock() + wait
+        _set(environment, identifier, state, attempts=attempts, error=error, not_before=then)
 
     try:
         with hands.to(one.channel) as hand:
@@ -192,7 +213,7 @@ def _send(environment: Environment, identifier: int, hands: _Hands) -> str | Non
     except NotNow as later:
         wait = min(_FIRST_WAIT * 2 ** min(attempts - 1, 10), _LONGEST_WAIT)
         ends(AlertState.QUEUED, str(later), wait)
-        return f"{whose}: {later}; tried again in {round(wait.total_seconds() / 60)} min"
+        return f"{whose}: {later}" + (f"; tried again in {round(wait.total_seconds() / 60)} min" if again else "")
     except Refused as refused:
         said = _NO_MAIL if refused.code == _IMPOSSIBLE else f"the server said {refused.code}"
         ends(AlertState.FAILED if refused.for_good else AlertState.QUEUED, said, _LONGEST_WAIT)
@@ -282,7 +303,7 @@ class _Hands:
             try:
                 url = webhook_url(self._environment, variable)
             except ConfigurationError as error:
-                raise NotNow(error.what) from None
+                raise NotNow(f"{error.what}. {error.remedy}".rstrip(". ")) from None
             sent = for_webhook(one.subject, one.body, one.facts, as_whose=as_whose or "json", message_id=one.message_id)
             no_way_back()
             code = post_json(url, sent, one.message_id)

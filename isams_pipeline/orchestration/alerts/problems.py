@@ -32,7 +32,7 @@ def keep(
     `due`: by when a night should have been there. What was due before anybody watched is nobody's fault.
     """
     since = _watch(session, findings, now)
-    kinds = {(one.whose, one.night): one.kind for one in findings}
+    by = {(one.whose, one.night): one for one in findings}
     settled: dict[Whose, date] = {}
     for one in findings:
         if one.settled:
@@ -42,12 +42,13 @@ def keep(
         open_ones.setdefault((problem.school, problem.partner), []).append(problem)
     for whose, night in settled.items():
         for problem in open_ones.get(whose, []):
-            if problem.night < night or (problem.night == night and problem.kind != kinds[whose, night]):
-                _recovered(session, problem, now)
+            if problem.night < night or (problem.night == night and problem.kind != by[whose, night].kind):
+                _recovered(session, problem, now, by[whose, night].run_id)
     for one in findings:
         if one.kind is None or one.night < settled.get(one.whose, one.night):
             continue  # a later night is there: whatever was wrong is over
-        if due.get((*one.whose, one.night), now) < since[one.whose]:
+        began = since[one.whose]
+        if due.get((*one.whose, one.night), now) < began and (one.ended is None or one.ended < began):
             continue
         _found(session, open_ones.setdefault(one.whose, []), one, now)
 
@@ -63,7 +64,7 @@ def _watch(session: Session, findings: Iterable[Finding], now: datetime) -> dict
     return {whose: one.since for whose, one in known.items()}
 
 
-def _recovered(session: Session, problem: Problem, now: datetime) -> None:
+def _recovered(session: Session, problem: Problem, now: datetime, run_id: str | None) -> None:
     """Close a problem, with what was told of the same night before it became this one."""
     told_before = select(Problem).where(
         Problem.school == problem.school,
@@ -73,7 +74,7 @@ def _recovered(session: Session, problem: Problem, now: datetime) -> None:
         Problem.told_at.is_not(None),
     )
     for one in (problem, *session.scalars(told_before)):
-        one.closed_at, one.closed_by = now, RECOVERED
+        one.closed_at, one.closed_by, one.over_by = now, RECOVERED, run_id
 
 
 def _found(session: Session, here: list[Problem], one: Finding, now: datetime) -> None:

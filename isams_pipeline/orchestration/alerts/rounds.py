@@ -79,10 +79,11 @@ def try_out(environment: Environment) -> dict[str, str]:
             session.add_all(made.values())
             session.flush()
             ids = {name: one.id for name, one in made.items()}
-        done = send(environment, to, list(ids.values()))
+        done = send(environment, to, list(ids.values()), again=False)
         put_away(environment, list(ids.values()))  # one that did not go is tried by the next test, not by a round
     late = "there was no time for it"
-    return {name: problem for name, id_ in ids.items() if (problem := done.get(id_, late)) is not None}
+    problems = {name: done.get(id_, late) for name, id_ in ids.items()}
+    return {name: problem.removeprefix(f"{name}: ") for name, problem in problems.items() if problem is not None}
 
 
 def write(session: Session, environment: Environment, to: Channels, now: datetime) -> int:
@@ -162,6 +163,7 @@ def _in_line(channel: str, what: Message, now: datetime, not_before: datetime) -
 def _night(environment: Environment, problem: Problem, *, is_over: bool) -> OneNight:
     settings, kind = environment.settings, AlertKind(problem.kind)
     school, ui = settings.school(problem.school), settings.alerts.ui
+    run_id = problem.over_by if is_over else problem.run_id
     return OneNight(
         problem=problem.id,
         school=problem.school,
@@ -170,9 +172,9 @@ def _night(environment: Environment, problem: Problem, *, is_over: bool) -> OneN
         night=problem.night,
         kind=AlertKind.RECOVERED if is_over else kind,
         was=kind if is_over else None,
-        reason="" if is_over else problem.reason,
+        reason=problem.reason,
         counts=dict(problem.counts),
-        run=f"{ui.rstrip('/')}/runs/{problem.run_id}" if ui and problem.run_id else None,
+        run=f"{ui.rstrip('/')}/runs/{run_id}" if ui and run_id else None,
         command=command_for(problem.school, problem.partner, problem.night, problem.kind),
     )
 

@@ -44,6 +44,8 @@ class Problem(Base):
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     closed_by: Mapped[str | None]
     """`recovered`: a delivery; else it became a problem of another kind, or of no night that is looked at."""
+    over_by: Mapped[str | None]
+    """The run by which it was over."""
     over_told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When it was told that it is over."""
 

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("told_at", sa.DateTime(timezone=True)),
         sa.Column("closed_at", sa.DateTime(timezone=True)),
         sa.Column("closed_by", sa.String),
+        sa.Column("over_by", sa.String),
         sa.Column("over_told_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_problem"),
         schema=SCHEMA,
