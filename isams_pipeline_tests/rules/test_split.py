@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isams_pipeline.rules.account import ROW
-from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions, Split, rows_of, surely
+from isams_pipeline.rules.split import EXCLUDED, WARNING, Exclusions, Split, in_an_id, rows_of, surely
 
 PEOPLE = pd.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"]}, index=pd.RangeIndex(1, 4)).astype({"name": "str"})
 
@@ -86,3 +86,18 @@ def test_rows_are_read_by_their_columns_names():
     assert [(row.id, row.name) for row in rows_of(PEOPLE)] == [(1, "a"), (2, "b"), (3, "c")]
     assert not hasattr(next(iter(rows_of(PEOPLE))), "Index")
     assert list(surely(pd.Series([True, None, False], dtype="boolean"))) == [True, False, False]
+
+
+def test_exclusions_are_in_the_order_in_which_a_person_counts():
+    out = Exclusions()
+    for identifier in ("10", "9", "-2", "12:3", "9:10", "9:2", "x"):
+        out.add("student", identifier, "contact_type", "why")
+    out.add("contact", 100, "contact_type", "why")
+    found = out.frame()
+    assert list(found["id"]) == ["100", "-2", "x", "9", "9:2", "9:10", "10", "12:3"]
+    assert {str(dtype) for dtype in found.dtypes} == {"str"}
+    assert {str(dtype) for dtype in Exclusions().frame().dtypes} == {"str"}, "without any as well"
+
+
+def test_a_part_of_an_id_that_is_not_there_is_a_dash():
+    assert [in_an_id(part) for part in (12, "a", None, float("nan"), pd.NA)] == ["12", "a", "-", "-", "-"]

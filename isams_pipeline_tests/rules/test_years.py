@@ -115,3 +115,32 @@ def test_years_of_two_campuses_with_one_name_block():
     groups = [("1", "05 Campus 2", "1"), ("10", "05 campus 2", "Campus 2")]
     (problem,) = year_problems(groups, ["1", "10"], has_campuses=True)
     assert "years 1 and 10 of several campuses have the same name" in problem
+
+
+def test_names_are_put_to_their_own_years_whatever_the_rows_are_called():
+    """Rows that were filtered, or are in another order, keep their index; names go by row."""
+    given_ = years((10, "05", None), (20, "06", None), (21, None, "Y7")).iloc[[2, 0, 1]]
+    named = named_with_campus(given_, CAMPUSES)
+    assert list(zip(named["year_id"], named["name"], named["campus"], strict=True)) == [
+        (21, "Y7 Campus 2", "Campus 2"),
+        (10, "05 Campus 1", "Campus 1"),
+        (20, "06 Campus 2", "Campus 2"),
+    ]
+    assert list(named.index) == [2, 0, 1] and {str(named[name].dtype) for name in ("name", "campus")} == {"str"}
+
+
+def test_of_several_campuses_that_a_name_may_carry_the_longest_counts():
+    campuses = {"North": YearRange.parse("1-10"), "North Lower": YearRange.parse("20-30")}
+    named = named_with_campus(years((20, "Seven North Lower", None), (21, "North Lower Eight", None)), campuses)
+    assert list(named["name"]) == ["Seven North Lower", "North Lower Eight"]
+    assert named["other_campus"].isna().all()
+
+
+def test_a_year_that_carries_another_campus_keeps_its_name_and_says_which():
+    named = named_with_campus(years((20, "Campus 1 Seven", None), (30, "Eight", None)).iloc[::-1], CAMPUSES)
+    assert list(named["name"]) == ["Eight Campus 2", "Campus 1 Seven"]
+    assert list(named["other_campus"].fillna("")) == ["", "Campus 1"]
+    split = of_other_campuses(named)
+    assert [str(reason) for reason in split.noted["reason"]] == [
+        "it is in Campus 2 by `campuses`, but its name carries Campus 1; correct one of the two"
+    ]
