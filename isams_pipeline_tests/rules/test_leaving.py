@@ -18,6 +18,7 @@ from isams_pipeline.rules.leaving import (
     in_last_year,
     last_year_groups,
     moved_up,
+    parts_of,
     school_years_of,
     staff_who_left,
     without_students,
@@ -248,3 +249,9 @@ def test_without_terms_nobody_knows_when_a_year_ends():
     given.pop("terms")
     assert turned(given, date(2026, 3, 3)) is None
     assert turned({**given, "terms": terms()}, date(2026, 3, 3)) is None
+
+
+def test_year_groups_are_by_campus_and_those_of_none_by_themselves():
+    of = campuses("1-3", "7-9")
+    assert parts_of([9, 2, 5, 7, 2, 4], of) == [[2], [7, 9], [4, 5]]
+    assert parts_of([5, 4], of) == [[4, 5]] and parts_of([], of) == []
