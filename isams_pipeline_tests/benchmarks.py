@@ -396,6 +396,8 @@ What a profiler showed, and what came of it:
   0.35 s, and Dagster's steps most of the rest: 1.2 of a bare run would leave 0.2 s for all of the work. All datasets as one step
   would save another 0.3 s, and with it each dataset's own time, log, failure and re-execution in the UI: not taken.
   An earlier night is found by its name: with 1,000 nights behind it a dataset's two look-ups took 8 ms by listing, and take 0.3 ms.
+  A night with 1,000 behind it still took 1.32 of one with ten: a profile at 260 showed that each run looked through all folders for
+  what killed runs had left. It does so only where the last run has not noted its end now (the 200th 0.96 of the 10th).
 - **A Room Booking night.** Half of it was drawing pictures and building the text of every calendar only to find both as they
   were: they carry the hash of their tables now (13.8 s, then 7.3 s). Then the gate put the year on dates again to ask whether two
   timetables are for the same day, and the files were shaped again after each sync: 3.6 s, then 2.7 s. What is left is a year's
