@@ -227,9 +227,6 @@ def test_a_rules_table_says_what_it_keeps_and_from_what(page: Page):
     page.shot("rules")
     page.open("/assets/schoolsbuddy/student_contacts?view=lineage&lineageScope=upstream&lineageDepth=4")
     page.sees("contact_pupils", "pupils", "eligible_contacts", "student_contacts")
-    page.browser.refresh()  # drawn anew it fills the page
-    page.sees("contact_pupils", "pupils", "eligible_contacts", "student_contacts")
-    page.until(lambda: "Latest event" in page.text() or page.browser.refresh())
     page.shot("lineage")
     page.open("/assets/tonight?view=overview")
     page.sees(
