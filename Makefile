@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
 EXTRAS = s3 gcs azure sftp
 TESTS = isams_pipeline_tests
-UNIT = $(addprefix $(TESTS)/,rules delivery test_config.py sources/test_folding.py \
+UNIT = $(addprefix $(TESTS)/,rules delivery test_config.py alerts/test_alert_messages.py sources/test_folding.py \
 	$(addprefix sources/isams/test_,document.py json_rows.py parse.py) \
 	$(addprefix partners/test_,imports.py matching.py schoolsbuddy.py))
 PYTEST = $(BIN)/pytest -n 2 --dist worksteal

@@ -59,7 +59,9 @@ MOVED: Mapping[str, str] = {
     "runs": "orchestration.runs",
     "sandbox.roads": "sandbox.source_day",
     "selections": "orchestration.selections",
+    "orchestration.ui.__main__": "commands.ui_server",
     "ui": "orchestration.ui",
+    "ui.__main__": "commands.ui_server",
     "wire_facts": "commands.wire_facts",
     "xporter": "sources.xporter",
 }
@@ -93,6 +95,15 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     "orchestration.source_assets": {
         "asset_key": "orchestration.graph:asset_key",
         "column_schema": "orchestration.showing:column_schema",
+    },
+    "commands.headless": {"together": "orchestration.failures:together"},
+    "partners.room_booking.mail": {
+        "MailFolder": "orchestration.mail:MailFolder",
+        "SmtpServer": "orchestration.mail:SmtpServer",
+    },
+    "partners.room_booking.states": {
+        "MAIL_MOVES": "orchestration.mail:MAIL_MOVES",
+        "MailState": "orchestration.mail:MailState",
     },
     "rules": {"Exclusions": "rules.split:Exclusions", "Split": "rules.split:Split"},
     "rules.clock_times": {"in_words": "rules.clock_times:time_in_words"},

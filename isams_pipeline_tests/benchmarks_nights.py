@@ -40,9 +40,9 @@ def room_of_nights(pupils: str) -> dict[str, float]:
         for day in range(12):
             assert world.night(day).outcome == "delivered"
             found.append(_room(world.data))
-        (first, _), *later = found[:1] + found[1::10]
-        (before, events), (after, more_events) = later  # ten nights lie between: a database grows by the page
-        return {"first": float(first), "unchanged": (after - before) / 10, "events": (more_events - events) / 10}
+        # Ten nights lie between: a database grows by the page.
+        unchanged, events = ((after - before) / 10 for before, after in zip(found[1], found[11], strict=True))
+        return {"first": float(found[0][0]), "unchanged": unchanged, "events": events}
 
 
 def _room(data: Path) -> tuple[int, int]:

@@ -105,8 +105,10 @@ def test_doctor_looks_whether_whoever_is_told_can_be(today: World):  # noqa: F81
         )
         today.variables["PLAIN_HOOK"] = "http://hooks.example.org/services/SECRET"
         today.variables["DEAD_HOOK"] = f"http://127.0.0.1:{closed.getsockname()[1]}/services/SECRET"
+        offline, said = at(today, "doctor", "--offline")
         code, out = at(today, "doctor", SCHOOL)
-    assert code == 1 and "SECRET" not in out
+    assert offline == 1 and "PLAIN_HOOK does not hold the address of a webhook" in said and "DEAD_HOOK" not in said
+    assert code == 1 and "SECRET" not in out + said
     assert "alerts, mail: The mail server cannot be used" in out
     assert "alerts, NOT_SET_HOOK" in out and "PLAIN_HOOK does not hold the address of a webhook" in out
     assert "alerts, DEAD_HOOK" in out and "refused the connection" in out

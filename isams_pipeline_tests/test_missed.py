@@ -44,7 +44,7 @@ TWO = datetime.combine(FIRST, time(2), LONDON)
 )
 def test_until_when_a_missed_night_is_begun(world: World, now: datetime, said: str | None):
     world.moment[0] = now.astimezone(UTC)
-    found = too_late(world.environment, Night(SCHOOL, FIRST), LONDON, TWO)
+    found = too_late(world.environment, Night(SCHOOL, FIRST), LONDON, TWO, again=f"isams-pipeline sync {SCHOOL}")
     assert (found is None) if said is None else (found is not None and said in found and SCHOOL in found)
 
 

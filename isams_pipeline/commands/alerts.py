@@ -123,8 +123,8 @@ def alerts(
         say(("not sent", "red"), f": {problem}")
     waiting = in_line(environment)
     for one in waiting:
-        why = f", {one.error}" if one.error else ", for the end of quiet hours"
-        say((f"{one.id} waits", "yellow"), f" until {one.not_before:%Y-%m-%d %H:%M} UTC{why}; {one.subject}")
+        why = one.error or ("quiet hours" if one.not_before > environment.clock() else "the next round")
+        say((f"{one.id} waits", "yellow"), f" until {one.not_before:%Y-%m-%d %H:%M} UTC, {why}; {one.subject}")
     for one in stuck(environment):
         said = one.state.replace("_", " ")
         say((f"{one.id} {said}", "yellow"), f": {one.created_at:%Y-%m-%d %H:%M} UTC, {one.error}; {one.subject}")

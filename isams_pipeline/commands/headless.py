@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -23,6 +23,7 @@ from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.delivery.receipts import Outcome, Receipts
 from isams_pipeline.errors import StorageError
+from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.failures import together, what_failed
 from isams_pipeline.orchestration.partitions import Night, key_of
@@ -254,3 +255,10 @@ ORIGIN = RemoteRepositoryOrigin(
 launched again from there; without it the UI takes a run for one of code that is gone."""
 _TOLD = ("key ", "register: ", "licence: ", "photos: ", *(f"{source.label}: " for source in SOURCES.values()))
 """How a message begins that a person at the command line should see."""
+
+
+if not TYPE_CHECKING:  # who checks types sees what is there
+
+    def __getattr__(name: str) -> object:
+        """Names of before, with a warning."""
+        return found_elsewhere(__name__, name)

@@ -21,7 +21,7 @@ from isams_pipeline.commands.common import (
     say,
 )
 from isams_pipeline.commands.machine import look, mend, print_found
-from isams_pipeline.commands.places import Servers, alerts, mail, targets
+from isams_pipeline.commands.places import Servers, alerts, mail, targets, webhooks
 from isams_pipeline.config import IsamsSettings
 from isams_pipeline.config.secrets import is_set
 from isams_pipeline.definitions import environment_from
@@ -78,9 +78,10 @@ def doctor(
             *(environment.settings.school(name).variables for name in names)
         )
         complete = all(is_set(environment.variables, name) for name in needed)
-        said = "and its secrets are there" if complete else "but secrets are missing: see above"
+        right = print_found(found for found, url in webhooks(environment) if url is None)
+        said = "and its secrets are there" if complete and right else "but secrets are missing, or none: see above"
         say(f"{environment.settings.file} is right, {said}. No server was asked.")
-        return 0 if complete else 1
+        return 0 if complete and right else 1
     console.print("Where files and mail go")
     servers = Servers()
     places = (*targets(environment, names), *mail(environment, names), *alerts(environment, servers))

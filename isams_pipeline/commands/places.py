@@ -15,7 +15,7 @@ from isams_pipeline.orchestration.alerts.channels import WEBHOOK, channels
 from isams_pipeline.orchestration.alerts.posting import NotNow, webhook_url
 from isams_pipeline.orchestration.alerts.posting import mail_server as mail_server_of_alerts
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.partners.room_booking.night import mail_server
+from isams_pipeline.orchestration.mail import mail_server
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.sources.shared.http import Patience, open_http, typed_errors
 from isams_pipeline.storage.folder import Folder
@@ -98,7 +98,7 @@ def mail(environment: Environment, schools: Iterable[str]) -> Iterator[Found]:
             continue
         what = f"{school}, mail"
         try:
-            server = mail_server(environment, school, settings)
+            server = mail_server(settings, environment.variables, school=school)
             if server is not None:
                 server.greet()
                 yield Found(what, "the mail server takes connections and the log-in")
@@ -110,22 +110,28 @@ def alerts(environment: Environment, servers: Servers) -> Iterator[Found]:
     """Whether whoever is told can be: the mail server of alerts takes a log-in, webhooks' hosts are there."""
     settings = environment.settings.alerts
     if settings.smtp_url is not None:
+        what = "the mail server takes connections" + (" and the log-in" if settings.smtp_user else "")
         try:
             mail_server_of_alerts(environment, settings).greet()
-            yield Found("alerts, mail", "the mail server takes connections and the log-in")
-        except NotNow as error:
+            yield Found("alerts, mail", what)
+        except (NotNow, PipelineError) as error:
             yield Found("alerts, mail", str(error), is_fit=False)
-        except PipelineError as error:
-            yield Found("alerts, mail", str(error), is_fit=False)
-    for name in channels(environment.settings):
-        kind, _, variable = name.partition(" ")
-        if kind != WEBHOOK:
+    for found, url in webhooks(environment):
+        if url is None:
+            yield found
             continue
-        try:
-            parts = urlsplit(webhook_url(environment, variable))
-        except PipelineError as error:
-            yield Found(f"alerts, {variable}", str(error), is_fit=False)
-            continue
+        parts = urlsplit(url)
         trouble = servers.trouble(f"{parts.scheme}://{parts.netloc}")
         said = "its server is there; `isams-pipeline alerts --test` sends a message" if trouble is None else trouble
-        yield Found(f"alerts, {variable}", said, trouble is None)
+        yield Found(found.what, said, trouble is None)
+
+
+def webhooks(environment: Environment) -> Iterator[tuple[Found, str | None]]:
+    """Each webhook and its address; None where what the variable holds is none. No server is asked."""
+    for name in channels(environment.settings):
+        kind, _, variable = name.partition(" ")
+        if kind == WEBHOOK:
+            try:
+                yield Found(f"alerts, {variable}", "its variable holds an address"), webhook_url(environment, variable)
+            except PipelineError as error:
+                yield Found(f"alerts, {variable}", str(error), is_fit=False), None

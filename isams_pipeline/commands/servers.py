@@ -174,7 +174,7 @@ def ui(
         keep_apart(data_dir, settings)
         _warn_of_missing_secrets(settings, variables)
         home = prepare_home(data_dir)
-        _take_back_logs(home)
+        _remove_old_logs(home)
         # Made, or migrated, before two processes open it.
         with open_instance(data_dir) as instance:
             if not read_only:
@@ -205,8 +205,11 @@ def ui(
     return 0
 
 
-def _take_back_logs(home: Path) -> None:
-    """Logs of before, from where Dagster's daemon would send them away, or had begun to."""
+def _remove_old_logs(home: Path) -> None:
+    """Remove the logs of versions before this one, from where Dagster's daemon would send them away, or had begun to.
+
+    Each start began them anew.
+    """
     for folder in (home / "logs", home / ".logs_queue"):
         if folder.is_dir():
             shutil.rmtree(folder)

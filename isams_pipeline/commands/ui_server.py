@@ -78,8 +78,14 @@ class Looking:
         if self._known is None or self._known[0] != changed:
             if self._known is not None:
                 self._known[1].state.close()
-            self._known = (changed, Environment(load_settings()))
+            self._known = (changed, self._read())
         return self._known[1]
+
+    @staticmethod
+    def _read() -> Environment:
+        from isams_pipeline.definitions import environment_from  # noqa: PLC0415
+
+        return environment_from()
 
 
 def served(app: Any, door: Door, host: str, port: int) -> uvicorn.Config:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from isams_pipeline.config.values import AList, SmtpUrl, StrictSettings, Variable, Zone
+from isams_pipeline.config.values import AList, MailServerSettings, StrictSettings, Variable, Zone
 from isams_pipeline.rules.clock_times import minutes
 
 
@@ -49,19 +49,18 @@ class Span(StrictSettings):
 def _span(value: object) -> object:
     if isinstance(value, Span):
         return value
-    start, dash, end = str(value).partition("-")
-    found = minutes(start.strip()), minutes(end.strip())
-    if (
-        not dash
-        or None in found
-        or found[0] == found[1]
-        or not all(0 <= at < 24 * 60 for at in found if at is not None)
-    ):
+    given = [minutes(part.strip()) for part in str(value).split("-")]
+    found = [at for at in given if at is not None and 0 <= at < 24 * 60] if len(given) == _ENDS else []
+    if len(found) != _ENDS or found[0] == found[1]:
         raise ValueError("not hours of the day; write 22:00-06:30")
-    return Span(start=found[0] or 0, end=found[1] or 0)
+    return Span(start=found[0], end=found[1])
+
+
+_ENDS = 2
 
 
 def _address(value: str) -> str:
+    # Not by email-validator: it refuses domains of one's own network, such as school.local.
     name, at, domain = value.rpartition("@")
     if not at or not name or "." not in domain or not value.isprintable() or any(c in value for c in ' ,;<>"'):
         raise ValueError("not an e-mail address; write oncall@example.org")
@@ -100,7 +99,7 @@ class AlertChannel(StrictSettings):
         return self
 
 
-class AlertSettings(StrictSettings):
+class AlertSettings(MailServerSettings):
     """Who is told, by what, and when."""
 
     to: Annotated[tuple[AlertChannel, ...], AList] = ()
@@ -113,9 +112,6 @@ class AlertSettings(StrictSettings):
     """After a partner's hour."""
     gather_minutes: int = Field(default=5, ge=0, le=60)
     """So long is waited for further nights with the same cause, so that they are one message."""
-    smtp_url: SmtpUrl | None = None
-    smtp_user: str | None = None
-    smtp_secret: Variable | None = None
     mail_from: str = ""
 
     @property
@@ -125,9 +121,7 @@ class AlertSettings(StrictSettings):
         return {name for name in found if name is not None}
 
     @model_validator(mode="after")
-    def _mail_server(self) -> AlertSettings:
-        if (self.smtp_user is None) != (self.smtp_secret is None):
-            raise ValueError("smtp_user and smtp_secret go together; give both or neither")
+    def _who_writes(self) -> AlertSettings:
         if self.smtp_url is not None and not self.mail_from:
             raise ValueError("smtp_url needs mail_from: the address that mail comes from")
         if self.smtp_url is not None:

@@ -6,11 +6,11 @@ import difflib
 import functools
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from isams_pipeline.rules.clock_times import minutes
 
@@ -219,3 +219,17 @@ class StrictSettings(BaseModel):
     """A part of schools.yaml: a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class MailServerSettings(StrictSettings):
+    """A mail server, where there is one, and how to log in to it."""
+
+    smtp_url: SmtpUrl | None = None
+    smtp_user: str | None = None
+    smtp_secret: Variable | None = None
+
+    @model_validator(mode="after")
+    def _whole_log_in(self) -> Self:
+        if (self.smtp_user is None) != (self.smtp_secret is None):
+            raise ValueError("smtp_user and smtp_secret go together; give both or neither")
+        return self

@@ -44,8 +44,8 @@ def is_late(environment: Environment, scheduled: datetime) -> bool:
     return environment.clock() - scheduled > _USUAL
 
 
-def too_late(environment: Environment, night: Night, zone: ZoneInfo, scheduled: datetime) -> str | None:
-    """Why a night is not begun any more, in words with what to do; None where it is."""
+def too_late(environment: Environment, night: Night, zone: ZoneInfo, scheduled: datetime, *, again: str) -> str | None:
+    """Why a night is not begun any more, in words; None where it is. `again`: what begins it by hand."""
     if night.date != today_at(zone, environment.clock):
         return (
             f"{night.school}: {night.date} is over there, and iSAMS only knows now; what no run has fetched that day "
@@ -58,7 +58,7 @@ def too_late(environment: Environment, night: Night, zone: ZoneInfo, scheduled: 
         return None
     return (
         f"{night.school}: nothing ran at its hour, and at {now:%H:%M} it is past {time_in_words(until)} "
-        f"(catch_up_until); to have {night.date} all the same: isams-pipeline sync {night.school}"
+        f"(catch_up_until); to have {night.date} all the same: {again}"
     )
 
 

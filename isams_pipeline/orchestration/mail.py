@@ -10,13 +10,15 @@ import hashlib
 import smtplib
 import socket
 import ssl
+from collections.abc import Mapping
 from email import policy
 from email.parser import BytesHeaderParser
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
-from isams_pipeline.config import is_loopback
+from isams_pipeline.config import is_loopback, secret_from
+from isams_pipeline.config.values import MailServerSettings
 from isams_pipeline.errors import MailUnavailable
 from isams_pipeline.rules.moves import Moves
 from isams_pipeline.sources.shared.http import Patience, patiently
@@ -218,3 +220,14 @@ def _unavailable(error: Exception, host: str) -> MailUnavailable:
         remedy="Check smtp_url, smtp_user and the password, and that the server takes mail from this machine. "
         "What was not sent waits, and is tried again.",
     )
+
+
+def mail_server(
+    settings: MailServerSettings, variables: Mapping[str, str], *, school: str | None = None, **options: Any
+) -> SmtpServer | None:
+    """The mail server that settings name, not yet connected; None where they name none. Raises MissingSecret."""
+    if settings.smtp_url is None:
+        return None
+    secret = settings.smtp_secret
+    password = secret_from(variables, secret, school=school) if secret is not None else None
+    return SmtpServer(settings.smtp_url, settings.smtp_user, password, **options)

@@ -54,7 +54,7 @@ def nightly_schedules(
         if partner.key in school.partners:
             by_zone.setdefault(school.timezone.key, {})[name] = spread(name, settings.spread_minutes)
     when = sorted(by_zone.items())
-    return [_schedule((partner.key, partner.hour, zone), schools, job) for zone, schools in when]
+    return [_schedule(partner, zone, schools, job) for zone, schools in when]
 
 
 def in_a_name(zone: str) -> str:
@@ -63,14 +63,13 @@ def in_a_name(zone: str) -> str:
 
 
 def _schedule(
-    what: tuple[str, int, str], schools: dict[str, int], job: "dg.UnresolvedAssetJobDefinition"
+    partner: AnyPartner, zone: str, schools: dict[str, int], job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
-    partner, hour, zone = what
-    minutes = sorted({*schools.values()})
+    hour, minutes = partner.hour, sorted({*schools.values()})
     at = f"{hour:02d}:{minutes[0]:02d}" + (f" to {hour:02d}:{minutes[-1]:02d}" if len(minutes) > 1 else "")
 
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{job_name(partner)}_{in_a_name(zone)}",
+        name=f"{job_name(partner.key)}_{in_a_name(zone)}",
         job=job,
         cron_schedule=f"{','.join(map(str, minutes))} {hour} * * *",
         execution_timezone=zone,
@@ -94,15 +93,17 @@ def _schedule(
             if night.date < environment.settings.first_night_of(school):
                 why.append(f"{school}: before its first night")
                 continue
-            if (reason := too_late(environment, night, ZoneInfo(zone), scheduled)) is not None:
+            by_hand = f"isams-pipeline sync {school} --partner {partner.key}"
+            again = by_hand if partner.gets else f"launch the job {job.name} for it in the UI"
+            if (reason := too_late(environment, night, ZoneInfo(zone), scheduled, again=again)) is not None:
                 why.append(reason)
                 continue
             begun += 1
             yield dg.RunRequest(
                 # A key is used up for ever, so it names the night: a tick that is tried again starts no second run.
-                run_key=f"{partner}:{school}:{night.date}",
+                run_key=f"{partner.key}:{school}:{night.date}",
                 partition_key=key_of(night),
-                asset_selection=selection_of(settings, partner, resolved) if resolved else None,
+                asset_selection=selection_of(settings, partner.key, resolved) if resolved else None,
                 tags={CAUGHT_UP: "yes"} if late else None,
             )
         for reason in why:

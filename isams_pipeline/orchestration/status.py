@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeGuard
 
 import dagster as dg
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.delivery.receipts import Receipts
@@ -103,36 +104,23 @@ class Status:
 
     def as_metrics(self) -> str:
         """As Prometheus reads it: counts and dates only."""
-        lines = [
-            *_metric("overdue", "Nights that should be there and are not.", [((), self.overdue)]),
-            *_metric("waits", "Things that wait for a person.", [((), self.waits)]),
-            *_metric(
-                "alerts_stuck", "Alerts that were tried and have reached nobody for sure.", [((), self.alerts_stuck)]
-            ),
-        ]
-        whose = [((("school", row.school), ("partner", row.partner)), row) for row in self.rows]
-        late = [(labels, int(row.overdue)) for labels, row in whose]
-        nights = [
-            (labels, int(datetime.combine(row.last_delivered, datetime.min.time(), self.at.tzinfo).timestamp()))
-            for labels, row in whose
-            if row.last_delivered is not None
-        ]
-        lines += _metric("night_overdue", "Whether tonight should be there and is not.", late)
-        lines += _metric("last_delivered_night_seconds", "The newest night delivered, as midnight UTC.", nights)
-        return "\n".join(lines) + "\n"
+        registry = CollectorRegistry()
 
+        def gauge(name: str, about: str, labels: Sequence[str] = ()) -> Gauge:
+            return Gauge(f"isams_pipeline_{name}", about, labels, registry=registry)
 
-def _metric(name: str, about: str, values: Iterable[tuple[tuple[tuple[str, str], ...], int]]) -> Iterator[str]:
-    full = f"isams_pipeline_{name}"
-    yield f"# HELP {full} {about}"
-    yield f"# TYPE {full} gauge"
-    for labels, value in values:
-        written = ",".join(f'{key}="{_label(text)}"' for key, text in labels)
-        yield f"{full}{{{written}}} {value}" if written else f"{full} {value}"
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        gauge("overdue", "Nights that should be there and are not.").set(self.overdue)
+        gauge("waits", "Things that wait for a person.").set(self.waits)
+        gauge("alerts_stuck", "Alerts that have reached nobody for sure.").set(self.alerts_stuck)
+        whose = ("school", "partner")
+        late = gauge("night_overdue", "Whether tonight should be there and is not.", whose)
+        last = gauge("last_delivered_night_seconds", "The newest night delivered, as midnight UTC.", whose)
+        for row in self.rows:
+            late.labels(row.school, row.partner).set(row.overdue)
+            if row.last_delivered is not None:
+                midnight = datetime.combine(row.last_delivered, time(), UTC)
+                last.labels(row.school, row.partner).set(midnight.timestamp())
+        return generate_latest(registry).decode()
 
 
 def status(
@@ -184,7 +172,9 @@ class _Rows:
         now, before = nights.get(today), nights.get(today - timedelta(days=1))
         is_there = now is not None and now.settled
         due = None if now is None or is_there else deadline(self.environment, self.hours, school, partner, today)
-        late = due is not None and self.environment.clock() > due
+        # One that was delivered and is made again is there, whatever becomes of that.
+        is_past = due is not None and self.environment.clock() > due
+        late = is_past and self._last(school, partner) != today
         # Yesterday's trouble is over where today's night is there.
         troubled = [one for one in (now, None if is_there else before) if self._matters(one)]
         return Row(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
@@ -20,6 +21,7 @@ from sqlalchemy import select
 
 from isams_pipeline.definitions import build_definitions
 from isams_pipeline.orchestration.alerts.channels import channels
+from isams_pipeline.orchestration.alerts.looking import Warnings
 from isams_pipeline.orchestration.alerts.posting import AlertState, decide, send
 from isams_pipeline.orchestration.alerts.rounds import Round, go_round, try_out
 from isams_pipeline.orchestration.alerts.sensor import SENSOR, hours_of
@@ -265,6 +267,18 @@ def test_a_warning_is_told_to_who_wants_it_and_not_that_it_is_over(on_call: Call
     assert "was delivered with a warning" in subject
     assert all(name.split(": ")[1] in text for name, _ in run.warnings)
     assert one.round(30).written == 0
+
+
+def test_a_run_that_has_delivered_and_goes_on_is_not_yet_asked_what_warns(on_call: Callable[..., OnCall]):
+    one = on_call(cache_hours=24)
+    one.world.night(0)
+    warned = one.world.night(1)
+    instance, warnings = one.world.instance, Warnings(one.world.instance, wanted=True)
+    ended = instance.get_run_by_id(warned.run_id)
+    assert ended is not None
+    with patch.object(dg.DagsterInstance, "get_run_by_id", lambda *_: ended.with_status(dg.DagsterRunStatus.STARTED)):
+        assert warnings.of(warned.run_id) == ""
+    assert warned.warnings[0][0].split(": ")[1] in warnings.of(warned.run_id), "and not remembered as without any"
 
 
 # --- whom, when -----------------------------------------------------------------------------------------------

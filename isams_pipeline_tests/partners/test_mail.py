@@ -223,3 +223,20 @@ def test_without_a_server_messages_are_files(world: World, tmp_path: Path):
     files = list((tmp_path / "outbox").glob("*.eml"))
     assert counts == {"sent": 2} and len(files) == 2
     assert all(file.stat().st_mode & 0o077 == 0 and b"Sorry." in file.read_bytes() for file in files)
+
+
+def test_two_rounds_at_once_send_a_message_once(world: World):
+    """A lock in Postgres goes with its connection, and then two may go through the outbox."""
+    world.queue("B1")
+    server = SmtpServer(f"smtp://127.0.0.1:{world.port}", wait=0.01)
+    envelope = server.envelope
+
+    def overtaken(sender: str, recipient: str) -> None:
+        envelope(sender, recipient)
+        if not world.office.taken:
+            world.post()  # another round, while this one has told whom the message is for
+
+    server.envelope = overtaken
+    with server:
+        assert world.outbox.post(server, SENDER).counts == {"sent": 1}
+    assert len(world.office.taken) == 1

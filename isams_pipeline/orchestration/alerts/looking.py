@@ -63,6 +63,9 @@ class Warnings:
         """In words; empty where nothing is wrong, or nobody wants to know."""
         if not self._wanted or not run_id:
             return ""
+        run = self._instance.get_run_by_id(run_id) if ("warnings", run_id) not in _KNOWN else None
+        if run is not None and not run.is_finished:
+            return ""  # it has delivered, and checks may follow
         return _once(("warnings", run_id), lambda: "; ".join(_warnings(self._instance, run_id)))
 
 

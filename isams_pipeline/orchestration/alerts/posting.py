@@ -25,6 +25,7 @@ from sqlalchemy import func, select, update
 from isams_pipeline.config import is_loopback, secret_from
 from isams_pipeline.config.alerts import AlertSettings
 from isams_pipeline.errors import ConfigurationError, MailUnavailable, PipelineError, WrongUse
+from isams_pipeline.orchestration import mail
 from isams_pipeline.orchestration.alerts.channels import MAIL, Channels, quiet_until
 from isams_pipeline.orchestration.alerts.messages import for_webhook
 from isams_pipeline.orchestration.environment import Environment
@@ -33,6 +34,7 @@ from isams_pipeline.rules.moves import Moves
 from isams_pipeline.rules.texts import label, visible
 from isams_pipeline.sources.shared.http import Patience, proxy_of, transport_error
 from isams_pipeline.sources.shared.transport import SMALL, BoundedTransport
+from isams_pipeline.storage.state import claimed
 from isams_pipeline.storage.state.alerts import AlertMessage
 
 
@@ -62,6 +64,7 @@ ALERT_MOVES = Moves(
     first=AlertState.QUEUED,
 )
 """Where a message may go from where it stands. Sent and put away are ends."""
+_HANDED_OVER = (AlertState.QUEUED, AlertState.SENDING)
 STUCK = (AlertState.IN_DOUBT, AlertState.FAILED)
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(minutes=15)
 _WEBHOOK_PATIENCE = Patience(connect=10, read=20, whole=40)
@@ -228,13 +231,8 @@ def _send(environment: Environment, identifier: int, hands: _Hands, *, again: bo
 def _claim(environment: Environment, identifier: int) -> None:
     """Say that a message is being handed over, where nobody else does; whoever holds which lock."""
     with environment.state.transaction() as session:
-        claimed: Any = session.execute(
-            update(AlertMessage)
-            .where(AlertMessage.id == identifier, AlertMessage.state == AlertState.QUEUED.value)
-            .values(state=AlertState.SENDING.value, changed_at=environment.clock())
-        )
-    if claimed.rowcount != 1:
-        raise _Taken
+        if not claimed(session, AlertMessage, identifier, _HANDED_OVER, now=environment.clock()):
+            raise _Taken
 
 
 def _set(environment: Environment, identifier: int, state: AlertState, **values: Any) -> None:
@@ -317,17 +315,15 @@ class _Hands:
 
 
 def mail_server(environment: Environment, settings: AlertSettings) -> SmtpServer:
-    """The mail server of alerts, not yet connected. Raises NotNow where its secret is not set."""
-    password: str | None = None
+    """The mail server of alerts, not yet connected. Raises NotNow where there is none, or its secret is not set."""
     try:
-        if settings.smtp_secret is not None:
-            password = secret_from(environment.variables, settings.smtp_secret)
+        # Once only: what does not go now is tried again by a later round.
+        found = mail.mail_server(settings, environment.variables, timeout=_SMTP_TIMEOUT, tries=1)
     except ConfigurationError as error:
         raise NotNow(error.what) from None
-    if settings.smtp_url is None:
+    if found is None:
         raise NotNow("schools.yaml names no mail server any more")
-    # Once only: what does not go now is tried again by a later round.
-    return SmtpServer(settings.smtp_url, settings.smtp_user, password, timeout=_SMTP_TIMEOUT, tries=1)
+    return found
 
 
 def webhook_url(environment: Environment, variable: str) -> str:

@@ -11,13 +11,12 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config import secret_from
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export
 from isams_pipeline.errors import NotMaterialised
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.mail import MailFolder, MailState, SmtpServer
+from isams_pipeline.orchestration.mail import MailFolder, MailState, mail_server
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.partner import Behind, Waiting
 from isams_pipeline.orchestration.pins import pinned
@@ -106,7 +105,7 @@ def post(environment: Environment, school: str) -> Posted:
     """Send what is in a school's outbox: over SMTP if the school has a server, else into `outbox/`."""
     settings = environment.settings.partner(school, RoomBookingSettings)
     outbox = outbox_of(environment, school)
-    server = mail_server(environment, school, settings)
+    server = mail_server(settings, environment.variables, school=school)
     if server is None:
         return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
     with server:
@@ -122,14 +121,6 @@ def waits_for(environment: Environment) -> dict[str, list[Waiting]]:
         if stuck:
             found[school] = [Waiting(f"mail to owners of bookings: {said}", f"isams-pipeline rooms mail {school}")]
     return found
-
-
-def mail_server(environment: Environment, school: str, settings: RoomBookingSettings) -> SmtpServer | None:
-    """The school's mail server, not yet connected; None where it has none. Raises MissingSecret."""
-    if settings.smtp_url is None:
-        return None
-    password = secret_from(environment.variables, settings.smtp_secret, school=school) if settings.smtp_secret else None
-    return SmtpServer(settings.smtp_url, settings.smtp_user, password)
 
 
 @dataclass(frozen=True)

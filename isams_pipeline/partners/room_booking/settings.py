@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from isams_pipeline.config.partners import Delivering
-from isams_pipeline.config.values import AList, ATimeslot, SmtpUrl, Variable
+from isams_pipeline.config.values import AList, ATimeslot, MailServerSettings
 from isams_pipeline.rules.timetable import UnallocatedWeeks
 
 KEY = "room_booking"
 """Its name in schools.yaml, in keys of assets, and on the command line."""
 
 
-class RoomBookingSettings(Delivering):
+class RoomBookingSettings(Delivering, MailServerSettings):
     """What a school sends to Room Booking."""
 
     label: ClassVar[str] = "Room Booking"
@@ -37,11 +37,8 @@ class RoomBookingSettings(Delivering):
     """More cancellations than this in one night wait for a person."""
     licence: int | None = Field(default=None, ge=1)
     """How many bookable rooms the school's licence is for."""
-    smtp_url: SmtpUrl | None = None
-    """Without one, mail is written to `outbox/` in the data folder."""
-    smtp_user: str | None = None
-    smtp_secret: Variable | None = None
     mail_from: str = "room-booking@localhost"
+    """Without a mail server, mail is written to `outbox/` in the data folder."""
 
     @property
     def secrets(self) -> set[str | None]:
@@ -49,9 +46,7 @@ class RoomBookingSettings(Delivering):
         return super().secrets | {self.smtp_secret}
 
     @model_validator(mode="after")
-    def _whole_log_in(self) -> RoomBookingSettings:
-        if (self.smtp_user is None) != (self.smtp_secret is None):
-            raise ValueError("smtp_user and smtp_secret go together; give both or neither")
+    def _who_writes(self) -> RoomBookingSettings:
         if self.smtp_url and self.mail_from.endswith("@localhost"):
             raise ValueError("smtp_url needs mail_from: the address that mail comes from")
         return self

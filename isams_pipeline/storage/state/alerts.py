@@ -58,7 +58,7 @@ class AlertMessage(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     channel: Mapped[str]
-    """`mail ADDRESS`, or `webhook VARIABLE FORMAT`."""
+    """`mail ADDRESS`, or `webhook VARIABLE`."""
     message_id: Mapped[str]
     subject: Mapped[str]
     body: Mapped[str]

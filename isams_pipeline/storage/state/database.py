@@ -6,12 +6,13 @@ import contextlib
 import sqlite3
 import ssl
 from collections.abc import Generator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -114,6 +115,19 @@ class StateDatabase:
 def insert_into(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say what to do on conflict, which SQLAlchemy has for each database by itself."""
     return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def claimed(session: Session, table: type[Any], identifier: int, moves: tuple[str, str], *, now: datetime) -> bool:
+    """Let a row go from one state to another (`moves`); False where it was not in the first: somebody has claimed it.
+
+    A lock in Postgres goes with its connection, and then two may hold it. A row goes from a state once.
+    """
+    moved: Any = session.execute(
+        update(table)
+        .where(table.id == identifier, table.state == str(moves[0]))
+        .values(state=str(moves[1]), changed_at=now)
+    )
+    return moved.rowcount == 1
 
 
 def make_engine(data_dir: Path, postgres: str | None) -> Engine:
