@@ -23,6 +23,7 @@ from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.partner_definitions import partner_definitions
 from isams_pipeline.orchestration.reconciliation.assets import reconciliation_definitions
 from isams_pipeline.orchestration.removal_windows import allow_removals
+from isams_pipeline.orchestration.retention_asset import retention_definitions
 from isams_pipeline.orchestration.runs import ENVIRONMENT, NIGHT, NightResource
 from isams_pipeline.orchestration.source_assets import source_definitions
 from isams_pipeline.orchestration.status_asset import status_definitions
@@ -45,6 +46,8 @@ def build_definitions(environment: Environment, partners: Iterable[AnyPartner] |
         tonight_definitions(settings),
         status_definitions(settings, chosen),
         alert_definitions(settings, chosen),
+        # Of whatever partner: what a school has agreed no more ends, too.
+        retention_definitions(settings, PARTNERS.values()),
         *(partner_definitions(settings, partner) for partner in chosen),
     )
     return dg.Definitions.merge(

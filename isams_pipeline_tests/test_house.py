@@ -349,6 +349,7 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "my_school_portal/confirmation",
         "tonight",
         "status",
+        "retention",
     }
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "schoolsbuddy_nightly",
@@ -361,6 +362,7 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "isams_datasets",
         "look_at_tonight",
         "look_at_status",
+        "end_what_is_kept_too_long",
     }
     assert [sensor.name for sensor in repository.sensor_defs] == [
         "my_school_portal_approved",
@@ -382,6 +384,7 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_attendance_am_asia_dubai_1100": ("Asia/Dubai", "0 11 * * *", "RUNNING"),
         "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * *", "RUNNING"),
         "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * *", "RUNNING"),
+        "retention_weekly": ("UTC", "30 11 * * 0", "RUNNING"),
     }
 
 
@@ -467,7 +470,8 @@ def test_a_tick_starts_a_run_for_the_schools_own_date(
 def test_schools_without_the_partner_have_no_schedule(make: Callable[..., World]):
     world = make()
     world.configure(lambda c: c["schools"]["riverside"].pop("partners"))
-    assert not build_definitions(world.environment).get_repository_def().schedule_defs
+    schedules = build_definitions(world.environment).get_repository_def().schedule_defs
+    assert [schedule.name for schedule in schedules] == ["retention_weekly"], "what is kept of it ends all the same"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from isams_pipeline.commands.console import console, say
 from isams_pipeline.errors import ConfigurationError, MissingSecret, PipelineError, Unforeseen, WrongUse
 
 NIGHTS, ATTENDANCE, LOOKING = "Nights", "Attendance", "Looking into it"
+KEEPING = "What is kept"
 SOURCES, TRYING = "Other sources", "Trying it out"
 """The panels of the list of commands."""
 
@@ -125,6 +126,12 @@ COMMANDS = (
         "people:history",
         "Tell a person's way through all exports: joined, changed (which fields), left, by which rule on which night.",
         LOOKING,
+    ),
+    Command(
+        "retention",
+        "keeping:retention",
+        "Show what is kept of a school longer than `retention` in schools.yaml says, and end it with --apply.",
+        KEEPING,
     ),
     Command(
         "reconcile",

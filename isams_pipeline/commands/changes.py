@@ -124,6 +124,8 @@ def show(
         console.print(f"  puts back what {found.undo_of} changed")
     if found.approved_by and found.approved_at:
         console.print(f"  approved by {found.approved_by}, {moment_in_words(found.approved_at, zone)}")
+    if found.redacted_at is not None:
+        say((f"  its values were taken out on {found.redacted_at:%Y-%m-%d} ({found.redacted_why})", "yellow"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("field", "as it came", "to be written", "as the approver saw it"):
         table.add_column(column, overflow="fold")

@@ -23,6 +23,7 @@ from isams_pipeline.config.isams import (
 from isams_pipeline.config.known import ask_for_all, each_by_its_own, model_of
 from isams_pipeline.config.partners import KNOWN as KNOWN_PARTNERS
 from isams_pipeline.config.partners import P, PartnersSettings
+from isams_pipeline.config.retention import AllRetention, Retention
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
 from isams_pipeline.config.spelling import meant
@@ -66,6 +67,8 @@ class SchoolSettings(StrictSettings):
     partners: PartnersSettings = Field(default_factory=PartnersSettings)
     alerts: Annotated[tuple[AlertChannel, ...], AList] = ()
     """Who is told about this school, besides those who are told about all."""
+    retention: Retention = Field(default_factory=Retention)
+    """What of it stays longer or shorter than that of other schools."""
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +196,8 @@ class Settings(StrictSettings):
     """Over so many minutes after a partner's hour the schools' nights begin, each always at its own."""
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     """Who is told when a night needs a person. Left out: nobody."""
+    retention: AllRetention = Field(default_factory=AllRetention)
+    """How long what is kept stays."""
     file: Path | None = Field(default=None, exclude=True)
 
     @field_validator("schools", mode="after")
@@ -229,6 +234,11 @@ class Settings(StrictSettings):
     def first_date(self) -> date:
         """Since when partitions exist: history's beginning, or the first night of any school where that is later."""
         return min(map(self.first_night_of, self.schools), default=self.history_from)
+
+    def retention_of(self, school: str) -> Retention:
+        """How long what is kept of a school stays: its own days, else those of all; raises ConfigurationError."""
+        own = self.school(school).retention
+        return self.retention.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
     def first_night_of(self, school: str) -> date:
         """Since when a school has nights; raises ConfigurationError."""

@@ -10,11 +10,12 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import LeaseLost
+from isams_pipeline.storage.ending import Ending
 from isams_pipeline.storage.state import Delivery, Lease, StateDatabase
 
 LEASE_SECONDS = 30.0
@@ -103,6 +104,38 @@ class Receipts:
     def ever_delivered(self, address: Address) -> bool:
         """Whether the partner has ever got an export of the school, of whichever night."""
         return self._newest(*_whose(address), Delivery.outcome == Outcome.DELIVERED.value) is not None
+
+    def standing(self, school: str) -> dict[str, list[Delivery]]:
+        """Partner → the deliveries of the last two nights that it got, of each part of a day.
+
+        The next export is compared with the last night, and what was added and removed is told since the one before.
+        """
+        whose = (Delivery.school == school, Delivery.outcome == Outcome.DELIVERED.value)
+        found: dict[str, list[Delivery]] = {}
+        with self._state.transaction() as session:
+            nights: dict[tuple[str, str], list[date]] = {}
+            dates = select(Delivery.partner, Delivery.part, Delivery.date).where(*whose).distinct()
+            for partner, part, night in session.execute(dates.order_by(Delivery.date.desc())):
+                nights.setdefault((partner, part), []).append(night)
+            for (partner, part), all_of_them in nights.items():
+                query = select(Delivery).where(
+                    *whose, Delivery.partner == partner, Delivery.part == part, Delivery.date.in_(all_of_them[:2])
+                )
+                found.setdefault(partner, []).extend(session.scalars(query))
+        return found
+
+    def ending(self, school: str, before: date) -> Ending:
+        """Receipts of nights before a date; the last two nights of each partner and part stay, however old."""
+        stay = [one.id for kept in self.standing(school).values() for one in kept]
+        old = (Delivery.school == school, Delivery.date < before, Delivery.id.not_in(stay))
+        with self._state.transaction() as session:
+            rows = session.scalar(select(func.count()).select_from(Delivery).where(*old)) or 0
+
+        def go() -> None:
+            with self._state.transaction() as session:
+                session.execute(delete(Delivery).where(*old), execution_options={"synchronize_session": False})
+
+        return Ending("receipts", {"rows": rows}, go)
 
     def delivered(self, partner: str, school: str) -> list[Delivery]:
         """All deliveries, the oldest night first, and of one night the earliest: a night may be delivered again."""

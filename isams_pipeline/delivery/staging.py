@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.delivery.export import Export, ExportFile, named_pictures, read_csv
 from isams_pipeline.errors import NotMaterialised, StorageError
+from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder
 
 
@@ -121,6 +122,24 @@ class StagedExports:
             self._folder.remove(name)
         return len(pointers) + len(objects), nights
 
+    def ending(self, before: date, *, nights: Collection[date], hashes: Collection[str]) -> Ending:
+        """What was staged for nights before a date, and the bytes that nothing names any more, of all parts of a day.
+
+        `nights` and `hashes` stay however old they are: later exports are compared with them.
+        """
+        notes: list[str] = []
+        named = set(hashes)
+        for name in self._folder.names():
+            night = _night_of(name)
+            if night is None:
+                continue
+            if night < before and night not in nights:
+                notes.append(name)
+            else:
+                staged = Staged(**self._folder.read_json(name))
+                named |= {*staged.files.values(), staged.places or "", *self._pictures_of(staged)}
+        return files_ending("staged", self._folder, notes=notes, objects=unnamed(self._folder, "objects", named))
+
     def _pictures_of(self, staged: Staged) -> set[str]:
         """The hashes of the pictures that a night's rows name."""
         found: set[str] = set()
@@ -151,3 +170,11 @@ class StagedExports:
                 remedy="Materialise the export again.",
             )
         return data
+
+
+def _night_of(name: str) -> date | None:
+    """The night of a note, by its name; None for what is none."""
+    try:
+        return date.fromisoformat(name.partition(".")[0]) if name.endswith(".json") else None
+    except ValueError:
+        return None

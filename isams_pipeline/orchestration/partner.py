@@ -19,6 +19,7 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.orchestration.pins import brought_by, notes_of
 from isams_pipeline.rules.notes import Lacking, Note
+from isams_pipeline.storage.ending import Cutoff, Ending
 from isams_pipeline.storage.tables import StoredTable
 
 S = TypeVar("S", bound=PartnerSettings)
@@ -79,6 +80,10 @@ class Waiting(NamedTuple):
 
 def _nothing_waits(_environment: Environment) -> Mapping[str, Sequence[Waiting]]:
     return {}
+
+
+def _nothing_ends(_environment: Environment, _school: str, _before: Cutoff) -> Iterable[Ending]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,8 @@ class Partner(Generic[S]):
     """Which of its own assets its nightly job runs. None: all."""
     waits_for: Callable[[Environment], Mapping[str, Sequence[Waiting]]] = _nothing_waits
     """School → what waits for a person there, besides its nights."""
+    ends: Callable[[Environment, str, Cutoff], Iterable[Ending]] = _nothing_ends
+    """Of what it keeps of a school besides its nights: what has come to its end."""
 
     @property
     def exporting(self) -> Exporting[Any]:

@@ -15,6 +15,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from dagster._core.events.log import EventLogEntry
@@ -109,6 +110,17 @@ class PooledEvents(SqliteEventLogStorage):
         for name in runs[: max(0, len(runs) - _RUNS)]:
             self._engines.pop(name).dispose()
         return found
+
+    def delete_events(self, run_id: str) -> None:
+        """Remove a run's events, and their file, which Dagster would leave there empty."""
+        super().delete_events(run_id)
+        with self._db_lock:
+            engine = self._engines.pop(run_id, None)
+            if engine is not None:
+                engine.dispose()
+            cast("set[str]", self._initialized_dbs).discard(run_id)  # pyright: ignore[reportUnknownMemberType]
+            for end in ("", "-wal", "-shm"):
+                Path(f"{self.path_for_shard(run_id)}{end}").unlink(missing_ok=True)
 
     def wipe(self) -> None:
         """Remove all events; the files are closed first."""

@@ -21,6 +21,7 @@ import zstandard
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import StorageError
 from isams_pipeline.storage.earlier import dates_of, earlier
+from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder, Incoming
 
 
@@ -116,6 +117,23 @@ class SnapshotArchive:
     def latest_before(self, school: str, night: date, key: str) -> Snapshot | None:
         """The key's newest snapshot of the newest earlier night that has one."""
         return next(earlier(night, lambda day: self._newest(school, day, key), lambda: self.nights(school)), None)
+
+    def ending(self, school: str, before: date) -> Ending:
+        """The nights before a date, and what no other night names; the newest night that there is stays.
+
+        Raises StorageError for a note that cannot be read: what it names is not known.
+        """
+        nights = self.nights(school)
+        gone = [night for night in nights[:-1] if night < before]
+        named = {
+            f"{snapshot.sha256}.xml.zst" for night in nights[len(gone) :] for snapshot in self.of_night(school, night)
+        }
+        return files_ending(
+            "archive",
+            self._folder,
+            trees=[f"{school}/nights/{night}" for night in gone],
+            objects=unnamed(self._folder, f"{school}/objects", named),
+        )
 
     def _newest(self, school: str, night: date, key: str) -> Snapshot | None:
         """The key's newest snapshot of a night."""

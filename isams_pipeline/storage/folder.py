@@ -10,6 +10,7 @@ import os
 import socket
 import uuid
 from collections.abc import Generator, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -172,6 +173,17 @@ class Folder:
         """Whether there is a file or folder of that name."""
         with self._guarded("look", path):
             return bool(self._fs.exists(self._at(path)))
+
+    def modified(self, path: str) -> datetime:
+        """When a file was written last; raises FileNotFoundError where there is none."""
+        try:
+            with self._guarded("look", path):
+                found: datetime = self._fs.modified(self._at(path))
+        except StorageError:
+            if not self.exists(path):
+                raise FileNotFoundError(self.location(path)) from None
+            raise
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
     def names(self, path: str = "") -> list[str]:
         """Names directly in a folder, sorted, without temporary ones; empty where there is no such folder."""

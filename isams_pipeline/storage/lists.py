@@ -21,6 +21,7 @@ import zstandard
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import NotRestData, StorageError
 from isams_pipeline.storage.earlier import dates_of, earlier
+from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder
 
 
@@ -140,6 +141,22 @@ class ListStore:
             until + timedelta(days=1), lambda day: self.find(source, school, day), lambda: self.nights(source, school)
         )
         return next(found, None)
+
+    def schools_of(self) -> list[tuple[str, str]]:
+        """Every source and school of which there are lists."""
+        return [(source, school) for source in self._folder.names() for school in self._folder.names(source)]
+
+    def ending(self, source: str, school: str, before: date) -> Ending:
+        """The nights before a date, and the lists that no other night names; the newest night that there is stays."""
+        base, nights = f"{source}/{school}", self.nights(source, school)
+        gone = [night for night in nights[:-1] if night < before]
+        named: set[str] = set()
+        for night in nights[len(gone) :]:
+            found = self.find(source, school, night)
+            if found is not None:
+                named |= {f"{one.sha256}.jsonl.zst" for one in found.lists.values()}
+        notes = [f"{base}/nights/{night}.json" for night in gone]
+        return files_ending("lists", self._folder, notes=notes, objects=unnamed(self._folder, f"{base}/objects", named))
 
     def forget(self, source: str, school: str) -> int:
         """Remove everything of a school by a source; gives the number of files."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -22,6 +22,7 @@ from isams_pipeline.datasets.arrow import pa, pq
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.earlier import GAP, dates_of, earlier
+from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder, Incoming
 
 MADE_FROM = "made_from"
@@ -167,6 +168,34 @@ class TableStore:
         if not any(other is not None and other.date != table.date and other.sha256 == table.sha256 for other in others):
             self._folder.remove(table.path)
         self._folder.remove(f"{place}/{night}.json")
+
+    def of_school(self, school: str) -> list[tuple[str, str]]:
+        """Every source and dataset of which a school has tables, or has had."""
+        return [
+            (source, dataset)
+            for source in self._folder.names()
+            for dataset in self._folder.names(source)
+            if self._folder.exists(f"{source}/{dataset}/{school}")
+        ]
+
+    def ending(
+        self, source: str, dataset: str, school: str, before: date, *, nights: Collection[date], hashes: Collection[str]
+    ) -> Ending:
+        """The nights before a date, and the tables that no other night names.
+
+        `nights` and `hashes` stay however old they are: exports that later ones are compared with were made of them.
+        """
+        place = f"{source}/{dataset}/{school}"
+        there = self.nights(source, dataset, school)
+        gone = [night for night in there[:-1] if night < before and night not in nights]
+        named = {f"{sha256}.parquet" for sha256 in hashes}
+        for night in there:
+            if night not in gone and (table := self.find(source, dataset, school, night)) is not None:
+                named.add(f"{table.sha256}.parquet")
+        notes = [f"{place}/{night}.json" for night in gone]
+        return files_ending(
+            "tables", self._folder, notes=notes, objects=unnamed(self._folder, f"{place}/objects", named)
+        )
 
     def find(self, source: str, dataset: str, school: str, night: date) -> StoredTable | None:
         """The table of a night, or None where it was never made."""

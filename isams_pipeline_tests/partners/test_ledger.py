@@ -7,12 +7,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from isams_pipeline.errors import WrongUse
 from isams_pipeline.partners.my_school_portal.intake import take_in
 from isams_pipeline.partners.my_school_portal.ledger import verify
 from isams_pipeline.partners.my_school_portal.requests import read, signed_text
@@ -108,6 +110,111 @@ def test_lines_from_before_there_was_a_chain_are_held_by_it(store: ChangeStore, 
     assert store.verify().holds and store.verify().lines == 6
     forced(store, "UPDATE {table} SET who = 'x' WHERE id = 1")
     assert not store.verify().holds
+
+
+# --- values that were taken out -------------------------------------------------------------------------------
+
+
+def lines_of(store: ChangeStore, request: str) -> list[tuple[Any, ...]]:
+    return [(line.who, line.step, line.before, line.after, line.answer, line.hash) for line in store.ledger(request)]
+
+
+def test_values_that_were_taken_out_are_gone_and_the_chain_holds(store: ChangeStore):
+    before, head = lines_of(store, "MSP-0"), store.verify().head
+    others = lines_of(store, "MSP-1")
+    store.take_out(["MSP-0"], why="retention", who="me")
+    after = lines_of(store, "MSP-0")
+    assert [line[:2] for line in after[:-1]] == [line[:2] for line in before]
+    assert all(line[2:5] == (None, None, None) for line in after[:-1])
+    assert [line[5] for line in after[:-1]] == [line[5] for line in before] and after[-1][1] == "values taken out"
+    assert lines_of(store, "MSP-1") == others
+    found = store.verify(head)
+    assert found.holds and found.lines == 5
+    request = store.find("MSP-0")
+    assert (request.given, request.changes, request.seen, request.redacted_why) == ({}, {}, None, "retention")
+    with engine_of(store).connect() as connection:
+        table = TABLE[connection.dialect.name]
+        rows = connection.execute(text(f"SELECT * FROM {table}")).all()
+    assert sum(value in str(rows) for value in map(str, NEW.values())) == len(NEW)  # the other request's
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE {table} SET who = 'x' WHERE id = 1",
+        "UPDATE {table} SET before = NULL, after = NULL, answer = NULL WHERE id = 3",
+        (
+            "UPDATE {table} SET before = NULL, after = NULL, answer = NULL, redacted_at = '2026-02-10', "
+            "redacted_why = 'x', who = 'x' WHERE id = 3"
+        ),
+        (
+            "UPDATE {table} SET before = NULL, after = NULL, answer = NULL, redacted_at = '2026-02-10', "
+            "redacted_why = 'x', hash = 'x' WHERE id = 3"
+        ),
+        "UPDATE {table} SET redacted_at = NULL WHERE id = 1",
+        "UPDATE {table} SET hash = NULL WHERE id = 1",
+        "UPDATE {table} SET after = '{{}}' WHERE id = 1",
+        "DELETE FROM {table} WHERE id = 1",
+    ],
+)
+def test_the_database_lets_values_be_taken_out_and_no_more(store: ChangeStore, statement: str):
+    store.take_out(["MSP-0"], why="retention", who="me")
+    before = store.verify()
+    with pytest.raises((DBAPIError, SQLAlchemyError)), engine_of(store).begin() as connection:
+        connection.execute(text(statement.format(table=TABLE[connection.dialect.name])))
+    assert store.verify() == before and before.holds
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE {table} SET who = 'somebody.else' WHERE id = 2",
+        "UPDATE {table} SET reason = 'x' WHERE id = 1",
+        "UPDATE {table} SET answer = NULL WHERE id = 5",
+        "UPDATE {table} SET before = NULL, after = NULL, answer = NULL, redacted_at = '2026-02-10' WHERE id = 3",
+        "DELETE FROM {table} WHERE id = 1",
+    ],
+)
+def test_what_is_left_of_a_line_cannot_be_altered_unseen(store: ChangeStore, statement: str):
+    store.take_out(["MSP-0"], why="retention", who="me")
+    forced(store, statement)
+    assert not store.verify().holds
+
+
+def test_values_of_lines_from_before_there_was_a_chain_are_taken_out_and_it_holds(store: ChangeStore):
+    forced(store, "UPDATE {table} SET hash = NULL, previous = NULL, door = NULL")
+    head = store.verify().head
+    store.take_out(["MSP-0", "MSP-1"], why="retention", who="me")
+    assert store.verify(head).holds and store.verify().lines == 6
+    store.take_out(["MSP-0", "MSP-1"], why="erasure", who="me", people=True)
+    assert store.verify().lines == 6, "they were taken out already"
+
+
+def test_whom_a_request_was_about_goes_with_its_values_where_that_is_asked(store: ChangeStore):
+    store.take_out(["MSP-0"], why="erasure", who="me", people=True)
+    request = store.find("MSP-0")
+    assert (request.student, request.contact, request.person) == ("", None, None)
+    assert all(line.persons == [] for line in store.ledger("MSP-0")) and store.verify().holds
+
+
+def test_a_request_without_values_is_neither_approved_nor_put_back(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.run()
+    portal.desk.store.take_out(["R1"], why="retention", who="me")
+    with pytest.raises(WrongUse, match="taken out on .* \\(retention\\)"):
+        portal.desk.undo("R1", "me")
+    given = ("--config", str(portal.world.config), "--data-dir", str(portal.world.data))
+    code, said = call_here("changes", "show", SCHOOL, "R1", *given)
+    assert code == 0 and "its values were taken out on" in said
+
+
+def test_only_what_is_settled_ends(portal: Portal):
+    portal.send(portal.about_guardian(NEW))
+    portal.send(portal.about_guardian(NEW) | {"id": "R2", "approval": None})
+    portal.run()
+    store = portal.desk.store
+    assert store.settled_before(portal.now) == []
+    assert store.settled_before(portal.now + timedelta(days=1)) == ["R1"]
 
 
 def test_an_empty_ledger_holds():

@@ -66,6 +66,7 @@ ALERT_MOVES = Moves(
 """Where a message may go from where it stands. Sent and put away are ends."""
 _HANDED_OVER = (AlertState.QUEUED, AlertState.SENDING)
 STUCK = (AlertState.IN_DOUBT, AlertState.FAILED)
+SETTLED = (AlertState.SENT, AlertState.PUT_AWAY)
 _FIRST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(minutes=15)
 _WEBHOOK_PATIENCE = Patience(connect=10, read=20, whole=40)
 _LATER = {425, 429, 503}

@@ -3,6 +3,7 @@
 from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.partners.my_school_portal.assets import CONFIRMATION
 from isams_pipeline.partners.my_school_portal.desk import waits_for
+from isams_pipeline.partners.my_school_portal.ending import ends
 from isams_pipeline.partners.my_school_portal.schedules import more
 from isams_pipeline.partners.my_school_portal.settings import MySchoolPortalSettings
 
@@ -14,4 +15,5 @@ PARTNER = Partner(
     more=more,
     in_its_night=(CONFIRMATION,),
     waits_for=waits_for,
+    ends=ends,
 )

@@ -30,7 +30,7 @@ from isams_pipeline.partners.my_school_portal.ordering import by_person
 from isams_pipeline.partners.my_school_portal.review import Review, review
 from isams_pipeline.partners.my_school_portal.settings import KEY, MySchoolPortalSettings
 from isams_pipeline.partners.my_school_portal.states import OPEN, WRITTEN, State
-from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step, counts_by_school
+from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step, counts_by_school, values_are_gone
 from isams_pipeline.rules.split import rows_of
 from isams_pipeline.sources.isams.connect import rest_client
 from isams_pipeline.sources.isams.people import read
@@ -161,6 +161,8 @@ class ChangeDesk:
         Raises WrongUse where nothing of it was written.
         """
         request = self.store.find(identifier)
+        if request.redacted_at is not None:
+            raise values_are_gone(request)
         ledger = self.store.ledger(identifier)
         before = values_before(ledger)
         ended = next((line for line in reversed(ledger) if line.step in {APPLIED, FAILED} and line.before), None)

@@ -7,15 +7,24 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, null, select, text, update
 from sqlalchemy.orm import Session
 
 from isams_pipeline.clock import Clock
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.partners.my_school_portal.ledger import APPROVED, Door, Verified, beginning, hash_of, verify
+from isams_pipeline.partners.my_school_portal.ledger import (
+    APPROVED,
+    TAKEN_OUT,
+    Door,
+    Verified,
+    beginning,
+    hash_of,
+    outline_of,
+    verify,
+)
 from isams_pipeline.partners.my_school_portal.requests import Tidied
-from isams_pipeline.partners.my_school_portal.states import MOVES, State
+from isams_pipeline.partners.my_school_portal.states import MOVES, OPEN, State
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
@@ -45,6 +54,16 @@ class Counts:
     approved: int = 0
     refused: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """By id: what is wrong."""
+
+
+def values_are_gone(request: ChangeRequest) -> WrongUse:
+    """The error for a request of which nobody can say any more what it was to write."""
+    return WrongUse(
+        f"The request's values were taken out on {request.redacted_at:%Y-%m-%d} ({request.redacted_why})",
+        request=request.id,
+        school=request.school,
+        remedy="Its audit trail says who did what, and when. Change the record in iSAMS itself.",
+    )
 
 
 class Overtaken(WrongUse):
@@ -200,6 +219,8 @@ class ChangeStore:
 
     def _approve(self, request: ChangeRequest, who: str, at: datetime, seen: JsonObject, *, joint: bool) -> None:
         MOVES.check(State(request.state), State.APPROVED)
+        if request.redacted_at is not None:
+            raise values_are_gone(request)
         request.state, request.reason = State.APPROVED.value, None
         request.approved_by, request.approved_at = who, at
         request.seen = {name: seen.get(name) for name in request.changes}
@@ -294,6 +315,64 @@ class ChangeStore:
             self._note(session, undo, _approval(undo, who))
             self._note(session, original, Step("undo asked for", who, undo.changes, reason=undo.id))
         return undo
+
+    # --- values that end --------------------------------------------------------------------------------------
+
+    def settled_before(self, moment: datetime) -> list[str]:
+        """The requests with values that were settled before a moment: nothing is to be done about them any more."""
+        query = select(ChangeRequest.id).where(
+            ChangeRequest.school == self.school,
+            ChangeRequest.state.not_in([state.value for state in (State.PENDING, *OPEN)]),
+            ChangeRequest.changed_at < moment,
+            ChangeRequest.redacted_at.is_(None),
+        )
+        with self._state.transaction() as session:
+            return list(session.scalars(query.order_by(ChangeRequest.number)))
+
+    def take_out(self, ids: Iterable[str], *, why: str, who: str, people: bool = False) -> None:
+        """Take the values out of requests and of their lines in the ledger; with `people` also whom they are about.
+
+        Who did what, when and by which door stays. A line for each request vouches for that, so that the chain still
+        tells what was altered. What the values were nobody can say any more: such a request cannot be undone.
+        """
+        for identifier in ids:
+            with self._state.transaction() as session:
+                request = session.scalars(self._by_id(identifier).with_for_update()).one_or_none()
+                if request is not None and request.redacted_at is None:
+                    self._take_out(session, request, why, who, people=people)
+
+    def _take_out(self, session: Session, request: ChangeRequest, why: str, who: str, *, people: bool) -> None:
+        self._chain_the_old(session)
+        now = self._clock()
+        request.given, request.changes, request.seen = {}, {}, None
+        request.redacted_at, request.redacted_why = now, why
+        if people:
+            request.student, request.contact, request.person = "", None, None
+        whose = (ChangeStep.school == self.school, ChangeStep.request == request.id, ChangeStep.step != TAKEN_OUT)
+        out = {"before": null(), "after": null(), "answer": null(), "redacted_at": now, "redacted_why": why}
+        session.execute(
+            update(ChangeStep).where(*whose, ChangeStep.redacted_at.is_(None)).values(**out),
+            execution_options={"synchronize_session": False},
+        )
+        if people:
+            session.execute(
+                update(ChangeStep).where(*whose).values(persons=[]), execution_options={"synchronize_session": False}
+            )
+        session.expire_all()
+        outlines = {str(line.id): outline_of(line) for line in session.scalars(select(ChangeStep).where(*whose))}
+        self._note(session, request, Step(TAKEN_OUT, who, reason=why, answer=outlines))
+
+    def _chain_the_old(self, session: Session) -> None:
+        """Chain the lines from before there was a chain: what each says can be hashed only while it says it.
+
+        The first line of the chain follows the hash over all of them, so it follows the last of them.
+        """
+        query = select(ChangeStep).where(ChangeStep.school == self.school, ChangeStep.hash.is_(None))
+        head = ""
+        for line in session.scalars(query.order_by(ChangeStep.id)):
+            line.previous, line.hash = head, hash_of(line, head)
+            head = str(line.hash)
+        session.flush()
 
     def _note(self, session: Session, request: ChangeRequest, step: Step) -> None:
         self._line(session, request.id, step)

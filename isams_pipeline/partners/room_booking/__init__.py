@@ -2,6 +2,7 @@
 
 from isams_pipeline.orchestration.partner import Exporting, Partner
 from isams_pipeline.partners.room_booking.assets import booking_export_asset, held_back, more
+from isams_pipeline.partners.room_booking.ending import ends
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED
 from isams_pipeline.partners.room_booking.files import CANCELLED, FILES, SCHEMA_VERSION
 from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts, waits_for
@@ -28,4 +29,5 @@ PARTNER = Partner(
     ),
     more=more,
     waits_for=waits_for,
+    ends=ends,
 )

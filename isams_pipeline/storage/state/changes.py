@@ -51,10 +51,16 @@ class ChangeRequest(Base):
     """The request whose values this one puts back."""
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    redacted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When its values were taken out, and why: `retention` or `erasure`."""
+    redacted_why: Mapped[str | None]
 
 
 class ChangeStep(Base):
-    """A line of the ledger. Written once: the database itself refuses to change or remove one."""
+    """A line of the ledger. Written once: the database itself refuses to change or remove one.
+
+    But for this: before, after and answer may be taken out, with redacted_at and redacted_why. Its hash stays.
+    """
 
     __tablename__ = "change_ledger"
     __table_args__ = (Index(None, "school", "request"),)
@@ -79,3 +85,5 @@ class ChangeStep(Base):
     previous: Mapped[str | None]
     """The hash of the school's line before."""
     hash: Mapped[str | None]
+    redacted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    redacted_why: Mapped[str | None]
