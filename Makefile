@@ -66,6 +66,7 @@ lint: $(VENV)/.dev ## Style, formatting, what the docs say against what the code
 	$(BIN)/python -m isams_pipeline.commands.dictionary --check docs/data-dictionary.md
 	$(BIN)/python -m isams_pipeline.commands.wire_facts --check docs/wire-facts.md
 	$(BIN)/python -m isams_pipeline.commands.error_table --check docs/errors.md
+	$(BIN)/python -m isams_pipeline.commands.processing --check docs/record-of-processing.md
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pylint isams_pipeline
 	$(BIN)/python -m isams_pipeline_tests.house --check
@@ -83,10 +84,11 @@ browser: $(VENV)/.dev ## The test that drives a real headless Chromium
 bench: $(VENV)/.dev ## The benchmarks, as ratios (several minutes)
 	$(BIN)/python -m isams_pipeline_tests.benchmarks --write docs/benchmarks.md
 
-docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the facts about the wires, the errors, the picture of the house, the JSON Schema of change requests
+docs: $(VENV)/.dev ## Write what is generated: the data dictionary, the facts about the wires, the errors, the record of processing, the picture of the house, the JSON Schema of change requests
 	$(BIN)/python -m isams_pipeline.commands.dictionary docs/data-dictionary.md
 	$(BIN)/python -m isams_pipeline.commands.wire_facts docs/wire-facts.md
 	$(BIN)/python -m isams_pipeline.commands.error_table docs/errors.md
+	$(BIN)/python -m isams_pipeline.commands.processing docs/record-of-processing.md
 	$(BIN)/python -m isams_pipeline_tests.house
 	$(BIN)/python -m isams_pipeline.partners.my_school_portal.requests > docs/change-request.schema.json
 

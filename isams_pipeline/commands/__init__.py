@@ -134,6 +134,12 @@ COMMANDS = (
         KEEPING,
     ),
     Command(
+        "disclosures",
+        "rights:disclosures",
+        "Say which partner got what of a school, or of a person, and when: files, columns and nights; no values.",
+        KEEPING,
+    ),
+    Command(
         "reconcile",
         "reconcile:reconcile",
         "Read a school by its sources, and show where they differ: counts, ids and names of fields; no values.",
@@ -213,6 +219,18 @@ GROUPS = (
                 "purge",
                 "connector:purge",
                 "Remove what is kept of the school from this source: lists, tables, staged exports. Refused while authorised.",
+            ),
+        ),
+    ),
+    Group(
+        "person",
+        "What is kept of a person.",
+        KEEPING,
+        (
+            Command(
+                "find",
+                "rights:find",
+                "Gather everything that is kept of a person into a page and a JSON file, with file, night and field.",
             ),
         ),
     ),

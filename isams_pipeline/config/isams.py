@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,6 +32,13 @@ class KeySettings(StrictSettings):
     """With it, `secret` is an OAuth client's secret, and the key is asked for by a token."""
     feeds: tuple[str, ...] = Field(min_length=1)
     cache_hours: float = Field(default=24, gt=0, le=168)
+    archive: Literal["whole", "tables_only"] | None = None
+    """Whether iSAMS's answers are kept, or only the tables that were made of them."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether answers are kept as they came; where nothing is said, but for those about health."""
+        return self.archive == "whole" if self.archive is not None else "medical" not in self.feeds
 
     @field_validator("feeds", mode="after")
     @classmethod

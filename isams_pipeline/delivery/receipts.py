@@ -137,6 +137,12 @@ class Receipts:
 
         return Ending("receipts", {"rows": rows}, go)
 
+    def all_delivered(self, school: str) -> list[Delivery]:
+        """All deliveries of a school to whomever, the oldest night first."""
+        query = select(Delivery).where(Delivery.school == school, Delivery.outcome == Outcome.DELIVERED.value)
+        with self._state.transaction() as session:
+            return list(session.scalars(query.order_by(Delivery.date, Delivery.id)))
+
     def delivered(self, partner: str, school: str) -> list[Delivery]:
         """All deliveries, the oldest night first, and of one night the earliest: a night may be delivered again."""
         query = (

@@ -122,6 +122,16 @@ class StagedExports:
             self._folder.remove(name)
         return len(pointers) + len(objects), nights
 
+    def objects_of(self) -> list[tuple[str, str, frozenset[date]]]:
+        """The files of all nights and parts of a day, each once: its name, its hash, and the nights that name it."""
+        found: dict[tuple[str, str], set[date]] = {}
+        for note in self._folder.names():
+            night = _night_of(note)
+            if night is not None:
+                for name, digest in Staged(**self._folder.read_json(note)).files.items():
+                    found.setdefault((name, digest), set()).add(night)
+        return [(name, digest, frozenset(nights)) for (name, digest), nights in found.items()]
+
     def ending(self, before: date, *, nights: Collection[date], hashes: Collection[str]) -> Ending:
         """What was staged for nights before a date, and the bytes that nothing names any more, of all parts of a day.
 

@@ -103,6 +103,15 @@ class Environment:
         """A partner's exports of a school before delivery."""
         return StagedExports(Folder(self.data_dir / "staged"), partner, school, part)
 
+    def targets_of(self, school: str, partner: str) -> list[tuple[str, Folder]]:
+        """Where a partner's files go: what their paths begin with, such as schoolsbuddy_attendance, and the place.
+
+        Raises MissingSecret, and StorageError where the place cannot be reached.
+        """
+        settings = self.settings.school(school).partners.exporting[partner]
+        parts = [name for name in Folder(self.data_dir / "staged").names() if name.startswith(f"{partner}_")]
+        return [(name, self.target(settings, school)) for name in (partner, *parts)]
+
     def begin(self, school: str) -> None:
         """Note that a run of a school begins, and sweep up first where the last one has not noted its end.
 

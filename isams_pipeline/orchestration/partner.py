@@ -12,6 +12,7 @@ import pandas as pd
 
 from isams_pipeline.config import SchoolSettings, Settings
 from isams_pipeline.config.partners import Delivering, PartnerSettings
+from isams_pipeline.datasets.people import Person
 from isams_pipeline.delivery.built import Built, Made
 from isams_pipeline.delivery.export import CheckResult, Export, ExportFile
 from isams_pipeline.delivery.rule_tables import RuleTable
@@ -82,6 +83,14 @@ def _nothing_waits(_environment: Environment) -> Mapping[str, Sequence[Waiting]]
     return {}
 
 
+Held = tuple[str, str, Mapping[str, str], bool]
+"""Something about a person: the store by its name in `retention`, the place, what it says, and whether that is sure."""
+
+
+def _holds_nothing(_environment: Environment, _school: str, _person: Person) -> Iterable[Held]:
+    return ()
+
+
 def _nothing_ends(_environment: Environment, _school: str, _before: Cutoff) -> Iterable[Ending]:
     return ()
 
@@ -142,6 +151,8 @@ class Partner(Generic[S]):
     """At which its night begins, by each school's own clock."""
     night: str
     """What its nightly job does, in words."""
+    purpose: str
+    """What the school uses it for, for the record of processing."""
     takes: Datasets
     """What its nightly job reads, by source; whether or not the files need it."""
     gets: Exporting[Any] | None = None
@@ -152,6 +163,8 @@ class Partner(Generic[S]):
     """Which of its own assets its nightly job runs. None: all."""
     waits_for: Callable[[Environment], Mapping[str, Sequence[Waiting]]] = _nothing_waits
     """School → what waits for a person there, besides its nights."""
+    holds: Callable[[Environment, str, Person], Iterable[Held]] = _holds_nothing
+    """Of what it keeps of a school besides its nights: what is about a person."""
     ends: Callable[[Environment, str, Cutoff], Iterable[Ending]] = _nothing_ends
     """Of what it keeps of a school besides its nights: what has come to its end."""
 

@@ -23,7 +23,6 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import DeclarativeBase
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.config.partners import Delivering
 from isams_pipeline.delivery.receipts import Receipts
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.alerts.posting import SETTLED
@@ -38,6 +37,8 @@ from isams_pipeline.storage.state.alerts import AlertMessage, Problem
 
 Look = Callable[[], Iterable[Ending]]
 _OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+OVER_ALL = "tonight"
+"""The folder of reports over all schools: a file a date, which names no person."""
 _AT_ONCE = 200
 """Runs that are asked for at a time."""
 _LONGEST = timedelta(hours=2)
@@ -75,8 +76,8 @@ class Keeping:
 
     def looks(self) -> Iterator[Look]:
         """What looks for what ends now, store by store, what others are made of last; asked under the school's lock."""
-        for key, settings in self.environment.settings.school(self.school).partners.exporting.items():
-            yield partial(self._exports, key, settings)
+        for key in self.environment.settings.school(self.school).partners.exporting:
+            yield partial(self._exports, key)
         yield from (self._staged, self._reports, self._tables, self._lists, self._archive)
         for partner in self.partners:
             yield partial(partner.ends, self.environment, self.school, self.before)
@@ -86,16 +87,17 @@ class Keeping:
         """The nights that stay for the sake of later ones."""
         return {one.date for key, kept in self.standing.items() if partner in (None, key) for one in kept}
 
-    def _exports(self, partner: str, settings: Delivering) -> Iterator[Ending]:
+    def _exports(self, partner: str) -> Iterator[Ending]:
         before = self.before("exports")
-        if before is None:
-            return
-        target, place = self.environment.target(settings, self.school), f"{partner}/{self.school}"
-        nights = dates_of(target.names(place))
-        # Without receipts the newest one there is what the next is compared with.
-        stay = self._nights(partner) | {*nights[-1:]}
-        gone = [f"{place}/{night}" for night in nights if night < before and night not in stay]
-        yield files_ending("exports", target, trees=gone)
+        for name, target in self.environment.targets_of(self.school, partner) if before is not None else ():
+            place = f"{name}/{self.school}"
+            nights = dates_of(target.names(place))
+            # Without receipts the newest one there is what the next is compared with.
+            stay = self._nights(name) | {*nights[-1:]}
+            gone = [
+                f"{place}/{night}" for night in nights if before is not None and night < before and night not in stay
+            ]
+            yield files_ending("exports", target, trees=gone)
 
     def _staged(self) -> Iterator[Ending]:
         before = self.before("staged")
@@ -135,9 +137,13 @@ class Keeping:
                 yield lists.ending(source, self.school, before)
 
     def _archive(self) -> Iterator[Ending]:
-        before = self.before("archive")
+        before, archive = self.before("archive"), self.environment.archive
+        isams = self.environment.settings.school(self.school).isams
+        for name, key in isams.keys.items() if isams is not None else ():
+            if not key.keeps_answers:  # what a run that was broken off has left
+                yield archive.answers_ending(self.school, name, self.today)
         if before is not None:
-            yield self.environment.archive.ending(self.school, before)
+            yield archive.ending(self.school, before)
 
     def _bundles(self) -> Iterator[Ending]:
         if (before := self.before("bundles")) is not None:
@@ -219,6 +225,10 @@ def _forget(instance: dg.DagsterInstance, run_id: str) -> None:
 def of_no_school(environment: Environment, instance: dg.DagsterInstance) -> Iterator[Ending]:
     """What ends of what belongs to all schools: runs of no school, problems that are over, and messages about them."""
     days, today = environment.settings.retention, environment.clock().astimezone(UTC).date()
+    if days.reports is not None:
+        first = today - timedelta(days=days.reports)
+        old = [night for night in dates_of(environment.reports.names(OVER_ALL), ".csv") if night < first]
+        yield files_ending("reports", environment.reports, notes=[f"{OVER_ALL}/{night}.csv" for night in old])
     if days.runs is not None:
         yield runs_ending(instance, None, today - timedelta(days=days.runs))
     if days.alerts is not None:

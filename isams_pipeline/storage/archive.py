@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import io
 from collections.abc import Collection, Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import IO, Any
 
@@ -41,6 +41,8 @@ class Snapshot:
     """ISO time in UTC."""
     cache_hours: float
     identical_to_night_before: bool
+    kept: bool = True
+    """Its bytes are there; else only the tables that were made of them."""
 
     @property
     def fetched(self) -> datetime:
@@ -96,9 +98,35 @@ class SnapshotArchive:
             and before.sha256 == digest
             and set(before.methods) == set(methods),
         )
-        name = f"{fetched_at:%Y%m%dT%H%M%S%f}-{digest[:12]}.json"
-        self._folder.write_json(f"{school}/nights/{night}/{key}/{name}", asdict(snapshot))
+        self._note(snapshot)
         return snapshot
+
+    def _note(self, snapshot: Snapshot) -> None:
+        said = {name: value for name, value in asdict(snapshot).items() if name != "kept" or value is False}
+        name = f"{snapshot.fetched:%Y%m%dT%H%M%S%f}-{snapshot.sha256[:12]}.json"
+        self._folder.write_json(f"{snapshot.school}/nights/{snapshot.date}/{snapshot.key}/{name}", said)
+
+    def let_go(self, snapshot: Snapshot) -> None:
+        """Remove an answer's bytes, and note that they are gone; other nights' notes may still keep the same bytes."""
+        self._note(replace(snapshot, kept=False))
+        others = (other for night in self.nights(snapshot.school) for other in self.of_night(snapshot.school, night))
+        if not any(other.kept and other.sha256 == snapshot.sha256 for other in others):
+            self._folder.remove(f"{snapshot.school}/objects/{snapshot.sha256}.xml.zst")
+
+    def answers_ending(self, school: str, key: str, before: date) -> Ending:
+        """The answers of a key whose bytes are not to be kept, of nights before a date."""
+        old = [
+            snapshot
+            for night in self.nights(school)
+            for snapshot in self.of_night(school, night)
+            if night < before and snapshot.key == key and snapshot.kept
+        ]
+
+        def go() -> None:
+            for snapshot in old:
+                self.let_go(snapshot)
+
+        return Ending("archive", {"files": len({snapshot.sha256 for snapshot in old})}, go)
 
     def of_night(self, school: str, night: date) -> list[Snapshot]:
         """All snapshots of a school's night, the newest first."""
@@ -109,6 +137,15 @@ class SnapshotArchive:
             for name in self._folder.names(f"{base}/{key}")
         ]
         return sorted(found, key=lambda snapshot: snapshot.fetched_at, reverse=True)
+
+    def objects_of(self, school: str) -> list[tuple[Snapshot, frozenset[date]]]:
+        """A school's answers that are kept, each once, with the nights that name it."""
+        found: dict[str, tuple[Snapshot, set[date]]] = {}
+        for night in self.nights(school):
+            for snapshot in self.of_night(school, night):
+                if snapshot.kept:
+                    found.setdefault(snapshot.sha256, (snapshot, set()))[1].add(night)
+        return [(snapshot, frozenset(nights)) for snapshot, nights in found.values()]
 
     def nights(self, school: str) -> list[date]:
         """The nights of which a school has snapshots, the oldest first."""
@@ -126,7 +163,10 @@ class SnapshotArchive:
         nights = self.nights(school)
         gone = [night for night in nights[:-1] if night < before]
         named = {
-            f"{snapshot.sha256}.xml.zst" for night in nights[len(gone) :] for snapshot in self.of_night(school, night)
+            f"{snapshot.sha256}.xml.zst"
+            for night in nights[len(gone) :]
+            for snapshot in self.of_night(school, night)
+            if snapshot.kept
         }
         return files_ending(
             "archive",

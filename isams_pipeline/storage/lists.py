@@ -146,6 +146,15 @@ class ListStore:
         """Every source and school of which there are lists."""
         return [(source, school) for source in self._folder.names() for school in self._folder.names(source)]
 
+    def objects_of(self, source: str, school: str) -> list[tuple[str, str, frozenset[date]]]:
+        """A school's lists, each once: its name, its hash, and the nights that name it."""
+        found: dict[tuple[str, str], set[date]] = {}
+        for night in self.nights(source, school):
+            read = self.find(source, school, night)
+            for name, stored in read.lists.items() if read is not None else ():
+                found.setdefault((name, stored.sha256), set()).add(night)
+        return [(name, sha256, frozenset(nights)) for (name, sha256), nights in found.items()]
+
     def ending(self, source: str, school: str, before: date) -> Ending:
         """The nights before a date, and the lists that no other night names; the newest night that there is stays."""
         base, nights = f"{source}/{school}", self.nights(source, school)

@@ -89,6 +89,18 @@ class PhotoStore:
         known = [name for name in self._nights() if name <= night.isoformat()]
         return dict(self._folder.read_json(f"{max(known)}.json")) if known else None
 
+    def of_pupil(self, pupil: str) -> list[tuple[str, list[date]]]:
+        """A pupil's photos: the hash of each, and the nights that note it; none where it is only the newest."""
+        found: dict[str, list[date]] = {}
+        kept = self.now().get(pupil)
+        if kept is not None and kept.sha256 is not None:
+            found[kept.sha256] = []
+        for name in self._nights():
+            digest = dict(self._folder.read_json(f"{name}.json")).get(pupil)
+            if digest is not None:
+                found.setdefault(str(digest), []).append(date.fromisoformat(name))
+        return list(found.items())
+
     def load(self, digest: str) -> bytes:
         """A photo, proven against its hash; raises StorageError where it is lost or damaged."""
         data = b""

@@ -178,6 +178,19 @@ class TableStore:
             if self._folder.exists(f"{source}/{dataset}/{school}")
         ]
 
+    def sources_of(self, school: str) -> list[str]:
+        """The sources, and the partners, of which a school has tables."""
+        return list(dict.fromkeys(source for source, _ in self.of_school(school)))
+
+    def objects_of(self, source: str, dataset: str, school: str) -> list[tuple[StoredTable, frozenset[date]]]:
+        """A dataset's tables, each once, with the nights that name it."""
+        found: dict[str, tuple[StoredTable, set[date]]] = {}
+        for night in self.nights(source, dataset, school):
+            table = self.find(source, dataset, school, night)
+            if table is not None:
+                found.setdefault(table.sha256, (table, set()))[1].add(night)
+        return [(table, frozenset(nights)) for table, nights in found.values()]
+
     def ending(
         self, source: str, dataset: str, school: str, before: date, *, nights: Collection[date], hashes: Collection[str]
     ) -> Ending:

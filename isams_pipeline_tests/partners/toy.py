@@ -54,6 +54,7 @@ PARTNER = Partner(
     LibrarySettings,
     hour=6,
     night="A school's readers, to the library.",
+    purpose="pupils borrow books.",
     takes={"isams": NEEDED},
     gets=Exporting(
         files=(READERS,),

@@ -5,6 +5,7 @@ from isams_pipeline.partners.room_booking.assets import booking_export_asset, he
 from isams_pipeline.partners.room_booking.ending import ends
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED
 from isams_pipeline.partners.room_booking.files import CANCELLED, FILES, SCHEMA_VERSION
+from isams_pipeline.partners.room_booking.holding import holds
 from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts, waits_for
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.partners.room_booking.tables import TABLES
@@ -13,6 +14,7 @@ PARTNER = Partner(
     RoomBookingSettings,
     hour=3,
     night="A school's day: timetable on real dates, clashing bookings, delivery, mail.",
+    purpose="rooms are booked around the timetable; the owner of a booking that clashes with a lesson is written to.",
     takes={"isams": ("departments", *NEEDED)},
     gets=Exporting(
         files=FILES,
@@ -29,5 +31,6 @@ PARTNER = Partner(
     ),
     more=more,
     waits_for=waits_for,
+    holds=holds,
     ends=ends,
 )

@@ -13,6 +13,7 @@ PARTNER = Partner(
     SchoolBookingSettings,
     hour=5,  # after the other sources' own nightly jobs
     night="A school's night by the source that it uses: read, check, deliver.",
+    purpose="pupils, contacts and staff, groups and timetable, for bookings that the school takes.",
     takes={"isams": NEEDED["isams"], **dict.fromkeys(LISTED, tuple(LISTED_DATASETS))},
     gets=Exporting(
         files=FILES,

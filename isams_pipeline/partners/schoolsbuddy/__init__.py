@@ -46,6 +46,8 @@ PARTNER = Partner(
     hour=2,
     night="A school's night: fetch, check, apply SchoolsBuddy's rules, deliver.",
     # The terms, too: they say when a school year has ended, and so whose leaving needs no person.
+    purpose="clubs, trips, fixtures and messages for pupils and their contacts; attendance (attendance.csv), so that a "
+    "club knows who is in school.",
     takes={"isams": TAKES, **dict.fromkeys(LISTED, (*NEEDED, "terms"))},
     gets=Exporting(
         files=FILES,

@@ -2,7 +2,7 @@
 
 from isams_pipeline.sources.assembly.authorising import AUTHORISING
 from isams_pipeline.sources.assembly.connect import connect
-from isams_pipeline.sources.assembly.lists import GIVES, LISTS, SCOPES
+from isams_pipeline.sources.assembly.lists import GIVES, LISTS, PEOPLE, SCOPES
 from isams_pipeline.sources.assembly.mapping import MAPPING
 from isams_pipeline.sources.shared import ASSEMBLY
 from isams_pipeline.sources.shared.listed import ListedSource
@@ -19,6 +19,7 @@ SOURCE = source_of(
         authorising=AUTHORISING,
         scopes=SCOPES,
         gives=GIVES,
+        people=PEOPLE,
         freshness_is_sure=True,
     )
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date
 
+from isams_pipeline.datasets.people import PERSON, PUPIL, STAFF
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.rules.dates import school_years, week_of
 from isams_pipeline.sources.shared.grants import Extra, Given, SourceList
+from isams_pipeline.sources.shared.people_in import ListPeople
 
 SCOPES: dict[str, bool] = {
     "students.basic": True,
@@ -144,3 +146,16 @@ LISTS: dict[str, SourceList] = {
         SourceList("attendances", "/attendances", "attendances", window=_week),
     )
 }
+PEOPLE = ListPeople(
+    own={
+        "students": {"id": PUPIL},
+        "staff_members": {"id": STAFF},
+        "contacts": {"id": PERSON},
+        "attendances": {"student_id": PUPIL},
+    },
+    anywhere={
+        **dict.fromkeys(("student_id", "student_ids"), PUPIL),
+        **dict.fromkeys(("staff_member_id", "supervisor_ids"), STAFF),
+        "contact_id": PERSON,
+    },
+)

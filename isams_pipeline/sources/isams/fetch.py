@@ -80,6 +80,10 @@ class NightFetcher:
             raise
         return self._by_feed[feed]
 
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots that were given so far, each once."""
+        return list({snapshot.sha256: snapshot for snapshot in self._by_feed.values()}.values())
+
     def _from_archive(self, feed: str, key: str | None) -> Snapshot | None:
         found = [s for s in self._archive.of_night(self.school, self.night) if s.covers(FEEDS[feed].methods)]
         if found:

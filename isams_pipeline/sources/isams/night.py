@@ -6,13 +6,13 @@ from isams_pipeline.config.feeds import FEEDS
 from isams_pipeline.datasets import DATASETS, SOURCE, DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
 from isams_pipeline.datasets.shapes import Json
-from isams_pipeline.errors import PipelineError
+from isams_pipeline.errors import NoSnapshot, PipelineError
 from isams_pipeline.rules.notes import as_json
 from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline.sources.isams.fetch import NightFetcher
 from isams_pipeline.sources.isams.parse import ParsedTable, parse
 from isams_pipeline.sources.shared.source import NightNeeds, SourceReader, SourceTable
-from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
+from isams_pipeline.storage.archive import Snapshot
 from isams_pipeline.storage.tables import StoredTable
 
 
@@ -38,7 +38,7 @@ def read(needs: NightNeeds) -> SourceReader:
         passed=passed,
         tell=needs.tell,
     )
-    return NightReader(fetcher, needs.archive)
+    return NightReader(fetcher, needs)
 
 
 def check_rows(declaration: DatasetDeclaration, table: SourceTable) -> None:
@@ -50,9 +50,11 @@ def check_rows(declaration: DatasetDeclaration, table: SourceTable) -> None:
 class NightReader:
     """All datasets of one school and night."""
 
-    def __init__(self, fetcher: NightFetcher, archive: SnapshotArchive) -> None:
+    def __init__(self, fetcher: NightFetcher, needs: NightNeeds) -> None:
         self._fetcher = fetcher
-        self._archive = archive
+        self._archive, self._tables = needs.archive, needs.tables
+        self._isams = needs.access.settings.need_isams
+        self._school, self._night = needs.access.school, needs.night
         self._parsed: dict[str, dict[str, ParsedTable]] = {}
         self._failed: dict[str, PipelineError] = {}
 
@@ -63,6 +65,8 @@ class NightReader:
         if snapshot is None:
             no_key = {"feed": f"no key of this school brings {declaration.feed}"}
             return SourceTable(declaration.empty(), in_answer=False, facts=no_key)
+        if not snapshot.kept:
+            return self._kept_table(snapshot, dataset)
         if dataset not in self._parsed.get(snapshot.sha256, {}):
             self._parse(snapshot, dataset)
         parsed = self._parsed[snapshot.sha256].pop(dataset)
@@ -73,9 +77,32 @@ class NightReader:
             facts=_facts(declaration, snapshot, parsed),
         )
 
+    def _kept_table(self, snapshot: Snapshot, dataset: str) -> SourceTable:
+        """The night's table as it was made of an answer whose bytes are gone."""
+        stored = self._tables.find(SOURCE, dataset, self._school, self._night)
+        if stored is None or stored.provenance.get("sha256") != snapshot.sha256:
+            raise NoSnapshot(
+                "Of that night only tables were kept, and this one is not among them",
+                school=self._school,
+                date=self._night,
+                key=snapshot.key,
+                remedy=f"isams.keys.{snapshot.key}.archive: whole keeps the answers of nights to come.",
+            )
+        facts = {"snapshot": snapshot.sha256, "key": snapshot.key, "answer": "not kept (archive: tables_only)"}
+        return SourceTable(None, stored, provenance=stored.provenance, facts=facts)
+
     def close(self) -> None:
-        """Let go of what was parsed and not asked for."""
+        """Let go of what was parsed and not asked for, and of answers that are not to be kept if their tables are."""
         self._parsed.clear()
+        for snapshot in self._fetcher.snapshots():
+            key = self._isams.keys.get(snapshot.key)
+            if key is not None and not key.keeps_answers and snapshot.kept and self._is_stored(snapshot):
+                self._archive.let_go(snapshot)
+
+    def _is_stored(self, snapshot: Snapshot) -> bool:
+        names = [name for name, d in DATASETS.items() if snapshot.covers(FEEDS[d.feed].methods)]
+        stored = [self._tables.find(SOURCE, name, self._school, self._night) for name in names]
+        return all(one is not None and one.provenance.get("sha256") == snapshot.sha256 for one in stored)
 
     def _parse(self, snapshot: Snapshot, dataset: str) -> None:
         wanted = [d for d in DATASETS.values() if snapshot.covers(FEEDS[d.feed].methods)]

@@ -11,6 +11,7 @@ from isams_pipeline.sources.shared.authorising import Authorising
 from isams_pipeline.sources.shared.client import ListClient
 from isams_pipeline.sources.shared.grants import Given, SourceList
 from isams_pipeline.sources.shared.mapping import MappingTable
+from isams_pipeline.sources.shared.people_in import ListPeople
 
 
 @dataclass(frozen=True)
@@ -28,5 +29,7 @@ class ListedSource:
     """What is asked of a school; whether it cannot do without."""
     gives: Mapping[str, tuple[Given, ...]]
     """Scope → what is missing without it."""
+    people: ListPeople
+    """By which fields of its lists' rows it speaks of people."""
     freshness_is_sure: bool
     """The freshness is of all lists, so that none has changed where it has not. Else that is asked for list by list."""

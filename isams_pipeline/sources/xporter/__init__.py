@@ -5,7 +5,7 @@ from isams_pipeline.sources.shared.listed import ListedSource
 from isams_pipeline.sources.shared.reading import source_of
 from isams_pipeline.sources.xporter.authorising import AUTHORISING
 from isams_pipeline.sources.xporter.connect import connect
-from isams_pipeline.sources.xporter.lists import GIVES, LISTS, SCOPES
+from isams_pipeline.sources.xporter.lists import GIVES, LIST_PEOPLE, LISTS, SCOPES
 from isams_pipeline.sources.xporter.mapping import MAPPING
 
 # Each of Xporter's lists has a clock of its own.
@@ -19,6 +19,7 @@ SOURCE = source_of(
         authorising=AUTHORISING,
         scopes=SCOPES,
         gives=GIVES,
+        people=LIST_PEOPLE,
         freshness_is_sure=False,
     )
 )

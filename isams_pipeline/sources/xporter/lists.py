@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 
+from isams_pipeline.datasets.people import PERSON, PUPIL, STAFF
 from isams_pipeline.rules.dates import week_of
 from isams_pipeline.sources.shared.grants import Extra, Given, SourceList, Window
+from isams_pipeline.sources.shared.people_in import ListPeople
 
 SCOPES: dict[str, bool] = {
     "School": True,
@@ -186,3 +188,9 @@ BLANKED: dict[str, tuple[tuple[str, str], ...]] = {"Group": (("Staff", "PrimaryS
 """Array → fields that name a person beside other things: emptied for one who is left out. `Staff`, a list of codes,
 is never kept."""
 NEVER_KEPT = {"Group": ("Staff",), "Lessons": ("StaffCodes",)}
+_KINDS = {"Student": PUPIL, "Staff": STAFF, "Contact": PERSON}
+LIST_PEOPLE = ListPeople(
+    own={array: {name: _KINDS[kind] for kind, name in fields} for array, fields in PEOPLE.items()},
+    anywhere={name: _KINDS[kind] for fields in BLANKED.values() for kind, name in fields},
+    array=ARRAY,
+)

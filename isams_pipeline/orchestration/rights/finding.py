@@ -1,0 +1,445 @@
+"""Everything that is kept of a person: store by store, file by file, each row with the nights that have it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+
+from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
+from isams_pipeline.datasets.people import COLUMNS, PERSON, PUPIL, STAFF, Person, subjects
+from isams_pipeline.delivery.export import MANIFEST, ExportFile, read_csv
+from isams_pipeline.errors import PipelineError, StorageError
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partner import AnyPartner
+from isams_pipeline.orchestration.pins import EXCLUSIONS
+from isams_pipeline.sources.isams.people_in import NAMED, OWN, PERHAPS, Mention, mentions
+from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
+from isams_pipeline.storage.earlier import dates_of
+from isams_pipeline.storage.folder import Folder
+
+
+class Found(NamedTuple):
+    """Something that is kept of a person."""
+
+    store: str
+    """By its name in `retention`."""
+    place: str
+    """Which dataset, list, file or table of the database."""
+    how: str
+    """own: a row of theirs, or a link. named: a field of another row that names them. perhaps: it may be about them."""
+    fields: Mapping[str, str]
+    nights: frozenset[date] = frozenset()
+    """The nights that have it, where it belongs to nights."""
+    where: tuple[str, ...] = ()
+    """The files that have it, each with the row in it."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that could not be looked through."""
+
+    store: str
+    what: str
+
+
+@dataclass
+class Holdings:
+    """All that is kept of a person."""
+
+    person: Sequence[Person]
+    found: list[Found] = field(default_factory=list[Found])
+    troubles: list[Trouble] = field(default_factory=list[Trouble])
+    looked_through: dict[str, int] = field(default_factory=dict[str, int])
+    """Store → how many files or rows were looked through."""
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Store and how → how many rows."""
+        made: dict[tuple[str, str], int] = {}
+        for one in self.found:
+            made[one.store, one.how] = made.get((one.store, one.how), 0) + 1
+        return made
+
+
+class Search:
+    """Looks through all that is kept of a school."""
+
+    def __init__(
+        self, environment: Environment, school: str, partners: Iterable[AnyPartner], people: Sequence[Person]
+    ) -> None:
+        self._environment, self._school, self._people = environment, school, people
+        self._partners = {partner.key: partner for partner in partners}
+        self._holdings = Holdings(people)
+        self._rows: dict[tuple[str, str, str, str], Found] = {}
+        self._of_file: dict[tuple[str, str], list[tuple[str, dict[str, str], int]]] = {}
+
+    def everything(self) -> Holdings:
+        """All of it; what cannot be read is named, and the rest is looked through all the same."""
+        looks: dict[str, Callable[[], Iterator[Found]]] = {
+            "lists": self._lists,
+            "tables": self._tables,
+            "staged": self._staged,
+            "exports": self._exports,
+            "reports": self._reports,
+            "photos": self._photos,
+        }
+        people = self._of("isams")
+        objects = self._answers() if people else []
+        with _several(len(objects)) as each:  # most of the work; the rest is done meanwhile
+            in_answer = partial(_in_answer, str(self._environment.data_dir / "archive"), people=people)
+            told = each(in_answer, [one for one, _ in objects])
+            for store, look in looks.items():
+                self._take(store, look)
+            self._take("archive", lambda: self._archive(objects, told))
+        for partner in self._partners.values():
+            for person in self._people:
+                self._take(partner.key, lambda p=partner, who=person: self._of_partner(p, who))
+        self._holdings.found += sorted(self._rows.values(), key=lambda one: (one.store, one.place, one.how, one.where))
+        return self._holdings
+
+    def _take(self, store: str, look: Callable[[], Iterator[Found]]) -> None:
+        try:
+            for found in look():
+                key = (found.store, found.place, found.how, json.dumps(dict(found.fields), sort_keys=True))
+                known = self._rows.get(key)
+                self._rows[key] = found if known is None else _both(known, found)
+        except PipelineError as error:
+            self._trouble(store, error)
+
+    def _trouble(self, store: str, error: PipelineError) -> None:
+        self._holdings.troubles.append(Trouble(store, str(error)))
+
+    def _looked(self, store: str) -> None:
+        self._holdings.looked_through[store] = self._holdings.looked_through.get(store, 0) + 1
+
+    def _of(self, source: str) -> list[Person]:
+        return [person for person in self._people if person.source == source]
+
+    # --- what came from the sources ---------------------------------------------------------------------------
+
+    def _answers(self) -> list[tuple[Snapshot, frozenset[date]]]:
+        try:
+            return self._environment.archive.objects_of(self._school)
+        except PipelineError as error:
+            self._trouble("archive", error)
+            return []
+
+    def _archive(
+        self, objects: Sequence[tuple[Snapshot, frozenset[date]]], told: Iterable[list[Mention] | str]
+    ) -> Iterator[Found]:
+        for (snapshot, nights), said in zip(objects, told, strict=True):
+            self._looked("archive")
+            if isinstance(said, str):
+                self._holdings.troubles.append(Trouble("archive", said))
+                continue
+            for one in said:
+                where = f"archive/{self._school}/objects/{snapshot.sha256}.xml.zst, row {one.row}"
+                yield Found("archive", one.path, one.how, one.fields, nights, (where,))
+
+    def _lists(self) -> Iterator[Found]:
+        store = self._environment.lists
+        for source, listed in LISTED.items():
+            people = self._of(source)
+            for name, sha256, nights in store.objects_of(source, self._school) if people else ():
+                self._looked("lists")
+                try:
+                    for number, row in enumerate(store.rows(source, self._school, sha256), start=1):
+                        for person in people:
+                            how = listed.people.how(name, row, person)
+                            if how is not None:
+                                shown = row if how == OWN else _key_of(row)
+                                where = f"lists/{source}/{self._school}/objects/{sha256}.jsonl.zst, row {number}"
+                                yield Found("lists", f"{source}/{name}", how, flat(shown), nights, (where,))
+                except StorageError as error:
+                    self._trouble("lists", error)
+
+    def _tables(self) -> Iterator[Found]:
+        tables = self._environment.tables
+        for source, dataset in tables.of_school(self._school):
+            people = self._of(source) if source in _SOURCES else list(self._people)
+            own = self._own_columns(source, dataset)
+            if not people or own is None:
+                continue
+            for table, nights in tables.objects_of(source, dataset, self._school):
+                self._looked("tables")
+                try:
+                    frame = tables.load(table)
+                except StorageError as error:
+                    self._trouble("tables", error)
+                    continue
+                for person in people:
+                    for number, how, fields in rows_about(frame, person, own):
+                        where = f"tables/{table.path}, row {number}"
+                        yield Found("tables", f"{source}/{dataset}", how, fields, nights, (where,))
+
+    def _own_columns(self, source: str, dataset: str) -> Mapping[str, str] | None:
+        """The columns by which a row of a table is somebody's; None for a table that nobody declares any more."""
+        for declared in (DATASETS, LISTED_DATASETS) if source in _SOURCES else ():
+            if dataset in declared:
+                return subjects(declared[dataset])
+        partner = self._partners.get(source)
+        if partner is not None and partner.gets is not None:
+            found = next((one for one in partner.gets.tables if one.name == dataset), None)
+            if found is not None:
+                return subjects(found.declaration)
+        return COLUMNS  # whoever is named in it may be whom it is about
+
+    # --- what went to partners ------------------------------------------------------------------------------
+
+    def _staged(self) -> Iterator[Found]:
+        for staged in self._environment.staged_of(self._school):
+            files = self._files(staged.partner)
+            for name, digest, nights in staged.objects_of():
+                self._looked("staged")
+                try:
+                    at = partial(staged.read, digest)
+                    yield from self._in_file(("staged", staged.partner), files.get(name), (name, digest), nights, at)
+                except StorageError as error:
+                    self._trouble("staged", error)
+
+    def _exports(self) -> Iterator[Found]:
+        for partner in self._environment.settings.school(self._school).partners.exporting:
+            try:
+                for key, target in self._environment.targets_of(self._school, partner):
+                    files = self._files(key)
+                    for folder, night in _nights_at(target, f"{key}/{self._school}"):
+                        yield from self._at_target(target, key, files, folder, night)
+            except PipelineError as error:
+                self._trouble("exports", error)
+
+    def _at_target(
+        self, target: Folder, partner: str, files: Mapping[str, ExportFile], folder: str, night: date
+    ) -> Iterator[Found]:
+        hashes: dict[str, str] = {}
+        with contextlib.suppress(FileNotFoundError, StorageError):
+            said = target.read_json(f"{folder}/{MANIFEST}")["files"]
+            hashes = {name: str(facts["sha256"]) for name, facts in said.items()}
+        for name in target.names(folder):
+            if name.endswith(".csv"):
+                self._looked("exports")
+                file = files.get(name, files.get(name.removeprefix("changes_")))
+                key = (name, hashes.get(name, f"{folder}/{name}"))
+                at = partial(target.read, f"{folder}/{name}")
+                yield from self._in_file(("exports", partner), file, key, frozenset({night}), at)
+        for file in files.values():
+            if file.pictures is not None:
+                for person in self._people:
+                    picture = file.pictures.format(person.id)
+                    if person.entity == "pupil" and target.exists(f"{folder}/{picture}"):
+                        said = {"picture": target.location(f"{folder}/{picture}")}
+                        yield Found(
+                            "exports", f"{partner}/{picture}", OWN, said, frozenset({night}), (said["picture"],)
+                        )
+
+    def _files(self, partner: str) -> Mapping[str, ExportFile]:
+        known = self._partners.get(partner)
+        return {file.name: file for file in known.gets.files} if known is not None and known.gets is not None else {}
+
+    def _in_file(
+        self,
+        where: tuple[str, str],
+        file: ExportFile | None,
+        which: tuple[str, str],
+        nights: frozenset[date],
+        read: Callable[[], bytes],
+    ) -> Iterator[Found]:
+        """The rows of a delivered file; most nights have most files of the night before, and each is read once."""
+        if which not in self._of_file:
+            self._of_file[which] = list(self._rows_in(file, read()))
+        (store, partner), (name, digest) = where, which
+        for how, fields, number in self._of_file[which]:
+            yield Found(store, f"{partner}/{name}", how, fields, nights, (f"{name} ({digest[:12]}), row {number}",))
+
+    def _rows_in(self, file: ExportFile | None, data: bytes) -> Iterator[tuple[str, dict[str, str], int]]:
+        people = [person for person in self._people if may_speak(data, person)]
+        if not people:
+            return
+        lines = csv.reader(io.StringIO(data.decode(), newline=""))
+        header = next(lines, list[str]())
+        key = file.key if file else tuple(header)
+        telling = [(at, name, COLUMNS[name]) for at, name in enumerate(header) if name in COLUMNS]
+        for number, cells in enumerate((line for line in lines if line), start=1):
+            for person in people:
+                # Nearly no row is about them.
+                named = [name for at, name, kind in telling if at < len(cells) and person.is_meant(kind, cells[at])]
+                if named:
+                    row = dict(zip(header, cells, strict=False))
+                    own = any(name in key for name in named)
+                    shown = row if own else {name: row[name] for name in (*key, *named) if name in row}
+                    yield OWN if own else NAMED, shown, number
+
+    # --- the rest --------------------------------------------------------------------------------------------
+
+    def _reports(self) -> Iterator[Found]:
+        reports = self._environment.reports
+        for of in reports.names():
+            for night in dates_of(reports.names(f"{of}/{self._school}")):
+                at = f"{of}/{self._school}/{night}/{EXCLUSIONS.name}"
+                self._looked("reports")
+                with contextlib.suppress(FileNotFoundError):
+                    for number, row in enumerate(read_csv(reports.read(at)), start=1):
+                        if any(excluded(row, person) for person in self._people):
+                            yield Found(
+                                "reports",
+                                f"{of}/{EXCLUSIONS.name}",
+                                OWN,
+                                row,
+                                frozenset({night}),
+                                (f"{at}, row {number}",),
+                            )
+
+    def _photos(self) -> Iterator[Found]:
+        photos = self._environment.photos(self._school)
+        for person in self._people:
+            if person.entity == "pupil":
+                for digest, nights in photos.of_pupil(person.id):
+                    self._looked("photos")
+                    where = f"photos/{self._school}/objects/{digest}"
+                    yield Found("photos", "photo", OWN, {"sha256": digest, "file": where}, frozenset(nights), (where,))
+
+    def _of_partner(self, partner: AnyPartner, person: Person) -> Iterator[Found]:
+        for store, place, fields, is_sure in partner.holds(self._environment, self._school, person):
+            self._looked(store)
+            yield Found(store, place, OWN if is_sure else PERHAPS, fields)
+
+
+_WORTH_A_PROCESS = 60
+"""Answers from which on more processes than one read them: each costs a second to start."""
+
+
+@contextlib.contextmanager
+def _several(count: int) -> Generator[Callable[..., Iterable[Any]], None, None]:
+    """A `map` that uses all processors where there is enough to do; in the order of what it is given."""
+    if count < _WORTH_A_PROCESS:
+        yield map
+        return
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield partial(pool.map, chunksize=8)
+
+
+def _in_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person]) -> list[Mention] | str:
+    """Where an answer speaks of people; a text where it cannot be read."""
+    try:
+        found: list[Mention] = []
+        for person in people:
+            with SnapshotArchive(Folder(archive)).open(snapshot) as stream:
+                found += mentions(stream, person)
+    except PipelineError as error:
+        return str(error)
+    return found
+
+
+_SOURCES = {"isams", "isams_rest", *LISTED}
+
+
+def _both(one: Found, other: Found) -> Found:
+    where = tuple(dict.fromkeys((*one.where, *other.where)))
+    return one._replace(nights=one.nights | other.nights, where=where)
+
+
+def _nights_at(target: Folder, place: str) -> Iterator[tuple[str, date]]:
+    """The folders of exports in a place, each with its night; those of parts of a day, too."""
+    for night in dates_of(target.names(place)):
+        at = f"{place}/{night}"
+        yield at, night
+        for name in target.names(at):
+            if target.exists(f"{at}/{name}/{MANIFEST}"):
+                yield f"{at}/{name}", night
+
+
+def _key_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("id", "Id", "name", "Name", "key", "_array") if name in row}
+
+
+def flat(value: object, prefix: str = "") -> dict[str, str]:
+    """A value of JSON as path → text; empty ones are left out."""
+    made: dict[str, str] = {}
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, object]", value).items():
+            made |= flat(inner, f"{prefix}.{key}" if prefix else key)
+        return made
+    if isinstance(value, list):
+        for at, inner in enumerate(cast("list[object]", value)):
+            made |= flat(inner, f"{prefix}[{at}]")
+        return made
+    return {} if value is None or value == "" else {prefix: str(value)}
+
+
+def rows_about(
+    frame: pd.DataFrame, person: Person, own: Mapping[str, str]
+) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """The rows of a table that are a person's, or name them: number from 1, how, and what they say."""
+    columns = [name for name in frame.columns if name in COLUMNS]
+    meant = np.zeros(len(frame), dtype=bool)
+    for name in columns:
+        meant |= _may_be(frame[name], person, COLUMNS[name])
+    for position in meant.nonzero()[0]:
+        row = frame.iloc[int(position)]
+        texts = {str(name): str(value) for name, value in row.items() if not pd.isna(value)}
+        named = person.naming(texts, {name: COLUMNS[name] for name in columns})
+        if any(name in own for name in named):
+            yield int(position) + 1, OWN, texts
+        elif named:
+            key = [name for name in texts if name.endswith("_id") and name not in COLUMNS][:3]
+            yield int(position) + 1, NAMED, {name: texts[name] for name in (*key, *named)}
+
+
+def _may_be(column: pd.Series[Any], person: Person, kind: str) -> Any:
+    """Which cells may hold one of the person's numbers or codes: quickly, and rather too many than too few."""
+    mine = person.ids.get(kind, frozenset())
+    if not mine:
+        return np.zeros(len(column), dtype=bool)
+    texts = column.astype("str")
+    if pd.api.types.is_numeric_dtype(column):
+        return texts.isin(mine).to_numpy()
+    pattern = "|".join(re.escape(one) for one in sorted(mine))
+    return texts.str.contains(pattern, case=False, regex=True, na=False).to_numpy()
+
+
+_EXCLUDED: dict[str, Sequence[str | None]] = {
+    "student": (PUPIL,),
+    "contact": (PERSON,),
+    "staff": (STAFF,),
+    "medical": (PUPIL,),
+    "student_contact": (PUPIL, PERSON),
+    "class_student": (None, PUPIL),
+    "class_staff": (None, STAFF),
+}
+"""What a row of a report is of → of which kind the parts of its id are."""
+
+
+def excluded(row: Mapping[str, str], person: Person) -> bool:
+    """Whether a row of a report of what was left out is about a person."""
+    parts = row.get("id", "").lstrip("'").split(":")
+    kinds = _EXCLUDED.get(row.get("entity", ""), ())
+    return any(kind is not None and person.is_meant(kind, part) for kind, part in zip(kinds, parts, strict=False))
+
+
+def may_speak(data: bytes, person: Person) -> bool:
+    """Whether a file of ours may speak of a person at all, so that its rows have to be looked at."""
+    lower = data.lower()
+    return any(not value.isascii() or value.encode() in lower for values in person.ids.values() for value in values)
+
+
+def nights_in_words(nights: Collection[date]) -> str:
+    """Nights as spans: 2026-02-10 to 2026-02-14, 2026-02-20."""
+    spans: list[list[date]] = []
+    for night in sorted(nights):
+        if spans and (night - spans[-1][1]).days == 1:
+            spans[-1][1] = night
+        else:
+            spans.append([night, night])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)

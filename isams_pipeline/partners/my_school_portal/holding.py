@@ -1,0 +1,80 @@
+"""What My School Portal keeps about a person: change requests, their lines in the ledger, and the files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+
+from isams_pipeline.datasets.people import PERSON, SCHOOL_CODE, Person, folded
+from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.partner import Held
+from isams_pipeline.partners.my_school_portal.intake import DONE, REFUSED, inbox_of
+from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
+
+
+def requests_about(environment: Environment, school: str, person: Person) -> list[ChangeRequest]:
+    """The change requests about a person: of a pupil by the school's code, of a contact by the person's number.
+
+    A request about a contact may say only which entry: then the ledger knows whose record was read.
+    """
+    with environment.state.transaction() as session:
+        requests = list(session.scalars(select(ChangeRequest).where(ChangeRequest.school == school)))
+        lines = list(session.scalars(select(ChangeStep).where(ChangeStep.school == school)))
+    concerned: dict[str, set[str]] = {}
+    for line in lines:
+        concerned.setdefault(line.request, set()).update(map(str, line.persons))
+    numbers = person.ids.get(PERSON, frozenset())
+    return [
+        request
+        for request in requests
+        if (person.entity == "pupil" and folded(SCHOOL_CODE, request.student) in person.ids.get(SCHOOL_CODE, ()))
+        or (
+            person.entity == "contact"
+            and (str(request.person) in numbers or numbers & concerned.get(request.id, set()))
+        )
+    ]
+
+
+def holds(environment: Environment, school: str, person: Person) -> Iterator[Held]:
+    """Requests, lines, and files of the inbox that have the ids of such requests."""
+    requests = requests_about(environment, school, person)
+    for request in requests:
+        about = {"request": request.id, "state": request.state, "received": str(request.received_at)}
+        values = {
+            f"{what}.{name}": str(value) for what in ("given", "changes", "seen") for name, value in _of(request, what)
+        }
+        yield "ledger", "change request", about | values, True
+        with environment.state.transaction() as session:
+            whose = (ChangeStep.school == school, ChangeStep.request == request.id)
+            for line in session.scalars(select(ChangeStep).where(*whose).order_by(ChangeStep.id)):
+                said = {
+                    "request": line.request,
+                    "line": str(line.id),
+                    "at": str(line.at),
+                    "who": line.who,
+                    "step": line.step,
+                }
+                held = {f"{what}.{name}": str(value) for what in ("before", "after") for name, value in _of(line, what)}
+                yield "ledger", "ledger", said | held, True
+    for path in files_with(environment, school, {request.id for request in requests}):
+        yield "inbox", "file", {"file": path}, True
+
+
+def files_with(environment: Environment, school: str, ids: set[str]) -> Iterator[str]:
+    """The files of the inbox, by their path, that hold one of some requests."""
+    folder = Folder(inbox_of(environment, school))
+    for place in ("", DONE, REFUSED):
+        for name in folder.names(place):
+            path = f"{place}/{name}" if place else name
+            if name.endswith((".json", ".txt")):
+                text = folder.read(path).decode("utf-8", "replace")
+                if any(f'"{identifier}"' in text for identifier in ids):
+                    yield folder.location(path)
+
+
+def _of(row: Any, what: str) -> Iterator[tuple[str, object]]:
+    values = getattr(row, what)
+    yield from (values or {}).items()

@@ -1,0 +1,284 @@
+"""What is kept of a person is found wherever it lies, and so is who got it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import zstandard
+from lxml import etree
+from sqlalchemy import select
+
+from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
+from isams_pipeline.datasets.people import COLUMNS, Person, people_in, subjects
+from isams_pipeline.errors import WrongUse
+from isams_pipeline.orchestration.rights.disclosures import disclosures
+from isams_pipeline.orchestration.rights.finding import Holdings, Search
+from isams_pipeline.orchestration.rights.identity import identify
+from isams_pipeline.orchestration.rights.requests import find
+from isams_pipeline.partners.registry import PARTNERS
+from isams_pipeline.sources.isams.people_in import mentions
+from isams_pipeline.storage.state.rights import PersonRequest
+from isams_pipeline_tests.test_commands import call_here
+from isams_pipeline_tests.world import FIRST, SCHOOL, World
+
+
+def pupils(world: World, day: int = 0) -> pd.DataFrame:
+    tables = world.environment.tables
+    return tables.load(tables.need("isams", "pupils", SCHOOL, FIRST + timedelta(days=day)))
+
+
+def held(world: World, who: str) -> Holdings:
+    people = identify(world.environment, SCHOOL, who)
+    return Search(world.environment, SCHOOL, PARTNERS.values(), people).everything()
+
+
+def opened(path: Path) -> str:
+    """What a file says, as somebody would read it who knows nothing of this project."""
+    data = path.read_bytes()
+    if path.suffix == ".zst":
+        data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path).to_csv()
+    return data.decode("utf-8", "replace")
+
+
+def saying(world: World, needle: str) -> Iterator[Path]:
+    """Every file outside the databases that holds a text."""
+    for top in (world.data, world.folder / "exports"):
+        for path in top.rglob("*"):
+            is_ours = path.is_file() and "dagster" not in path.parts and path.suffix not in {".sqlite", ".db"}
+            if is_ours and needle in opened(path):
+                yield path
+
+
+@pytest.fixture
+def nights(world: World) -> World:
+    """Three nights of a school and what Room Booking and attendance make of one."""
+    for day in range(3):
+        world.night(day)
+    world.rooms(2)
+    return world
+
+
+def test_every_file_that_names_a_pupil_is_found(nights: World):
+    pupil = pupils(nights).iloc[3]
+    found = held(nights, f"pupil:{pupil['pupil_id']}")
+    assert not found.troubles
+    places = " ".join(where for one in found.found for where in one.where)
+    for path in saying(nights, str(pupil["school_id"])):
+        known = path.name.partition(".")[0][:12] if "objects" in path.parts else path.name
+        assert known in places, path
+
+
+def test_what_nothing_reads_of_the_answer_is_found_as_well(nights: World):
+    pupil = pupils(nights).iloc[3]
+    found = held(nights, str(pupil["school_id"]))
+    (row,) = [one for one in found.found if one.place == "PupilManager/CurrentPupils/Pupil"][:1]
+    archive = nights.environment.archive
+    snapshot = next(s for s in archive.of_night(SCHOOL, FIRST) if s.covers(["Pupil_GetCurrentPupils"]))
+    with archive.open(snapshot) as stream:
+        document: Any = etree.parse(stream)
+    (element,) = document.xpath(f"//CurrentPupils/Pupil[@Id='{pupil['pupil_id']}']")
+    said = {text.strip() for text in element.itertext() if text.strip()} | set(element.attrib.values())
+    assert said == {value.strip() for value in row.fields.values()}
+
+
+def test_a_row_of_several_nights_is_told_once_with_its_nights(nights: World):
+    pupil = pupils(nights).iloc[3]
+    rows = [one for one in held(nights, str(pupil["school_id"])).found if one.place == "isams/pupils"]
+    assert sum(len(one.nights) for one in rows) == 3 and len(rows) <= 3
+    assert {night for one in rows for night in one.nights} == {FIRST + timedelta(days=n) for n in range(3)}
+
+
+def test_nobody_else_is_in_what_is_found(nights: World):
+    everybody = pupils(nights)
+    pupil = everybody.iloc[3]
+    found = held(nights, str(pupil["school_id"]))
+    others = set(everybody["school_id"].astype(str)) - {str(pupil["school_id"])}
+    siblings = {v for one in found.found for k, v in one.fields.items() if "ibling" in k or k == "pupil_school_id"}
+    said = {value for one in found.found for value in one.fields.values()}
+    assert (
+        not (said & others)
+        - siblings
+        - {v for one in found.found if "Siblings" in one.place for v in one.fields.values()}
+    )
+    contacts = nights.environment.tables
+    table = contacts.load(contacts.need("isams", "contacts", SCHOOL, FIRST))
+    assert not said & set(table["mobile"].dropna())
+
+
+@pytest.mark.parametrize("entity", ["contact", "staff"])
+def test_contacts_and_staff_are_found(nights: World, entity: str):
+    tables = nights.environment.tables
+    dataset, key = {"contact": ("contacts", "person_id"), "staff": ("staff", "staff_id")}[entity]
+    row = tables.load(tables.need("isams", dataset, SCHOOL, FIRST)).iloc[2]
+    found = held(nights, f"{entity}:{row[key]}")
+    assert {"archive", "tables"} <= {one.store for one in found.found}
+    assert any(one.place == f"isams/{dataset}" and one.how == "own" for one in found.found)
+
+
+def test_a_member_of_staff_is_named_in_timetables_and_sets_without_the_rest_of_their_rows(nights: World):
+    tables = nights.environment.tables
+    lessons = tables.load(tables.need("isams", "lessons", SCHOOL, FIRST + timedelta(days=2)))
+    code = str(lessons["teacher_user_code"].dropna().iloc[0])
+    found = held(nights, code)
+    named = [one for one in found.found if one.place == "isams/lessons"]
+    assert named and all(one.how == "named" and one.fields["teacher_user_code"] == code for one in named)
+    assert all("room_id" not in one.fields or len(one.fields) <= 4 for one in named)
+
+
+def test_who_has_left_is_found(nights: World):
+    first, last = pupils(nights), pupils(nights, 2)
+    gone = set(first["pupil_id"]) - set(last["pupil_id"])
+    someone = gone or set(last["pupil_id"]) - set(first["pupil_id"])
+    assert someone
+    found = held(nights, f"pupil:{next(iter(someone))}")
+    assert any(one.store == "archive" for one in found.found)
+
+
+def test_several_people_are_not_mixed_up(nights: World):
+    frame = pupils(nights)
+    with pytest.raises(WrongUse, match="Nobody is kept"):
+        identify(nights.environment, SCHOOL, "999999999")
+    contacts = nights.environment.tables
+    table = contacts.load(contacts.need("isams", "contacts", SCHOOL, FIRST))
+    shared = table.dropna(subset=["email"]).groupby("email")["person_id"].nunique()
+    both = shared[shared > 1]
+    if len(both):
+        with pytest.raises(WrongUse, match="people are meant"):
+            identify(nights.environment, SCHOOL, str(both.index[0]))
+    assert len(identify(nights.environment, SCHOOL, f"pupil:{frame['pupil_id'].iloc[0]}")) == 1
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_found(nights: World):
+    pupil = pupils(nights).iloc[3]
+    for path in (nights.data / "archive" / SCHOOL / "objects").iterdir():
+        path.write_bytes(b"broken")
+    found = held(nights, f"pupil:{pupil['pupil_id']}")
+    assert {one.store for one in found.troubles} == {"archive"} and "damaged" in found.troubles[0].what
+    assert any(one.store == "tables" for one in found.found)
+
+
+def test_the_bundle_is_private_whole_and_recorded(nights: World):
+    pupil = pupils(nights).iloc[3]
+    people = identify(nights.environment, SCHOOL, str(pupil["school_id"]))
+    found, _, bundle = find(nights.environment, SCHOOL, people, PARTNERS.values(), who="me", reason="request 12")
+    folder = nights.data / bundle
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    told = json.loads((folder / "bundle.json").read_text())
+    assert len(told["found"]) == len(found.found) and told["disclosures"]
+    page = (folder / "bundle.html").read_text()
+    assert str(pupil["surname"]) in page and "removed by itself after 30 days" in page
+    with nights.environment.state.transaction() as session:
+        (note,) = session.scalars(select(PersonRequest)).all()
+    assert (note.kind, note.who, note.reason, note.state, note.bundle) == ("find", "me", "request 12", "done", bundle)
+    assert note.counts["archive"] > 0
+    written = str([note.whom, note.counts, note.reason])
+    assert not any(str(pupil[name]) in written for name in ("pupil_id", "school_id", "surname", "email"))
+    again = find(nights.environment, SCHOOL, people, PARTNERS.values(), who="me", reason="again")[2]
+    with nights.environment.state.transaction() as session:
+        assert len({one.whom for one in session.scalars(select(PersonRequest))}) == 1 and again != bundle
+
+
+def test_what_a_page_shows_is_text_and_nothing_else(nights: World):
+    people = identify(nights.environment, SCHOOL, str(pupils(nights).iloc[3]["school_id"]))
+    made = find(nights.environment, SCHOOL, people, PARTNERS.values(), who="me", reason="x")
+    found, given, _ = made
+    found.found[0] = found.found[0]._replace(fields={"note": "<script>alert(1)</script>"})
+    from isams_pipeline.orchestration.rights import requests
+
+    page = requests._as_page(nights.environment, SCHOOL, found, given)
+    assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+def test_who_got_it_by_night_file_and_column(nights: World):
+    pupil = pupils(nights).iloc[3]
+    people = identify(nights.environment, SCHOOL, str(pupil["school_id"]))
+    given = disclosures(nights.environment, SCHOOL, PARTNERS.values(), people)
+    by_file = {(one.partner, one.file): one for one in given.made}
+    students = by_file["schoolsbuddy", "students.csv"]
+    delivered = list(csv.DictReader(io.StringIO(nights.export(0)["students.csv"].decode())))
+    (row,) = [row for row in delivered if row["student_id"] == str(pupil["pupil_id"])]
+    assert set(students.columns) >= {name for name, value in row.items() if value}
+    assert students.nights == f"{FIRST} to {FIRST + timedelta(days=2)}" and students.rows == 1
+    everything = disclosures(nights.environment, SCHOOL, PARTNERS.values(), None)
+    assert {one.file for one in everything.made} >= {"students.csv", "staff.csv", "timetable.csv"}
+
+
+def test_what_is_not_kept_any_more_is_said_to_be_unknown(nights: World):
+    people = identify(nights.environment, SCHOOL, str(pupils(nights).iloc[3]["school_id"]))
+    for path in (nights.data / "staged" / "schoolsbuddy" / SCHOOL / "objects").iterdir():
+        path.unlink()
+    given = disclosures(nights.environment, SCHOOL, PARTNERS.values(), people)
+    assert given.unknown == {"schoolsbuddy": frozenset(FIRST + timedelta(days=n) for n in range(3))}
+
+
+def test_the_commands(nights: World):
+    given = ("--config", str(nights.config), "--data-dir", str(nights.data))
+    pupil = pupils(nights).iloc[3]
+    code, said = call_here("person", "find", SCHOOL, str(pupil["school_id"]), *given)
+    assert code == 2 and "A reason is needed" in said
+    code, said = call_here("person", "find", SCHOOL, str(pupil["school_id"]), "--reason", "r", *given)
+    assert code == 0 and "bundle.html" in said and str(pupil["surname"]) not in said
+    code, said = call_here("disclosures", SCHOOL, str(pupil["school_id"]), *given)
+    assert code == 0 and "students.csv" in said and str(pupil["surname"]) not in said
+    code, said = call_here("disclosures", SCHOOL, *given)
+    assert code == 0 and "staff.csv" in said
+
+
+# --- by which columns ---------------------------------------------------------------------------------------
+
+
+def test_every_column_that_names_a_person_is_known():
+    """A new dataset, or a new file of a partner, whose column names somebody must be known to who looks for people."""
+    declared: list[Any] = [*DATASETS.values(), *LISTED_DATASETS.values()]
+    names = {column.name for one in declared for column in one.columns}
+    for partner in PARTNERS.values():
+        if partner.gets is not None:
+            names |= {name for file in partner.gets.files for name in file.columns}
+            names |= {column.name for table in partner.gets.tables for column in table.declaration.columns}
+    telling = ("pupil_id", "student_id", "staff_id", "staff_ids", "person_id", "contact_id", "user_code", "user_codes")
+    named = {
+        n for n in names if n.endswith((*telling, "person_guid", "sibling_id")) or n in {"school_id", "school_ids"}
+    }
+    assert named <= set(COLUMNS), named - set(COLUMNS)
+
+
+def test_rows_about_people_are_told_from_rows_that_name_them():
+    own = {name: set(subjects(one)) for name, one in DATASETS.items() if subjects(one)}
+    assert own["pupils"] == {"pupil_id", "school_id"} and own["contact_pupils"] == {
+        "person_id",
+        "pupil_id",
+        "school_id",
+    }
+    assert own["staff"] == {"staff_id", "user_code"} and own["tutors"] == {"staff_id"}
+    assert own["set_members"] == {"pupil_id", "school_id"} and "sets" not in own and "lessons" not in own
+
+
+def test_a_joint_entry_s_other_person_is_not_meant():
+    frame = pd.DataFrame({"entry_id": [7, 7], "person_id": [70, 71], "email": ["a@b.example; c@d.example", None]})
+    (person,) = people_in("contact", "isams", frame, "contact:70")
+    assert person.ids == {"person": {"70"}, "e-mail": {"a@b.example", "c@d.example"}}
+    assert people_in("contact", "isams", frame, "C@d.example")[0].id == "70"
+    assert people_in("contact", "isams", frame, "pupil:70") == []
+
+
+def test_a_row_of_unknown_shape_is_told_as_perhaps():
+    document = b"""<iSAMS><Odd><Things><Thing><PupilId>5</PupilId><Said>x</Said></Thing><Thing><PupilId>55</PupilId></Thing>
+    </Things></Odd><PupilManager><Health><Record><Pupil Id="5"/><Note>n</Note></Record></Health></PupilManager></iSAMS>"""
+    person = Person("pupil", "isams", "5", {"pupil": frozenset({"5"})})
+    found = list(mentions(io.BytesIO(document), person))
+    assert [(one.path, one.how, one.row) for one in found] == [
+        ("Odd/Things/Thing", "perhaps", 1),
+        ("PupilManager/Health/Record", "own", 1),
+    ]
+    assert found[1].fields == {"Pupil/@Id": "5", "Note": "n"}
