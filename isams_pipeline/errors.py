@@ -332,6 +332,14 @@ class StorageError(PipelineError):
     usual_remedy = "The message names folder and file: look for room on the disk, permissions, and a backup."
 
 
+class BackupUnreadable(StorageError):
+    """A file of a backup is missing, damaged, or made for another key."""
+
+    usual_remedy = (
+        "Give the key that the backup was made for, or restore an earlier one: `isams-pipeline restore --at`."
+    )
+
+
 class TargetUnavailable(StorageError):
     """A place over the network cannot be reached, or has hung up."""
 

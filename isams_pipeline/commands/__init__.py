@@ -134,6 +134,24 @@ COMMANDS = (
         KEEPING,
     ),
     Command(
+        "backup",
+        "backups:backup",
+        "Back up database, archive, lists, tables, staged exports and schools.yaml, encrypted, while runs go on.",
+        KEEPING,
+    ),
+    Command(
+        "restore",
+        "backups:restore",
+        "Bring a backup back into an empty data folder and an empty database.",
+        KEEPING,
+    ),
+    Command(
+        "upgrade",
+        "backups:upgrade",
+        "Bring the state database and Dagster's history up to this version, or with --check only say what that would do.",
+        KEEPING,
+    ),
+    Command(
         "disclosures",
         "rights:disclosures",
         "Say which partner got what of a school, or of a person, and when: files, columns and nights; no values.",

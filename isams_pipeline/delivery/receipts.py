@@ -105,6 +105,12 @@ class Receipts:
         """Whether the partner has ever got an export of the school, of whichever night."""
         return self._newest(*_whose(address), Delivery.outcome == Outcome.DELIVERED.value) is not None
 
+    def last_of_any(self, partner: str, school: str) -> date | None:
+        """The newest night of which there is a receipt, however it ended."""
+        query = select(func.max(Delivery.date)).where(Delivery.partner == partner, Delivery.school == school)
+        with self._state.transaction() as session:
+            return session.scalar(query)
+
     def standing(self, school: str) -> dict[str, list[Delivery]]:
         """Partner → the deliveries of the last two nights that it got, of each part of a day.
 

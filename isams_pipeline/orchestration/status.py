@@ -24,6 +24,8 @@ from isams_pipeline.orchestration.tonight import DUE, MISSING
 from isams_pipeline.orchestration.ui.to_be_had import nights_kept
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
+from isams_pipeline.storage.backup import RESTORED
+from isams_pipeline.storage.folder import Folder
 
 _SHORT = 120
 _RECENT = timedelta(days=14)
@@ -211,8 +213,36 @@ class _Rows:
         command = command_for(one.school, one.partner, one.night, one.kind or "")
         return Waiting(f"{one.night} {one.outcome}: {_short(one.reason)}", command)
 
+    def _lost(self, school: str, partner: str) -> Iterator[Waiting]:
+        """What was lost: a database without the receipts of nights that were staged, or a folder without their data."""
+        if partner not in self.environment.settings.school(school).partners.exporting:
+            return
+        last, staged = self._last(school, partner), self.environment.staged(partner, school).latest(date.max)
+        try:
+            restored = Folder(self.environment.data_dir).read_json(RESTORED)
+        except FileNotFoundError:
+            restored = None
+        if restored is not None:
+            made = datetime.fromisoformat(str(restored["made"]))
+            if (last is not None or staged is not None) and (last is None or last <= made.date()):
+                said = (
+                    f"restored from the backup of {made:%Y-%m-%d %H:%M} UTC: what was delivered since is not known here"
+                )
+                yield Waiting(said, f"isams-pipeline sync {school} --partner {partner}")
+                return
+        if last is None and staged is not None and not self._was_tried(school, partner):
+            said = f"the database has no receipt of {partner}, although the night of {staged} was staged: was it lost?"
+            yield Waiting(said, "isams-pipeline restore --help")
+        elif last is not None and staged is None:
+            said = f"the data folder has nothing of {partner}, although the night of {last} was delivered: was it lost?"
+            yield Waiting(said, "isams-pipeline restore --help")
+
+    def _was_tried(self, school: str, partner: str) -> bool:
+        return self.receipts.last_of_any(partner, school) is not None
+
     def _besides(self, school: str, partner: str) -> Iterator[Waiting]:
         """What waits besides the nights: the partner's own things, and the connection to its source."""
+        yield from self._lost(school, partner)
         yield from self.waits.get(partner, {}).get(school, ())
         source = self.environment.settings.school(school).partners.sources.get(partner)
         found = (

@@ -12,6 +12,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import URL, Engine, create_engine, event, make_url, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -95,11 +98,7 @@ class StateDatabase:
         return cls(engine, Locks(data_dir / "locks", engine if postgres else None))
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-        with self.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        migrate(self.engine, "head")
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[Session, None, None]:
@@ -110,6 +109,32 @@ class StateDatabase:
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+
+
+def migrate(engine: Engine, revision: str) -> None:
+    """Bring the tables to a revision. Raises StorageError for one that this version does not know."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, revision)
+        except CommandError:
+            raise StorageError(
+                f"The state database is of a revision ({revision}) that this version does not know",
+                remedy="Take a version of isams-pipeline that is at least as new.",
+            ) from None
+
+
+def pending(engine: Engine) -> list[tuple[str, str]]:
+    """The migrations that the next opening would run: revision and what it is about. Changes nothing."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        schema = SCHEMA if connection.dialect.name == "postgresql" else None
+        now = MigrationContext.configure(connection, opts={"version_table_schema": schema}).get_current_revision()
+    return [(one.revision, one.doc) for one in reversed(list(scripts.iterate_revisions("head", now or "base")))]
 
 
 def insert_into(session: Session, table: type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
