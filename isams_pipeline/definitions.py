@@ -19,6 +19,7 @@ from isams_pipeline.orchestration.connection_assets import connection_definition
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.graph import partners_in_use
 from isams_pipeline.orchestration.history import with_history
+from isams_pipeline.orchestration.office.asset import office_definitions
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.partner_definitions import partner_definitions
 from isams_pipeline.orchestration.reconciliation.assets import reconciliation_definitions
@@ -46,6 +47,7 @@ def build_definitions(environment: Environment, partners: Iterable[AnyPartner] |
         tonight_definitions(settings),
         status_definitions(settings, chosen),
         alert_definitions(settings, chosen),
+        office_definitions(settings),
         # Of whatever partner: what a school has agreed no more ends, too.
         retention_definitions(settings, PARTNERS.values()),
         *(partner_definitions(settings, partner) for partner in chosen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -28,10 +29,11 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from isams_pipeline.commands.headless import Nightly
+from isams_pipeline.orchestration.office.report import PAGE, OfficeReport, made
 from isams_pipeline.orchestration.partitions import Night
 from isams_pipeline.sandbox.demo import demo_nights
 from isams_pipeline.sandbox.server import serving
-from isams_pipeline_tests.world import SCHOOL, make_world, small_school
+from isams_pipeline_tests.world import FIRST, SCHOOL, World, make_world, small_school
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -396,3 +398,28 @@ def second_origin() -> Iterator[int]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
+
+
+def test_the_office_s_report_fits_screen_and_paper(browser: webdriver.Chrome, make: Callable[..., World]):
+    """The page that a school's office opens from a folder: nothing is fetched, nothing sticks out, and it prints."""
+    world = make({SCHOOL: small_school(pupils=60, troubles=True)})
+    world.configure(lambda config: config["schools"][SCHOOL].update(reports={"names": True}))
+    reports: list[OfficeReport] = []
+    for day in range(3):
+        world.night(day)
+        reports.append(made(world.environment, Night(SCHOOL, FIRST + timedelta(days=day))))
+    report = reports[-1]
+    browser.get((world.data / "reports" / report.folder / PAGE).as_uri())
+    assert "to mend in iSAMS" in browser.title
+    sections = browser.find_elements("css selector", "section h2")
+    assert [one.text for one in sections][: len(report.found.tasks)] == [task.what for task in report.found.tasks]
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(wide) <= 0
+    (picture,) = browser.find_elements("tag name", "img")
+    assert picture.get_property("naturalWidth") > 300
+    printed = base64.b64decode(browser.print_page())
+    assert printed.startswith(b"%PDF") and 1 <= printed.count(b"/Type /Page\n") <= 6
+    if SHOTS:
+        browser.set_window_size(1000, 1150)
+        browser.save_screenshot(str(Path(SHOTS) / "office.png"))
+        browser.set_window_size(1500, 1000)

@@ -116,6 +116,12 @@ COMMANDS = (
         LOOKING,
     ),
     Command(
+        "office",
+        "office:office",
+        "Make the report of what a school's office is to mend in iSAMS, as a page and a workbook; mail it if it is due.",
+        LOOKING,
+    ),
+    Command(
         "explain",
         "people:explain",
         "Say whether a person is in the export, through which links, or by which rule they are not, and since when.",

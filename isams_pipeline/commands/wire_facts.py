@@ -67,6 +67,12 @@ FACTS: tuple[Fact, ...] = (
     ),
     Fact(BATCH, "error documents declare utf-16 over bytes that are UTF-8", _R, "sources.isams.encoding:real_encoding"),
     Fact(BATCH, "its elements are in no XML namespace, and have some hundred names", _I, "sources.isams.parse:parse"),
+    Fact(
+        BATCH,
+        "where in iSAMS a record is mended: the modules by the partners' guides, the places in them by their names",
+        _I,
+        "rules.mending:ADVICE",
+    ),
     Fact(BATCH, "LeavingDate of a member of staff is the last day", _C, "rules.leaving:staff_who_left"),
     Fact(BATCH, "a contact's pupil whose Status is Former has left", _I, "rules.leaving:called_former"),
     Fact(

@@ -23,6 +23,7 @@ from isams_pipeline.config.isams import (
 from isams_pipeline.config.known import ask_for_all, each_by_its_own, model_of
 from isams_pipeline.config.partners import KNOWN as KNOWN_PARTNERS
 from isams_pipeline.config.partners import P, PartnersSettings
+from isams_pipeline.config.reports import ReportSettings
 from isams_pipeline.config.retention import AllRetention, Retention
 from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
@@ -67,6 +68,8 @@ class SchoolSettings(StrictSettings):
     partners: PartnersSettings = Field(default_factory=PartnersSettings)
     alerts: Annotated[tuple[AlertChannel, ...], AList] = ()
     """Who is told about this school, besides those who are told about all."""
+    reports: ReportSettings | None = None
+    """The report for its office: what is to be mended in iSAMS. None: there is none."""
     retention: Retention = Field(default_factory=Retention)
     """What of it stays longer or shorter than that of other schools."""
 
@@ -227,6 +230,11 @@ class Settings(StrictSettings):
         if mailing and self.alerts.smtp_url is None:
             raise ValueError(
                 f"schools.{mailing[0]}.alerts: e-mail needs smtp_url and mail_from in alerts, beside schools"
+            )
+        told = [name for name, school in self.schools.items() if school.reports is not None and school.reports.mail_to]
+        if told and self.alerts.smtp_url is None:
+            raise ValueError(
+                f"schools.{told[0]}.reports: mail_to needs smtp_url and mail_from in alerts, beside schools"
             )
         return self
 

@@ -59,7 +59,8 @@ def _span(value: object) -> object:
 _ENDS = 2
 
 
-def _address(value: str) -> str:
+def address_of(value: str) -> str:
+    """An e-mail address; raises ValueError for what is none."""
     # Not by email-validator: it refuses domains of one's own network, such as school.local.
     name, at, domain = value.rpartition("@")
     if not at or not name or "." not in domain or not value.isprintable() or any(c in value for c in ' ,;<>"'):
@@ -67,7 +68,8 @@ def _address(value: str) -> str:
     return value
 
 
-def _page(value: str | None) -> str | None:
+def page_of(value: str | None) -> str | None:
+    """The address of a page; raises ValueError for what is none."""
     if value is not None and not value.startswith(("https://", "http://")):
         raise ValueError("not an address; write https://pipeline.example.org")
     return value
@@ -93,7 +95,7 @@ class AlertChannel(StrictSettings):
         if (self.webhook is None) != (self.format is None):
             raise ValueError("webhook and format go together; format is slack, teams or json")
         for address in self.email:
-            _address(address)
+            address_of(address)
         if not self.wants:
             raise ValueError(f"wants is empty, so nothing would ever be sent; name some of {', '.join(AlertKind)}")
         return self
@@ -104,7 +106,7 @@ class AlertSettings(MailServerSettings):
 
     to: Annotated[tuple[AlertChannel, ...], AList] = ()
     """Told about all schools. A school's own channels stand in its `alerts`."""
-    ui: Annotated[str | None, AfterValidator(_page)] = None
+    ui: Annotated[str | None, AfterValidator(page_of)] = None
     """The UI's address, for links to runs."""
     timezone: Zone = ZoneInfo("Europe/London")
     """Of the quiet hours of channels for all schools; a school's own go by its own."""
@@ -125,7 +127,7 @@ class AlertSettings(MailServerSettings):
         if self.smtp_url is not None and not self.mail_from:
             raise ValueError("smtp_url needs mail_from: the address that mail comes from")
         if self.smtp_url is not None:
-            _address(self.mail_from)
+            address_of(self.mail_from)
         if self.smtp_url is None and any(channel.email for channel in self.to):
             raise ValueError("channels by e-mail need smtp_url and mail_from")
         return self

@@ -132,7 +132,7 @@ class Environment:
         Gives the number of files.
         """
         data = Folder(self.data_dir)
-        places = [f"archive/{school}", f"outbox/{school}", f"photos/{school}"]
+        places = [f"archive/{school}", f"outbox/{school}", f"photos/{school}", f"reports/{school}"]
         places += [f"{kept}/{other}/{school}" for kept in ("lists", "staged", "reports") for other in data.names(kept)]
         for source in data.names("tables"):
             places += [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]

@@ -114,7 +114,8 @@ class Keeping:
             return
         nights = self._nights()
         for of in reports.names():
-            place = f"{of}/{self.school}"
+            # A school's own reports lie in its folder, what was left out for a partner in the partner's.
+            place = self.school if of == self.school else f"{of}/{self.school}"
             gone = [day for day in dates_of(reports.names(place)) if day < before and day not in nights]
             yield files_ending("reports", reports, trees=[f"{place}/{day}" for day in gone])
 

@@ -23,6 +23,7 @@ from isams_pipeline.datasets.people import COLUMNS, PERSON, PUPIL, STAFF, Person
 from isams_pipeline.delivery.export import MANIFEST, ExportFile, read_csv
 from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.office.report import FACTS
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.pins import EXCLUSIONS
 from isams_pipeline.sources.isams.people_in import NAMED, OWN, PERHAPS, Mention, mentions
@@ -300,6 +301,20 @@ class Search:
                                 frozenset({night}),
                                 (f"{at}, row {number}",),
                             )
+        yield from self._of_the_office()
+
+    def _of_the_office(self) -> Iterator[Found]:
+        """The reports for the school's office; its page and its workbook hold the same records."""
+        reports = self._environment.reports
+        for night in dates_of(reports.names(self._school)):
+            at = f"{self._school}/{night}/{FACTS}"
+            with contextlib.suppress(FileNotFoundError):
+                self._looked("reports")
+                for key, records in reports.read_json(at)["tasks"].items():
+                    entity = key.partition("/")[0]
+                    for one in records:
+                        if any(excluded({"entity": entity, "id": one}, person) for person in self._people):
+                            yield Found("reports", key, OWN, {"id": one}, frozenset({night}), (at,))
 
     def _photos(self) -> Iterator[Found]:
         photos = self._environment.photos(self._school)
