@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 from xml.etree.ElementTree import Element  # a type; document.py does the parsing
 
 from isams_pipeline.datasets import DATASETS
-from isams_pipeline.datasets.declare import CONTAINER, DatasetDeclaration
+from isams_pipeline.datasets.declare import CONTAINER
 from isams_pipeline.datasets.people import (
     COLUMNS,
     EMAIL,
@@ -27,7 +27,6 @@ from isams_pipeline.datasets.people import (
 )
 from isams_pipeline.sources.isams.document import BatchDocument
 
-_MEDICAL = DATASETS["health"].feed
 _TELLING = {
     **dict.fromkeys(("PupilId", "SchoolId"), (PUPIL, SCHOOL_CODE)),
     "PersonId": (PERSON,),
@@ -218,54 +217,3 @@ def flat(element: Element, prefix: str = "") -> Iterator[tuple[str, str]]:
         counts[child.tag] = counts.get(child.tag, 0) + 1
         name = child.tag if counts[child.tag] == 1 else f"{child.tag}[{counts[child.tag]}]"
         yield from flat(child, f"{prefix}{name}/")
-
-
-def without(row: Element, container: str, person: Person) -> bool | None:
-    """Take a person out of an outermost row: False where nothing was, True where something was.
-
-    None where the row itself is theirs, and is to go as a whole. What only names them is emptied. Rows of unknown
-    shape stay as they are: see `mentions`.
-    """
-    places = _places().get((container, row.tag))
-    if places is None:
-        meant = any(person.is_meant(kind, value) for kind, value in _telling(row))
-        return None if meant and _is_record(container) else False
-    own = {id(element) for element, _, _ in _matches(row, places, person, own=True)}
-    if id(row) in own:
-        return None
-    changed = _cut(row, own)
-    for place in places:
-        if not place.is_own:
-            for element in _rows_within(row, place.within):
-                for end, value in _values(element, place.steps):
-                    if person.is_meant(place.kind, value):
-                        _empty(end, place, value, person)
-                        changed = True
-    return changed
-
-
-def _cut(element: Element, own: set[int]) -> bool:
-    changed = False
-    for child in list(element):
-        if id(child) in own:
-            element.remove(child)
-            changed = True
-        else:
-            changed = _cut(child, own) or changed
-    return changed
-
-
-def _empty(end: Element, place: _Place, value: str, person: Person) -> None:
-    left = " ".join(part for part in value.split() if not person.is_meant(place.kind, part))
-    last = place.steps[-1]
-    if not last.startswith("@"):
-        end.text = left or None
-    elif left:
-        end.set(last[1:], left)
-    else:
-        del end.attrib[last[1:]]
-
-
-def dataset_of(container: str, declarations: Mapping[str, DatasetDeclaration] = DATASETS) -> str | None:
-    """The dataset whose rows a container has, where that is known."""
-    return next((name for name, one in declarations.items() if container in one.containers), None)
