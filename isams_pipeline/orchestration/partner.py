@@ -79,6 +79,10 @@ class Waiting(NamedTuple):
     """What shows it, or does it."""
 
 
+def _no_sessions(_environment: Environment, _school: str, _day: date) -> Mapping[str, int]:
+    return {}
+
+
 def _nothing_waits(_environment: Environment) -> Mapping[str, Sequence[Waiting]]:
     return {}
 
@@ -161,6 +165,9 @@ class Partner(Generic[S]):
     """Its further assets, jobs, schedules and sensors."""
     in_its_night: Sequence[Sequence[str]] | None = None
     """Which of its own assets its nightly job runs. None: all."""
+    sessions: Callable[[Environment, str, date], Mapping[str, int]] = _no_sessions
+    """School and date → what it gets within that day besides its night, as receipts name it (the partner and the part,
+    with a blank between), and the minute after midnight at which each begins."""
     waits_for: Callable[[Environment], Mapping[str, Sequence[Waiting]]] = _nothing_waits
     """School → what waits for a person there, besides its nights."""
     holds: Callable[[Environment, str, Person], Iterable[Held]] = _holds_nothing

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.delivery.receipts import Receipts
-from isams_pipeline.orchestration.alerts.looking import Finding, Warnings, deadline, look
+from isams_pipeline.orchestration.alerts.looking import Expected, Finding, Warnings, deadline, look
 from isams_pipeline.orchestration.alerts.posting import undelivered
 from isams_pipeline.orchestration.alerts.rounds import command_for
 from isams_pipeline.orchestration.alerts.sensor import hours_of
@@ -162,7 +162,7 @@ class _Rows:
     environment: Environment
     waits: Mapping[str, Mapping[str, Sequence[Waiting]]]
     """Partner → school → what waits besides nights."""
-    hours: Mapping[str, int]
+    hours: Expected
     receipts: Receipts
     delivered: dict[tuple[str, str], date | None]
     """Partner and school → the newest night that is at the target; those that have been looked up."""

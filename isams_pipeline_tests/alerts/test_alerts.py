@@ -256,6 +256,48 @@ def test_a_night_that_nobody_ran_is_late_and_then_missed_for_good(on_call: Calla
     assert "well again" in subject and str(FIRST + timedelta(days=1)) in subject
 
 
+def test_a_session_of_attendance_that_never_began_is_late(on_call: Callable[..., OnCall]):
+    one = on_call()
+    one.tell(MAIL)
+    world = one.world
+    world.night(0)
+    world.at_night(0, hour=12)
+    assert one.round(30).written == 0, "it has until two hours after its time"
+    one.round(40)
+    one.round(6)
+    ((subject, text),) = one.mails()
+    assert "schoolsbuddy_attendance am" in text and "should have been delivered by 13:00" in text and "late" in subject
+    world.attendance("am", hour=13)
+    one.round(1)
+    one.round(6)
+    assert len(one.mails()) == 2 and "well again" in one.mails()[1][0]
+
+
+def test_a_session_that_fails_is_told(on_call: Callable[..., OnCall]):
+    """It once was not: a session's name is not that of a partner in schools.yaml."""
+    one = on_call()
+    one.tell(MAIL)
+    one.world.night(0)
+    dead_host(one.world, SCHOOL)
+    assert one.world.attendance("am").outcome == "failed"
+    one.round(1)
+    one.round(6)
+    ((subject, text),) = one.mails()
+    assert "failed" in subject and "schoolsbuddy_attendance am" in text
+    assert f"isams-pipeline attendance {SCHOOL}" in text
+
+
+def test_in_the_holidays_no_session_is_late(on_call: Callable[..., OnCall], monkeypatch: pytest.MonkeyPatch):
+    from isams_pipeline.partners.schoolsbuddy.attendance import schedules
+
+    one = on_call()
+    one.tell(MAIL)
+    one.world.night(0)
+    monkeypatch.setattr(schedules, "is_holiday", lambda *_: True)
+    one.world.at_night(0, hour=18)
+    assert one.round(6).written == 0 and one.round(60).written == 0
+
+
 def test_a_warning_is_told_to_who_wants_it_and_not_that_it_is_over(on_call: Callable[..., OnCall]):
     one = on_call(cache_hours=24)
     one.tell({**MAIL, "wants": ["warned", "recovered"]}, gather_minutes=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
@@ -82,6 +82,28 @@ def _once(key: tuple[str, str], read: Callable[[], str]) -> str:
     return _KNOWN[key]
 
 
+@dataclass
+class Expected:
+    """What should be delivered, and when."""
+
+    nights: Mapping[str, int]
+    """Partner → at which hour its night begins."""
+    sessions: Sequence[Callable[[Environment, str, date], Mapping[str, int]]] = ()
+    """Each: school and date → what is delivered within that day, and the minute after midnight at which it begins."""
+    _known: OrderedDict[tuple[object, ...], Mapping[str, int]] = field(
+        default_factory=OrderedDict[tuple[object, ...], Mapping[str, int]], repr=False
+    )
+
+    def sessions_of(self, environment: Environment, school: str, day: date) -> Mapping[str, int]:
+        """What a school gets within a day besides its nights. Asked anew each hour: terms may have been entered."""
+        key = (environment.data_dir, school, day, environment.clock().replace(minute=0, second=0, microsecond=0))
+        if key not in self._known:
+            self._known[key] = {name: at for of in self.sessions for name, at in of(environment, school, day).items()}
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+
 def _warnings(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         check = entry.dagster_event.event_specific_data if entry.dagster_event is not None else None
@@ -95,29 +117,36 @@ _WARN = dg.AssetCheckSeverity.WARN
 def look(
     environment: Environment,
     instance: dg.DagsterInstance,
-    hours: Mapping[str, int],
+    hours: Expected,
     warnings: Warnings,
     *,
     days: int = 1,
 ) -> list[Finding]:
     """Every school and partner, today and so many `days` before by the school's own calendar.
 
-    `hours`: partner → at which hour its night begins.
+    A session that should have begun and of which there is nothing is among them.
     """
     todays = {name: today_at(one.timezone, environment.clock) for name, one in environment.settings.schools.items()}
     back = [timedelta(days=number) for number in range(days + 1)]
-    return [
-        _finding(environment, instance, hours, warnings, (one, day))
-        for day in sorted({today - days_ago for today in todays.values() for days_ago in back})
-        for one in standings(environment, instance, day)
-        if timedelta(0) <= todays[one.school] - day <= back[-1]
-    ]
+    found: list[Finding] = []
+    for day in sorted({today - days_ago for today in todays.values() for days_ago in back}):
+        stand = [
+            one for one in standings(environment, instance, day) if timedelta(0) <= todays[one.school] - day <= back[-1]
+        ]
+        known = {(one.school, one.partner) for one in stand}
+        near = [name for name, today in todays.items() if timedelta(0) <= today - day <= back[-1]]
+        for school, partner in ((name, one) for name in near for one in hours.sessions_of(environment, name, day)):
+            if (school, partner) not in known:
+                outcome = DUE if day == todays[school] else MISSING
+                stand.append(Standing(school, partner, outcome, 0, 0, 0, ""))
+        found += [_finding(environment, instance, hours, warnings, (one, day)) for one in stand]
+    return found
 
 
 def _finding(
     environment: Environment,
     instance: dg.DagsterInstance,
-    hours: Mapping[str, int],
+    hours: Expected,
     warnings: Warnings,
     night: tuple[Standing, date],
 ) -> Finding:
@@ -151,14 +180,13 @@ def _finding(
     return Finding(*whose, AlertKind.LATE, one.outcome, reason[one.outcome], run_id)
 
 
-def deadline(
-    environment: Environment, hours: Mapping[str, int], school: str, partner: str, night: date
-) -> datetime | None:
-    """By when a night should have been delivered; None for what has no hour, such as a session of attendance."""
-    hour = hours.get(partner)
-    if hour is None:
+def deadline(environment: Environment, hours: Expected, school: str, partner: str, night: date) -> datetime | None:
+    """By when a night or a session should have been delivered; None for what has no hour on that date."""
+    hour = hours.nights.get(partner)
+    minute = hour * 60 if hour is not None else hours.sessions_of(environment, school, night).get(partner)
+    if minute is None:
         return None
-    begins = datetime.combine(night, time(hour), environment.settings.school(school).timezone)
+    begins = datetime.combine(night, time(minute // 60, minute % 60), environment.settings.school(school).timezone)
     return begins + timedelta(minutes=environment.settings.alerts.late_after_minutes)
 
 

@@ -134,5 +134,8 @@ def forget(session: Session, settings: Settings) -> None:
 
 
 def is_had(settings: Settings, school: str, partner: str) -> bool:
-    """Whether schools.yaml has a school, and that a partner. `partner` with its part."""
-    return school in settings.schools and partner.partition(" ")[0] in settings.schools[school].partners
+    """Whether schools.yaml has a school, and that a partner. `partner` with its part: `schoolsbuddy_attendance am`."""
+    if school not in settings.schools:
+        return False
+    name = partner.partition(" ")[0]
+    return any(name == key or name.startswith(f"{key}_") for key in settings.schools[school].partners.root)

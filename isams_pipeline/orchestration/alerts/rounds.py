@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from isams_pipeline.config.alerts import AlertKind
 from isams_pipeline.datasets.shapes import JsonObject
 from isams_pipeline.orchestration.alerts.channels import Channels, Told, channels, quiet_until, wanted_at_all
-from isams_pipeline.orchestration.alerts.looking import Warnings, deadline, look
+from isams_pipeline.orchestration.alerts.looking import Expected, Warnings, deadline, look
 from isams_pipeline.orchestration.alerts.messages import Message, OneNight, by_cause, message
 from isams_pipeline.orchestration.alerts.posting import AlertState, Posted, post, put_away, send
 from isams_pipeline.orchestration.alerts.problems import RECOVERED, forget, is_had, keep, last_round
@@ -40,7 +40,7 @@ class Round:
     posted: Posted
 
 
-def go_round(environment: Environment, instance: dg.DagsterInstance, hours: Mapping[str, int]) -> Round:
+def go_round(environment: Environment, instance: dg.DagsterInstance, hours: Expected) -> Round:
     """One round; one process at a time. Raises SchoolBusy where another one takes long, StorageError."""
     to = channels(environment.settings)
     warnings = Warnings(instance, wanted=wanted_at_all(to, AlertKind.WARNED))

@@ -1,11 +1,12 @@
 """The sensor that goes a round every minute; there is none where schools.yaml says that nobody is told."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.orchestration.alerts.channels import is_told_anybody
+from isams_pipeline.orchestration.alerts.looking import Expected
 from isams_pipeline.orchestration.alerts.rounds import go_round
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import AnyPartner
@@ -14,9 +15,11 @@ from isams_pipeline.orchestration.runs import told_to_ticks
 SENSOR = "alerts"
 
 
-def hours_of(partners: Iterable[AnyPartner]) -> dict[str, int]:
-    """Partner that gets files → the hour of its night."""
-    return {partner.key: partner.hour for partner in partners if partner.gets is not None}
+def hours_of(partners: Iterable[AnyPartner]) -> Expected:
+    """When partners that get files should have them."""
+    known = list(partners)
+    nights = {partner.key: partner.hour for partner in known if partner.gets is not None}
+    return Expected(nights, [partner.sessions for partner in known])
 
 
 def alert_definitions(settings: Settings, partners: Iterable[AnyPartner]) -> dg.Definitions:
@@ -26,7 +29,7 @@ def alert_definitions(settings: Settings, partners: Iterable[AnyPartner]) -> dg.
     return dg.Definitions(sensors=[_sensor(hours_of(partners))])
 
 
-def _sensor(hours: Mapping[str, int]) -> dg.SensorDefinition:
+def _sensor(hours: Expected) -> dg.SensorDefinition:
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=SENSOR,
         minimum_interval_seconds=60,

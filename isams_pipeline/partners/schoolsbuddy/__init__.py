@@ -9,6 +9,7 @@ from isams_pipeline.partners.schoolsbuddy.attendance.schedules import (
     attendance_jobs,
     attendance_schedules,
     sends_attendance,
+    sessions,
 )
 from isams_pipeline.partners.schoolsbuddy.export import NEEDED
 from isams_pipeline.partners.schoolsbuddy.files import FILES, SCHEMA_VERSION
@@ -62,4 +63,5 @@ PARTNER = Partner(
         also_behind=photo_keys,
     ),
     more=_more,
+    sessions=sessions,
 )

@@ -67,6 +67,16 @@ def sends_attendance(settings: Settings) -> bool:
     return not settings.schools or any(partner is not None and partner.attendance is not None for partner in found)
 
 
+def sessions(environment: Environment, school: str, day: date) -> dict[str, int]:
+    """The sessions that a school sends on a day, as receipts name them, and the minute after midnight of each."""
+    partner = environment.settings.school(school).partners.get(SchoolsBuddySettings)
+    if partner is None or partner.attendance is None:
+        return {}
+    if day < environment.settings.first_night_of(school) or is_holiday(environment, school, day):
+        return {}
+    return {f"{KEY} {session.lower()}": at for session, at in _sessions_of(partner.attendance).items()}
+
+
 def _sessions_of(settings: AttendanceSettings) -> dict[Session, int]:
     """The sessions that a school sends, and the minute after midnight of each."""
     found: dict[Session, int] = {}
