@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from isams_pipeline.delivery.receipts import Outcome
 from isams_pipeline.errors import BackupUnreadable, WrongUse
@@ -170,7 +170,7 @@ def test_nothing_in_a_backup_can_be_read_without_the_key(world: World, vault: Va
 def test_a_damaged_or_missing_object_is_named(world: World, vault: Vault):
     world.night(0)
     vault.back_up()
-    victim = next(vault.path.rglob("objects/archive/**/*.age"))
+    victim = next(vault.path.rglob("objects/*/archive/**/*.age"))
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-20])
     lose(world, "folder", "database")
@@ -183,6 +183,71 @@ def test_a_damaged_or_missing_object_is_named(world: World, vault: Vault):
     victim.write_bytes(whole)
     vault.bring_back()  # which goes on where it was
     assert world.run(0).outcome is Outcome.UNCHANGED
+
+
+def test_a_new_key_opens_all_of_a_new_backup(world: World, vault: Vault, tmp_path: Path):
+    world.night(0)
+    vault.back_up()
+    secret, public = new_identity()
+    vault.key = tmp_path / "second"
+    vault.key.write_text(secret)
+    vault.recipients = recipients_of([public])
+    world.moment[0] += timedelta(minutes=1)
+    again = vault.back_up()
+    assert again.new == again.objects, "what only the old key opens is brought again"
+    lose(world, "folder", "database")
+    vault.bring_back()
+    assert world.run(0).outcome is Outcome.UNCHANGED
+
+
+def test_a_restoration_with_the_wrong_key_leaves_nothing_begun(world: World, vault: Vault, tmp_path: Path):
+    world.night(0)
+    vault.back_up()
+    lose(world, "folder", "database")
+    other = tmp_path / "other"
+    other.write_text(new_identity()[0])
+    with pytest.raises(BackupUnreadable):
+        restore(vault.place, None, identity_of(other), world.data, None)
+    world.night(1)  # and the folder is used
+    with pytest.raises(WrongUse, match="something in the data folder"):
+        vault.bring_back()
+
+
+def test_two_backups_are_not_mixed(world: World, vault: Vault):
+    world.night(0)
+    first = vault.back_up()
+    world.night(1)
+    vault.back_up()
+    victim = next(vault.path.rglob("objects/*/archive/**/*.age"))
+    whole = victim.read_bytes()
+    victim.write_bytes(b"broken")
+    lose(world, "folder", "database")
+    with pytest.raises(BackupUnreadable):
+        vault.bring_back()
+    with pytest.raises(WrongUse, match="was begun here and has not ended"):
+        vault.bring_back(first.name)
+    victim.write_bytes(whole)
+    vault.bring_back()
+
+
+def test_none_and_the_null_of_json_stay_what_they_are(
+    tmp_path: Path, state_url: str | None, world: World, vault: Vault
+):
+    """By which the database tells a line of the ledger whose values were taken out."""
+    store = ChangeStore(world.environment.state, SCHOOL, world.environment.clock)
+    store.refused("MSP-1", ["a reason"])
+
+    def texts(state: StateDatabase) -> list[object]:
+        table = "isams_pipeline.change_ledger" if state.engine.dialect.name == "postgresql" else "change_ledger"
+        with state.engine.connect() as connection:
+            return list(connection.execute(text(f"SELECT before IS NULL, answer IS NULL FROM {table}")).all())
+
+    before = [tuple(map(bool, row)) for row in texts(world.environment.state)]  # type: ignore[call-overload]
+    vault.back_up()
+    restore(vault.place, None, identity_of(vault.key), tmp_path / "new", state_url)
+    state = StateDatabase.open(tmp_path / "new", state_url)
+    assert [tuple(map(bool, row)) for row in texts(state)] == before  # type: ignore[call-overload]
+    state.close()
 
 
 def test_what_is_there_is_not_overwritten(world: World, vault: Vault):

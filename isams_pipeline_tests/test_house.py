@@ -384,7 +384,8 @@ def test_asset_keys_jobs_and_schedules(make: Callable[..., World]):
         "schoolsbuddy_attendance_am_asia_dubai_1100": ("Asia/Dubai", "0 11 * * *", "RUNNING"),
         "schoolsbuddy_attendance_pm_europe_london_1500": ("Europe/London", "0 15 * * *", "RUNNING"),
         "schoolsbuddy_attendance_pm_asia_dubai_1500": ("Asia/Dubai", "0 15 * * *", "RUNNING"),
-        "retention_weekly": ("UTC", "30 11 * * 0", "RUNNING"),
+        "retention_weekly_europe_london": ("Europe/London", "0 13 * * 0", "RUNNING"),
+        "retention_weekly_asia_dubai": ("Asia/Dubai", "0 13 * * 0", "RUNNING"),
     }
 
 
@@ -471,7 +472,9 @@ def test_schools_without_the_partner_have_no_schedule(make: Callable[..., World]
     world = make()
     world.configure(lambda c: c["schools"]["riverside"].pop("partners"))
     schedules = build_definitions(world.environment).get_repository_def().schedule_defs
-    assert [schedule.name for schedule in schedules] == ["retention_weekly"], "what is kept of it ends all the same"
+    assert [schedule.name for schedule in schedules] == ["retention_weekly_europe_london"], (
+        "what is kept of it ends all the same"
+    )
 
 
 @pytest.mark.parametrize(

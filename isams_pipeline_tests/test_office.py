@@ -246,7 +246,12 @@ def test_settings_that_do_not_go_together_are_refused(school: World):
     school.configure(lambda c: c["schools"][SCHOOL].update(reports={"mail_to": OFFICE}))
     with pytest.raises(ConfigurationError, match="mail_to needs smtp_url"):
         load_settings(school.config)
-    school.configure(lambda c: c["schools"][SCHOOL].update(reports={"attach": True}))
+    school.configure(lambda c: c["schools"][SCHOOL].update(reports={}))
+    partners: dict[str, Any] = {}
+    school.configure(lambda c: partners.update(c["schools"][SCHOOL].pop("partners")))
+    with pytest.raises(ConfigurationError, match="no partner that gets files by iSAMS"):
+        load_settings(school.config)
+    school.configure(lambda c: c["schools"][SCHOOL].update(partners=partners, reports={"attach": True}))
     with pytest.raises(ConfigurationError, match="mail_to names nobody"):
         load_settings(school.config)
     school.configure(lambda c: c["schools"][SCHOOL].update(reports={"mail_to": ["nobody"]}))

@@ -83,8 +83,9 @@ def test_what_is_left_is_whole(kept: World):
             table = tables.find(source, dataset, SCHOOL, night)
             assert table is not None and tables.is_intact(table)
     for snapshot in kept.environment.archive.of_night(SCHOOL, FIRST + timedelta(days=20)):
-        with kept.environment.archive.open(snapshot) as stream:
-            assert len(stream.read()) == snapshot.size
+        if snapshot.kept:
+            with kept.environment.archive.open(snapshot) as stream:
+                assert len(stream.read()) == snapshot.size
 
 
 def test_a_second_pass_finds_nothing(kept: World):
@@ -138,7 +139,8 @@ def test_a_pass_that_was_broken_off_is_finished_by_the_next(kept: World, monkeyp
     assert removed
     passed(kept)
     assert passed(kept).counts == {}
-    named = {json.loads(note.read_text())["sha256"] for note in (kept.data / "archive").rglob("nights/*/*/*.json")}
+    notes = [json.loads(note.read_text()) for note in (kept.data / "archive").rglob("nights/*/*/*.json")]
+    named = {note["sha256"] for note in notes if note.get("kept", True)}
     there = {path.name.partition(".")[0] for path in (kept.data / "archive" / SCHOOL / "objects").iterdir()}
     assert there == named
 
@@ -165,6 +167,17 @@ def test_a_partner_s_place_that_is_gone_keeps_nothing_else(kept: World):
     assert settings is not None
     done = passed(kept)
     assert len(done.failed) == 1 and done.counts["archive"]["nights"] == 1
+
+
+def test_a_secret_that_is_missing_keeps_nothing_else(kept: World):
+    kept.night(0)
+    kept.night(20, allow_removals=True)
+    partner = {"deliver_to": "sftp://nobody@127.0.0.1:9/x", "deliver_secret": "NOT_SET"}
+    kept.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(partner))
+    done = passed(kept)
+    assert [type(error).__name__ for error in done.failed] == ["MissingSecret"] and done.counts["archive"][
+        "nights"
+    ] == 1
 
 
 def test_a_pass_only_looked_at_removes_nothing(kept: World):

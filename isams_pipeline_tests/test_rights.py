@@ -158,6 +158,33 @@ def test_several_people_are_not_mixed_up(nights: World):
     assert len(identify(nights.environment, SCHOOL, f"pupil:{frame['pupil_id'].iloc[0]}")) == 1
 
 
+def test_numbers_of_one_source_are_nobody_s_of_another(nights: World):
+    """A pupil by two sources: the second's number is another child's by the first."""
+    frame = pupils(nights)
+    mine, other = frame.iloc[3], frame.iloc[5]
+    people = [
+        *identify(nights.environment, SCHOOL, f"pupil:{mine['pupil_id']}"),
+        Person("pupil", "assembly", str(other["pupil_id"]), {"pupil": frozenset({str(other["pupil_id"])})}),
+    ]
+    found = Search(nights.environment, SCHOOL, PARTNERS.values(), people).everything()
+    assert str(other["school_id"]) not in {value for one in found.found for value in one.fields.values()}
+    given = disclosures(nights.environment, SCHOOL, PARTNERS.values(), people)
+    alone = disclosures(nights.environment, SCHOOL, PARTNERS.values(), people[:1])
+    assert given.made == alone.made
+
+
+def test_a_file_that_somebody_saved_anew_stops_nothing(nights: World):
+    pupil = pupils(nights).iloc[3]
+    (nights.exports / SCHOOL / str(FIRST) / "students.csv").write_bytes(
+        f"student_id,name\n{pupil['pupil_id']},Zo".encode() + b"\xeb\n"
+    )
+    (nights.exports / SCHOOL / str(FIRST) / "manifest.json").unlink()
+    found = held(nights, f"pupil:{pupil['pupil_id']}")
+    (trouble,) = found.troubles
+    assert trouble.store == "exports" and "no CSV file in UTF-8" in trouble.what
+    assert any(one.store == "exports" for one in found.found)
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_found(nights: World):
     pupil = pupils(nights).iloc[3]
     for path in (nights.data / "archive" / SCHOOL / "objects").iterdir():

@@ -152,9 +152,10 @@ def test_the_graph_holds_what_schools_yaml_names_and_nothing_else(world: World):
     world.configure(only)
     definitions = build_definitions(world.environment)
     keys = definitions.resolve_asset_graph().get_all_asset_keys()
-    assert {key.path[0] for key in keys} == {"isams", "schoolsbuddy", "tonight", "status"}
+    assert {key.path[0] for key in keys} == {"isams", "schoolsbuddy", "tonight", "status", "retention"}
     jobs = {job.name for job in definitions.resolve_all_job_defs()} - {"__ASSET_JOB"}
-    assert jobs == {"schoolsbuddy_nightly", "isams_datasets", "allow_removals", "look_at_tonight", "look_at_status"}
+    over_all = {"allow_removals", "look_at_tonight", "look_at_status", "end_what_is_kept_too_long"}
+    assert jobs == {"schoolsbuddy_nightly", "isams_datasets", *over_all}
     export = definitions.resolve_asset_graph().get(dg.AssetKey(["schoolsbuddy", "export"]))
     assert {key.path[0] for key in export.parent_keys} == {"schoolsbuddy"}
 

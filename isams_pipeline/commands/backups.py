@@ -62,7 +62,7 @@ def backup(
     to = recipients_of(recipient or os.environ.get(RECIPIENTS, "").split())
     environment = environment_from(config, data_dir)
     folder = Folder(environment.settings.resolve(place))
-    with console.status("backing up"):
+    with console.status("backing up"), environment.locks.hold("backup", wait=60):
         done = Taking(
             environment.data_dir, environment.state, folder, to, environment.clock, environment.settings.file
         ).take()

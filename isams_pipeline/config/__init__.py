@@ -136,6 +136,16 @@ class SchoolSettings(StrictSettings):
                 raise ValueError(f"{use.user}: {problem}; correct partners.{use.setting}") from None
         return self
 
+    @model_validator(mode="after")
+    def _something_to_report(self) -> SchoolSettings:
+        by_isams = [key for key in self.partners.exporting if self.partners.sources[key] == IsamsSettings.key]
+        if self.reports is not None and not by_isams:
+            raise ValueError(
+                "reports tell an office what to mend in iSAMS, by what partners did not get of it; the school has no "
+                "partner that gets files by iSAMS's own source, so remove reports"
+            )
+        return self
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The sources that the school has."""

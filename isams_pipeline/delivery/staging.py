@@ -122,15 +122,20 @@ class StagedExports:
             self._folder.remove(name)
         return len(pointers) + len(objects), nights
 
-    def objects_of(self) -> list[tuple[str, str, frozenset[date]]]:
-        """The files of all nights and parts of a day, each once: its name, its hash, and the nights that name it."""
-        found: dict[tuple[str, str], set[date]] = {}
+    def objects_of(self) -> list[tuple[str, str, frozenset[date], frozenset[str]]]:
+        """The files of all nights and parts of a day, each once.
+
+        Its name, its hash, the nights that name it, and the sources of what it was made from.
+        """
+        found: dict[tuple[str, str, frozenset[str]], set[date]] = {}
         for note in self._folder.names():
             night = _night_of(note)
             if night is not None:
-                for name, digest in Staged(**self._folder.read_json(note)).files.items():
-                    found.setdefault((name, digest), set()).add(night)
-        return [(name, digest, frozenset(nights)) for (name, digest), nights in found.items()]
+                staged = Staged(**self._folder.read_json(note))
+                sources = frozenset(str(pin["source"]) for pin in staged.datasets.values() if "source" in pin)
+                for name, digest in staged.files.items():
+                    found.setdefault((name, digest, sources), set()).add(night)
+        return [(name, digest, frozenset(nights), by) for (name, digest, by), nights in found.items()]
 
     def ending(self, before: date, *, nights: Collection[date], hashes: Collection[str]) -> Ending:
         """What was staged for nights before a date, and the bytes that nothing names any more, of all parts of a day.

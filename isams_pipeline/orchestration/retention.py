@@ -23,17 +23,23 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import DeclarativeBase
 
 from isams_pipeline.clock import today_at
+from isams_pipeline.config import IsamsSettings
+from isams_pipeline.config.feeds import FEEDS
+from isams_pipeline.config.retention import LEAST
 from isams_pipeline.delivery.receipts import Receipts
-from isams_pipeline.errors import StorageError
+from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.orchestration.alerts.posting import SETTLED
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partitions import SCHOOL_TAG
 from isams_pipeline.orchestration.partner import AnyPartner
+from isams_pipeline.sources.isams.night import tables_are_stored
+from isams_pipeline.storage.archive import Snapshot
 from isams_pipeline.storage.earlier import dates_of
 from isams_pipeline.storage.ending import Cutoff, Ending, files_ending, nothing_ends, together
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state import Delivery
 from isams_pipeline.storage.state.alerts import AlertMessage, Problem
+from isams_pipeline.storage.state.rights import PersonRequest
 
 Look = Callable[[], Iterable[Ending]]
 _OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -41,8 +47,8 @@ OVER_ALL = "tonight"
 """The folder of reports over all schools: a file a date, which names no person."""
 _AT_ONCE = 200
 """Runs that are asked for at a time."""
-_LONGEST = timedelta(hours=2)
-"""So long a pass removes runs; the next one goes on."""
+_LONGEST = timedelta(minutes=4)
+"""So long a pass removes runs, well below the time that a night waits for the school's lock; the next one goes on."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +146,23 @@ class Keeping:
     def _archive(self) -> Iterator[Ending]:
         before, archive = self.before("archive"), self.environment.archive
         isams = self.environment.settings.school(self.school).isams
-        for name, key in isams.keys.items() if isams is not None else ():
-            if not key.keeps_answers:  # what a run that was broken off has left
-                yield archive.answers_ending(self.school, name, self.today)
-        if before is not None:
-            yield archive.ending(self.school, before)
+        if isams is not None:  # what a run that was broken off, or refused, has left
+            yield archive.answers_ending(self.school, partial(self._answer_ends, isams))
+        # Also where all nights stay: what no note names any more does not.
+        yield archive.ending(self.school, before or date.min)
+
+    def _answer_ends(self, isams: IsamsSettings, snapshot: Snapshot) -> bool:
+        """Whether an answer's bytes are not to be kept any more, though its night is.
+
+        Until its tables are stored a person may still look at why they are not, for some days.
+        """
+        key = isams.keys.get(snapshot.key)
+        medical = snapshot.covers(FEEDS["medical"].methods)
+        if key.keeps_answers if key is not None else not medical:
+            return False
+        night = date.fromisoformat(snapshot.date)
+        is_old = night < self.today - timedelta(days=LEAST)
+        return night < self.today and (is_old or tables_are_stored(self.environment.tables, snapshot))
 
     def _bundles(self) -> Iterator[Ending]:
         if (before := self.before("bundles")) is not None:
@@ -153,6 +171,9 @@ class Keeping:
     def _receipts(self) -> Iterator[Ending]:
         if (before := self.before("receipts")) is not None:
             yield Receipts(self.environment.state).ending(self.school, before)
+            moment = datetime.combine(before, time(), UTC)
+            asked = (PersonRequest.school == self.school, PersonRequest.at < moment)
+            yield rows_ending("receipts", self.environment, PersonRequest, *asked)
 
 
 def old_files(kind: str, environment: Environment, place: str, before: date, *, folders: bool = False) -> Ending:
@@ -205,7 +226,14 @@ def runs_ending(instance: dg.DagsterInstance, school: str | None, before: date) 
         for run_id in known:
             if datetime.now(UTC) > end:
                 break
-            _forget(instance, run_id)
+            try:
+                _forget(instance, run_id)
+            except Exception as error:  # noqa: BLE001  # whatever Dagster's storage says; its text may quote a row
+                raise StorageError(
+                    f"Dagster's history did not let go of a run: {type(error).__name__}",
+                    run=run_id,
+                    remedy="Check that it runs and may be written; the next pass tries again.",
+                ) from None
 
     return Ending("runs", {"runs": len(known)}, go)
 
@@ -247,7 +275,7 @@ class Pass:
 
     counts: dict[str, Counter[str]]
     """Kind → what → how many ended, or would."""
-    failed: Sequence[StorageError]
+    failed: Sequence[PipelineError]
     """What could not be looked at or ended; one store that cannot be reached, such as a partner's, keeps no other."""
 
 
@@ -265,7 +293,7 @@ def pass_over(
     """
     keeping = Keeping(environment, school, partners)
     done: list[Ending] = []
-    failed: list[StorageError] = []
+    failed: list[PipelineError] = []
     looks = (*keeping.looks(), partial(_runs, keeping, instance), partial(of_no_school, environment, instance))
     for look in looks:
         try:
@@ -273,7 +301,7 @@ def pass_over(
                 if for_real and not nothing_ends(one.counts):
                     one.go()
                 done.append(one)
-        except StorageError as error:
+        except PipelineError as error:
             failed.append(error)
     return Pass(together(done), failed)
 

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from isams_pipeline.clock import today_at
 from isams_pipeline.config import Settings
 from isams_pipeline.config.retention import FOREVER, Retention
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
-from isams_pipeline.orchestration.partitions import Night, key_of, nights_of
+from isams_pipeline.orchestration.nightly import in_a_name
+from isams_pipeline.orchestration.partitions import key_of, night_at, nights_of
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.retention import Pass, pass_over
 from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night, told_to_ticks
@@ -19,8 +20,8 @@ from isams_pipeline.orchestration.source_assets import OWNER
 
 RETENTION, SCHEDULE = "retention", "retention_weekly"
 JOB = "end_what_is_kept_too_long"
-_AT = "30 11 * * 0"
-"""Sundays at 11:30 UTC: no school's night, from Auckland to Vancouver, is under way."""
+_AT = "0 13 * * 0"
+"""Sundays at 13:00 by the school's own clock: no night of it is under way, and no session of attendance."""
 
 
 def retention_definitions(settings: Settings, partners: Iterable[AnyPartner]) -> dg.Definitions:
@@ -33,7 +34,7 @@ def retention_definitions(settings: Settings, partners: Iterable[AnyPartner]) ->
         description="Ends what is kept of a school longer than `retention` in schools.yaml says.",
         executor_def=dg.in_process_executor,
     )
-    return dg.Definitions(assets=[_asset(settings, list(partners))], jobs=[job], schedules=[_schedule(settings, job)])
+    return dg.Definitions(assets=[_asset(settings, list(partners))], jobs=[job], schedules=_schedules(settings, job))
 
 
 def _asset(settings: Settings, partners: Sequence[AnyPartner]) -> dg.AssetsDefinition:
@@ -80,30 +81,33 @@ def table_of(done: Pass, days: Retention) -> list[tuple[str, ...]]:
     return found
 
 
-def _schedule(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    names = list(settings.schools)
+def _schedules(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> list[dg.ScheduleDefinition]:
+    by_zone: dict[str, list[str]] = {}
+    for name, school in settings.schools.items():
+        by_zone.setdefault(school.timezone.key, []).append(name)
+    return [_schedule(zone, names, job) for zone, names in sorted(by_zone.items())]
 
+
+def _schedule(zone: str, names: Sequence[str], job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
     @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
-        name=SCHEDULE,
+        name=f"{SCHEDULE}_{in_a_name(zone)}",
         job=job,
         cron_schedule=_AT,
-        execution_timezone="UTC",
+        execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="On Sundays at 11:30 UTC, a run for each school.",
+        description=f"On Sundays at 13:00 in {zone}, for {', '.join(names)}.",
     )
     @told_to_ticks
     def retention_weekly(
         context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        moment = context.scheduled_execution_time
         begun = 0
         for school in names:
-            today = today_at(environment.settings.school(school).timezone, lambda: moment)
-            if today < environment.settings.first_night_of(school):
+            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
+            if night.date < environment.settings.first_night_of(school):
                 continue
             begun += 1
-            run_key = f"{RETENTION}:{school}:{today}"
-            yield dg.RunRequest(run_key=run_key, partition_key=key_of(Night(school, today)))
+            yield dg.RunRequest(run_key=f"{RETENTION}:{school}:{night.date}", partition_key=key_of(night))
         if not begun:
             yield dg.SkipReason("no school has had its first night")
 

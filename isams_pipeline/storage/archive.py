@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import IO, Any
@@ -113,13 +113,13 @@ class SnapshotArchive:
         if not any(other.kept and other.sha256 == snapshot.sha256 for other in others):
             self._folder.remove(f"{snapshot.school}/objects/{snapshot.sha256}.xml.zst")
 
-    def answers_ending(self, school: str, key: str, before: date) -> Ending:
-        """The answers of a key whose bytes are not to be kept, of nights before a date."""
+    def answers_ending(self, school: str, ends: Callable[[Snapshot], bool]) -> Ending:
+        """The answers whose bytes are not to be kept any more, though their nights are."""
         old = [
             snapshot
             for night in self.nights(school)
             for snapshot in self.of_night(school, night)
-            if night < before and snapshot.key == key and snapshot.kept
+            if snapshot.kept and ends(snapshot)
         ]
 
         def go() -> None:

@@ -1,15 +1,17 @@
 """Backups: the state database and the stores, encrypted with age, taken while runs go on; and the way back.
 
-    <place>/objects/<path in the data folder>.age   what a hash names: written once, whichever backups need it
-    <place>/backups/<when>.tar.zst.age              the rest: the database's rows, the notes, schools.yaml
-    <place>/backups/<when>.objects                  which objects it needs: paths only, so that none need be opened
+    <place>/objects/<for whom>/<path in the data folder>.age    what a hash names: once, whichever backups need it
+    <place>/backups/<when>.tar.zst.age      the rest: the database's rows, the notes, schools.yaml
+    <place>/backups/<when>.objects          which objects it needs: paths only, so that none need be opened
 
 The database comes first, then the notes, then the objects: each names only what came before it was written, so a backup
-that was taken amid a night is the state of some moment of it.
+that was taken amid a night is the state of some moment of it. One at a time goes to a place. Objects that another key
+opens do not count: with other recipients all are brought again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -38,6 +40,7 @@ RESTORED = "restored.json"
 """The note of a data folder that it was restored."""
 _UNDER_WAY = "restoring"
 _ENDS = (".tar.zst.age", ".objects")
+_PACKED = "restored/packed"
 _STATE, _SETTINGS, _ABOUT = "state.jsonl", "schools.yaml", "about.json"
 _VERSION = 1
 
@@ -109,16 +112,22 @@ class Taking:
         with data.incoming("backup") as incoming:
             # In the data folder, where everything is private, and not in the machine's own place for such files.
             packed = Path(self.data_dir) / incoming.temporary
-            rows, notes, objects = self._pack(packed, name)
+            rows, notes = self._pack(packed, name)
+            objects = [path.as_posix() for path in _files(self.data_dir) if "objects" in path.parts]
             objects, new = self._put_objects(objects)
-            self.place.write(f"backups/{name}{_ENDS[1]}", "".join(f"{path}\n" for path in objects).encode())
+            needed = "".join(f"{self._for_whom}/{path}\n" for path in objects)
+            self.place.write(f"backups/{name}{_ENDS[1]}", needed.encode())
             with packed.open("rb") as plain:
                 self._put(plain, f"backups/{name}{_ENDS[0]}")
         return Backup(name, len(objects), new, rows, notes)
 
-    def _pack(self, packed: Path, name: str) -> tuple[int, int, list[str]]:
+    @property
+    def _for_whom(self) -> str:
+        """Of the recipients: what was encrypted for others is none of theirs."""
+        return hashlib.sha256("\n".join(sorted(map(str, self.recipients))).encode()).hexdigest()[:12]
+
+    def _pack(self, packed: Path, name: str) -> tuple[int, int]:
         rows = notes = 0
-        objects: list[str] = []
         with (
             packed.open("wb") as file,
             zstandard.ZstdCompressor(level=6).stream_writer(file) as compressed,
@@ -133,14 +142,13 @@ class Taking:
                 _add(tar, _SETTINGS, self.settings.read_bytes())
             for path in _files(self.data_dir):
                 if "objects" in path.parts:
-                    objects.append(path.as_posix())
-                    continue
+                    continue  # they come after all notes have been read
                 try:
                     _add(tar, path.as_posix(), (self.data_dir / path).read_bytes())
                 except FileNotFoundError:  # a note that is over by now
                     continue
                 notes += 1
-        return rows, notes, objects
+        return rows, notes
 
     def _put_objects(self, objects: Sequence[str]) -> tuple[list[str], int]:
         """Those that are in the place now, and how many are new there."""
@@ -149,11 +157,11 @@ class Taking:
         there: dict[str, set[str]] = {}
         for path in objects:
             folder, _, name = path.rpartition("/")
-            known = there.setdefault(folder, set(self.place.names(f"objects/{folder}")))
+            known = there.setdefault(folder, set(self.place.names(f"objects/{self._for_whom}/{folder}")))
             if f"{name}.age" not in known:
                 try:
                     with (self.data_dir / path).open("rb") as plain:
-                        self._put(plain, f"objects/{path}.age")
+                        self._put(plain, f"objects/{self._for_whom}/{path}.age")
                 except FileNotFoundError:
                     continue  # what no note needs any more: it ended meanwhile
                 new += 1
@@ -243,7 +251,13 @@ def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, post
             remedy=f"There are: {', '.join(names[-5:]) or 'none'}.",
         )
     data = Folder(data_dir)
-    if not data.exists(_UNDER_WAY):
+    begun = data.read(_UNDER_WAY).decode() if data.exists(_UNDER_WAY) else None
+    if begun not in {None, chosen}:
+        raise WrongUse(
+            f"A restoration of {begun} was begun here and has not ended",
+            remedy=f"Finish it with --at {begun}, or empty the data folder and the database first.",
+        )
+    if begun is None:
         full = [store for store in STORES if data.names(store) and store != "rights"]
         if full:
             raise WrongUse(
@@ -251,12 +265,14 @@ def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, post
                 remedy="Restore into an empty folder, and move what is there away first.",
             )
         _need_no_rows(data_dir, postgres)
+    _decrypted_to(place, f"backups/{chosen}{_ENDS[0]}", identity, data, _PACKED)
     data.write(_UNDER_WAY, chosen.encode())
-    files = _put_back(place, chosen, identity, data)
+    files = _put_back(place, chosen, data)
     about, settings = cast("Json", data.read_json(f"restored/{_ABOUT}")), data_dir / "restored" / _SETTINGS
     for path in place.read(f"backups/{chosen}{_ENDS[1]}").decode().splitlines():
-        if not data.exists(path):
-            _decrypted_to(place, f"objects/{path}.age", identity, data, path)
+        inner = path.partition("/")[2]
+        if not data.exists(inner):
+            _decrypted_to(place, f"objects/{path}.age", identity, data, inner)
             files += 1
     rows = _put_rows(data_dir, postgres, str(about["revision"]), data.read(f"restored/{_STATE}"))
     data.remove(f"restored/{_STATE}")
@@ -285,15 +301,13 @@ def _unreadable(place: Folder, path: str, how: str) -> BackupUnreadable:
     )
 
 
-def _put_back(place: Folder, name: str, identity: Any, data: Folder) -> int:
+def _put_back(place: Folder, name: str, data: Folder) -> int:
     """The files of a backup, each where it was; gives their number."""
-    packed = "restored/packed"
-    _decrypted_to(place, f"backups/{name}{_ENDS[0]}", identity, data, packed)
     files = 0
     ours = {_STATE, _ABOUT, _SETTINGS}
     try:
         with (
-            data.open(packed) as file,
+            data.open(_PACKED) as file,
             zstandard.ZstdDecompressor().stream_reader(file) as plain,
             tarfile.open(fileobj=plain, mode="r|") as tar,
         ):
@@ -306,7 +320,7 @@ def _put_back(place: Folder, name: str, identity: Any, data: Folder) -> int:
                 files += member.name not in ours
     except (tarfile.TarError, zstandard.ZstdError, EOFError):
         raise _unreadable(place, name, "is damaged") from None
-    data.remove(packed)
+    data.remove(_PACKED)
     return files
 
 
@@ -320,7 +334,9 @@ def dump(engine: sa.Engine) -> tuple[str, list[bytes]]:
     with engine.connect().execution_options(**isolation) as connection, connection.begin():
         revision = revision_of(connection)
         for table in _tables(connection):
-            for row in connection.execute(sa.select(table)).mappings():
+            # JSON as its text: a null of JSON is another thing than none at all.
+            columns = [sa.cast(c, sa.Text).label(c.name) if isinstance(c.type, sa.JSON) else c for c in table.columns]
+            for row in connection.execute(sa.select(*columns)).mappings():
                 said = {"table": table.name, "row": {str(name): _plain(value) for name, value in row.items()}}
                 lines.append(json.dumps(said, ensure_ascii=False).encode() + b"\n")
     return revision, lines
@@ -337,7 +353,11 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     schema = database.SCHEMA if connection.dialect.name == "postgresql" else None
     found = sa.MetaData()
     found.reflect(connection, schema=schema)
-    return [table for table in found.sorted_tables if table.name not in {"alembic_version", "lease"}]
+    ours = [table for table in found.sorted_tables if table.name not in {"alembic_version", "lease"}]
+    for column in (column for table in ours for column in table.columns):
+        if isinstance(column.type, sa.JSON):
+            column.type = sa.JSON(none_as_null=True)
+    return ours
 
 
 def _plain(value: Any) -> Any:
@@ -390,12 +410,19 @@ def _typed(table: sa.Table, row: Json) -> Json:
     made: Json = {}
     for name, value in row.items():
         kind: Callable[[str], object] | None = None
-        if isinstance(table.c[name].type, sa.DateTime):
+        if isinstance(table.c[name].type, sa.JSON):
+            kind = _of_json
+        elif isinstance(table.c[name].type, sa.DateTime):
             kind = datetime.fromisoformat
         elif isinstance(table.c[name].type, sa.Date):
             kind = date.fromisoformat
         made[name] = kind(value) if kind is not None and isinstance(value, str) else value
     return made
+
+
+def _of_json(text: str) -> object:
+    value = json.loads(text)
+    return sa.JSON.NULL if value is None else value
 
 
 def _set_counter(connection: sa.Connection, table: sa.Table) -> None:

@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.partners.my_school_portal.intake import take_in
-from isams_pipeline.partners.my_school_portal.ledger import verify
+from isams_pipeline.partners.my_school_portal.ledger import TAKEN_OUT, outline_of, verify
 from isams_pipeline.partners.my_school_portal.requests import read, signed_text
-from isams_pipeline.partners.my_school_portal.store import ChangeStore
+from isams_pipeline.partners.my_school_portal.states import State
+from isams_pipeline.partners.my_school_portal.store import ChangeStore, Step
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline_tests.partners.portal import Portal
 from isams_pipeline_tests.partners.test_changes import NEW
@@ -104,7 +105,7 @@ def test_an_end_that_was_cut_off_shows_by_the_head_that_was_noted(store: ChangeS
 
 
 def test_lines_from_before_there_was_a_chain_are_held_by_it(store: ChangeStore, portal: Portal):
-    forced(store, "UPDATE {table} SET hash = NULL, previous = NULL, door = NULL")
+    forced(store, "UPDATE {table} SET hash = NULL, previous = NULL, door = NULL, salt = NULL, values_hash = NULL")
     asked = portal.about_guardian(NEW) | {"id": "MSP-9"}
     store.take([read(asked, school=SCHOOL, region="GB", today=FIRST)], trusted=True)
     assert store.verify().holds and store.verify().lines == 6
@@ -172,6 +173,9 @@ def test_the_database_lets_values_be_taken_out_and_no_more(store: ChangeStore, s
         "UPDATE {table} SET reason = 'x' WHERE id = 1",
         "UPDATE {table} SET answer = NULL WHERE id = 5",
         "UPDATE {table} SET before = NULL, after = NULL, answer = NULL, redacted_at = '2026-02-10' WHERE id = 3",
+        'UPDATE {table} SET after = \'{{"emailAddress": "x@example.org"}}\', redacted_at = NULL WHERE id = 2',
+        'UPDATE {table} SET after = \'{{"emailAddress": "x@example.org"}}\' WHERE id = 2',
+        "UPDATE {table} SET redacted_at = NULL WHERE id = 1",
         "DELETE FROM {table} WHERE id = 1",
     ],
 )
@@ -181,8 +185,29 @@ def test_what_is_left_of_a_line_cannot_be_altered_unseen(store: ChangeStore, sta
     assert not store.verify().holds
 
 
+def test_nobody_vouches_for_an_altered_line(store: ChangeStore):
+    """Who may write the database adds a line that says the altered one is as it was left."""
+    forced(store, "UPDATE {table} SET salt = NULL, values_hash = NULL, hash = NULL, previous = NULL")
+    store.take_out(["MSP-0"], why="retention", who="me")
+    head = store.verify().head
+    assert store.verify(head).holds
+    forced(store, "UPDATE {table} SET who = 'somebody.else' WHERE id = 1")
+    line = next(one for one in store.ledger("MSP-0") if one.id == 1)
+    with store._state.transaction() as session:
+        store._line(session, "MSP-0", Step(TAKEN_OUT, "x", answer={"1": outline_of(line)}))
+    assert not store.verify(head).holds and not store.verify().holds
+
+
+def test_the_same_values_leave_no_trace_by_which_they_can_be_tried(store: ChangeStore):
+    hashes = {line.values_hash for line in store.ledger("MSP-0") if line.step == "received"}
+    hashes |= {line.values_hash for line in store.ledger("MSP-1") if line.step == "received"}
+    assert len(hashes) == 2, "each line has a salt of its own"
+    store.take_out(["MSP-0"], why="retention", who="me")
+    assert all(line.salt is None for line in store.ledger("MSP-0")[:-1]) and store.find("MSP-0").digest == ""
+
+
 def test_values_of_lines_from_before_there_was_a_chain_are_taken_out_and_it_holds(store: ChangeStore):
-    forced(store, "UPDATE {table} SET hash = NULL, previous = NULL, door = NULL")
+    forced(store, "UPDATE {table} SET hash = NULL, previous = NULL, door = NULL, salt = NULL, values_hash = NULL")
     head = store.verify().head
     store.take_out(["MSP-0", "MSP-1"], why="retention", who="me")
     assert store.verify(head).holds and store.verify().lines == 6
@@ -212,9 +237,10 @@ def test_only_what_is_settled_ends(portal: Portal):
     portal.send(portal.about_guardian(NEW))
     portal.send(portal.about_guardian(NEW) | {"id": "R2", "approval": None})
     portal.run()
-    store = portal.desk.store
-    assert store.settled_before(portal.now) == []
-    assert store.settled_before(portal.now + timedelta(days=1)) == ["R1"]
+    store, later = portal.desk.store, portal.now + timedelta(days=1)
+    assert store.settled_before(later) == [], "one is written and not confirmed, the other waits"
+    store.move("R2", State.REJECTED, Step("rejected", "me", reason="no"), frm=(State.PENDING,))
+    assert store.settled_before(portal.now) == [] and store.settled_before(later) == ["R2"]
 
 
 def test_an_empty_ledger_holds():

@@ -16,6 +16,7 @@ from openpyxl.drawing.image import Image
 from openpyxl.styles import Font, PatternFill
 from openpyxl.utils import get_column_letter
 
+from isams_pipeline.datasets import SOURCE
 from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.orchestration.environment import Environment
@@ -90,10 +91,14 @@ def made(environment: Environment, night: Night) -> OfficeReport:
 
 
 def _left_out(environment: Environment, night: Night) -> tuple[list[dict[str, str]], list[str]]:
-    """What partners did not get on a night, and those of whom that is known."""
+    """What partners whose data is iSAMS's own did not get on a night, and those of whom that is known.
+
+    Numbers of other sources are others, and no office could look them up in iSAMS.
+    """
     rows: list[dict[str, str]] = []
     known: list[str] = []
-    for partner in environment.settings.school(night.school).partners.exporting:
+    school = environment.settings.school(night.school)
+    for partner in (key for key in school.partners.exporting if school.partners.sources[key] == SOURCE):
         try:
             rows += read_csv(environment.reports.read(exclusions_path(partner, night)))
         except FileNotFoundError:
@@ -227,10 +232,8 @@ def _names(environment: Environment, night: Night, found: ToMend) -> dict[tuple[
 
 def _people(environment: Environment, night: Night, dataset: str, key: str) -> dict[str, str]:
     people: dict[str, str] = {}
-    for source in environment.settings.school(night.school).sources:
-        table = environment.tables.find(source, dataset, night.school, night.date)
-        if table is None:
-            continue
+    table = environment.tables.find(SOURCE, dataset, night.school, night.date)
+    if table is not None:
         frame: pd.DataFrame = environment.tables.load(table)
         for row in frame[[key, "forename", "surname"]].itertuples(index=False, name=None):
             number, *parts = row

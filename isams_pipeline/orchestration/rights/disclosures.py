@@ -96,6 +96,13 @@ class _Reading:
         file = self._files.get(receipt.partner, {}).get(name)
         if self._people is None and file is not None:
             return file.columns, rows
+        pins: Json = receipt.manifest.get("datasets") or {}
+        people = self._people
+        if people is not None:  # another source's numbers may be another person's
+            sources = {str(pin["source"]) for pin in pins.values() if "source" in pin}
+            people = [one for one in people if one.source in {source.removesuffix("_rest") for source in sources}]
+            if not people:
+                return (), 0
         key = (name, digest)
         if key not in self._read:
             try:
@@ -103,20 +110,24 @@ class _Reading:
             except StorageError:
                 self._read[key] = None
             else:
-                self._read[key] = self._columns_in(file, list(read_csv(data)))
+                self._read[key] = self._columns_in(file, list(read_csv(data)), people)
         return self._read[key]
 
-    def _columns_in(self, file: ExportFile | None, rows: list[dict[str, str]]) -> tuple[tuple[str, ...], int]:
-        if self._people is None:
+    @staticmethod
+    def _columns_in(
+        file: ExportFile | None, rows: list[dict[str, str]], people: Sequence[Person] | None
+    ) -> tuple[tuple[str, ...], int]:
+        if people is None:
             return (tuple(rows[0]) if rows else (), len(rows))
-        theirs = list(self._theirs(file, rows))
+        theirs = list(_theirs(file, rows, people))
         return tuple(dict.fromkeys(name for row in theirs for name, value in row.items() if value)), len(theirs)
 
-    def _theirs(self, file: ExportFile | None, rows: list[dict[str, str]]) -> Iterator[dict[str, str]]:
-        own = {name: COLUMNS[name] for name in (file.key if file else COLUMNS) if name in COLUMNS}
-        for row in rows:
-            for person in self._people or ():
-                if person.naming(row, own):
-                    yield row
-                elif named := person.naming(row, COLUMNS):
-                    yield {name: row[name] for name in named}
+
+def _theirs(file: ExportFile | None, rows: list[dict[str, str]], people: Sequence[Person]) -> Iterator[dict[str, str]]:
+    own = {name: COLUMNS[name] for name in (file.key if file else COLUMNS) if name in COLUMNS}
+    for row in rows:
+        for person in people:
+            if person.naming(row, own):
+                yield row
+            elif named := person.naming(row, COLUMNS):
+                yield {name: row[name] for name in named}

@@ -21,7 +21,7 @@ import pandas as pd
 from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
 from isams_pipeline.datasets.people import COLUMNS, PERSON, PUPIL, STAFF, Person, subjects
 from isams_pipeline.delivery.export import MANIFEST, ExportFile, read_csv
-from isams_pipeline.errors import PipelineError, StorageError
+from isams_pipeline.errors import NotMaterialised, PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.office.report import FACTS
 from isams_pipeline.orchestration.partner import AnyPartner
@@ -31,6 +31,7 @@ from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
 from isams_pipeline.storage.earlier import dates_of
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.tables import MADE_FROM
 
 
 class Found(NamedTuple):
@@ -123,11 +124,22 @@ class Search:
     def _trouble(self, store: str, error: PipelineError) -> None:
         self._holdings.troubles.append(Trouble(store, str(error)))
 
+    def _unreadable(self, store: str, file: str, error: Exception) -> None:
+        """Note a file that is none of ours any more; another error's own text may quote it."""
+        said = str(error) if isinstance(error, PipelineError) else f"{file} is no CSV file in UTF-8"
+        self._holdings.troubles.append(Trouble(store, said))
+
     def _looked(self, store: str) -> None:
         self._holdings.looked_through[store] = self._holdings.looked_through.get(store, 0) + 1
 
-    def _of(self, source: str) -> list[Person]:
-        return [person for person in self._people if person.source == source]
+    def _of(self, *sources: str) -> list[Person]:
+        """The person as some sources have them: numbers of others may be another's."""
+        return [person for person in self._people if person.source in sources]
+
+    def _source_for(self, partner: str) -> str:
+        """The source by which a partner's data comes today; empty where the school has agreed nothing with it."""
+        agreed = self._environment.settings.school(self._school).partners.sources
+        return next((source for key, source in agreed.items() if partner == key or partner.startswith(f"{key}_")), "")
 
     # --- what came from the sources ---------------------------------------------------------------------------
 
@@ -170,11 +182,14 @@ class Search:
     def _tables(self) -> Iterator[Found]:
         tables = self._environment.tables
         for source, dataset in tables.of_school(self._school):
-            people = self._of(source) if source in _SOURCES else list(self._people)
             own = self._own_columns(source, dataset)
-            if not people or own is None:
-                continue
             for table, nights in tables.objects_of(source, dataset, self._school):
+                made_from: list[str] = table.provenance.get(MADE_FROM) or [self._source_for(source)]
+                people = self._of(*((source,) if source in _SOURCES else made_from))
+                if source == "isams_rest":
+                    people = self._of("isams")
+                if not people:
+                    continue
                 self._looked("tables")
                 try:
                     frame = tables.load(table)
@@ -186,8 +201,8 @@ class Search:
                         where = f"tables/{table.path}, row {number}"
                         yield Found("tables", f"{source}/{dataset}", how, fields, nights, (where,))
 
-    def _own_columns(self, source: str, dataset: str) -> Mapping[str, str] | None:
-        """The columns by which a row of a table is somebody's; None for a table that nobody declares any more."""
+    def _own_columns(self, source: str, dataset: str) -> Mapping[str, str]:
+        """The columns by which a row of a table is somebody's; of one that nobody declares any more, all."""
         for declared in (DATASETS, LISTED_DATASETS) if source in _SOURCES else ():
             if dataset in declared:
                 return subjects(declared[dataset])
@@ -196,20 +211,25 @@ class Search:
             found = next((one for one in partner.gets.tables if one.name == dataset), None)
             if found is not None:
                 return subjects(found.declaration)
-        return COLUMNS  # whoever is named in it may be whom it is about
+        return COLUMNS
 
     # --- what went to partners ------------------------------------------------------------------------------
 
     def _staged(self) -> Iterator[Found]:
         for staged in self._environment.staged_of(self._school):
             files = self._files(staged.partner)
-            for name, digest, nights in staged.objects_of():
+            for name, digest, nights, sources in staged.objects_of():
+                people = self._of(*(sources or {self._source_for(staged.partner)}))
+                if not people:
+                    continue
                 self._looked("staged")
                 try:
                     at = partial(staged.read, digest)
-                    yield from self._in_file(("staged", staged.partner), files.get(name), (name, digest), nights, at)
-                except StorageError as error:
-                    self._trouble("staged", error)
+                    yield from self._in_file(
+                        ("staged", staged.partner), files.get(name), (name, digest), (nights, people), at
+                    )
+                except _UNREADABLE as error:
+                    self._unreadable("staged", name, error)
 
     def _exports(self) -> Iterator[Found]:
         for partner in self._environment.settings.school(self._school).partners.exporting:
@@ -225,19 +245,24 @@ class Search:
         self, target: Folder, partner: str, files: Mapping[str, ExportFile], folder: str, night: date
     ) -> Iterator[Found]:
         hashes: dict[str, str] = {}
-        with contextlib.suppress(FileNotFoundError, StorageError):
-            said = target.read_json(f"{folder}/{MANIFEST}")["files"]
-            hashes = {name: str(facts["sha256"]) for name, facts in said.items()}
+        people = self._of(self._source_for(partner))
+        with contextlib.suppress(FileNotFoundError, StorageError, KeyError):
+            manifest = target.read_json(f"{folder}/{MANIFEST}")
+            hashes = {name: str(facts["sha256"]) for name, facts in manifest["files"].items()}
+            people = self._of(*{str(pin["source"]) for pin in manifest["datasets"].values()}) or people
         for name in target.names(folder):
             if name.endswith(".csv"):
                 self._looked("exports")
                 file = files.get(name, files.get(name.removeprefix("changes_")))
                 key = (name, hashes.get(name, f"{folder}/{name}"))
                 at = partial(target.read, f"{folder}/{name}")
-                yield from self._in_file(("exports", partner), file, key, frozenset({night}), at)
+                try:
+                    yield from self._in_file(("exports", partner), file, key, (frozenset({night}), people), at)
+                except _UNREADABLE as error:
+                    self._unreadable("exports", f"{folder}/{name}", error)
         for file in files.values():
             if file.pictures is not None:
-                for person in self._people:
+                for person in people:
                     picture = file.pictures.format(person.id)
                     if person.entity == "pupil" and target.exists(f"{folder}/{picture}"):
                         said = {"picture": target.location(f"{folder}/{picture}")}
@@ -254,33 +279,15 @@ class Search:
         where: tuple[str, str],
         file: ExportFile | None,
         which: tuple[str, str],
-        nights: frozenset[date],
+        whose: tuple[frozenset[date], Sequence[Person]],
         read: Callable[[], bytes],
     ) -> Iterator[Found]:
         """The rows of a delivered file; most nights have most files of the night before, and each is read once."""
         if which not in self._of_file:
-            self._of_file[which] = list(self._rows_in(file, read()))
-        (store, partner), (name, digest) = where, which
+            self._of_file[which] = list(_rows_in(file, read(), whose[1]))
+        (store, partner), (name, digest), (nights, _) = where, which, whose
         for how, fields, number in self._of_file[which]:
             yield Found(store, f"{partner}/{name}", how, fields, nights, (f"{name} ({digest[:12]}), row {number}",))
-
-    def _rows_in(self, file: ExportFile | None, data: bytes) -> Iterator[tuple[str, dict[str, str], int]]:
-        people = [person for person in self._people if may_speak(data, person)]
-        if not people:
-            return
-        lines = csv.reader(io.StringIO(data.decode(), newline=""))
-        header = next(lines, list[str]())
-        key = file.key if file else tuple(header)
-        telling = [(at, name, COLUMNS[name]) for at, name in enumerate(header) if name in COLUMNS]
-        for number, cells in enumerate((line for line in lines if line), start=1):
-            for person in people:
-                # Nearly no row is about them.
-                named = [name for at, name, kind in telling if at < len(cells) and person.is_meant(kind, cells[at])]
-                if named:
-                    row = dict(zip(header, cells, strict=False))
-                    own = any(name in key for name in named)
-                    shown = row if own else {name: row[name] for name in (*key, *named) if name in row}
-                    yield OWN if own else NAMED, shown, number
 
     # --- the rest --------------------------------------------------------------------------------------------
 
@@ -289,36 +296,52 @@ class Search:
         for of in reports.names():
             for night in dates_of(reports.names(f"{of}/{self._school}")):
                 at = f"{of}/{self._school}/{night}/{EXCLUSIONS.name}"
+                people = self._of(*self._sources_on(of, night))
+                if not people or not reports.exists(at):
+                    continue
                 self._looked("reports")
-                with contextlib.suppress(FileNotFoundError):
-                    for number, row in enumerate(read_csv(reports.read(at)), start=1):
-                        if any(excluded(row, person) for person in self._people):
-                            yield Found(
-                                "reports",
-                                f"{of}/{EXCLUSIONS.name}",
-                                OWN,
-                                row,
-                                frozenset({night}),
-                                (f"{at}, row {number}",),
-                            )
+                try:
+                    rows = list(read_csv(reports.read(at)))
+                except _UNREADABLE as error:
+                    self._unreadable("reports", at, error)
+                    continue
+                place, nights = f"{of}/{EXCLUSIONS.name}", frozenset({night})
+                for number, row in enumerate(rows, start=1):
+                    if any(excluded(row, person) for person in people):
+                        yield Found("reports", place, OWN, row, nights, (f"{at}, row {number}",))
         yield from self._of_the_office()
 
+    def _sources_on(self, partner: str, night: date) -> set[str]:
+        """The sources by which a partner's data came on a night."""
+        try:
+            staged = self._environment.staged(partner, self._school).find(night)
+        except (NotMaterialised, StorageError):
+            return {self._source_for(partner)}
+        return {str(pin["source"]) for pin in staged.datasets.values()} or {self._source_for(partner)}
+
     def _of_the_office(self) -> Iterator[Found]:
-        """The reports for the school's office; its page and its workbook hold the same records."""
-        reports = self._environment.reports
-        for night in dates_of(reports.names(self._school)):
+        """The reports for the school's office, which are about iSAMS; page and workbook hold the same records."""
+        reports, people = self._environment.reports, self._of("isams")
+        for night in dates_of(reports.names(self._school)) if people else ():
             at = f"{self._school}/{night}/{FACTS}"
-            with contextlib.suppress(FileNotFoundError):
-                self._looked("reports")
-                for key, records in reports.read_json(at)["tasks"].items():
-                    entity = key.partition("/")[0]
-                    for one in records:
-                        if any(excluded({"entity": entity, "id": one}, person) for person in self._people):
-                            yield Found("reports", key, OWN, {"id": one}, frozenset({night}), (at,))
+            try:
+                tasks: dict[str, list[str]] = reports.read_json(at)["tasks"]
+            except FileNotFoundError:
+                continue
+            except StorageError as error:
+                self._unreadable("reports", at, error)
+                continue
+            self._looked("reports")
+            for key, records in tasks.items():
+                entity = key.partition("/")[0]
+                for one in records:
+                    if any(excluded({"entity": entity, "id": one}, person) for person in people):
+                        yield Found("reports", key, OWN, {"id": one}, frozenset({night}), (at,))
 
     def _photos(self) -> Iterator[Found]:
         photos = self._environment.photos(self._school)
-        for person in self._people:
+        by = self._environment.settings.school(self._school).partners.photos or "isams"
+        for person in self._of(by, by.removesuffix("_rest")):
             if person.entity == "pupil":
                 for digest, nights in photos.of_pupil(person.id):
                     self._looked("photos")
@@ -326,11 +349,15 @@ class Search:
                     yield Found("photos", "photo", OWN, {"sha256": digest, "file": where}, frozenset(nights), (where,))
 
     def _of_partner(self, partner: AnyPartner, person: Person) -> Iterator[Found]:
+        if person.source != (self._source_for(partner.key) or "isams"):
+            return
         for store, place, fields, is_sure in partner.holds(self._environment, self._school, person):
             self._looked(store)
             yield Found(store, place, OWN if is_sure else PERHAPS, fields)
 
 
+_UNREADABLE = (StorageError, FileNotFoundError, ValueError, csv.Error)
+"""What a file gives that somebody has changed or removed: the others are looked through all the same."""
 _WORTH_A_PROCESS = 60
 """Answers from which on more processes than one read them: each costs a second to start."""
 
@@ -358,6 +385,26 @@ def _in_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person]) ->
 
 
 _SOURCES = {"isams", "isams_rest", *LISTED}
+
+
+def _rows_in(file: ExportFile | None, data: bytes, whom: Sequence[Person]) -> Iterator[tuple[str, dict[str, str], int]]:
+    """The rows of a file that are about people, or name them: how, what they say, and their number."""
+    people = [person for person in whom if may_speak(data, person)]
+    if not people:
+        return
+    lines = csv.reader(io.StringIO(data.decode(), newline=""))
+    header = next(lines, list[str]())
+    key = file.key if file else tuple(header)
+    telling = [(at, name, COLUMNS[name]) for at, name in enumerate(header) if name in COLUMNS]
+    for number, cells in enumerate((line for line in lines if line), start=1):
+        for person in people:
+            # Nearly no row is about them.
+            named = [name for at, name, kind in telling if at < len(cells) and person.is_meant(kind, cells[at])]
+            if named:
+                row = dict(zip(header, cells, strict=False))
+                own = any(name in key for name in named)
+                shown = row if own else {name: row[name] for name in (*key, *named) if name in row}
+                yield OWN if own else NAMED, shown, number
 
 
 def _both(one: Found, other: Found) -> Found:

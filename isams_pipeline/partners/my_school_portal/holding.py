@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import select
@@ -18,7 +18,8 @@ from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 def requests_about(environment: Environment, school: str, person: Person) -> list[ChangeRequest]:
     """The change requests about a person: of a pupil by the school's code, of a contact by the person's number.
 
-    A request about a contact may say only which entry: then the ledger knows whose record was read.
+    One about a pupil's guardian names the pupil, too, but is the guardian's. A request about a contact may
+    say only which entry: then the ledger knows whose record was read.
     """
     with environment.state.transaction() as session:
         requests = list(session.scalars(select(ChangeRequest).where(ChangeRequest.school == school)))
@@ -30,7 +31,11 @@ def requests_about(environment: Environment, school: str, person: Person) -> lis
     return [
         request
         for request in requests
-        if (person.entity == "pupil" and folded(SCHOOL_CODE, request.student) in person.ids.get(SCHOOL_CODE, ()))
+        if (
+            person.entity == "pupil"
+            and request.kind == "student"
+            and folded(SCHOOL_CODE, request.student) in person.ids.get(SCHOOL_CODE, ())
+        )
         or (
             person.entity == "contact"
             and (str(request.person) in numbers or numbers & concerned.get(request.id, set()))
@@ -59,12 +64,16 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
                 }
                 held = {f"{what}.{name}": str(value) for what in ("before", "after") for name, value in _of(line, what)}
                 yield "ledger", "ledger", said | held, True
-    for path in files_with(environment, school, {request.id for request in requests}):
-        yield "inbox", "file", {"file": path}, True
+    ids = {request.id for request in requests}
+    codes = person.ids.get(SCHOOL_CODE, frozenset()) if person.entity == "pupil" else frozenset[str]()
+    for path, is_sure in files_with(environment, school, ids, codes):
+        yield "inbox", "file", {"file": path}, is_sure
 
 
-def files_with(environment: Environment, school: str, ids: set[str]) -> Iterator[str]:
-    """The files of the inbox, by their path, that hold one of some requests."""
+def files_with(
+    environment: Environment, school: str, ids: set[str], codes: Collection[str]
+) -> Iterator[tuple[str, bool]]:
+    """The files of the inbox that hold one of some requests, for sure; or, refused ones among them, a pupil's code."""
     folder = Folder(inbox_of(environment, school))
     for place in ("", DONE, REFUSED):
         for name in folder.names(place):
@@ -72,7 +81,9 @@ def files_with(environment: Environment, school: str, ids: set[str]) -> Iterator
             if name.endswith((".json", ".txt")):
                 text = folder.read(path).decode("utf-8", "replace")
                 if any(f'"{identifier}"' in text for identifier in ids):
-                    yield folder.location(path)
+                    yield folder.location(path), True
+                elif any(code in text for code in codes):
+                    yield folder.location(path), False
 
 
 def _of(row: Any, what: str) -> Iterator[tuple[str, object]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -19,7 +19,8 @@ from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
 APPROVED, REJECTED = "approved", "rejected"
 TAKEN_OUT = "values taken out"
-"""A line that vouches for what is left of others: its answer has their numbers and what `outline_of` gives of each."""
+"""A line that says so, and vouches for what is left of lines from before values had a hash of their own: its answer has
+their numbers and what `outline_of` gives of each."""
 COMMAND_LINE, FILE, UI, RUN = "command line", "file", "ui", "run"
 
 
@@ -48,17 +49,41 @@ class Door:
 
 
 def hash_of(line: ChangeStep, previous: str) -> str:
-    """The hash of a line that follows another."""
+    """The hash of a line that follows another: of its values by their own hash, where it has one."""
     said: list[Any] = [previous, line.school, line.request, line.at.astimezone(UTC).isoformat(), line.who, line.step]
-    said += [line.fields, line.before, line.after, line.persons, line.answer, line.reason, line.door]
-    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    if line.values_hash is None:
+        said += [line.fields, line.before, line.after, line.persons, line.answer, line.reason, line.door]
+    else:
+        said += [line.fields, line.values_hash, line.reason, line.door]
+    return _hash(said)
+
+
+def values_hash_of(line: ChangeStep) -> str:
+    """The hash of a line's values and of its salt."""
+    return _hash([line.salt, line.before, line.after, line.persons, line.answer])
 
 
 def outline_of(line: ChangeStep) -> str:
-    """The hash of what is left of a line when its values have been taken out."""
+    """The hash of what is left of a line from before values had a hash of their own, when they have been taken out."""
     said: list[Any] = [line.previous, line.hash, line.school, line.request, line.at.astimezone(UTC).isoformat()]
-    said += [line.who, line.step, line.fields, line.persons, line.reason, line.door]
+    said += [line.who, line.step, line.fields, line.persons, line.reason, line.door, line.redacted_why]
+    return _hash(said)
+
+
+def _hash(said: list[Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _is_as_written(line: ChangeStep, previous: str, outlines: Mapping[str, str]) -> bool:
+    """Whether a line says what its hash says it did; of values that were taken out what is left."""
+    is_out = line.redacted_at is not None and (line.before, line.after, line.answer, line.salt) == (None,) * 4
+    if line.redacted_at is not None and not is_out:
+        return False
+    if line.values_hash is not None:
+        return line.hash == hash_of(line, previous) and (is_out or line.values_hash == values_hash_of(line))
+    if is_out:
+        return outlines.get(str(line.id)) == outline_of(line)
+    return line.hash == hash_of(line, previous)
 
 
 def beginning(lines: Iterable[ChangeStep]) -> str:
@@ -96,15 +121,14 @@ def verify(lines: Sequence[ChangeStep], head: str | None = None) -> Verified:
     outlines: dict[str, str] = {}
     for line in lines:
         if line.step == TAKEN_OUT and line.answer is not None:
-            outlines |= line.answer
+            # What a line was vouched for first counts: who could add a line could vouch for anything.
+            outlines = {**line.answer, **outlines}
     for at, line in enumerate(lines):
         if line.hash is None:
             if not unchained:
                 return Verified(len(lines), last, line.id)
             continue
-        # What a line said whose values are gone nobody can work out; what is left of it a later line has vouched for.
-        is_as_written = line.hash == hash_of(line, last) or outlines.get(str(line.id)) == outline_of(line)
-        if at < len(old) or line.previous != last or not is_as_written:
+        if at < len(old) or line.previous != last or not _is_as_written(line, last, outlines):
             return Verified(len(lines), last, line.id)
         last = line.hash
         seen.add(last)
@@ -130,7 +154,7 @@ def unapproved(request: ChangeRequest, lines: Sequence[ChangeStep]) -> str | Non
     if not decided or decided[-1].step != APPROVED:
         return "the ledger has no approval of this request"
     line = decided[-1]
-    if line.redacted_at is not None:
+    if line.redacted_at is not None or request.redacted_at is not None:
         return "the values that were approved have been taken out of the ledger"
     if sorted(line.fields) != sorted(request.changes) or line.before != request.seen:
         return "the approval in the ledger does not match the request"

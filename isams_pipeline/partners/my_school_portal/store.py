@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,10 +22,11 @@ from isams_pipeline.partners.my_school_portal.ledger import (
     beginning,
     hash_of,
     outline_of,
+    values_hash_of,
     verify,
 )
 from isams_pipeline.partners.my_school_portal.requests import Tidied
-from isams_pipeline.partners.my_school_portal.states import MOVES, OPEN, State
+from isams_pipeline.partners.my_school_portal.states import MOVES, State
 from isams_pipeline.storage.state import StateDatabase
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
@@ -127,7 +129,7 @@ class ChangeStore:
             for one in wanted:
                 identifier = one.submission.id
                 request = known.get(identifier)
-                if request is not None and request.digest != one.digest:
+                if request is not None and request.redacted_at is None and request.digest != one.digest:
                     counts.refused[identifier] = [ID_TAKEN]
                     continue
                 if request is None:
@@ -319,10 +321,13 @@ class ChangeStore:
     # --- values that end --------------------------------------------------------------------------------------
 
     def settled_before(self, moment: datetime) -> list[str]:
-        """The requests with values that were settled before a moment: nothing is to be done about them any more."""
+        """The requests with values that came to their end before a moment: confirmed, or rejected.
+
+        Those that failed or are in conflict wait for a person, however old they are.
+        """
         query = select(ChangeRequest.id).where(
             ChangeRequest.school == self.school,
-            ChangeRequest.state.not_in([state.value for state in (State.PENDING, *OPEN)]),
+            ChangeRequest.state.in_([State.CONFIRMED.value, State.REJECTED.value]),
             ChangeRequest.changed_at < moment,
             ChangeRequest.redacted_at.is_(None),
         )
@@ -344,12 +349,13 @@ class ChangeStore:
     def _take_out(self, session: Session, request: ChangeRequest, why: str, who: str, *, people: bool) -> None:
         self._chain_the_old(session)
         now = self._clock()
-        request.given, request.changes, request.seen = {}, {}, None
+        request.given, request.changes, request.seen, request.digest = {}, {}, None, ""
         request.redacted_at, request.redacted_why = now, why
         if people:
             request.student, request.contact, request.person = "", None, None
         whose = (ChangeStep.school == self.school, ChangeStep.request == request.id, ChangeStep.step != TAKEN_OUT)
-        out = {"before": null(), "after": null(), "answer": null(), "redacted_at": now, "redacted_why": why}
+        out = {"before": null(), "after": null(), "answer": null(), "salt": null()}
+        out |= {"redacted_at": now, "redacted_why": why}
         session.execute(
             update(ChangeStep).where(*whose, ChangeStep.redacted_at.is_(None)).values(**out),
             execution_options={"synchronize_session": False},
@@ -359,7 +365,8 @@ class ChangeStore:
                 update(ChangeStep).where(*whose).values(persons=[]), execution_options={"synchronize_session": False}
             )
         session.expire_all()
-        outlines = {str(line.id): outline_of(line) for line in session.scalars(select(ChangeStep).where(*whose))}
+        old = select(ChangeStep).where(*whose, ChangeStep.values_hash.is_(None))
+        outlines = {str(line.id): outline_of(line) for line in session.scalars(old)}
         self._note(session, request, Step(TAKEN_OUT, who, reason=why, answer=outlines))
 
     def _chain_the_old(self, session: Session) -> None:
@@ -401,6 +408,8 @@ class ChangeStore:
             door=self._door.as_json(),
             previous=previous,
         )
+        line.salt = secrets.token_hex(16)
+        line.values_hash = values_hash_of(line)
         line.hash = session.info[_HEAD] = hash_of(line, previous)
         session.add(line)
 

@@ -8,16 +8,18 @@ from email.utils import getaddresses
 
 from sqlalchemy import select
 
-from isams_pipeline.datasets.people import EMAIL, Person
+from isams_pipeline.datasets.people import EMAIL, STAFF, Person
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import Held
+from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.rules.compare import mailbox
 from isams_pipeline.storage.folder import Folder
-from isams_pipeline.storage.state.bookings import Booking, Notification
+from isams_pipeline.storage.state.bookings import Booking, Notification, TimetableEntry
 
 
 def holds(environment: Environment, school: str, person: Person) -> Iterator[Held]:
     """Bookings and mails by the person's addresses. An address may be shared, so whose they are is not sure."""
+    yield from _of_staff(environment, school, person)
     mine = person.ids.get(EMAIL, frozenset())
     if not mine:
         return
@@ -35,3 +37,18 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
         sent_to = message_from_bytes(folder.read(name)).get_all("To", [])
         if any(mailbox(address) in mine for _, address in getaddresses(sent_to)):
             yield "outbox", "file", {"file": folder.location(name)}, False
+
+
+def _of_staff(environment: Environment, school: str, person: Person) -> Iterator[Held]:
+    """A teacher's lessons in the timetable, and their calendar at the partner."""
+    if person.entity != "staff":
+        return
+    with environment.state.transaction() as session:
+        for entry in session.scalars(select(TimetableEntry).where(TimetableEntry.school == school)):
+            if person.is_meant(STAFF, entry.staff_ids):
+                said = {"date": str(entry.date), "code": entry.code, "subject": entry.subject, "staff": entry.staff_ids}
+                yield "bookings", "timetable entry", said, True
+    for key, target in environment.targets_of(school, RoomBookingSettings.key):
+        path = f"{key}/{school}/calendars/staff/{person.id}.ics"
+        if target.exists(path):
+            yield "exports", "calendar", {"file": target.location(path)}, True

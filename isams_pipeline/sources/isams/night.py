@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from isams_pipeline.config.feeds import FEEDS
 from isams_pipeline.datasets import DATASETS, SOURCE, DatasetDeclaration
 from isams_pipeline.datasets import rules as dataset_rules
@@ -13,7 +15,7 @@ from isams_pipeline.sources.isams.fetch import NightFetcher
 from isams_pipeline.sources.isams.parse import ParsedTable, parse
 from isams_pipeline.sources.shared.source import NightNeeds, SourceReader, SourceTable
 from isams_pipeline.storage.archive import Snapshot
-from isams_pipeline.storage.tables import StoredTable
+from isams_pipeline.storage.tables import StoredTable, TableStore
 
 
 def read(needs: NightNeeds) -> SourceReader:
@@ -96,13 +98,13 @@ class NightReader:
         self._parsed.clear()
         for snapshot in self._fetcher.snapshots():
             key = self._isams.keys.get(snapshot.key)
-            if key is not None and not key.keeps_answers and snapshot.kept and self._is_stored(snapshot):
+            if (
+                key is not None
+                and not key.keeps_answers
+                and snapshot.kept
+                and tables_are_stored(self._tables, snapshot)
+            ):
                 self._archive.let_go(snapshot)
-
-    def _is_stored(self, snapshot: Snapshot) -> bool:
-        names = [name for name, d in DATASETS.items() if snapshot.covers(FEEDS[d.feed].methods)]
-        stored = [self._tables.find(SOURCE, name, self._school, self._night) for name in names]
-        return all(one is not None and one.provenance.get("sha256") == snapshot.sha256 for one in stored)
 
     def _parse(self, snapshot: Snapshot, dataset: str) -> None:
         wanted = [d for d in DATASETS.values() if snapshot.covers(FEEDS[d.feed].methods)]
@@ -116,6 +118,14 @@ class NightReader:
             with self._archive.open(snapshot) as stream:
                 tables = parse(stream, [DATASETS[dataset]])
         self._parsed.setdefault(snapshot.sha256, {}).update(tables)
+
+
+def tables_are_stored(tables: TableStore, snapshot: Snapshot) -> bool:
+    """Whether all tables of an answer are those that its night has."""
+    night = date.fromisoformat(snapshot.date)
+    names = [name for name, d in DATASETS.items() if snapshot.covers(FEEDS[d.feed].methods)]
+    stored = [tables.find(SOURCE, name, snapshot.school, night) for name in names]
+    return all(one is not None and one.provenance.get("sha256") == snapshot.sha256 for one in stored)
 
 
 def _provenance(snapshot: Snapshot, parsed: ParsedTable) -> Json:

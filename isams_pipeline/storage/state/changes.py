@@ -85,5 +85,9 @@ class ChangeStep(Base):
     previous: Mapped[str | None]
     """The hash of the school's line before."""
     hash: Mapped[str | None]
+    salt: Mapped[str | None]
+    """Of `values_hash`; it goes with the values, so that these cannot be found by trying."""
+    values_hash: Mapped[str | None]
+    """The hash of the values alone, from which `hash` is made: it holds when they are gone. None of lines of before."""
     redacted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     redacted_why: Mapped[str | None]

@@ -29,17 +29,19 @@ def _allowed(same: str, text: str) -> str:
     def stays(*names: str) -> str:
         return " AND ".join(f"NEW.{name}{text} {same} OLD.{name}{text}" for name in names)
 
-    out = " AND ".join(f"NEW.{name} IS NULL" for name in ("before", "after", "answer"))
+    out = " AND ".join(f"NEW.{name} IS NULL" for name in ("before", "after", "answer", "salt"))
     redacted = f"OLD.hash IS NOT NULL AND NEW.redacted_at IS NOT NULL AND NEW.redacted_why IS NOT NULL AND {out}"
-    kept = stays("before", "after", "answer", "persons", "redacted_at", "redacted_why")
+    kept = stays("before", "after", "answer", "persons", "salt", "redacted_at", "redacted_why")
     chained = f"OLD.hash IS NULL AND NEW.hash IS NOT NULL AND {kept}"
-    return f"{stays(*STAYS)} AND (({redacted} AND {stays('hash', 'previous')}) OR ({chained}))"
+    return f"{stays(*STAYS, 'values_hash')} AND (({redacted} AND {stays('hash', 'previous')}) OR ({chained}))"
 
 
 def upgrade() -> None:
     for table in TABLES:
         op.add_column(table, sa.Column("redacted_at", sa.DateTime(timezone=True)), schema=_named_schema())
         op.add_column(table, sa.Column("redacted_why", sa.String), schema=_named_schema())
+    for name in ("salt", "values_hash"):
+        op.add_column("change_ledger", sa.Column(name, sa.String), schema=_named_schema())
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             f"CREATE FUNCTION {SCHEMA}.change_ledger_only_redacted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -78,6 +80,8 @@ def downgrade() -> None:
             f"CREATE TRIGGER change_ledger_no_update BEFORE UPDATE ON change_ledger "
             f"BEGIN SELECT RAISE(ABORT, '{WRITTEN_ONCE}'); END"
         )
+    for name in ("values_hash", "salt"):
+        op.drop_column("change_ledger", name, schema=_named_schema())
     for table in TABLES:
         op.drop_column(table, "redacted_why", schema=_named_schema())
         op.drop_column(table, "redacted_at", schema=_named_schema())
