@@ -16,15 +16,13 @@ import zstandard
 from lxml import etree
 from sqlalchemy import select
 
-from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
-from isams_pipeline.datasets.people import COLUMNS, Person, people_in, subjects
+from isams_pipeline.datasets.people import Person
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.rights.disclosures import disclosures
 from isams_pipeline.orchestration.rights.finding import Holdings, Search
 from isams_pipeline.orchestration.rights.identity import identify
 from isams_pipeline.orchestration.rights.requests import find
 from isams_pipeline.partners.registry import PARTNERS
-from isams_pipeline.sources.isams.people_in import mentions
 from isams_pipeline.storage.state.rights import PersonRequest
 from isams_pipeline_tests.test_commands import call_here
 from isams_pipeline_tests.world import FIRST, SCHOOL, World
@@ -260,52 +258,3 @@ def test_the_commands(nights: World):
     assert code == 0 and "students.csv" in said and str(pupil["surname"]) not in said
     code, said = call_here("disclosures", SCHOOL, *given)
     assert code == 0 and "staff.csv" in said
-
-
-# --- by which columns ---------------------------------------------------------------------------------------
-
-
-def test_every_column_that_names_a_person_is_known():
-    """A new dataset, or a new file of a partner, whose column names somebody must be known to who looks for people."""
-    declared: list[Any] = [*DATASETS.values(), *LISTED_DATASETS.values()]
-    names = {column.name for one in declared for column in one.columns}
-    for partner in PARTNERS.values():
-        if partner.gets is not None:
-            names |= {name for file in partner.gets.files for name in file.columns}
-            names |= {column.name for table in partner.gets.tables for column in table.declaration.columns}
-    telling = ("pupil_id", "student_id", "staff_id", "staff_ids", "person_id", "contact_id", "user_code", "user_codes")
-    named = {
-        n for n in names if n.endswith((*telling, "person_guid", "sibling_id")) or n in {"school_id", "school_ids"}
-    }
-    assert named <= set(COLUMNS), named - set(COLUMNS)
-
-
-def test_rows_about_people_are_told_from_rows_that_name_them():
-    own = {name: set(subjects(one)) for name, one in DATASETS.items() if subjects(one)}
-    assert own["pupils"] == {"pupil_id", "school_id"} and own["contact_pupils"] == {
-        "person_id",
-        "pupil_id",
-        "school_id",
-    }
-    assert own["staff"] == {"staff_id", "user_code"} and own["tutors"] == {"staff_id"}
-    assert own["set_members"] == {"pupil_id", "school_id"} and "sets" not in own and "lessons" not in own
-
-
-def test_a_joint_entry_s_other_person_is_not_meant():
-    frame = pd.DataFrame({"entry_id": [7, 7], "person_id": [70, 71], "email": ["a@b.example; c@d.example", None]})
-    (person,) = people_in("contact", "isams", frame, "contact:70")
-    assert person.ids == {"person": {"70"}, "e-mail": {"a@b.example", "c@d.example"}}
-    assert people_in("contact", "isams", frame, "C@d.example")[0].id == "70"
-    assert people_in("contact", "isams", frame, "pupil:70") == []
-
-
-def test_a_row_of_unknown_shape_is_told_as_perhaps():
-    document = b"""<iSAMS><Odd><Things><Thing><PupilId>5</PupilId><Said>x</Said></Thing><Thing><PupilId>55</PupilId></Thing>
-    </Things></Odd><PupilManager><Health><Record><Pupil Id="5"/><Note>n</Note></Record></Health></PupilManager></iSAMS>"""
-    person = Person("pupil", "isams", "5", {"pupil": frozenset({"5"})})
-    found = list(mentions(io.BytesIO(document), person))
-    assert [(one.path, one.how, one.row) for one in found] == [
-        ("Odd/Things/Thing", "perhaps", 1),
-        ("PupilManager/Health/Record", "own", 1),
-    ]
-    assert found[1].fields == {"Pupil/@Id": "5", "Note": "n"}
