@@ -65,6 +65,22 @@ class OnCall:
         self.webhook: Any = None
         self.mail_up()
         world.configure(lambda config: [one["partners"].pop("room_booking") for one in config["schools"].values()])
+        self._sessions: dict[str, Any] = {}
+        world.configure(
+            lambda config: [
+                self._sessions.update({name: one["partners"]["schoolsbuddy"].pop("attendance", None)})
+                for name, one in config["schools"].items()
+            ]
+        )
+
+    def with_attendance(self) -> None:
+        """Let the schools send attendance, as they do when nights alone are looked at no more."""
+        self.world.configure(
+            lambda config: [
+                one["partners"]["schoolsbuddy"].update(attendance=self._sessions[name])
+                for name, one in config["schools"].items()
+            ]
+        )
 
     def mail_up(self) -> None:
         self.mail_server = Controller(self.office, hostname="127.0.0.1", port=self.port)
@@ -258,6 +274,7 @@ def test_a_night_that_nobody_ran_is_late_and_then_missed_for_good(on_call: Calla
 
 def test_a_session_of_attendance_that_never_began_is_late(on_call: Callable[..., OnCall]):
     one = on_call()
+    one.with_attendance()
     one.tell(MAIL)
     world = one.world
     world.night(0)
@@ -276,6 +293,7 @@ def test_a_session_of_attendance_that_never_began_is_late(on_call: Callable[...,
 def test_a_session_that_fails_is_told(on_call: Callable[..., OnCall]):
     """It once was not: a session's name is not that of a partner in schools.yaml."""
     one = on_call()
+    one.with_attendance()
     one.tell(MAIL)
     one.world.night(0)
     dead_host(one.world, SCHOOL)
@@ -291,6 +309,7 @@ def test_in_the_holidays_no_session_is_late(on_call: Callable[..., OnCall], monk
     from isams_pipeline.partners.schoolsbuddy.attendance import schedules
 
     one = on_call()
+    one.with_attendance()
     one.tell(MAIL)
     one.world.night(0)
     monkeypatch.setattr(schedules, "is_holiday", lambda *_: True)
