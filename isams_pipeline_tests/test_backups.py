@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from isams_pipeline.partners.my_school_portal.store import ChangeStore
 from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.storage.backup import (
     Taking,
+    _is_object,
     identity_of,
     kept,
     new_identity,
@@ -131,6 +132,13 @@ def test_status_says_what_was_lost(world: World, gone: str, told: str):
     assert told in waits(world)
     world.night(1)
     assert "lost" not in waits(world)
+
+
+def test_a_school_may_be_called_objects():
+    names = ("archive/objects/nights/2026-02-10/staff/x.json", "tables/isams/staff/objects/2026-02-10.json")
+    assert not any(_is_object(PurePosixPath(name)) for name in names)
+    assert _is_object(PurePosixPath(f"tables/isams/staff/objects/objects/{'0a' * 32}.parquet"))
+    assert _is_object(PurePosixPath(f"staged/schoolsbuddy/objects/objects/{'0a' * 32}"))
 
 
 def test_an_object_is_brought_once_and_goes_with_the_last_backup_that_needs_it(world: World, vault: Vault):

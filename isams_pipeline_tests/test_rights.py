@@ -23,6 +23,7 @@ from isams_pipeline.orchestration.rights.finding import Holdings, Search
 from isams_pipeline.orchestration.rights.identity import identify
 from isams_pipeline.orchestration.rights.requests import find
 from isams_pipeline.partners.registry import PARTNERS
+from isams_pipeline.storage.photos import KeptPhoto
 from isams_pipeline.storage.state.rights import PersonRequest
 from isams_pipeline_tests.test_commands import call_here
 from isams_pipeline_tests.world import FIRST, SCHOOL, World
@@ -181,6 +182,38 @@ def test_a_file_that_somebody_saved_anew_stops_nothing(nights: World):
     (trouble,) = found.troubles
     assert trouble.store == "exports" and "no CSV file in UTF-8" in trouble.what
     assert any(one.store == "exports" for one in found.found)
+
+
+def test_all_that_any_night_said_counts_by_whatever_is_asked(nights: World):
+    """Who is asked about by today's address had another one before."""
+    tables = nights.environment.tables
+    table = tables.need("isams", "pupils", SCHOOL, FIRST)
+    frame = tables.load(table)
+    before = frame.assign(email=frame["email"].where(frame["pupil_id"] != frame["pupil_id"].iloc[3], "was@example.org"))
+    tables.save(before, source="isams", dataset="pupils", school=SCHOOL, night=FIRST, provenance=table.provenance)
+    (person,) = identify(nights.environment, SCHOOL, str(frame["email"].iloc[3]).split(";")[0])
+    assert "was@example.org" in person.ids["e-mail"]
+
+
+def test_photos_by_isams_s_rest_api_are_the_pupil_s(nights: World):
+    pupil = pupils(nights).iloc[3]
+    nights.configure(
+        lambda c: c["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(photos="rest", photos_client="portal")
+    )
+    photos = nights.environment.photos(SCHOOL)
+    digest = photos.put(b"a picture")
+    photos.save_night(FIRST, {str(pupil["pupil_id"]): KeptPhoto("isams_rest:1", digest)})
+    (photo,) = [one for one in held(nights, f"pupil:{pupil['pupil_id']}").found if one.store == "photos"]
+    assert photo.fields["sha256"] == digest and photo.nights == {FIRST}
+
+
+def test_lists_of_changes_are_known_by_their_file(nights: World):
+    nights.configure(lambda c: c["schools"][SCHOOL]["partners"]["schoolsbuddy"].update(list_changes=True))
+    nights.night(3)
+    changes = list(csv.DictReader(io.StringIO(nights.export(3)["students.changes.csv"].decode())))
+    assert changes
+    found = held(nights, f"pupil:{changes[0]['student_id']}")
+    assert any(one.place == "schoolsbuddy/students.changes.csv" and one.how == "own" for one in found.found)
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_found(nights: World):

@@ -11,11 +11,11 @@ from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, co
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.orchestration.rights.disclosures import Disclosures
 from isams_pipeline.orchestration.rights.disclosures import disclosures as disclosures_of
-from isams_pipeline.orchestration.rights.finding import nights_in_words
 from isams_pipeline.orchestration.rights.identity import identify
 from isams_pipeline.orchestration.rights.requests import find as find_all
 from isams_pipeline.orchestration.rights.requests import needs_a_reason
 from isams_pipeline.partners.registry import PARTNERS
+from isams_pipeline.rules.dates import nights_in_words
 
 Whom = Annotated[
     str,

@@ -173,6 +173,15 @@ class PartnersSettings(RootModel[dict[str, SerializeAsAny[PartnerSettings]]]):
         found = self.root.get(kind.key)
         return found if isinstance(found, kind) else None
 
+    def whose(self, name: str) -> str | None:
+        """The partner whose a delivery is, by what its receipts and paths are called: `schoolsbuddy_attendance am`.
+
+        None where the school has agreed nothing with it.
+        """
+        first = name.partition(" ")[0]
+        parts = (key for key in sorted(self.root, key=len, reverse=True) if first.startswith(f"{key}_"))
+        return first if first in self.root else next(parts, None)
+
     def __contains__(self, key: object) -> bool:
         return key in self.root
 

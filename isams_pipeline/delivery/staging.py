@@ -96,6 +96,10 @@ class StagedExports:
                 remedy="Materialise the export for that night first.",
             ) from None
 
+    def has(self, night: date) -> bool:
+        """Whether an export was staged for a night."""
+        return self._folder.exists(f"{night}{self._end}")
+
     def latest(self, until: date) -> date | None:
         """The newest night up to a date for which an export was staged."""
         length = len("2026-11-20")

@@ -108,9 +108,10 @@ class Environment:
 
         Raises MissingSecret, and StorageError where the place cannot be reached.
         """
-        settings = self.settings.school(school).partners.exporting[partner]
-        parts = [name for name in Folder(self.data_dir / "staged").names() if name.startswith(f"{partner}_")]
-        return [(name, self.target(settings, school)) for name in (partner, *parts)]
+        partners = self.settings.school(school).partners
+        target = self.target(partners.exporting[partner], school)
+        staged = [name for name in Folder(self.data_dir / "staged").names() if partners.whose(name) == partner]
+        return [(name, target) for name in dict.fromkeys((partner, *staged))]
 
     def begin(self, school: str) -> None:
         """Note that a run of a school begins, and sweep up first where the last one has not noted its end.

@@ -1,27 +1,25 @@
 """The asset `retention`: each week, school by school, what is kept too long ends; in the UI the counts of it plot."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
 from isams_pipeline.config import Settings
 from isams_pipeline.config.retention import FOREVER, Retention
-from isams_pipeline.orchestration.environment import Environment
+from isams_pipeline.orchestration.by_the_clock import schedules_of
 from isams_pipeline.orchestration.metadata import Metadata
-from isams_pipeline.orchestration.nightly import in_a_name
-from isams_pipeline.orchestration.partitions import key_of, night_at, nights_of
+from isams_pipeline.orchestration.partitions import nights_of
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.retention import Pass, pass_over
-from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night, told_to_ticks
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER
 
 RETENTION, SCHEDULE = "retention", "retention_weekly"
 JOB = "end_what_is_kept_too_long"
-_AT = "0 13 * * 0"
-"""Sundays at 13:00 by the school's own clock: no night of it is under way, and no session of attendance."""
+_AT = ("0 13 * * 0", "On Sundays at 13:00")
+"""By the school's own clock: no night of it is under way, and no session of attendance."""
 
 
 def retention_definitions(settings: Settings, partners: Iterable[AnyPartner]) -> dg.Definitions:
@@ -34,7 +32,8 @@ def retention_definitions(settings: Settings, partners: Iterable[AnyPartner]) ->
         description="Ends what is kept of a school longer than `retention` in schools.yaml says.",
         executor_def=dg.in_process_executor,
     )
-    return dg.Definitions(assets=[_asset(settings, list(partners))], jobs=[job], schedules=_schedules(settings, job))
+    schedules = schedules_of(settings, settings.schools, job, name=SCHEDULE, when=_AT)
+    return dg.Definitions(assets=[_asset(settings, list(partners))], jobs=[job], schedules=schedules)
 
 
 def _asset(settings: Settings, partners: Sequence[AnyPartner]) -> dg.AssetsDefinition:
@@ -54,6 +53,8 @@ def _asset(settings: Settings, partners: Sequence[AnyPartner]) -> dg.AssetsDefin
         done = pass_over(run.environment, run.context.instance, run.night.school, partners, for_real=True)
         days = run.environment.settings.retention_of(run.night.school)
         yield dg.MaterializeResult(metadata=shown(done, days))
+        for error in done.failed:
+            run.log.warning("%s", error)
         if done.failed:
             raise done.failed[0]
 
@@ -79,36 +80,3 @@ def table_of(done: Pass, days: Retention) -> list[tuple[str, ...]]:
         told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         found.append((kind, FOREVER if kept is None else str(kept), told or "\N{MIDDLE DOT}"))
     return found
-
-
-def _schedules(settings: Settings, job: "dg.UnresolvedAssetJobDefinition") -> list[dg.ScheduleDefinition]:
-    by_zone: dict[str, list[str]] = {}
-    for name, school in settings.schools.items():
-        by_zone.setdefault(school.timezone.key, []).append(name)
-    return [_schedule(zone, names, job) for zone, names in sorted(by_zone.items())]
-
-
-def _schedule(zone: str, names: Sequence[str], job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{SCHEDULE}_{in_a_name(zone)}",
-        job=job,
-        cron_schedule=_AT,
-        execution_timezone=zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"On Sundays at 13:00 in {zone}, for {', '.join(names)}.",
-    )
-    @told_to_ticks
-    def retention_weekly(
-        context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        begun = 0
-        for school in names:
-            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
-            if night.date < environment.settings.first_night_of(school):
-                continue
-            begun += 1
-            yield dg.RunRequest(run_key=f"{RETENTION}:{school}:{night.date}", partition_key=key_of(night))
-        if not begun:
-            yield dg.SkipReason("no school has had its first night")
-
-    return retention_weekly

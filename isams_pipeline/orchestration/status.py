@@ -146,13 +146,20 @@ def status(
     receipts = Receipts(environment.state)
     since = environment.clock().date() - _RECENT
     waits = {key: partner.waits_for(environment) for key, partner in known.items()}
-    rows = _Rows(environment, waits, hours, receipts, dict(receipts.last_delivered(since)))
+    rows = _Rows(environment, waits, hours, receipts, dict(receipts.last_delivered(since)), _restored(environment))
     made: list[Row] = []
     for name in names:
         theirs = [partner for school, partner in findings if school == name]
         others = [key for key in environment.settings.school(name).partners.root if key not in theirs]
         made += [rows.row(name, partner, findings.get((name, partner), {})) for partner in [*theirs, *others]]
     return Status(environment.clock(), made, undelivered(environment))
+
+
+def _restored(environment: Environment) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(Folder(environment.data_dir).read_json(RESTORED)["made"]))
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,8 @@ class _Rows:
     receipts: Receipts
     delivered: dict[tuple[str, str], date | None]
     """Partner and school → the newest night that is at the target; those that have been looked up."""
+    restored: datetime | None
+    """When the backup was made from which all was restored, if it was."""
 
     def row(self, school: str, partner: str, nights: Mapping[date, Finding]) -> Row:
         """How a school stands with a partner. `nights`: of today and yesterday, what was found."""
@@ -217,25 +226,20 @@ class _Rows:
         """What was lost: a database without the receipts of nights that were staged, or a folder without their data."""
         if partner not in self.environment.settings.school(school).partners.exporting:
             return
-        last, staged = self._last(school, partner), self.environment.staged(partner, school).latest(date.max)
-        try:
-            restored = Folder(self.environment.data_dir).read_json(RESTORED)
-        except FileNotFoundError:
-            restored = None
-        if restored is not None:
-            made = datetime.fromisoformat(str(restored["made"]))
-            if (last is not None or staged is not None) and (last is None or last <= made.date()):
-                said = (
-                    f"restored from the backup of {made:%Y-%m-%d %H:%M} UTC: what was delivered since is not known here"
-                )
-                yield Waiting(said, f"isams-pipeline sync {school} --partner {partner}")
-                return
-        if last is None and staged is not None and not self._was_tried(school, partner):
+        last = self._last(school, partner)
+        exports = self.environment.staged(partner, school)
+        # All nights there ever were are listed only where nothing is known to have been delivered.
+        staged = exports.latest(date.max) if last is None else last if exports.has(last) else None
+        sync, restore = f"isams-pipeline sync {school} --partner {partner}", "isams-pipeline restore --help"
+        if self.restored is not None and (last or staged) and (last is None or last <= self.restored.date()):
+            made = f"{self.restored:%Y-%m-%d %H:%M} UTC"
+            yield Waiting(f"restored from the backup of {made}: what was delivered since is not known here", sync)
+        elif last is None and staged is not None and not self._was_tried(school, partner):
             said = f"the database has no receipt of {partner}, although the night of {staged} was staged: was it lost?"
-            yield Waiting(said, "isams-pipeline restore --help")
+            yield Waiting(said, restore)
         elif last is not None and staged is None:
             said = f"the data folder has nothing of {partner}, although the night of {last} was delivered: was it lost?"
-            yield Waiting(said, "isams-pipeline restore --help")
+            yield Waiting(said, restore)
 
     def _was_tried(self, school: str, partner: str) -> bool:
         return self.receipts.last_of_any(partner, school) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, timedelta
 from typing import Any
 
@@ -79,3 +80,14 @@ def week_of(night: date) -> tuple[date, date]:
     """Monday and Sunday of a night's week."""
     monday = night - timedelta(days=night.weekday())
     return monday, monday + timedelta(days=6)
+
+
+def nights_in_words(nights: Collection[date]) -> str:
+    """Nights as spans: 2026-02-10 to 2026-02-14, 2026-02-20."""
+    spans: list[list[date]] = []
+    for night in sorted(nights):
+        if spans and (night - spans[-1][1]).days == 1:
+            spans[-1][1] = night
+        else:
+            spans.append([night, night])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _ENDS = (".tar.zst.age", ".objects")
 _PACKED = "restored/packed"
 _STATE, _SETTINGS, _ABOUT = "state.jsonl", "schools.yaml", "about.json"
 _VERSION = 1
+_BY_ITS_HASH = re.compile(r"[0-9a-f]{64}(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class Taking:
             # In the data folder, where everything is private, and not in the machine's own place for such files.
             packed = Path(self.data_dir) / incoming.temporary
             rows, notes = self._pack(packed, name)
-            objects = [path.as_posix() for path in _files(self.data_dir) if "objects" in path.parts]
-            objects, new = self._put_objects(objects)
+            # After all notes have been read: what they name is there.
+            objects, new = self._put_objects([path.as_posix() for path in _files(self.data_dir) if _is_object(path)])
             needed = "".join(f"{self._for_whom}/{path}\n" for path in objects)
             self.place.write(f"backups/{name}{_ENDS[1]}", needed.encode())
             with packed.open("rb") as plain:
@@ -140,9 +142,7 @@ class Taking:
             _add(tar, _ABOUT, json.dumps(about | {"name": name}).encode())
             if self.settings is not None:
                 _add(tar, _SETTINGS, self.settings.read_bytes())
-            for path in _files(self.data_dir):
-                if "objects" in path.parts:
-                    continue  # they come after all notes have been read
+            for path in (path for path in _files(self.data_dir) if not _is_object(path)):
                 try:
                     _add(tar, path.as_posix(), (self.data_dir / path).read_bytes())
                 except FileNotFoundError:  # a note that is over by now
@@ -175,14 +175,18 @@ class Taking:
 
 
 def _files(data_dir: Path) -> list[PurePosixPath]:
-    """The files of the stores, relative to the data folder: notes of a place before its objects."""
-    found = [
+    """The files of the stores, relative to the data folder."""
+    return [
         PurePosixPath(path.relative_to(data_dir).as_posix())
         for store in STORES
         for path in sorted((data_dir / store).rglob("*"))
         if path.is_file() and not path.is_symlink() and not path.name.startswith(".incoming-")
     ]
-    return sorted(found, key=lambda path: "objects" in path.parts)
+
+
+def _is_object(path: PurePosixPath) -> bool:
+    """Whether a file is named by the hash of what it holds. A school may be called objects."""
+    return path.parent.name == "objects" and _BY_ITS_HASH.match(path.name) is not None
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

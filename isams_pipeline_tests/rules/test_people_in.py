@@ -132,3 +132,10 @@ def test_a_person_is_what_all_nights_said():
 )
 def test_cells_that_mean_a_person(kind: str, value: object, is_meant: bool):
     assert PUPIL.is_meant(kind, value) is is_meant
+
+
+def test_a_teacher_in_a_pupil_s_health_record_is_not_whose_it_is():
+    document = b"""<iSAMS><PupilManager><Health><Record><PupilId>5</PupilId><Tutor>AB</Tutor></Record></Health>
+    </PupilManager></iSAMS>"""
+    assert [one.how for one in mentions(io.BytesIO(document), STAFF)] == ["perhaps"]
+    assert [one.how for one in mentions(io.BytesIO(document), PUPIL)] == ["own"]

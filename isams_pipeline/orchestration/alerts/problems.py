@@ -135,7 +135,4 @@ def forget(session: Session, settings: Settings) -> None:
 
 def is_had(settings: Settings, school: str, partner: str) -> bool:
     """Whether schools.yaml has a school, and that a partner. `partner` with its part: `schoolsbuddy_attendance am`."""
-    if school not in settings.schools:
-        return False
-    name = partner.partition(" ")[0]
-    return any(name == key or name.startswith(f"{key}_") for key in settings.schools[school].partners.root)
+    return school in settings.schools and settings.schools[school].partners.whose(partner) is not None

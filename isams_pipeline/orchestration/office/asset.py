@@ -1,33 +1,27 @@
 """The asset `office`: a school's report of what to mend in iSAMS, each morning, for schools that have asked for it."""
 
-from collections.abc import Iterator, Sequence
-from zoneinfo import ZoneInfo
-
 import dagster as dg
 
 from isams_pipeline.config import Settings
+from isams_pipeline.orchestration.by_the_clock import schedules_of
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.metadata import Metadata
-from isams_pipeline.orchestration.nightly import in_a_name
 from isams_pipeline.orchestration.office.mailing import mail
 from isams_pipeline.orchestration.office.report import PAGE, WORKBOOK, OfficeReport, made
-from isams_pipeline.orchestration.partitions import key_of, night_at, nights_of
-from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night, told_to_ticks
+from isams_pipeline.orchestration.partitions import nights_of
+from isams_pipeline.orchestration.runs import NightRun, Results, of_a_night
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.source_assets import OWNER
 
 OFFICE, JOB = "office", "office_report"
-_AT = "0 7 * * *"
+_AT = ("0 7 * * *", "Every morning at 07:00")
 """When all nights of a school are over, by its own clock."""
 
 
 def office_definitions(settings: Settings) -> dg.Definitions:
     """The asset, its job and its schedules; none where no school has asked for a report."""
-    by_zone: dict[str, list[str]] = {}
-    for name, school in settings.schools.items():
-        if school.reports is not None:
-            by_zone.setdefault(school.timezone.key, []).append(name)
-    if not by_zone:
+    schools = [name for name, school in settings.schools.items() if school.reports is not None]
+    if not schools:
         return dg.Definitions()
     job = dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         JOB,
@@ -35,7 +29,7 @@ def office_definitions(settings: Settings) -> dg.Definitions:
         description="Tells a school's office what to mend in iSAMS; once a week by mail.",
         executor_def=dg.in_process_executor,
     )
-    schedules = [_schedule(zone, schools, job) for zone, schools in sorted(by_zone.items())]
+    schedules = schedules_of(settings, schools, job, name=JOB, when=_AT)
     return dg.Definitions(assets=[_asset(settings)], jobs=[job], schedules=schedules)
 
 
@@ -79,28 +73,3 @@ def shown(environment: Environment, report: OfficeReport) -> Metadata:
         "page": environment.reports.location(f"{report.folder}/{PAGE}"),
         "workbook": environment.reports.location(f"{report.folder}/{WORKBOOK}"),
     }
-
-
-def _schedule(zone: str, schools: Sequence[str], job: "dg.UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    @dg.schedule(  # pyright: ignore[reportUnknownMemberType]
-        name=f"{JOB}_{in_a_name(zone)}",
-        job=job,
-        cron_schedule=_AT,
-        execution_timezone=zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Every morning at 07:00 in {zone}, for {', '.join(schools)}.",
-    )
-    @told_to_ticks
-    def office_report(
-        context: dg.ScheduleEvaluationContext, environment: dg.ResourceParam[Environment]
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        begun = 0
-        for school in schools:
-            night = night_at(school, ZoneInfo(zone), context.scheduled_execution_time)
-            if night.date >= environment.settings.first_night_of(school):
-                begun += 1
-                yield dg.RunRequest(run_key=f"{OFFICE}:{school}:{night.date}", partition_key=key_of(night))
-        if not begun:
-            yield dg.SkipReason("no school has had its first night")
-
-    return office_report

@@ -17,6 +17,7 @@ from openpyxl.styles import Font, PatternFill
 from openpyxl.utils import get_column_letter
 
 from isams_pipeline.datasets import SOURCE
+from isams_pipeline.delivery.explaining import SOURCES
 from isams_pipeline.delivery.export import read_csv
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.orchestration.environment import Environment
@@ -207,13 +208,8 @@ def _table(sheet: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]], wid
 
 # --- names, where the school wants them --------------------------------------------------------------------------
 
-_PEOPLE = {
-    "student": ("pupils", "pupil_id"),
-    "contact": ("contacts", "person_id"),
-    "staff": ("staff", "staff_id"),
-    "class_student": ("pupils", "pupil_id"),
-    "class_staff": ("staff", "staff_id"),
-}
+_PEOPLE = {**SOURCES, "class_student": SOURCES["student"], "class_staff": SOURCES["staff"]}
+"""What a record is of → the dataset that has the person, and its column with their number."""
 
 
 def _names(environment: Environment, night: Night, found: ToMend) -> dict[tuple[str, str], str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from isams_pipeline.datasets.people import COLUMNS, Person
+from isams_pipeline.datasets.people import Person
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.delivery.export import ExportFile, read_csv
 from isams_pipeline.delivery.receipts import Receipts
 from isams_pipeline.errors import StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import AnyPartner
-from isams_pipeline.orchestration.rights.finding import nights_in_words
+from isams_pipeline.orchestration.rights.rows import rows_in
+from isams_pipeline.rules.dates import nights_in_words
 from isams_pipeline.storage.state import Delivery
 
 
@@ -88,7 +89,7 @@ class _Reading:
         return Disclosures(made, {partner: frozenset(nights) for partner, nights in unknown.items()})
 
     def _in_order(self, partner: str, name: str, columns: set[str]) -> tuple[str, ...]:
-        file = self._files.get(partner.removesuffix("_attendance"), {}).get(name)
+        file = self._files.get(partner, {}).get(name)
         return tuple(c for c in file.columns if c in columns) if file is not None else tuple(sorted(columns))
 
     def _of_file(self, receipt: Delivery, name: str, digest: str, rows: int) -> tuple[tuple[str, ...], int] | None:
@@ -110,24 +111,11 @@ class _Reading:
             except StorageError:
                 self._read[key] = None
             else:
-                self._read[key] = self._columns_in(file, list(read_csv(data)), people)
+                self._read[key] = _columns_in(file, data, people)
         return self._read[key]
 
-    @staticmethod
-    def _columns_in(
-        file: ExportFile | None, rows: list[dict[str, str]], people: Sequence[Person] | None
-    ) -> tuple[tuple[str, ...], int]:
-        if people is None:
-            return (tuple(rows[0]) if rows else (), len(rows))
-        theirs = list(_theirs(file, rows, people))
-        return tuple(dict.fromkeys(name for row in theirs for name, value in row.items() if value)), len(theirs)
 
-
-def _theirs(file: ExportFile | None, rows: list[dict[str, str]], people: Sequence[Person]) -> Iterator[dict[str, str]]:
-    own = {name: COLUMNS[name] for name in (file.key if file else COLUMNS) if name in COLUMNS}
-    for row in rows:
-        for person in people:
-            if person.naming(row, own):
-                yield row
-            elif named := person.naming(row, COLUMNS):
-                yield {name: row[name] for name in named}
+def _columns_in(file: ExportFile | None, data: bytes, people: Sequence[Person] | None) -> tuple[tuple[str, ...], int]:
+    """The columns in which something stands, and the number of rows: of all, or of those about a person."""
+    rows = list(read_csv(data)) if people is None else [fields for _, fields, _ in rows_in(file, data, people)]
+    return tuple(dict.fromkeys(name for row in rows for name, value in row.items() if value)), len(rows)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
-import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from isams_pipeline.datasets import DATASETS, LISTED_DATASETS
-from isams_pipeline.datasets.people import COLUMNS, PERSON, PUPIL, STAFF, Person, subjects
+from isams_pipeline.datasets import DATASETS, LISTED_DATASETS, SOURCE
+from isams_pipeline.datasets.people import COLUMNS, Person, subjects
+from isams_pipeline.delivery.changes import list_name
 from isams_pipeline.delivery.export import MANIFEST, ExportFile, read_csv
 from isams_pipeline.errors import NotMaterialised, PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.office.report import FACTS
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.pins import EXCLUSIONS
-from isams_pipeline.sources.isams.people_in import NAMED, OWN, PERHAPS, Mention, mentions
-from isams_pipeline.sources.registry import LISTED
+from isams_pipeline.orchestration.rights.rows import excluded, flat, rows_about, rows_in
+from isams_pipeline.sources.isams.people_in import OWN, PERHAPS, Mention, mentions
+from isams_pipeline.sources.registry import LISTED, SOURCES, WITHIN_THE_DAY
 from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
 from isams_pipeline.storage.earlier import dates_of
 from isams_pipeline.storage.folder import Folder
@@ -98,7 +95,7 @@ class Search:
             "reports": self._reports,
             "photos": self._photos,
         }
-        people = self._of("isams")
+        people = self._of(SOURCE)
         objects = self._answers() if people else []
         with _several(len(objects)) as each:  # most of the work; the rest is done meanwhile
             in_answer = partial(_in_answer, str(self._environment.data_dir / "archive"), people=people)
@@ -138,8 +135,8 @@ class Search:
 
     def _source_for(self, partner: str) -> str:
         """The source by which a partner's data comes today; empty where the school has agreed nothing with it."""
-        agreed = self._environment.settings.school(self._school).partners.sources
-        return next((source for key, source in agreed.items() if partner == key or partner.startswith(f"{key}_")), "")
+        partners = self._environment.settings.school(self._school).partners
+        return partners.sources.get(partners.whose(partner) or "", "")
 
     # --- what came from the sources ---------------------------------------------------------------------------
 
@@ -185,9 +182,10 @@ class Search:
             own = self._own_columns(source, dataset)
             for table, nights in tables.objects_of(source, dataset, self._school):
                 made_from: list[str] = table.provenance.get(MADE_FROM) or [self._source_for(source)]
-                people = self._of(*((source,) if source in _SOURCES else made_from))
-                if source == "isams_rest":
-                    people = self._of("isams")
+                # What iSAMS says within the day has the numbers that it has at night.
+                people = self._of(
+                    *([SOURCE] if source in WITHIN_THE_DAY else [source] if source in SOURCES else made_from)
+                )
                 if not people:
                     continue
                 self._looked("tables")
@@ -253,14 +251,14 @@ class Search:
         for name in target.names(folder):
             if name.endswith(".csv"):
                 self._looked("exports")
-                file = files.get(name, files.get(name.removeprefix("changes_")))
+                file = files.get(name)
                 key = (name, hashes.get(name, f"{folder}/{name}"))
                 at = partial(target.read, f"{folder}/{name}")
                 try:
                     yield from self._in_file(("exports", partner), file, key, (frozenset({night}), people), at)
                 except _UNREADABLE as error:
                     self._unreadable("exports", f"{folder}/{name}", error)
-        for file in files.values():
+        for file in {id(one): one for one in files.values()}.values():
             if file.pictures is not None:
                 for person in people:
                     picture = file.pictures.format(person.id)
@@ -272,7 +270,8 @@ class Search:
 
     def _files(self, partner: str) -> Mapping[str, ExportFile]:
         known = self._partners.get(partner)
-        return {file.name: file for file in known.gets.files} if known is not None and known.gets is not None else {}
+        files = known.gets.files if known is not None and known.gets is not None else ()
+        return {file.name: file for file in files} | {list_name(file.name): file for file in files}
 
     def _in_file(
         self,
@@ -284,7 +283,7 @@ class Search:
     ) -> Iterator[Found]:
         """The rows of a delivered file; most nights have most files of the night before, and each is read once."""
         if which not in self._of_file:
-            self._of_file[which] = list(_rows_in(file, read(), whose[1]))
+            self._of_file[which] = list(rows_in(file, read(), whose[1]))
         (store, partner), (name, digest), (nights, _) = where, which, whose
         for how, fields, number in self._of_file[which]:
             yield Found(store, f"{partner}/{name}", how, fields, nights, (f"{name} ({digest[:12]}), row {number}",))
@@ -321,7 +320,7 @@ class Search:
 
     def _of_the_office(self) -> Iterator[Found]:
         """The reports for the school's office, which are about iSAMS; page and workbook hold the same records."""
-        reports, people = self._environment.reports, self._of("isams")
+        reports, people = self._environment.reports, self._of(SOURCE)
         for night in dates_of(reports.names(self._school)) if people else ():
             at = f"{self._school}/{night}/{FACTS}"
             try:
@@ -340,8 +339,8 @@ class Search:
 
     def _photos(self) -> Iterator[Found]:
         photos = self._environment.photos(self._school)
-        by = self._environment.settings.school(self._school).partners.photos or "isams"
-        for person in self._of(by, by.removesuffix("_rest")):
+        by = self._environment.settings.school(self._school).partners.photos
+        for person in self._of(by if by is not None and by in LISTED else SOURCE):
             if person.entity == "pupil":
                 for digest, nights in photos.of_pupil(person.id):
                     self._looked("photos")
@@ -349,7 +348,7 @@ class Search:
                     yield Found("photos", "photo", OWN, {"sha256": digest, "file": where}, frozenset(nights), (where,))
 
     def _of_partner(self, partner: AnyPartner, person: Person) -> Iterator[Found]:
-        if person.source != (self._source_for(partner.key) or "isams"):
+        if person.source != (self._source_for(partner.key) or SOURCE):
             return
         for store, place, fields, is_sure in partner.holds(self._environment, self._school, person):
             self._looked(store)
@@ -384,27 +383,7 @@ def _in_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person]) ->
     return found
 
 
-_SOURCES = {"isams", "isams_rest", *LISTED}
-
-
-def _rows_in(file: ExportFile | None, data: bytes, whom: Sequence[Person]) -> Iterator[tuple[str, dict[str, str], int]]:
-    """The rows of a file that are about people, or name them: how, what they say, and their number."""
-    people = [person for person in whom if may_speak(data, person)]
-    if not people:
-        return
-    lines = csv.reader(io.StringIO(data.decode(), newline=""))
-    header = next(lines, list[str]())
-    key = file.key if file else tuple(header)
-    telling = [(at, name, COLUMNS[name]) for at, name in enumerate(header) if name in COLUMNS]
-    for number, cells in enumerate((line for line in lines if line), start=1):
-        for person in people:
-            # Nearly no row is about them.
-            named = [name for at, name, kind in telling if at < len(cells) and person.is_meant(kind, cells[at])]
-            if named:
-                row = dict(zip(header, cells, strict=False))
-                own = any(name in key for name in named)
-                shown = row if own else {name: row[name] for name in (*key, *named) if name in row}
-                yield OWN if own else NAMED, shown, number
+_SOURCES = {*SOURCES, *WITHIN_THE_DAY}
 
 
 def _both(one: Found, other: Found) -> Found:
@@ -424,84 +403,3 @@ def _nights_at(target: Folder, place: str) -> Iterator[tuple[str, date]]:
 
 def _key_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("id", "Id", "name", "Name", "key", "_array") if name in row}
-
-
-def flat(value: object, prefix: str = "") -> dict[str, str]:
-    """A value of JSON as path → text; empty ones are left out."""
-    made: dict[str, str] = {}
-    if isinstance(value, dict):
-        for key, inner in cast("dict[str, object]", value).items():
-            made |= flat(inner, f"{prefix}.{key}" if prefix else key)
-        return made
-    if isinstance(value, list):
-        for at, inner in enumerate(cast("list[object]", value)):
-            made |= flat(inner, f"{prefix}[{at}]")
-        return made
-    return {} if value is None or value == "" else {prefix: str(value)}
-
-
-def rows_about(
-    frame: pd.DataFrame, person: Person, own: Mapping[str, str]
-) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """The rows of a table that are a person's, or name them: number from 1, how, and what they say."""
-    columns = [name for name in frame.columns if name in COLUMNS]
-    meant = np.zeros(len(frame), dtype=bool)
-    for name in columns:
-        meant |= _may_be(frame[name], person, COLUMNS[name])
-    for position in meant.nonzero()[0]:
-        row = frame.iloc[int(position)]
-        texts = {str(name): str(value) for name, value in row.items() if not pd.isna(value)}
-        named = person.naming(texts, {name: COLUMNS[name] for name in columns})
-        if any(name in own for name in named):
-            yield int(position) + 1, OWN, texts
-        elif named:
-            key = [name for name in texts if name.endswith("_id") and name not in COLUMNS][:3]
-            yield int(position) + 1, NAMED, {name: texts[name] for name in (*key, *named)}
-
-
-def _may_be(column: pd.Series[Any], person: Person, kind: str) -> Any:
-    """Which cells may hold one of the person's numbers or codes: quickly, and rather too many than too few."""
-    mine = person.ids.get(kind, frozenset())
-    if not mine:
-        return np.zeros(len(column), dtype=bool)
-    texts = column.astype("str")
-    if pd.api.types.is_numeric_dtype(column):
-        return texts.isin(mine).to_numpy()
-    pattern = "|".join(re.escape(one) for one in sorted(mine))
-    return texts.str.contains(pattern, case=False, regex=True, na=False).to_numpy()
-
-
-_EXCLUDED: dict[str, Sequence[str | None]] = {
-    "student": (PUPIL,),
-    "contact": (PERSON,),
-    "staff": (STAFF,),
-    "medical": (PUPIL,),
-    "student_contact": (PUPIL, PERSON),
-    "class_student": (None, PUPIL),
-    "class_staff": (None, STAFF),
-}
-"""What a row of a report is of → of which kind the parts of its id are."""
-
-
-def excluded(row: Mapping[str, str], person: Person) -> bool:
-    """Whether a row of a report of what was left out is about a person."""
-    parts = row.get("id", "").lstrip("'").split(":")
-    kinds = _EXCLUDED.get(row.get("entity", ""), ())
-    return any(kind is not None and person.is_meant(kind, part) for kind, part in zip(kinds, parts, strict=False))
-
-
-def may_speak(data: bytes, person: Person) -> bool:
-    """Whether a file of ours may speak of a person at all, so that its rows have to be looked at."""
-    lower = data.lower()
-    return any(not value.isascii() or value.encode() in lower for values in person.ids.values() for value in values)
-
-
-def nights_in_words(nights: Collection[date]) -> str:
-    """Nights as spans: 2026-02-10 to 2026-02-14, 2026-02-20."""
-    spans: list[list[date]] = []
-    for night in sorted(nights):
-        if spans and (night - spans[-1][1]).days == 1:
-            spans[-1][1] = night
-        else:
-            spans.append([night, night])
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)

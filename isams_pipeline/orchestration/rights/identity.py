@@ -9,13 +9,12 @@ from isams_pipeline.datasets.people import SCHOOL_CODE, WHO, Person, people_in, 
 from isams_pipeline.errors import StorageError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources.registry import SOURCES
-from isams_pipeline.storage.tables import StoredTable
 
 
 def identify(environment: Environment, school: str, who: str) -> list[Person]:
     """The person whom `who` means, as each source has them: one a source. Reads only what is kept.
 
-    Raises WrongUse where it means nobody, or several people.
+    Raises WrongUse where it means nobody in any table that can be read, or several people.
     """
     found: list[Person] = []
     for source in _sources(environment, school):
@@ -24,7 +23,7 @@ def identify(environment: Environment, school: str, who: str) -> list[Person]:
     found += _by_code(environment, school, found)
     if not found:
         raise WrongUse(
-            "Nobody is kept with that number, code or address",
+            "Nobody is kept with that number, code or address in any table that can be read",
             school=school,
             remedy="Ask by another of their numbers: iSAMS's own, the school code, or an e-mail address. Who was never "
             "in a dataset, such as an applicant, is not known here.",
@@ -36,7 +35,7 @@ def identify(environment: Environment, school: str, who: str) -> list[Person]:
         raise WrongUse(
             f"{len(names)} people are meant: {told}", school=school, remedy="Name one of them, as it stands there."
         )
-    return found
+    return [_whole(environment, school, person) for person in found]
 
 
 def _sources(environment: Environment, school: str) -> list[str]:
@@ -57,22 +56,18 @@ def _by_code(environment: Environment, school: str, found: list[Person]) -> list
 
 
 def _of_source(environment: Environment, school: str, source: str, entity: str, who: str) -> Iterator[Person]:
-    """The people of one source and kind, each with all that any night said of them."""
-    newest: dict[str, list[Person]] = {}
+    """The people of one source and kind whom `who` means on any night."""
+    found: dict[str, list[Person]] = {}
     dataset, _ = WHO[entity]
-    for table in _each(environment, school, source, dataset):
-        with contextlib.suppress(StorageError):
+    for table, _ in environment.tables.objects_of(source, dataset, school):
+        with contextlib.suppress(StorageError):  # who looks through all tables says that this one is damaged
             for person in people_in(entity, source, environment.tables.load(table), who):
-                newest.setdefault(person.id, []).append(person)
-    for seen in newest.values():
+                found.setdefault(person.id, []).append(person)
+    for seen in found.values():
         yield together(seen)
 
 
-def _each(environment: Environment, school: str, source: str, dataset: str) -> Iterator[StoredTable]:
-    """Every table of a dataset that any night has, each once."""
-    seen: set[str] = set()
-    for night in reversed(environment.tables.nights(source, dataset, school)):
-        table = environment.tables.find(source, dataset, school, night)
-        if table is not None and table.sha256 not in seen:
-            seen.add(table.sha256)
-            yield table
+def _whole(environment: Environment, school: str, person: Person) -> Person:
+    """A person with all that any night said of them: addresses and codes of before, by which nobody asked."""
+    (whole,) = _of_source(environment, school, person.source, person.entity, person.name)
+    return whole

@@ -15,7 +15,8 @@ from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.rights.disclosures import Disclosures, disclosures
-from isams_pipeline.orchestration.rights.finding import Found, Holdings, Search, nights_in_words
+from isams_pipeline.orchestration.rights.finding import Found, Holdings, Search
+from isams_pipeline.rules.dates import nights_in_words
 from isams_pipeline.sources.isams.people_in import NAMED, OWN, PERHAPS
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.keyed import keyed_hash

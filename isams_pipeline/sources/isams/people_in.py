@@ -165,8 +165,11 @@ class _Quick:
 def _of_row(path: str, container: str, row: Element, person: Person) -> Iterator[Mention]:
     places = _places().get((container, row.tag))
     if places is None:
-        if any(person.is_meant(kind, value) for kind, value in _telling(row)):
-            yield Mention(path, 0, OWN if _is_record(container) else PERHAPS, dict(flat(row)))
+        kinds = {kind for kind, value in _telling(row) if person.is_meant(kind, value)}
+        if kinds:
+            # A record of the medical feed is the pupil's whom it names; a tutor or a teacher in it is only named.
+            own = container.startswith("PupilManager/") and bool(kinds & {PUPIL, SCHOOL_CODE})
+            yield Mention(path, 0, OWN if own else PERHAPS, dict(flat(row)))
         return
     own = {id(element) for element, _, _ in _matches(row, places, person, own=True)}
     if id(row) in own:
@@ -190,11 +193,6 @@ def _matches(row: Element, places: list[_Place], person: Person, *, own: bool) -
                 for _, value in _values(element, place.steps):
                     if person.is_meant(place.kind, value):
                         yield element, place, value
-
-
-def _is_record(container: str) -> bool:
-    """Whether a row of unknown shape is a record of the medical feed, whose rows are about the pupil they name."""
-    return container.startswith("PupilManager/")
 
 
 def _telling(row: Element) -> Iterator[tuple[str, str]]:
