@@ -218,7 +218,7 @@ class _Rows:
     def _of_night(self, one: Finding) -> Waiting:
         if one.outcome == MISSING and one.night not in nights_kept(self.environment, one.school):
             said = f"{one.night} was missed, and cannot be had any more; over with the next delivery"
-            return Waiting(said, f"isams-pipeline sync {one.school} --partner {one.partner.partition(' ')[0]}")
+            return Waiting(said, command_for(one.school, one.partner, None))
         command = command_for(one.school, one.partner, one.night, one.kind or "")
         return Waiting(f"{one.night} {one.outcome}: {_short(one.reason)}", command)
 

@@ -57,6 +57,10 @@ def test_a_school_from_its_first_night_on(make: Callable[..., World]):
     world.night(2)
     row = found(world)[SCHOOL, "schoolsbuddy"]
     assert not row.overdue and row.waits == ()
+    world.attendance("am", day=0)
+    world.at_night(2, hour=10)
+    (waiting,) = found(world)[SCHOOL, "schoolsbuddy_attendance am"].waits
+    assert "was missed" in waiting.what and waiting.command == f"isams-pipeline attendance {SCHOOL} am"
     assert {school for school, _ in found(world, "harbour")} == {"harbour"}
 
 

@@ -179,11 +179,12 @@ def _night(environment: Environment, problem: Problem, *, is_over: bool) -> OneN
     )
 
 
-def command_for(school: str, partner: str, night: date, kind: str) -> str:
-    """What a person types to have a night made again, or released; on whichever day it is typed."""
+def command_for(school: str, partner: str, night: date | None, kind: str = "") -> str:
+    """What a person types to have a night made again, or released; on whichever day it is typed. None: today's."""
     whose, _, part = partner.partition(" ")
+    on = f" --date {night}" if night is not None else ""
     if part:
-        return f"isams-pipeline attendance {school} {part} --date {night}"
+        return f"isams-pipeline attendance {school} {part}{on}"
     if kind == AlertKind.HELD.value:
         return f"isams-pipeline release {school} --partner {whose}"
-    return f"isams-pipeline sync {school} --partner {whose} --date {night}"
+    return f"isams-pipeline sync {school} --partner {whose}{on}"
