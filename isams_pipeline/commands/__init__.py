@@ -256,6 +256,11 @@ GROUPS = (
                 "rights:find",
                 "Gather everything that is kept of a person into a page and a JSON file, with file, night and field.",
             ),
+            Command(
+                "erase",
+                "rights:erase",
+                "Take a person out of everything that is kept, and keep them from coming back.",
+            ),
         ),
     ),
     Group(

@@ -115,6 +115,11 @@ def restore(
     if done.settings is not None:
         console.print(f"  schools.yaml as it was then: {done.settings}", soft_wrap=True)
     console.print("  Dagster's history was not backed up: what was run before is in the receipts, not in the UI.")
+    for school in sorted(done.erased):
+        say(
+            ("erased since", "yellow"), f": isams-pipeline person erase {school} --apply takes them out again; no night"
+        )
+        console.print("    brings them back meanwhile")
     console.print("  Next: isams-pipeline doctor, then isams-pipeline status")
     return 0
 

@@ -8,14 +8,20 @@ from typing import Annotated
 import typer
 
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, print_table, say
+from isams_pipeline.datasets.people import Person
 from isams_pipeline.definitions import environment_from
+from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.rights.disclosures import Disclosures
 from isams_pipeline.orchestration.rights.disclosures import disclosures as disclosures_of
+from isams_pipeline.orchestration.rights.erasure import Outcome, lift, meant
+from isams_pipeline.orchestration.rights.erasure import erase as erase_everywhere
+from isams_pipeline.orchestration.rights.finding import Search
 from isams_pipeline.orchestration.rights.identity import identify
 from isams_pipeline.orchestration.rights.requests import find as find_all
 from isams_pipeline.orchestration.rights.requests import needs_a_reason
 from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.rules.dates import nights_in_words
+from isams_pipeline.storage.erased import ErasedState
 
 Whom = Annotated[
     str,
@@ -62,6 +68,88 @@ def find(
         say(("could not be looked through", "red"), f": {trouble.store}: {trouble.what}")
     console.print(f"{environment.data_dir / bundle}/bundle.html and bundle.json: personal data", soft_wrap=True)
     return 1 if held.troubles else 0
+
+
+def erase(
+    school: School,
+    who: Annotated[
+        str | None, typer.Argument(help="As for `person find`; without it, who was erased so far.", show_default=False)
+    ] = None,
+    reason: Reason = None,
+    by: By = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without it only what is kept is shown.")] = False,
+    at_partners: Annotated[
+        bool,
+        typer.Option("--at-partners", help="Rewrite also past exports in places that are not below the data folder."),
+    ] = False,
+    lift_it: Annotated[
+        bool, typer.Option("--lift", help="Let the person come back: with no WHO, everybody who was erased.")
+    ] = False,
+    config: Config = None,
+    data_dir: DataDir = DATA_DIR,
+) -> int:
+    """Take a person out of everything that is kept, and keep them from coming back.
+
+    Rewrites archive, lists, tables, staged exports and reports without their rows and links, past nights included;
+    removes photos, bundles, bookings and mails; takes values out of the ledger. Nights, backfills and restored backups
+    leave them out from then on, until --lift. Broken off, the same call goes on, also without WHO. Then looks again:
+    exit code 1 where anything is left.
+    """
+    environment = environment_from(config, data_dir)
+    environment.settings.school(school)
+    by = by or getpass.getuser()
+    if who is None and not apply and not lift_it:
+        return _print_erased(environment, school)
+    people, notes = meant(environment, school, who) if who is not None else (list[Person](), set[str]())
+    if lift_it:
+        notes = notes or {one.whom for one in environment.erased.of(school, ErasedState.BEGUN, ErasedState.DONE)}
+        number = lift(environment, school, notes, who=by, reason=needs_a_reason(reason))
+        console.print(f"{number} may come back: with the next night that has them")
+        return 0
+    if not apply:
+        held = Search(environment, school, PARTNERS.values(), people).everything()
+        print_table(("kept in", "how", "rows"), [(store, how, n) for (store, how), n in sorted(held.counts().items())])
+        console.print("Nothing was changed. --apply takes it out; what is only perhaps theirs stays, and is listed.")
+        return 0
+    why = needs_a_reason(reason if people or reason else "going on with what was begun")
+    with console.status(f"erasing at {school}"):
+        done = erase_everywhere(
+            environment, school, people, PARTNERS.values(), who=by, reason=why, at_partners=at_partners
+        )
+    return _print_outcome(done)
+
+
+def _print_erased(environment: Environment, school: str) -> int:
+    rows = [
+        (one.entity, one.source, f"{one.at:%Y-%m-%d}", one.who, one.reason, one.state)
+        for one in environment.erased.of(school)
+    ]
+    print_table(("who", "by", "since", "asked by", "reason", "state"), rows)
+    if not rows:
+        console.print("Nobody was erased at this school.")
+    return 0
+
+
+def _print_outcome(done: Outcome) -> int:
+    print_table(("taken out of", "rows and files"), sorted(done.counts.items()))
+    print_table(
+        ("partner to tell", "file", "nights"),
+        [(one["partner"], one["file"], str(one["nights"])) for one in done.disclosed],
+    )
+    for one in done.perhaps:
+        say(("look yourself", "yellow"), f": {one.store} {one.place}: {', '.join(one.where[:3]) or 'in the database'}")
+    for text in done.left:
+        say(("left", "yellow"), f": {text}")
+    for text in done.failed:
+        say(("failed", "red"), f": {text}")
+    for one in done.still:
+        say(("still there", "red"), f": {one.store} {one.place}: {', '.join(one.where[:3])}")
+    if done.failed or done.still:
+        console.print("It has not ended: mend what is named, and call it again.")
+        return 1
+    say(("erased", "green"), "; nights, backfills and restored backups leave the person out until --lift")
+    console.print("  Backups of before still hold them, until those end: make one now, so that it knows of it.")
+    return 0
 
 
 def disclosures(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from isams_pipeline.rules.email import parts
 
 PUPIL, STAFF, PERSON, GUID = "pupil", "staff", "person", "guid"
 SCHOOL_CODE, USER_CODE, EMAIL = "school code", "user code", "e-mail"
+ENTRY = "entry"
+"""A contact's entry, where it is theirs alone: a joint one says nothing of which of its people is meant."""
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(("pupil_id", "sibling_id", "student_id"), PUPIL),
     **dict.fromkeys(("school_id", "school_ids", "pupil_school_id", "sibling_school_id"), SCHOOL_CODE),
@@ -63,6 +66,37 @@ def several(kind: str, value: object) -> Iterator[str]:
         yield from filter(None, (folded(kind, value),))
 
 
+class KnownByHash(AbstractSet[str]):
+    """Numbers or codes of which only the keyed hashes are known: whether one is among them can be asked, not which."""
+
+    def __init__(self, hashes: Iterable[str], of: Callable[[str], str]) -> None:
+        self._hashes, self._of = frozenset(hashes), of
+        self._asked: dict[str, bool] = {}
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, str):
+            return False
+        known = self._asked.get(value)
+        if known is None:
+            if len(self._asked) > _REMEMBERED:
+                self._asked.clear()
+            known = self._asked[value] = self._of(value) in self._hashes
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._hashes)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[str]) -> frozenset[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return frozenset(it)  # what two sets have in common
+
+
+_REMEMBERED = 200_000
+
+
 @dataclass(frozen=True)
 class Person:
     """A person, by the numbers and codes that a source has for them."""
@@ -71,9 +105,14 @@ class Person:
     """pupil, contact or staff."""
     source: str
     id: str
-    """The source's number."""
-    ids: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]], repr=False)
+    """The source's number; empty where only hashes are known."""
+    ids: Mapping[str, AbstractSet[str]] = field(default_factory=dict[str, AbstractSet[str]], repr=False)
     """Kind → what holds of that kind, to compare by. E-mail addresses among them."""
+
+    @property
+    def is_known_by_hash(self) -> bool:
+        """Whether the numbers and codes themselves are not known."""
+        return any(isinstance(values, KnownByHash) for values in self.ids.values())
 
     @property
     def name(self) -> str:
@@ -89,11 +128,22 @@ class Person:
             return value in mine  # nearly all cells
         return any(one in mine for one in several(kind, value))
 
+    def left_of(self, kind: str, value: str) -> str:
+        """What is left of a cell that may hold several numbers or codes, without the person's."""
+        if kind == EMAIL:
+            return "; ".join(part for part in parts(value) if not self.is_meant(kind, part))
+        left: list[str] = []
+        for between, part in _PART.findall(value):
+            if not self.is_meant(kind, part):
+                left += [between if left else "", part]
+        return "".join(left)
+
     def naming(self, row: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
         """The columns of a row that name the person."""
         return [name for name, kind in columns.items() if name in row and self.is_meant(kind, row[name])]
 
 
+_PART = re.compile(r"([\s;]*)([^\s;]+)")
 WHO: dict[str, tuple[str, str]] = {"pupil": ("pupils", "pupil_id"), "contact": ("contacts", "person_id")} | {
     "staff": ("staff", "staff_id")
 }
@@ -109,6 +159,10 @@ def people_in(entity: str, source: str, frame: pd.DataFrame, who: str) -> list[P
     exact = number if number and kind == entity else None
     _, key = WHO[entity]
     columns = [name for name in (*_THEIRS, "email") if name in frame]
+    if entity == "contact" and "entry_id" in frame:
+        is_joint = frame.groupby("entry_id")[key].transform("nunique") > 1
+        frame = frame.assign(**{ENTRY: frame["entry_id"].astype("string").mask(is_joint)})
+        columns.append(ENTRY)
     if who.isascii():  # most people are others: they need not be looked at one by one
         pattern = re.escape(exact or who)
         near = np.zeros(len(frame), dtype=bool)
@@ -135,9 +189,9 @@ def _ids(entity: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[
     found: dict[str, set[str]] = {}
     for row in rows:
         for name, value in row.items():
-            kind = EMAIL if name == "email" else COLUMNS[name]
+            kind = {"email": EMAIL, ENTRY: ENTRY}.get(name) or COLUMNS[name]
             # A contact's own number is that of the person; what else stands there is the entry's.
-            if entity != "contact" or kind in {PERSON, EMAIL}:
+            if entity != "contact" or kind in {PERSON, EMAIL, ENTRY}:
                 found.setdefault(kind, set()).update(several(kind, value))
     return {kind: frozenset(values) for kind, values in found.items() if values}
 

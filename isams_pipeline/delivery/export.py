@@ -64,8 +64,7 @@ class Export:
     @cached_property
     def content_hash(self) -> str:
         """One hash over all data files, by name and bytes."""
-        lines = "".join(f"{name} {digest}\n" for name, digest in self.hashes.items())
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return content_hash_of(self.hashes)
 
     @cached_property
     def _read(self) -> dict[str, list[dict[str, str]]]:
@@ -86,6 +85,12 @@ class Export:
         if name not in self._read:
             self._read[name] = list(read_csv(self.files[name]))
         return self._read[name]
+
+
+def content_hash_of(hashes: Mapping[str, str]) -> str:
+    """One hash over files, by their names and hashes."""
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def to_csv(frame: pd.DataFrame, file: ExportFile) -> bytes:

@@ -19,6 +19,7 @@ from isams_pipeline.delivery.export import Export, ExportFile, named_pictures, r
 from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.redacted import opened, stand_in, with_stand_ins
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class StagedExports:
                 kept |= {*staged.files.values(), staged.places or "", *self._pictures_of(staged)}
         if not pointers:
             return 0, nights
-        objects = [name for name in self._folder.names("objects") if name not in kept]
+        names = self._folder.names("objects")
+        stay = with_stand_ins(self._folder, "objects", set(names), kept)
+        objects = [name for name in names if name not in stay]
         # The pointers last: while one is there, the next attempt finds what is left.
         for name in (*(f"objects/{name}" for name in objects), *pointers):
             self._folder.remove(name)
@@ -159,6 +162,14 @@ class StagedExports:
                 named |= {*staged.files.values(), staged.places or "", *self._pictures_of(staged)}
         return files_ending("staged", self._folder, notes=notes, objects=unnamed(self._folder, "objects", named))
 
+    def redact(self, digest: str, data: bytes | None, why: Mapping[str, str]) -> None:
+        """Let a file without some people stand for a staged one; None where there is nobody to take out of it."""
+        new = None
+        if data is not None:
+            new = f"objects/{hashlib.sha256(data).hexdigest()}"
+            self._folder.write(new, data)
+        stand_in(self._folder, f"objects/{digest}", new, why)
+
     def _pictures_of(self, staged: Staged) -> set[str]:
         """The hashes of the pictures that a night's rows name."""
         found: set[str] = set()
@@ -178,11 +189,12 @@ class StagedExports:
 
     def read(self, digest: str) -> bytes:
         """What was staged under a hash; raises StorageError where it is lost or damaged."""
-        try:
-            data = self._folder.read(f"objects/{digest}")
-        except FileNotFoundError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != digest:
+        data, promised = b"", digest
+        with contextlib.suppress(FileNotFoundError):
+            file, promised = opened(self._folder, f"objects/{digest}")
+            with file:
+                data = file.read()
+        if hashlib.sha256(data).hexdigest() != promised:
             raise StorageError(
                 "A staged file is lost or damaged",
                 file=self._folder.location(f"objects/{digest}"),

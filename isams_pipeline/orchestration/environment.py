@@ -14,11 +14,13 @@ from isams_pipeline.config import Settings, secret_from
 from isams_pipeline.config.partners import Delivering
 from isams_pipeline.config.secrets import is_set
 from isams_pipeline.delivery.staging import StagedExports
+from isams_pipeline.orchestration.coming import Coming
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.connections import Connections
 from isams_pipeline.sources.shared.http import Patience
 from isams_pipeline.sources.shared.source import NightNeeds
 from isams_pipeline.storage.archive import SnapshotArchive
+from isams_pipeline.storage.erased import Erased
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.lists import ListStore
 from isams_pipeline.storage.locks import Locks
@@ -65,19 +67,28 @@ class Environment:
         return Locks(self.data_dir / "locks", self.state.engine if self.postgres else None)
 
     @property
+    def erased(self) -> Erased:
+        """Who is not to come back."""
+        return Erased(self.state, Folder(self.data_dir))
+
+    @property
+    def _coming(self) -> Coming:
+        return Coming(lambda: self.erased)
+
+    @property
     def archive(self) -> SnapshotArchive:
-        """The snapshots."""
-        return SnapshotArchive(Folder(self.data_dir / "archive"))
+        """The snapshots, which nobody comes into who was erased."""
+        return SnapshotArchive(Folder(self.data_dir / "archive"), self._coming.answers)
 
     @property
     def tables(self) -> TableStore:
-        """The datasets."""
-        return TableStore(Folder(self.data_dir / "tables"))
+        """The datasets, likewise."""
+        return TableStore(Folder(self.data_dir / "tables"), self._coming.table)
 
     @property
     def lists(self) -> ListStore:
-        """What the other sources gave."""
-        return ListStore(Folder(self.data_dir / "lists"))
+        """What the other sources gave, likewise."""
+        return ListStore(Folder(self.data_dir / "lists"), self._coming.rows)
 
     def photos(self, school: str) -> PhotoStore:
         """A school's photos."""

@@ -95,6 +95,19 @@ def _holds_nothing(_environment: Environment, _school: str, _person: Person) -> 
     return ()
 
 
+class TakenOut(NamedTuple):
+    """What a partner has taken out of what it keeps of a person."""
+
+    counts: Mapping[str, int]
+    """Store, by its name in `retention` → how many rows and files."""
+    left: Sequence[str] = ()
+    """What a person is to do, where that cannot be done here."""
+
+
+def _erases_nothing(_environment: Environment, _school: str, _person: Person, _why: Mapping[str, str]) -> TakenOut:
+    return TakenOut({})
+
+
 def _nothing_ends(_environment: Environment, _school: str, _before: Cutoff) -> Iterable[Ending]:
     return ()
 
@@ -174,6 +187,8 @@ class Partner(Generic[S]):
     """Of what it keeps of a school besides its nights: what is about a person."""
     ends: Callable[[Environment, str, Cutoff], Iterable[Ending]] = _nothing_ends
     """Of what it keeps of a school besides its nights: what has come to its end."""
+    erases: Callable[[Environment, str, Person, Mapping[str, str]], TakenOut] = _erases_nothing
+    """Takes a person out of what it keeps of a school besides its nights; the last says when, by whom and why."""
 
     @property
     def exporting(self) -> Exporting[Any]:

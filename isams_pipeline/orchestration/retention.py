@@ -84,10 +84,15 @@ class Keeping:
         """What looks for what ends now, store by store, what others are made of last; asked under the school's lock."""
         for key in self.environment.settings.school(self.school).partners.exporting:
             yield partial(self._exports, key)
-        yield from (self._staged, self._reports, self._tables, self._lists, self._archive)
+        yield self._reports
+        yield from self.stores()
         for partner in self.partners:
             yield partial(partner.ends, self.environment, self.school, self.before)
         yield from (self._bundles, self._receipts)
+
+    def stores(self) -> tuple[Look, ...]:
+        """The stores whose notes name objects, what others are made of last."""
+        return (self._staged, self._tables, self._lists, self._archive)
 
     def _nights(self, partner: str | None = None) -> set[date]:
         """The nights that stay for the sake of later ones."""
@@ -277,6 +282,21 @@ class Pass:
     """Kind → what → how many ended, or would."""
     failed: Sequence[PipelineError]
     """What could not be looked at or ended; one store that cannot be reached, such as a partner's, keeps no other."""
+
+
+class _NothingIsOver(Keeping):
+    """What is kept, with no night of it over."""
+
+    @property
+    def before(self) -> Cutoff:
+        return lambda _kind: date.min
+
+
+def unnamed_of(environment: Environment, school: str, partners: Iterable[AnyPartner]) -> Iterator[Ending]:
+    """What of a school no note names any more, though no night is over. Only for who holds the school's lock."""
+    kept = _NothingIsOver(environment, school, partners)
+    for look in kept.stores():
+        yield from look()
 
 
 def pass_over(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeGuard
 
@@ -11,7 +11,7 @@ import dagster as dg
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from isams_pipeline.clock import today_at
-from isams_pipeline.delivery.receipts import Receipts
+from isams_pipeline.delivery.receipts import Address, Receipts
 from isams_pipeline.orchestration.alerts.looking import Expected, Finding, Warnings, deadline, look
 from isams_pipeline.orchestration.alerts.posting import undelivered
 from isams_pipeline.orchestration.alerts.rounds import command_for
@@ -22,6 +22,7 @@ from isams_pipeline.orchestration.partner import AnyPartner, Waiting
 from isams_pipeline.orchestration.showing import markdown_table
 from isams_pipeline.orchestration.tonight import DUE, MISSING
 from isams_pipeline.orchestration.ui.to_be_had import nights_kept
+from isams_pipeline.rules.dates import nights_in_words
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline.storage.backup import RESTORED
@@ -57,7 +58,7 @@ class Row:
     def tonight(self) -> str:
         """How tonight stands, in a few words."""
         if self.outcome == DUE and self.due is not None:
-            return f"{'overdue since' if self.late else 'due by'} {self.due:%H:%M}"
+            return f"{'overdue since' if self.late else 'due by'} {self.due:%H:%M %Z}"
         return self.outcome
 
     def as_json(self) -> dict[str, Any]:
@@ -147,12 +148,21 @@ def status(
     since = environment.clock().date() - _RECENT
     waits = {key: partner.waits_for(environment) for key, partner in known.items()}
     rows = _Rows(environment, waits, hours, receipts, dict(receipts.last_delivered(since)), _restored(environment))
+    begun = environment.erased.begun()
     made: list[Row] = []
     for name in names:
         theirs = [partner for school, partner in findings if school == name]
         others = [key for key in environment.settings.school(name).partners.root if key not in theirs]
-        made += [rows.row(name, partner, findings.get((name, partner), {})) for partner in [*theirs, *others]]
+        rows_of = [rows.row(name, partner, findings.get((name, partner), {})) for partner in [*theirs, *others]]
+        if name in begun and rows_of:
+            rows_of[0] = replace(rows_of[0], waits=(*rows_of[0].waits, _erasing(name)))
+        made += rows_of
     return Status(environment.clock(), made, undelivered(environment))
+
+
+def _erasing(school: str) -> Waiting:
+    said = "an erasure was begun and has not ended: what it was to take out is still kept"
+    return Waiting(said, f"isams-pipeline person erase {school} --apply")
 
 
 def _restored(environment: Environment) -> datetime | None:
@@ -217,10 +227,23 @@ class _Rows:
 
     def _of_night(self, one: Finding) -> Waiting:
         if one.outcome == MISSING and one.night not in nights_kept(self.environment, one.school):
-            said = f"{one.night} was missed, and cannot be had any more; over with the next delivery"
+            missed = self._missed_until(one)
+            said = (
+                f"{nights_in_words(missed)} {'was' if len(missed) == 1 else 'were'} missed, and cannot be had any more"
+            )
+            said += "; over with the next delivery"
             return Waiting(said, command_for(one.school, one.partner, None))
         command = command_for(one.school, one.partner, one.night, one.kind or "")
         return Waiting(f"{one.night} {one.outcome}: {_short(one.reason)}", command)
+
+    def _missed_until(self, one: Finding) -> list[date]:
+        """The nights since the last delivery of which there is no receipt."""
+        last = self._last(one.school, one.partner)
+        partner, _, part = one.partner.partition(" ")
+        days = 1 if last is None else min((one.night - last).days, _RECENT.days)
+        nights = [one.night - timedelta(days=n) for n in range(days)]
+        of_night = (self.receipts.of_night(Address(partner, one.school, night, part)) for night in nights)
+        return sorted(night for night, receipt in zip(nights, of_night, strict=True) if receipt is None) or [one.night]
 
     def _lost(self, school: str, partner: str) -> Iterator[Waiting]:
         """What was lost: a database without the receipts of nights that were staged, or a folder without their data."""

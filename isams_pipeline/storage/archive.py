@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import IO, Any
@@ -23,6 +23,13 @@ from isams_pipeline.errors import StorageError
 from isams_pipeline.storage.earlier import dates_of, earlier
 from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder, Incoming
+from isams_pipeline.storage.redacted import opened, stand_in
+
+Without = Callable[[Callable[[], contextlib.AbstractContextManager[IO[bytes]]], Callable[[bytes], None]], int]
+"""What opens a document, and what takes the same document without some people → how many places of theirs it had.
+
+Nothing is written where there are none.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Snapshot:
     identical_to_night_before: bool
     kept: bool = True
     """Its bytes are there; else only the tables that were made of them."""
+    erased: int = 0
+    """Rows and links of erased people that came with it, and are in no byte of what is kept."""
 
     @property
     def fetched(self) -> datetime:
@@ -57,8 +66,9 @@ class Snapshot:
 class SnapshotArchive:
     """Snapshots under a folder."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, without: Callable[[str], Without | None] = lambda _school: None) -> None:
         self._folder = folder
+        self._without = without
 
     @contextlib.contextmanager
     def receive(self, school: str) -> Generator[Receiving, None, None]:
@@ -79,11 +89,20 @@ class SnapshotArchive:
         fetched_at: datetime,
         cache_hours: float,
     ) -> Snapshot:
-        """Keep what was received, and note that it is the answer of this key for this night."""
+        """Keep what was received, without who was erased, and note that it is this key's answer for this night."""
         size, digest = receiving.finish()
-        object_name = f"{school}/objects/{digest}.xml.zst"
-        # Published even if it is there: that is how a damaged one is repaired.
-        receiving.incoming.publish(object_name)
+        erased = 0
+        without = self._without(school)
+        if without is not None:
+            with self._folder.incoming(f"{school}/objects/incoming") as incoming:
+                kept = Receiving(incoming)
+                erased = without(lambda: self._reading(receiving.incoming.close_unpublished(), digest), kept.write)
+                if erased:
+                    size, digest = kept.finish()
+                    incoming.publish(_object(school, digest))
+        if not erased:
+            # Published even if it is there: that is how a damaged one is repaired.
+            receiving.incoming.publish(_object(school, digest))
         before = self.latest_before(school, night, key)
         snapshot = Snapshot(
             school=school,
@@ -97,12 +116,16 @@ class SnapshotArchive:
             identical_to_night_before=before is not None
             and before.sha256 == digest
             and set(before.methods) == set(methods),
+            erased=erased,
         )
         self._note(snapshot)
         return snapshot
 
     def _note(self, snapshot: Snapshot) -> None:
-        said = {name: value for name, value in asdict(snapshot).items() if name != "kept" or value is False}
+        said = asdict(snapshot)
+        for name, usual in (("kept", True), ("erased", 0)):
+            if said[name] == usual:
+                del said[name]
         name = f"{snapshot.fetched:%Y%m%dT%H%M%S%f}-{snapshot.sha256[:12]}.json"
         self._folder.write_json(f"{snapshot.school}/nights/{snapshot.date}/{snapshot.key}/{name}", said)
 
@@ -111,7 +134,20 @@ class SnapshotArchive:
         self._note(replace(snapshot, kept=False))
         others = (other for night in self.nights(snapshot.school) for other in self.of_night(snapshot.school, night))
         if not any(other.kept and other.sha256 == snapshot.sha256 for other in others):
-            self._folder.remove(f"{snapshot.school}/objects/{snapshot.sha256}.xml.zst")
+            self._folder.remove(_object(snapshot.school, snapshot.sha256))
+
+    def redact(self, snapshot: Snapshot, without: Without, why: Mapping[str, str]) -> int:
+        """Let an answer without some people stand for a kept one; gives how many places of theirs it had."""
+        old, new = _object(snapshot.school, snapshot.sha256), None
+        with self._folder.incoming(f"{snapshot.school}/objects/incoming") as incoming:
+            kept = Receiving(incoming)
+            found = without(lambda: self.open(snapshot), kept.write)
+            if found:
+                _, digest = kept.finish()
+                new = _object(snapshot.school, digest)
+                incoming.publish(new)
+        stand_in(self._folder, old, new, why)
+        return found
 
     def answers_ending(self, school: str, ends: Callable[[Snapshot], bool]) -> Ending:
         """The answers whose bytes are not to be kept any more, though their nights are."""
@@ -193,16 +229,24 @@ class SnapshotArchive:
     @contextlib.contextmanager
     def open(self, snapshot: Snapshot) -> Generator[IO[bytes], None, None]:
         """The bytes as they came; reading to the end proves them against their hash."""
-        path = f"{snapshot.school}/objects/{snapshot.sha256}.xml.zst"
+        with self._reading(_object(snapshot.school, snapshot.sha256)) as stream:
+            yield stream
+
+    @contextlib.contextmanager
+    def _reading(self, path: str, digest: str | None = None) -> Generator[IO[bytes], None, None]:
         where = self._folder.location(path)
         try:
-            compressed = self._folder.open(path)
+            compressed, named = opened(self._folder, path)
         except FileNotFoundError:
             raise StorageError(
                 "The archive has lost a snapshot's bytes", file=where, remedy="Restore it from a backup."
             ) from None
         with compressed, zstandard.ZstdDecompressor().stream_reader(compressed) as stream:
-            yield io.BufferedReader(_Proven(stream, snapshot.sha256, where))
+            yield io.BufferedReader(_Proven(stream, digest or named, where))
+
+
+def _object(school: str, digest: str) -> str:
+    return f"{school}/objects/{digest}.xml.zst"
 
 
 class Receiving:

@@ -32,6 +32,8 @@ from isams_pipeline.clock import Clock
 from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.errors import BackupUnreadable, StorageError, WrongUse
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.keyed import KEY
+from isams_pipeline.storage.redacted import END as REDACTED
 from isams_pipeline.storage.state import database
 
 _AGE: Any = untyped
@@ -44,6 +46,7 @@ _ENDS = (".tar.zst.age", ".objects")
 _PACKED = "restored/packed"
 _STATE, _SETTINGS, _ABOUT = "state.jsonl", "schools.yaml", "about.json"
 _VERSION = 1
+_ERASED = "erased_person"
 _BY_ITS_HASH = re.compile(r"[0-9a-f]{64}(\.|$)")
 
 
@@ -186,7 +189,8 @@ def _files(data_dir: Path) -> list[PurePosixPath]:
 
 def _is_object(path: PurePosixPath) -> bool:
     """Whether a file is named by the hash of what it holds. A school may be called objects."""
-    return path.parent.name == "objects" and _BY_ITS_HASH.match(path.name) is not None
+    is_hash = path.parent.name == "objects" and _BY_ITS_HASH.match(path.name) is not None
+    return is_hash and not path.name.endswith(REDACTED)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -240,6 +244,8 @@ class Restored:
     files: int
     settings: Path | None
     """Where schools.yaml lies now, as it was then."""
+    erased: frozenset[str]
+    """The schools that have erased people since, who are here again: they are to be erased again."""
 
 
 def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, postgres: str | None) -> Restored:
@@ -280,10 +286,43 @@ def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, post
             files += 1
     rows = _put_rows(data_dir, postgres, str(about["revision"]), data.read(f"restored/{_STATE}"))
     data.remove(f"restored/{_STATE}")
+    erased = _erased_since(place, (chosen, names[-1]), identity, data_dir, postgres)
     made = datetime.fromisoformat(str(about["made"]))
     data.write_json(RESTORED, {"backup": chosen, "made": made.isoformat()})
     data.remove(_UNDER_WAY)
-    return Restored(chosen, made, rows, files, settings if settings.exists() else None)
+    return Restored(chosen, made, rows, files, settings if settings.exists() else None, erased)
+
+
+def _erased_since(
+    place: Folder, names: tuple[str, str], identity: Any, data_dir: Path, postgres: str | None
+) -> frozenset[str]:
+    """Note who was erased after a backup, by the newest one there is: nobody is to come back. Gives their schools."""
+    chosen, newest = names
+    if chosen == newest:
+        return frozenset()
+    data = Folder(data_dir)
+    _decrypted_to(place, f"backups/{newest}{_ENDS[0]}", identity, data, _PACKED)
+    rows: list[Json] = []
+    for name, content in _members(place, newest, data):
+        if name == _STATE:
+            rows = [one["row"] for one in map(json.loads, content.splitlines()) if one["table"] == _ERASED]
+        elif name == KEY and rows:  # the key by which they are known; the database comes first
+            data.write(KEY, content)
+    data.remove(_PACKED)
+    engine = database.make_engine(data_dir, postgres)
+    try:
+        with engine.begin() as connection:
+            table = next(one for one in _tables(connection) if one.name == _ERASED)
+            known = {(one.whom, one.source): one.state for one in connection.execute(sa.select(table))}
+            here = [_typed(table, row) for row in rows if row["state"] != "lifted"]
+            new = [row for row in here if known.get((row["whom"], row["source"])) != "done"]
+            for row in new:
+                whose = (table.c.whom == row["whom"], table.c.source == row["source"])
+                connection.execute(sa.delete(table).where(*whose))
+                connection.execute(sa.insert(table), {k: v for k, v in row.items() if k != "id"} | {"state": "begun"})
+    finally:
+        engine.dispose()
+    return frozenset(str(row["school"]) for row in new)
 
 
 def _decrypted_to(place: Folder, path: str, identity: Any, data: Folder, to: str) -> None:
@@ -309,6 +348,15 @@ def _put_back(place: Folder, name: str, data: Folder) -> int:
     """The files of a backup, each where it was; gives their number."""
     files = 0
     ours = {_STATE, _ABOUT, _SETTINGS}
+    for path, content in _members(place, name, data):
+        data.write(f"restored/{path}" if path in ours else path, content)
+        files += path not in ours
+    data.remove(_PACKED)
+    return files
+
+
+def _members(place: Folder, name: str, data: Folder) -> Iterator[tuple[str, bytes]]:
+    """The files in what was decrypted of a backup, in their order."""
     try:
         with (
             data.open(_PACKED) as file,
@@ -320,12 +368,9 @@ def _put_back(place: Folder, name: str, data: Folder) -> int:
                 content = tar.extractfile(member)
                 if content is None or path.is_absolute() or ".." in path.parts:
                     raise _unreadable(place, name, "is none of this project's")
-                data.write(f"restored/{path}" if member.name in ours else path.as_posix(), content.read())
-                files += member.name not in ours
+                yield path.as_posix(), content.read()
     except (tarfile.TarError, zstandard.ZstdError, EOFError):
         raise _unreadable(place, name, "is damaged") from None
-    data.remove(_PACKED)
-    return files
 
 
 # --- the database ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.redacted import with_stand_ins
 
 Cutoff = Callable[[str], "date | None"]
 """What is kept, by its name in `retention` → the first date that stays; None where all of it stays."""
@@ -56,8 +57,10 @@ def files_ending(
 
 
 def unnamed(folder: Folder, place: str, named: Collection[str]) -> list[str]:
-    """The paths of the objects in a place that have none of the names that stay."""
-    return [f"{place}/{name}" for name in folder.names(place) if name not in named]
+    """The paths of the objects in a place that have none of the names that stay, and stand for none of them."""
+    names = folder.names(place)
+    stay = with_stand_ins(folder, place, set(names), set(named))
+    return [f"{place}/{name}" for name in names if name not in stay]
 
 
 def together(endings: Iterable[Ending]) -> dict[str, Counter[str]]:

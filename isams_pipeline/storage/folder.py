@@ -196,6 +196,10 @@ class Folder:
         names = {str(entry).rstrip("/").rpartition("/")[2] for entry in found}
         return sorted(name for name in names if not name.startswith(_TEMPORARY))
 
+    def is_below(self, folder: Path) -> bool:
+        """Whether the place is on this machine, in a folder or below it."""
+        return self.is_local and Path(self._at("")).resolve().is_relative_to(folder.resolve())
+
     def sweep(self, path: str = "", *, deep: bool = False) -> int:
         """Remove the temporary files that killed processes left in a folder; with `deep` in all below it as well.
 
@@ -273,6 +277,11 @@ class Incoming(io.RawIOBase):
         """Close the file and leave it under its temporary name, which is returned."""
         self._finish()
         self._pending = False
+        return self.temporary
+
+    def close_unpublished(self) -> str:
+        """Close the file, so that it can be read under its temporary name, which is returned; it is no less pending."""
+        self._finish()
         return self.temporary
 
     def publish(self, path: str) -> None:

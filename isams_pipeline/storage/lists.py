@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -23,6 +23,10 @@ from isams_pipeline.errors import NotRestData, StorageError
 from isams_pipeline.storage.earlier import dates_of, earlier
 from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.redacted import opened, stand_in
+
+WithoutRow = Callable[[str, Json], "Json | None"]
+"""A list's name and a row of it → the row without some people; None where the row is theirs, itself where it is not."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class StoredList:
 
     sha256: str
     rows: int
+    """As many as the source gave: those of erased people count, too."""
     read_at: str
     """ISO time in UTC."""
     full_on: str
@@ -63,30 +68,58 @@ class ListNight:
 class ListStore:
     """Lists of all schools and sources, under a folder."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(
+        self, folder: Folder, without: Callable[[str, str], WithoutRow | None] = lambda _source, _school: None
+    ) -> None:
         self._folder = folder
+        self._without = without
 
     @contextlib.contextmanager
     def _writing(self, base: str) -> Generator[_Writing, None, None]:
         with self._folder.incoming(f"{base}/objects/incoming") as incoming:
             yield _Writing(incoming)
 
-    def write(self, source: str, school: str, rows: Iterable[Json]) -> tuple[str, int]:
-        """Keep rows; gives their hash and number. Nothing stays if the iterator fails."""
-        base = f"{source}/{school}"
-        with self._writing(base) as writing:
+    def write(self, source: str, school: str, name: str, rows: Iterable[Json]) -> tuple[str, int]:
+        """Keep a list's rows, without who was erased; gives their hash, and how many there were.
+
+        Nothing stays if the iterator fails.
+        """
+        without = self._without(source, school)
+        with self._writing(f"{source}/{school}") as writing:
             for row in rows:
-                writing.add(row)
+                left = row if without is None else without(name, row)
+                if left is None:
+                    writing.rows += 1
+                else:
+                    writing.add(left)
             digest = writing.finish()
-            writing.incoming.publish(f"{base}/objects/{digest}.jsonl.zst")
+            writing.incoming.publish(_object(source, school, digest))
             return digest, writing.rows
+
+    def redact(self, of: tuple[str, str], name: str, sha256: str, without: WithoutRow, why: Mapping[str, str]) -> int:
+        """Let a list without some people stand for one of a source and school; gives how many of its rows changed."""
+        source, school = of
+        old, new = _object(source, school, sha256), None
+        found = 0
+        with self._writing(f"{source}/{school}") as writing:
+            for row in self.rows(source, school, sha256):
+                left = without(name, row)
+                found += left is not row
+                if left is not None:
+                    writing.add(left)
+            if found:
+                new = _object(source, school, writing.finish())
+                writing.incoming.publish(new)
+        stand_in(self._folder, old, new, why)
+        return found
 
     def rows(self, source: str, school: str, sha256: str, begin: bytes = b"") -> Iterator[Json]:
         """The rows again, one by one, or those whose line begins so; raises StorageError where they are damaged."""
-        path = f"{source}/{school}/objects/{sha256}.jsonl.zst"
+        path = _object(source, school, sha256)
         hashing = hashlib.sha256()
         try:
-            with self._folder.open(path) as file:
+            file, promised = opened(self._folder, path)
+            with file:
                 rest = b""
                 for chunk in zstandard.ZstdDecompressor().read_to_iter(file, write_size=1 << 18):
                     hashing.update(chunk)
@@ -96,19 +129,20 @@ class ListStore:
                             yield orjson.loads(line)
         except (FileNotFoundError, zstandard.ZstdError, ValueError):
             raise self._damaged(path) from None
-        if hashing.hexdigest() != sha256:
+        if hashing.hexdigest() != promised:
             raise self._damaged(path)
 
     def is_intact(self, source: str, school: str, sha256: str) -> bool:
         """Whether a list is there, and is what it was."""
         hashing = hashlib.sha256()
         try:
-            with self._folder.open(f"{source}/{school}/objects/{sha256}.jsonl.zst") as file:
+            file, promised = opened(self._folder, _object(source, school, sha256))
+            with file:
                 for chunk in zstandard.ZstdDecompressor().read_to_iter(file):
                     hashing.update(chunk)
         except (FileNotFoundError, zstandard.ZstdError):
             return False
-        return hashing.hexdigest() == sha256
+        return hashing.hexdigest() == promised
 
     def _damaged(self, path: str) -> StorageError:
         return StorageError(
@@ -170,6 +204,10 @@ class ListStore:
     def forget(self, source: str, school: str) -> int:
         """Remove everything of a school by a source; gives the number of files."""
         return self._folder.remove_tree(f"{source}/{school}")
+
+
+def _object(source: str, school: str, digest: str) -> str:
+    return f"{source}/{school}/objects/{digest}.jsonl.zst"
 
 
 class _Writing:

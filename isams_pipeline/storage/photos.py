@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -100,6 +100,28 @@ class PhotoStore:
             if digest is not None:
                 found.setdefault(str(digest), []).append(date.fromisoformat(name))
         return list(found.items())
+
+    def take_out(self, is_theirs: Callable[[str], bool]) -> int:
+        """Remove some pupils' photos and what notes say of them; gives the number of photos that went."""
+        now, gone = self.now(), set[str]()
+        left = {pupil: kept for pupil, kept in now.items() if not is_theirs(pupil)}
+        gone |= {kept.sha256 for pupil, kept in now.items() if pupil not in left and kept.sha256 is not None}
+        needed = {kept.sha256 for kept in left.values()}
+        for name in self._nights():
+            note: dict[str, str] = dict(self._folder.read_json(f"{name}.json"))
+            stays = {pupil: digest for pupil, digest in note.items() if not is_theirs(pupil)}
+            gone |= {digest for pupil, digest in note.items() if pupil not in stays}
+            needed |= set(stays.values())
+        for digest in gone - needed:  # the notes last: while one names it, the next attempt finds it
+            self._folder.remove(f"objects/{digest}")
+        for name in self._nights():
+            note = dict(self._folder.read_json(f"{name}.json"))
+            stays = {pupil: digest for pupil, digest in note.items() if not is_theirs(pupil)}
+            if stays != note:
+                self._folder.write_json(f"{name}.json", stays)
+        if left != now:
+            self.save_now(left)
+        return len(gone)
 
     def load(self, digest: str) -> bytes:
         """A photo, proven against its hash; raises StorageError where it is lost or damaged."""

@@ -8,9 +8,10 @@ The pointer is written last, so a night has its old table or its new one. An unc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -24,6 +25,7 @@ from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.earlier import GAP, dates_of, earlier
 from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder, Incoming
+from isams_pipeline.storage.redacted import opened, stand_in, with_stand_ins
 
 MADE_FROM = "made_from"
 """In the provenance of a table of rules: the sources of the datasets behind it."""
@@ -90,8 +92,12 @@ def _write(frame: pd.DataFrame, file: _Hashed) -> None:
 class TableStore:
     """Tables under a folder."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(
+        self, folder: Folder, without: Callable[[str, str, str, pd.DataFrame], pd.DataFrame] | None = None
+    ) -> None:
+        """`without` gives a table, by its source, dataset and school, without who was erased."""
         self._folder = folder
+        self._without = without
 
     def save(
         self,
@@ -103,24 +109,36 @@ class TableStore:
         night: date,
         provenance: JsonObject,
     ) -> StoredTable:
-        """Store a night's table. The same rows give the same hash."""
-        with self._folder.incoming(f"{source}/{dataset}/{school}/objects/incoming") as incoming:
-            hashed = _Hashed(incoming)
-            _write(frame, hashed)
-            table = StoredTable(
-                source=source,
-                dataset=dataset,
-                school=school,
-                date=night.isoformat(),
-                sha256=hashed.digest,
-                rows=len(frame),
-                provenance=dict(provenance),
-            )
+        """Store a night's table, without who was erased. The same rows give the same hash."""
+        if self._without is not None:
+            frame = self._without(source, dataset, school, frame)
+        table = StoredTable(
+            source=source,
+            dataset=dataset,
+            school=school,
+            date=night.isoformat(),
             # Written anew even if it is there: that is how a damaged one is repaired.
-            incoming.publish(table.path)
+            sha256=self._put(frame, f"{source}/{dataset}/{school}"),
+            rows=len(frame),
+            provenance=dict(provenance),
+        )
         pointer = {"sha256": table.sha256, "rows": table.rows, "provenance": table.provenance}
         self._folder.write_json(f"{source}/{dataset}/{school}/{night}.json", pointer)
         return table
+
+    def _put(self, frame: pd.DataFrame, place: str) -> str:
+        with self._folder.incoming(f"{place}/objects/incoming") as incoming:
+            hashed = _Hashed(incoming)
+            _write(frame, hashed)
+            incoming.publish(f"{place}/objects/{hashed.digest}.parquet")
+            return hashed.digest
+
+    def redact(self, table: StoredTable, frame: pd.DataFrame | None, why: Mapping[str, str]) -> None:
+        """Let a table without some people stand for a kept one; None where there is nobody to take out of it."""
+        place, new = f"{table.source}/{table.dataset}/{table.school}", None
+        if frame is not None:
+            new = f"{place}/objects/{self._put(frame, place)}.parquet"
+        stand_in(self._folder, table.path, new, why)
 
     def save_as_before(self, before: StoredTable, *, night: date, provenance: JsonObject) -> StoredTable:
         """Let a night have the rows of an earlier one; only where what they are made from is the same."""
@@ -151,7 +169,9 @@ class TableStore:
                 continue  # a source's own
             made = [pointer for pointer, sources in made_from.items() if source in sources]
             kept = {f"{said['sha256']}.parquet" for pointer, said in facts.items() if pointer not in made}
-            objects = [name for name in self._folder.names(f"{place}/objects") if name not in kept]
+            names = self._folder.names(f"{place}/objects")
+            stay = with_stand_ins(self._folder, f"{place}/objects", set(names), kept)
+            objects = [name for name in names if name not in stay]
             # The pointers last: while one is there, the next attempt finds what is left.
             for path in (*(f"{place}/objects/{name}" for name in objects), *made):
                 self._folder.remove(path)
@@ -256,19 +276,21 @@ class TableStore:
     def is_intact(self, table: StoredTable) -> bool:
         """Whether a table is there, and is what it was."""
         try:
-            data = self._folder.read(table.path)
+            file, promised = opened(self._folder, table.path)
         except FileNotFoundError:
             return False
-        return hashlib.sha256(data).hexdigest() == table.sha256
+        with file:
+            return hashlib.sha256(file.read()).hexdigest() == promised
 
     def load(self, table: StoredTable) -> pd.DataFrame:
         """The rows, proven against the hash; raises StorageError where they are lost or damaged."""
         where = self._folder.location(table.path)
-        try:
-            data = self._folder.read(table.path)
-        except FileNotFoundError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != table.sha256:
+        data, promised = b"", table.sha256
+        with contextlib.suppress(FileNotFoundError):
+            file, promised = opened(self._folder, table.path)
+            with file:
+                data = file.read()
+        if hashlib.sha256(data).hexdigest() != promised:
             raise StorageError(
                 "A stored table is lost or damaged",
                 file=where,

@@ -39,22 +39,25 @@ def test_a_school_from_its_first_night_on(make: Callable[..., World]):
     world = make(schools={name: small_school(mark=name) for name in ("harbour", SCHOOL)})
     world.at_night(0, hour=1)
     row = found(world)[SCHOOL, "schoolsbuddy"]
-    assert (row.last_delivered, row.tonight, row.overdue, row.waits) == (None, "due by 04:00", False, ())
+    assert (row.last_delivered, row.tonight, row.overdue, row.waits) == (None, "due by 04:00 GMT", False, ())
     world.night(0)
     row = found(world)[SCHOOL, "schoolsbuddy"]
     assert (row.last_delivered, row.tonight, row.overdue) == (FIRST, "delivered", False)
     world.at_night(1, hour=5)
     row = found(world)[SCHOOL, "schoolsbuddy"]
-    assert row.last_delivered == FIRST and row.overdue and row.tonight == "overdue since 04:00"
+    assert row.last_delivered == FIRST and row.overdue and row.tonight == "overdue since 04:00 GMT"
     (waiting,) = row.waits
     assert "No run has begun" in waiting.what and waiting.command.startswith(
         f"isams-pipeline sync {SCHOOL} --partner schoolsbuddy --date "
     )
     world.at_night(2, hour=1)
     row = found(world)[SCHOOL, "schoolsbuddy"]
-    assert row.overdue and not row.late and row.tonight == "due by 04:00"
+    assert row.overdue and not row.late and row.tonight == "due by 04:00 GMT"
     assert f"{FIRST + timedelta(days=1)} was missed, and cannot be had any more" in row.waits[0].what
-    world.night(2)
+    world.at_night(4, hour=1)
+    row = found(world)[SCHOOL, "schoolsbuddy"]
+    assert f"{FIRST + timedelta(days=1)} to {FIRST + timedelta(days=3)} were missed" in row.waits[0].what
+    world.night(4)
     row = found(world)[SCHOOL, "schoolsbuddy"]
     assert not row.overdue and row.waits == ()
     world.attendance("am", day=0)

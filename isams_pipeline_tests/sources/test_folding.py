@@ -36,15 +36,15 @@ TABLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), max_size=10)
 def test_rows_come_back_as_they_were_written(rows: list[dict[str, Any]]):
     with tempfile.TemporaryDirectory() as folder:
         store = ListStore(Folder(Path(folder)))
-        sha256, count = store.write("xporter", SCHOOL, rows)
+        sha256, count = store.write("xporter", SCHOOL, "list", rows)
         assert count == len(rows) and list(store.rows("xporter", SCHOOL, sha256)) == rows
-        assert store.write("xporter", SCHOOL, rows)[0] == sha256 and store.is_intact("xporter", SCHOOL, sha256)
+        assert store.write("xporter", SCHOOL, "list", rows)[0] == sha256 and store.is_intact("xporter", SCHOOL, sha256)
 
 
 def test_only_lines_that_begin_so_are_looked_into(tmp_path: Path):
     store = ListStore(Folder(tmp_path))
     rows = [{"_array": "Group" if n % 3 else "Other", "Id": str(n)} for n in range(1200)]
-    sha256, _ = store.write("xporter", SCHOOL, rows)
+    sha256, _ = store.write("xporter", SCHOOL, "list", rows)
     found = list(store.rows("xporter", SCHOOL, sha256, b'{"_array":"Other"'))
     assert [row["Id"] for row in found] == [str(n) for n in range(0, 1200, 3)]
 
@@ -57,14 +57,14 @@ def test_a_list_that_fails_midway_leaves_nothing(tmp_path: Path):
         raise ValueError("broken off")
 
     with pytest.raises(ValueError, match="broken off"):
-        store.write("xporter", SCHOOL, broken())
+        store.write("xporter", SCHOOL, "list", broken())
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_list_that_was_changed_on_disk_is_not_believed(tmp_path: Path):
     store = ListStore(Folder(tmp_path))
-    sha256, _ = store.write("xporter", SCHOOL, [{"id": 1}])
-    other, _ = store.write("xporter", SCHOOL, [{"id": 2}])
+    sha256, _ = store.write("xporter", SCHOOL, "list", [{"id": 1}])
+    other, _ = store.write("xporter", SCHOOL, "list", [{"id": 2}])
     objects = tmp_path / "xporter" / SCHOOL / "objects"
     (objects / f"{sha256}.jsonl.zst").write_bytes((objects / f"{other}.jsonl.zst").read_bytes())
     assert not store.is_intact("xporter", SCHOOL, sha256)
@@ -110,7 +110,7 @@ def test_where_more_than_half_has_changed_the_list_is_read_whole(tmp_path: Path,
     store = ListStore(Folder(tmp_path))
     ten = [{"id": n, "name": "before"} for n in range(10)]
     now = [{**row, "name": "after"} if row["id"] < changed else row for row in ten]
-    sha256, rows = store.write("assembly", SCHOOL, ten)
+    sha256, rows = store.write("assembly", SCHOOL, "list", ten)
     kept = StoredList(sha256, rows, NOW.isoformat(), str(FIRST), ROOMS.asked, {"etag": "1"})
     before = ListNight(str(FIRST), (), None, None, {"rooms": kept})
     asked: list[bool] = []

@@ -134,7 +134,7 @@ def test_a_broken_answer_of_a_source_is_data_or_a_typed_error(
                 breaking.number = number
                 reading = client.read(request, None)
                 assert reading is not None
-                sha256, _ = environment.lists.write(source, SCHOOL, reading.rows)
+                sha256, _ = environment.lists.write(source, SCHOOL, request.wanted.name, reading.rows)
                 breaking.number = None
                 read += 1
 

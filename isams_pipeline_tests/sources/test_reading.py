@@ -294,7 +294,7 @@ def test_a_full_read_every_so_many_nights_proves_the_fold(connected: Crossing, s
     assert night is not None
     kept = night.lists[name]
     spoilt = ({**row, "Surname": "x", "last_name": "x"} for row in store.rows(source, SCHOOL, kept.sha256))
-    sha256, rows = store.write(source, SCHOOL, spoilt)
+    sha256, rows = store.write(source, SCHOOL, "list", spoilt)
     night.lists[name] = dataclasses.replace(kept, sha256=sha256, rows=rows)
     store.remember(source, SCHOOL, night)
     assert set(connected.frame(source, "staff", 1)["surname"]) == {"x"}

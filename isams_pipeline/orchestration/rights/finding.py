@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
-from isams_pipeline.datasets import DATASETS, LISTED_DATASETS, SOURCE
-from isams_pipeline.datasets.people import COLUMNS, Person, subjects
-from isams_pipeline.delivery.changes import list_name
-from isams_pipeline.delivery.export import MANIFEST, ExportFile, read_csv
-from isams_pipeline.errors import NotMaterialised, PipelineError, StorageError
+from isams_pipeline.datasets import SOURCE
+from isams_pipeline.datasets.people import Person
+from isams_pipeline.delivery.export import ExportFile, read_csv
+from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.office.report import FACTS
 from isams_pipeline.orchestration.partner import AnyPartner
 from isams_pipeline.orchestration.pins import EXCLUSIONS
+from isams_pipeline.orchestration.rights.kept import Kept, nights_at, several
 from isams_pipeline.orchestration.rights.rows import excluded, flat, rows_about, rows_in
 from isams_pipeline.sources.isams.people_in import OWN, PERHAPS, Mention, mentions
-from isams_pipeline.sources.registry import LISTED, SOURCES, WITHIN_THE_DAY
+from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
 from isams_pipeline.storage.earlier import dates_of
 from isams_pipeline.storage.folder import Folder
-from isams_pipeline.storage.tables import MADE_FROM
 
 
 class Found(NamedTuple):
@@ -80,7 +76,7 @@ class Search:
         self, environment: Environment, school: str, partners: Iterable[AnyPartner], people: Sequence[Person]
     ) -> None:
         self._environment, self._school, self._people = environment, school, people
-        self._partners = {partner.key: partner for partner in partners}
+        self._kept = Kept(environment, school, partners, people)
         self._holdings = Holdings(people)
         self._rows: dict[tuple[str, str, str, str], Found] = {}
         self._of_file: dict[tuple[str, str], list[tuple[str, dict[str, str], int]]] = {}
@@ -95,15 +91,15 @@ class Search:
             "reports": self._reports,
             "photos": self._photos,
         }
-        people = self._of(SOURCE)
+        people = self._kept.of(SOURCE)
         objects = self._answers() if people else []
-        with _several(len(objects)) as each:  # most of the work; the rest is done meanwhile
+        with several(len(objects)) as each:  # most of the work; the rest is done meanwhile
             in_answer = partial(_in_answer, str(self._environment.data_dir / "archive"), people=people)
             told = each(in_answer, [one for one, _ in objects])
             for store, look in looks.items():
                 self._take(store, look)
             self._take("archive", lambda: self._archive(objects, told))
-        for partner in self._partners.values():
+        for partner in self._kept.partners.values():
             for person in self._people:
                 self._take(partner.key, lambda p=partner, who=person: self._of_partner(p, who))
         self._holdings.found += sorted(self._rows.values(), key=lambda one: (one.store, one.place, one.how, one.where))
@@ -129,15 +125,6 @@ class Search:
     def _looked(self, store: str) -> None:
         self._holdings.looked_through[store] = self._holdings.looked_through.get(store, 0) + 1
 
-    def _of(self, *sources: str) -> list[Person]:
-        """The person as some sources have them: numbers of others may be another's."""
-        return [person for person in self._people if person.source in sources]
-
-    def _source_for(self, partner: str) -> str:
-        """The source by which a partner's data comes today; empty where the school has agreed nothing with it."""
-        partners = self._environment.settings.school(self._school).partners
-        return partners.sources.get(partners.whose(partner) or "", "")
-
     # --- what came from the sources ---------------------------------------------------------------------------
 
     def _answers(self) -> list[tuple[Snapshot, frozenset[date]]]:
@@ -162,7 +149,7 @@ class Search:
     def _lists(self) -> Iterator[Found]:
         store = self._environment.lists
         for source, listed in LISTED.items():
-            people = self._of(source)
+            people = self._kept.of(source)
             for name, sha256, nights in store.objects_of(source, self._school) if people else ():
                 self._looked("lists")
                 try:
@@ -179,13 +166,9 @@ class Search:
     def _tables(self) -> Iterator[Found]:
         tables = self._environment.tables
         for source, dataset in tables.of_school(self._school):
-            own = self._own_columns(source, dataset)
+            own = self._kept.own_columns(source, dataset)
             for table, nights in tables.objects_of(source, dataset, self._school):
-                made_from: list[str] = table.provenance.get(MADE_FROM) or [self._source_for(source)]
-                # What iSAMS says within the day has the numbers that it has at night.
-                people = self._of(
-                    *([SOURCE] if source in WITHIN_THE_DAY else [source] if source in SOURCES else made_from)
-                )
+                people = self._kept.of_table(table)
                 if not people:
                     continue
                 self._looked("tables")
@@ -199,25 +182,13 @@ class Search:
                         where = f"tables/{table.path}, row {number}"
                         yield Found("tables", f"{source}/{dataset}", how, fields, nights, (where,))
 
-    def _own_columns(self, source: str, dataset: str) -> Mapping[str, str]:
-        """The columns by which a row of a table is somebody's; of one that nobody declares any more, all."""
-        for declared in (DATASETS, LISTED_DATASETS) if source in _SOURCES else ():
-            if dataset in declared:
-                return subjects(declared[dataset])
-        partner = self._partners.get(source)
-        if partner is not None and partner.gets is not None:
-            found = next((one for one in partner.gets.tables if one.name == dataset), None)
-            if found is not None:
-                return subjects(found.declaration)
-        return COLUMNS
-
     # --- what went to partners ------------------------------------------------------------------------------
 
     def _staged(self) -> Iterator[Found]:
         for staged in self._environment.staged_of(self._school):
-            files = self._files(staged.partner)
+            files = self._kept.files(staged.partner)
             for name, digest, nights, sources in staged.objects_of():
-                people = self._of(*(sources or {self._source_for(staged.partner)}))
+                people = self._kept.of(*(sources or {self._kept.source_for(staged.partner)}))
                 if not people:
                     continue
                 self._looked("staged")
@@ -233,8 +204,8 @@ class Search:
         for partner in self._environment.settings.school(self._school).partners.exporting:
             try:
                 for key, target in self._environment.targets_of(self._school, partner):
-                    files = self._files(key)
-                    for folder, night in _nights_at(target, f"{key}/{self._school}"):
+                    files = self._kept.files(key)
+                    for folder, night in nights_at(target, f"{key}/{self._school}"):
                         yield from self._at_target(target, key, files, folder, night)
             except PipelineError as error:
                 self._trouble("exports", error)
@@ -242,12 +213,8 @@ class Search:
     def _at_target(
         self, target: Folder, partner: str, files: Mapping[str, ExportFile], folder: str, night: date
     ) -> Iterator[Found]:
-        hashes: dict[str, str] = {}
-        people = self._of(self._source_for(partner))
-        with contextlib.suppress(FileNotFoundError, StorageError, KeyError):
-            manifest = target.read_json(f"{folder}/{MANIFEST}")
-            hashes = {name: str(facts["sha256"]) for name, facts in manifest["files"].items()}
-            people = self._of(*{str(pin["source"]) for pin in manifest["datasets"].values()}) or people
+        people, manifest = self._kept.of_export(target, partner, folder)
+        hashes = {name: str(facts["sha256"]) for name, facts in (manifest or {}).get("files", {}).items()}
         for name in target.names(folder):
             if name.endswith(".csv"):
                 self._looked("exports")
@@ -267,11 +234,6 @@ class Search:
                         yield Found(
                             "exports", f"{partner}/{picture}", OWN, said, frozenset({night}), (said["picture"],)
                         )
-
-    def _files(self, partner: str) -> Mapping[str, ExportFile]:
-        known = self._partners.get(partner)
-        files = known.gets.files if known is not None and known.gets is not None else ()
-        return {file.name: file for file in files} | {list_name(file.name): file for file in files}
 
     def _in_file(
         self,
@@ -295,7 +257,7 @@ class Search:
         for of in reports.names():
             for night in dates_of(reports.names(f"{of}/{self._school}")):
                 at = f"{of}/{self._school}/{night}/{EXCLUSIONS.name}"
-                people = self._of(*self._sources_on(of, night))
+                people = self._kept.of(*self._kept.sources_on(of, night))
                 if not people or not reports.exists(at):
                     continue
                 self._looked("reports")
@@ -310,17 +272,9 @@ class Search:
                         yield Found("reports", place, OWN, row, nights, (f"{at}, row {number}",))
         yield from self._of_the_office()
 
-    def _sources_on(self, partner: str, night: date) -> set[str]:
-        """The sources by which a partner's data came on a night."""
-        try:
-            staged = self._environment.staged(partner, self._school).find(night)
-        except (NotMaterialised, StorageError):
-            return {self._source_for(partner)}
-        return {str(pin["source"]) for pin in staged.datasets.values()} or {self._source_for(partner)}
-
     def _of_the_office(self) -> Iterator[Found]:
         """The reports for the school's office, which are about iSAMS; page and workbook hold the same records."""
-        reports, people = self._environment.reports, self._of(SOURCE)
+        reports, people = self._environment.reports, self._kept.of(SOURCE)
         for night in dates_of(reports.names(self._school)) if people else ():
             at = f"{self._school}/{night}/{FACTS}"
             try:
@@ -340,7 +294,7 @@ class Search:
     def _photos(self) -> Iterator[Found]:
         photos = self._environment.photos(self._school)
         by = self._environment.settings.school(self._school).partners.photos
-        for person in self._of(by if by is not None and by in LISTED else SOURCE):
+        for person in self._kept.of(by if by is not None and by in LISTED else SOURCE):
             if person.entity == "pupil":
                 for digest, nights in photos.of_pupil(person.id):
                     self._looked("photos")
@@ -348,7 +302,7 @@ class Search:
                     yield Found("photos", "photo", OWN, {"sha256": digest, "file": where}, frozenset(nights), (where,))
 
     def _of_partner(self, partner: AnyPartner, person: Person) -> Iterator[Found]:
-        if person.source != (self._source_for(partner.key) or SOURCE):
+        if person.source != (self._kept.source_for(partner.key) or SOURCE):
             return
         for store, place, fields, is_sure in partner.holds(self._environment, self._school, person):
             self._looked(store)
@@ -357,18 +311,6 @@ class Search:
 
 _UNREADABLE = (StorageError, FileNotFoundError, ValueError, csv.Error)
 """What a file gives that somebody has changed or removed: the others are looked through all the same."""
-_WORTH_A_PROCESS = 60
-"""Answers from which on more processes than one read them: each costs a second to start."""
-
-
-@contextlib.contextmanager
-def _several(count: int) -> Generator[Callable[..., Iterable[Any]], None, None]:
-    """A `map` that uses all processors where there is enough to do; in the order of what it is given."""
-    if count < _WORTH_A_PROCESS:
-        yield map
-        return
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield partial(pool.map, chunksize=8)
 
 
 def _in_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person]) -> list[Mention] | str:
@@ -383,22 +325,9 @@ def _in_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person]) ->
     return found
 
 
-_SOURCES = {*SOURCES, *WITHIN_THE_DAY}
-
-
 def _both(one: Found, other: Found) -> Found:
     where = tuple(dict.fromkeys((*one.where, *other.where)))
     return one._replace(nights=one.nights | other.nights, where=where)
-
-
-def _nights_at(target: Folder, place: str) -> Iterator[tuple[str, date]]:
-    """The folders of exports in a place, each with its night; those of parts of a day, too."""
-    for night in dates_of(target.names(place)):
-        at = f"{place}/{night}"
-        yield at, night
-        for name in target.names(at):
-            if target.exists(f"{at}/{name}/{MANIFEST}"):
-                yield f"{at}/{name}", night
 
 
 def _key_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,23 +77,22 @@ def record(
     environment: Environment,
     school: str,
     kind: str,
-    people: Sequence[Person],
+    about: Sequence[Person] | str,
     *,
     who: str,
     reason: str,
     counts: dict[str, int],
     bundle: str | None = None,
-    state: str = "done",
 ) -> int:
-    """Note that something was asked about a person; gives the note's number."""
+    """Note that something was asked about a person, or about who has such a hash; gives the note's number."""
     note = PersonRequest(
         school=school,
         kind=kind,
-        whom=whom(environment, school, people),
+        whom=about if isinstance(about, str) else whom(environment, school, about),
         at=environment.clock(),
         who=who,
         reason=reason,
-        state=state,
+        state="done",
         counts=counts,
         bundle=bundle,
     )

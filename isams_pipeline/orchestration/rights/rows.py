@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from isams_pipeline.datasets.people import COLUMNS, PERSON, PUPIL, STAFF, Person
+from isams_pipeline.datasets.people_rows import cells_of
 from isams_pipeline.delivery.export import ExportFile
 from isams_pipeline.sources.isams.people_in import NAMED, OWN
 
@@ -43,7 +43,7 @@ def rows_about(
     columns = [name for name in frame.columns if name in COLUMNS]
     meant = np.zeros(len(frame), dtype=bool)
     for name in columns:
-        meant |= _may_be(frame[name], person, COLUMNS[name])
+        meant |= cells_of(frame[name], person, COLUMNS[name])
     for position in meant.nonzero()[0]:
         row = frame.iloc[int(position)]
         texts = {str(name): str(value) for name, value in row.items() if not pd.isna(value)}
@@ -55,16 +55,64 @@ def rows_about(
             yield int(position) + 1, NAMED, {name: texts[name] for name in (*key, *named)}
 
 
-def _may_be(column: pd.Series[Any], person: Person, kind: str) -> Any:
-    """Which cells may hold one of the person's numbers or codes: quickly, and rather too many than too few."""
-    mine = person.ids.get(kind, frozenset())
-    if not mine:
-        return np.zeros(len(column), dtype=bool)
-    texts = column.astype("str")
-    if pd.api.types.is_numeric_dtype(column):
-        return texts.isin(mine).to_numpy()
-    pattern = "|".join(re.escape(one) for one in sorted(mine))
-    return texts.str.contains(pattern, case=False, regex=True, na=False).to_numpy()
+def file_without(
+    file: ExportFile | None,
+    data: bytes,
+    people: Sequence[Person],
+    also: Callable[[Mapping[str, str]], bool] = lambda _row: False,
+) -> tuple[bytes, list[dict[str, str]]]:
+    """A file without the rows of people, and with what names them taken out of others; and the rows that went.
+
+    `also` says of further rows that they are theirs. What is not changed stays as it was, to the byte.
+    """
+    lines = _Lines(data.decode())
+    rows = csv.reader(lines)
+    header = next(rows, list[str]())
+    made, gone = [lines.taken()], list[dict[str, str]]()
+    key = file.key if file else tuple(header)
+    telling = [(at, name, COLUMNS[name]) for at, name in enumerate(header) if name in COLUMNS]
+    for cells in rows:
+        line = lines.taken()
+        cells_left = list(cells)
+        is_theirs = also(dict(zip(header, cells, strict=False)))
+        for person in people:
+            for at, name, kind in telling:
+                if at < len(cells) and person.is_meant(kind, cells[at]):
+                    is_theirs |= name in key
+                    cells_left[at] = person.left_of(kind, cells_left[at])
+        if is_theirs:
+            gone.append(dict(zip(header, cells, strict=False)))
+        else:
+            made.append(line if cells_left == cells else _line_of(cells_left))
+    return "".join(made).encode(), gone
+
+
+class _Lines:
+    """The lines of a text, and those that a row was read from."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = iter(io.StringIO(text, newline=""))
+        self._taken: list[str] = []
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._taken.append(line)
+        return line
+
+    def taken(self) -> str:
+        """The lines since it was asked last."""
+        lines = "".join(self._taken)
+        self._taken.clear()
+        return lines
+
+
+def _line_of(cells: Sequence[str]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
 
 
 _EXCLUDED: dict[str, Sequence[str | None]] = {
@@ -88,6 +136,8 @@ def excluded(row: Mapping[str, str], person: Person) -> bool:
 
 def may_speak(data: bytes, person: Person) -> bool:
     """Whether a file of ours may speak of a person at all, so that its rows have to be looked at."""
+    if person.is_known_by_hash:
+        return True
     lower = data.lower()
     return any(not value.isascii() or value.encode() in lower for values in person.ids.values() for value in values)
 

@@ -4,7 +4,7 @@ from isams_pipeline.orchestration.partner import Partner
 from isams_pipeline.partners.my_school_portal.assets import CONFIRMATION
 from isams_pipeline.partners.my_school_portal.desk import waits_for
 from isams_pipeline.partners.my_school_portal.ending import ends
-from isams_pipeline.partners.my_school_portal.holding import holds
+from isams_pipeline.partners.my_school_portal.holding import erases, holds
 from isams_pipeline.partners.my_school_portal.schedules import more
 from isams_pipeline.partners.my_school_portal.settings import MySchoolPortalSettings
 
@@ -20,4 +20,5 @@ PARTNER = Partner(
     waits_for=waits_for,
     holds=holds,
     ends=ends,
+    erases=erases,
 )

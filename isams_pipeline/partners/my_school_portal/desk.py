@@ -270,7 +270,11 @@ class ChangeDesk:
         # All that was ever written, in its order, since a later request may have written the same field.
         written = self.store.written()
         requests = sorted(self.store.listed(WRITTEN), key=lambda request: written[request.id][0])
-        open_still = {request.id: request.state for request in requests if request.state in _UNCONFIRMED}
+        open_still = {
+            request.id: request.state
+            for request in requests
+            if request.state in _UNCONFIRMED and not request.redacted_at
+        }
         due = {name: state for name, state in open_still.items() if written[name][1] < as_of}
         result.not_due = sum(state == State.APPLIED for name, state in open_still.items() if name not in due)
         if not due:

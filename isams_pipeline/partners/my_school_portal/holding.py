@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import select
 
-from isams_pipeline.datasets.people import PERSON, SCHOOL_CODE, Person, folded
+from isams_pipeline.datasets.people import ENTRY, PERSON, SCHOOL_CODE, Person, folded
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partner import Held
-from isams_pipeline.partners.my_school_portal.intake import DONE, REFUSED, inbox_of
+from isams_pipeline.orchestration.partner import Held, TakenOut
+from isams_pipeline.partners.my_school_portal.intake import DONE, REFUSED, inbox_of, store_of
+from isams_pipeline.partners.my_school_portal.states import State
 from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
@@ -19,7 +20,7 @@ def requests_about(environment: Environment, school: str, person: Person) -> lis
     """The change requests about a person: of a pupil by the school's code, of a contact by the person's number.
 
     One about a pupil's guardian names the pupil, too, but is the guardian's. A request about a contact may
-    say only which entry: then the ledger knows whose record was read.
+    say only which entry: then it is whose alone the entry is, or the ledger knows whose record was read.
     """
     with environment.state.transaction() as session:
         requests = list(session.scalars(select(ChangeRequest).where(ChangeRequest.school == school)))
@@ -27,7 +28,7 @@ def requests_about(environment: Environment, school: str, person: Person) -> lis
     concerned: dict[str, set[str]] = {}
     for line in lines:
         concerned.setdefault(line.request, set()).update(map(str, line.persons))
-    numbers = person.ids.get(PERSON, frozenset())
+    numbers, entries = person.ids.get(PERSON, frozenset()), person.ids.get(ENTRY, frozenset())
     return [
         request
         for request in requests
@@ -38,7 +39,11 @@ def requests_about(environment: Environment, school: str, person: Person) -> lis
         )
         or (
             person.entity == "contact"
-            and (str(request.person) in numbers or numbers & concerned.get(request.id, set()))
+            and (
+                str(request.person) in numbers
+                or numbers & concerned.get(request.id, set())
+                or (request.person is None and str(request.contact) in entries)
+            )
         )
     ]
 
@@ -66,8 +71,32 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
                 yield "ledger", "ledger", said | held, True
     ids = {request.id for request in requests}
     codes = person.ids.get(SCHOOL_CODE, frozenset()) if person.entity == "pupil" else frozenset[str]()
+    folder = Folder(inbox_of(environment, school))
     for path, is_sure in files_with(environment, school, ids, codes):
-        yield "inbox", "file", {"file": path}, is_sure
+        yield "inbox", "file", {"file": folder.location(path)}, is_sure
+
+
+def erases(environment: Environment, school: str, person: Person, why: Mapping[str, str]) -> TakenOut:
+    """Take the values of requests out, and whom they are about, and remove their files.
+
+    Who did what and when stays in the ledger. A request that waits for a person, or is to be written, is left: it is to
+    be decided first.
+    """
+    store, about = store_of(environment, school), requests_about(environment, school, person)
+    over = [one for one in about if one.state in _OVER]
+    ids = {one.id for one in over}
+    files = [path for path, is_sure in files_with(environment, school, ids, ()) if is_sure] if ids else []
+    folder = Folder(inbox_of(environment, school))
+    for path in files:
+        folder.remove(path)
+    store.take_out(sorted(ids), why=why["reason"], who=why["who"], people=True)
+    waiting = len(about) - len(over)
+    left = [f"{waiting} change requests are open: decide them (isams-pipeline changes list {school}), then erase again"]
+    return TakenOut({"ledger": len(ids), "inbox": len(files)}, left if waiting else ())
+
+
+_OVER = {State.CONFIRMED, State.REJECTED, State.APPLIED}
+"""What was written is at iSAMS: of an erased person no night confirms that any more."""
 
 
 def files_with(
@@ -81,9 +110,9 @@ def files_with(
             if name.endswith((".json", ".txt")):
                 text = folder.read(path).decode("utf-8", "replace")
                 if any(f'"{identifier}"' in text for identifier in ids):
-                    yield folder.location(path), True
+                    yield path, True
                 elif any(code in text for code in codes):
-                    yield folder.location(path), False
+                    yield path, False
 
 
 def _of(row: Any, what: str) -> Iterator[tuple[str, object]]:

@@ -5,7 +5,7 @@ from isams_pipeline.partners.room_booking.assets import booking_export_asset, he
 from isams_pipeline.partners.room_booking.ending import ends
 from isams_pipeline.partners.room_booking.export import CHECKS, NEEDED
 from isams_pipeline.partners.room_booking.files import CANCELLED, FILES, SCHEMA_VERSION
-from isams_pipeline.partners.room_booking.holding import holds
+from isams_pipeline.partners.room_booking.holding import erases, holds
 from isams_pipeline.partners.room_booking.night import make, no_timetable, verdicts, waits_for
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.partners.room_booking.tables import TABLES
@@ -33,4 +33,5 @@ PARTNER = Partner(
     waits_for=waits_for,
     holds=holds,
     ends=ends,
+    erases=erases,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from email import message_from_bytes
 from email.utils import getaddresses
 
@@ -10,7 +11,7 @@ from sqlalchemy import select
 
 from isams_pipeline.datasets.people import EMAIL, STAFF, Person
 from isams_pipeline.orchestration.environment import Environment
-from isams_pipeline.orchestration.partner import Held
+from isams_pipeline.orchestration.partner import Held, TakenOut
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.rules.compare import mailbox
 from isams_pipeline.storage.folder import Folder
@@ -37,6 +38,40 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
         sent_to = message_from_bytes(folder.read(name)).get_all("To", [])
         if any(mailbox(address) in mine for _, address in getaddresses(sent_to)):
             yield "outbox", "file", {"file": folder.location(name)}, False
+
+
+def erases(environment: Environment, school: str, person: Person, _why: Mapping[str, str]) -> TakenOut:
+    """Remove a teacher's calendar and number in the timetable; bookings and mails by an address that is theirs alone.
+
+    A booking that the partner still has comes again with its next file.
+    """
+    counts: Counter[str] = Counter()
+    with environment.state.transaction() as session:
+        for entry in session.scalars(select(TimetableEntry).where(TimetableEntry.school == school)):
+            if person.is_meant(STAFF, entry.staff_ids):
+                entry.staff_ids = person.left_of(STAFF, entry.staff_ids)
+                counts["bookings"] += 1
+        for booking in session.scalars(select(Booking).where(Booking.school == school)):
+            if person.is_meant(EMAIL, booking.email):
+                session.delete(booking)
+                counts["bookings"] += 1
+        for note in session.scalars(select(Notification).where(Notification.school == school)):
+            if person.is_meant(EMAIL, note.recipient):
+                session.delete(note)
+                counts["outbox"] += 1
+    folder = Folder(environment.data_dir).child(f"outbox/{school}")
+    for name in folder.names():
+        sent_to = message_from_bytes(folder.read(name)).get_all("To", [])
+        if any(person.is_meant(EMAIL, address) for _, address in getaddresses(sent_to)):
+            folder.remove(name)
+            counts["outbox"] += 1
+    for key, target in environment.targets_of(school, RoomBookingSettings.key) if person.entity == "staff" else ():
+        place = f"{key}/{school}/calendars/staff"
+        for name in target.names(place):
+            if name.endswith(".ics") and person.is_meant(STAFF, name.removesuffix(".ics")):
+                target.remove(f"{place}/{name}")
+                counts["exports"] += 1
+    return TakenOut(counts)
 
 
 def _of_staff(environment: Environment, school: str, person: Person) -> Iterator[Held]:

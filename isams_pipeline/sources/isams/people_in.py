@@ -6,6 +6,7 @@ By the declarations of the datasets, but with all that the document says: also w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, NamedTuple
@@ -123,8 +124,8 @@ def mentions(stream: IO[bytes], person: Person) -> Iterator[Mention]:
 class _Quick:
     """The places of an outermost row, so arranged that a row that speaks of nobody is done with at once."""
 
-    attributes: list[tuple[str, str, frozenset[str]]]
-    leaves: list[tuple[str, str, frozenset[str]]]
+    attributes: list[tuple[str, str, AbstractSet[str]]]
+    leaves: list[tuple[str, str, AbstractSet[str]]]
     others: list[_Place]
     """Deeper ones."""
 
@@ -165,11 +166,8 @@ class _Quick:
 def _of_row(path: str, container: str, row: Element, person: Person) -> Iterator[Mention]:
     places = _places().get((container, row.tag))
     if places is None:
-        kinds = {kind for kind, value in _telling(row) if person.is_meant(kind, value)}
-        if kinds:
-            # A record of the medical feed is the pupil's whom it names; a tutor or a teacher in it is only named.
-            own = container.startswith("PupilManager/") and bool(kinds & {PUPIL, SCHOOL_CODE})
-            yield Mention(path, 0, OWN if own else PERHAPS, dict(flat(row)))
+        if any(person.is_meant(kind, value) for kind, value in _telling(row)):
+            yield Mention(path, 0, OWN if _is_record_of(row, container, person) else PERHAPS, dict(flat(row)))
         return
     own = {id(element) for element, _, _ in _matches(row, places, person, own=True)}
     if id(row) in own:
@@ -193,6 +191,60 @@ def _matches(row: Element, places: list[_Place], person: Person, *, own: bool) -
                 for _, value in _values(element, place.steps):
                     if person.is_meant(place.kind, value):
                         yield element, place, value
+
+
+def taken_out(row: Element, container: str, person: Person) -> bool | None:
+    """Take a person out of an outermost row: False where nothing was, True where something was.
+
+    None where the row itself is theirs, and is to go as a whole. What only names them is emptied. Rows of unknown
+    shape stay as they are: see `mentions`.
+    """
+    places = _places().get((container, row.tag))
+    if places is None:
+        return None if _is_record_of(row, container, person) else False
+    own = {id(element) for element, _, _ in _matches(row, places, person, own=True)}
+    if id(row) in own:
+        return None
+    changed = _cut(row, own)
+    for place in places:
+        if not place.is_own:
+            for element in _rows_within(row, place.within):
+                for end, value in _values(element, place.steps):
+                    if person.is_meant(place.kind, value):
+                        _empty(end, place, value, person)
+                        changed = True
+    return changed
+
+
+def _cut(element: Element, own: set[int]) -> bool:
+    changed = False
+    for child in list(element):
+        if id(child) in own:
+            element.remove(child)
+            changed = True
+        else:
+            changed = _cut(child, own) or changed
+    return changed
+
+
+def _empty(end: Element, place: _Place, value: str, person: Person) -> None:
+    left = person.left_of(place.kind, value)
+    last = place.steps[-1]
+    if not last.startswith("@"):
+        end.text = left or None
+    elif left:
+        end.set(last[1:], left)
+    else:
+        del end.attrib[last[1:]]
+
+
+def _is_record_of(row: Element, container: str, person: Person) -> bool:
+    """Whether a row of unknown shape is somebody's: a record of the medical feed is the pupil's whom it names.
+
+    A tutor or a teacher in it is only named.
+    """
+    kinds = {kind for kind, value in _telling(row) if person.is_meant(kind, value)}
+    return container.startswith("PupilManager/") and bool(kinds & {PUPIL, SCHOOL_CODE})
 
 
 def _telling(row: Element) -> Iterator[tuple[str, str]]:

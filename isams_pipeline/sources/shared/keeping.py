@@ -103,7 +103,7 @@ class ListKeeper:
                     return self._whole(request)
                 return replace(before, read_at=now, token=token)
             old = self._store.rows(*self._place, before.sha256)
-            sha256, rows = self._store.write(*self._place, _folded(request, old, changed, gone))
+            sha256, rows = self._store.write(*self._place, request.wanted.name, _folded(request, old, changed, gone))
             total = self.client.count(request)
             if total is not None and total != rows:
                 # A row that was removed is in no list of changes: the number of rows shows it.
@@ -144,7 +144,7 @@ class ListKeeper:
             if reading is None:
                 raise NotRestData("The whole list was asked for, and the answer says that nothing has changed")
             try:
-                sha256, rows = self._store.write(*self._place, reading.rows)
+                sha256, rows = self._store.write(*self._place, request.wanted.name, reading.rows)
             except RowsMoved:
                 if attempt == _READINGS:
                     raise

@@ -34,6 +34,38 @@ class ListPeople:
             return OWN
         return NAMED if any(self._named(row, person)) else None
 
+    def without(self, name: str, row: Json, person: Person) -> Json | None:
+        """A row without a person; None where it is theirs, and the same row where it does not name them."""
+        how = self.how(name, row, person)
+        if how is None:
+            return row
+        return None if how == OWN else cast("Json", self._left(row, person))
+
+    def _left(self, value: object, person: Person) -> object:
+        if isinstance(value, dict):
+            made: Json = {}
+            for key, inner in cast("dict[str, Any]", value).items():
+                kind = self.anywhere.get(key)
+                if kind is None:
+                    made[key] = self._left(inner, person)
+                elif isinstance(inner, list):
+                    items = cast("list[object]", inner)
+                    made[key] = [item for item in items if not person.is_meant(kind, item)]
+                else:
+                    made[key] = None if person.is_meant(kind, inner) else inner
+            return made
+        if isinstance(value, list):
+            items = cast("list[object]", value)
+            return [self._left(item, person) for item in items if not self._is_theirs(item, person)]
+        return value
+
+    def _is_theirs(self, item: object, person: Person) -> bool:
+        """Whether an item of a list is a link to a person: it names them itself."""
+        if not isinstance(item, dict):
+            return False
+        fields = cast("dict[str, Any]", item)
+        return any(person.is_meant(kind, fields.get(key)) for key, kind in self.anywhere.items())
+
     def _named(self, value: object, person: Person) -> Iterator[bool]:
         if isinstance(value, dict):
             for key, inner in cast("dict[str, Any]", value).items():

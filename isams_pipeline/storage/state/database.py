@@ -106,6 +106,21 @@ class StateDatabase:
         with _explained(), self._sessions.begin() as session:
             yield session
 
+    def scrub(self) -> None:
+        """Let nothing of rows that went stay in the database's file; Postgres sees to that in its own time."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        connection = self.engine.raw_connection()  # an engine's own begins a transaction, and this runs in none
+        try:
+            connection.cursor().execute("VACUUM")
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"The state database could not be written anew: {type(error).__name__}",
+                remedy="Check that the disk has room for it once more, and that nothing else holds it; then try again.",
+            ) from None
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
