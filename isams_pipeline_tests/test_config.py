@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +100,7 @@ def broken(tmp_path: Path, change: str) -> str:
         (
             "s['partners']['my_school_portal']['writeback'] = True",
             "my_school_portal.writeback",
-            "'enabled' or 'disabled'",
+            "write enabled or disabled",
         ),
         ("s['partners']['schoolsbuddy']['attendance'].update(am=[], pm=[])", "attendance", "names no register"),
         ("s['partners']['schoolsbuddy']['attendance']['am_at'] = '25:00'", "attendance.am_at", "write 11:00"),
@@ -147,7 +151,7 @@ def broken(tmp_path: Path, change: str) -> str:
         (
             "s['partners']['schoolsbuddy']['mail_merge'] = ['billing']",
             "partners.schoolsbuddy.mail_merge",
-            "'all' or 'correspondence'",
+            "write all or correspondence",
         ),
         ("c['history_from'] = '2025-10-01'", "history_from", "first of September"),
         ("c['schools']['St. Ada'] = s", "schools", "lower-case letters"),
@@ -252,3 +256,34 @@ def test_settings_are_known_to_who_imports_nothing_else():
     code = "from isams_pipeline.config import load_settings as load; import sys; print(load(sys.argv[1]).school('riverside').sources)"
     done = subprocess.run([sys.executable, "-c", code, EXAMPLE], capture_output=True, text=True)
     assert done.stdout.strip() == "('isams', 'assembly', 'xporter')", done.stderr
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        yield from _places(one, (*path, name))
+
+
+@pytest.mark.parametrize("odd", [None, True, -1, 3.5, "xyz", [], {"a": 1}], ids=str)
+def test_whatever_is_wrong_anywhere_is_said_in_words_of_our_own(odd: Any, tmp_path: Path):
+    """Every key of the example, with every kind of value that may not belong there."""
+    whole = yaml.safe_load(EXAMPLE.read_text())
+    messages: list[str] = []
+    for path in _places(whole):
+        changed = copy.deepcopy(whole)
+        inner = changed
+        for part in path[:-1]:
+            inner = inner[part]
+        inner[path[-1]] = odd
+        (tmp_path / "schools.yaml").write_text(json.dumps(changed, default=str))
+        try:
+            load_settings(tmp_path / "schools.yaml")
+        except ConfigurationError as error:
+            messages += str(error).splitlines()[1:]
+    assert messages
+    foreign = [
+        one for one in messages if re.search(r"[Ii]nput should|after validation|valid (dict|list|str)|pydantic", one)
+    ]
+    assert not foreign and not [one for one in messages if "; see schools.example.yaml" in one]

@@ -200,16 +200,20 @@ def test_the_administrators_page_names_the_methods_that_are_asked_for():
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_the_systemd_unit_is_right(tmp_path: Path):
+def test_the_systemd_units_are_right(tmp_path: Path):
     unit = (ROOT / "deploy/isams-pipeline.service").read_text()
     variables = (ROOT / "deploy/isams-pipeline.env").read_text()
     program = tmp_path / "isams-pipeline"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    here = tmp_path / "isams-pipeline.service"
-    here.write_text(unit.replace("/opt/isams-pipeline/.venv/bin/isams-pipeline", str(program)))
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(here)], capture_output=True, text=True)
-    assert done.returncode == 0 and str(here) not in done.stderr, done.stderr
+    units = [*(ROOT / "deploy").glob("*.service"), *(ROOT / "deploy").glob("*.timer")]
+    assert {one.name for one in units} == {"isams-pipeline.service", "isams-backup.service", "isams-backup.timer"}
+    for one in units:
+        here = tmp_path / one.name
+        here.write_text(one.read_text().replace("/opt/isams-pipeline/.venv/bin/isams-pipeline", str(program)))
+    here = [str(tmp_path / one.name) for one in units]
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *here], capture_output=True, text=True)
+    assert done.returncode == 0 and not any(one in done.stderr for one in here), done.stderr
     loaded = runpy.run_path(str(ROOT / "deploy/as-service"))
     run = loaded["command"](["sync", "riverside"], unit)
     assert run[0] == "systemd-run" and run[-3:] == ["/opt/isams-pipeline/.venv/bin/isams-pipeline", "sync", "riverside"]

@@ -26,13 +26,15 @@ from isams_pipeline.storage.backup import restore as bring_back
 from isams_pipeline.storage.folder import PRIVATE_FILE, Folder
 from isams_pipeline.storage.state.database import POSTGRES_VARIABLE, make_engine, pending
 
-RECIPIENTS = "ISAMS_BACKUP_RECIPIENTS"
+RECIPIENTS, PLACE = "ISAMS_BACKUP_RECIPIENTS", "ISAMS_BACKUP_PLACE"
 
 
 def backup(
     place: Annotated[
         str | None,
-        typer.Argument(help="A folder, or a URL such as s3://bucket/backups: not on this machine.", show_default=False),
+        typer.Argument(
+            help=f"A folder, or a URL such as s3://bucket/backups: not on this machine; or {PLACE}.", show_default=False
+        ),
     ] = None,
     recipient: Annotated[
         list[str] | None,
@@ -57,8 +59,12 @@ def backup(
     """
     if new_key is not None:
         return _make_key(new_key)
-    if place is None:
-        raise WrongUse("A place for the backup is needed", remedy="Name a folder or a URL that is not on this machine.")
+    place = place or os.environ.get(PLACE)
+    if not place:
+        raise WrongUse(
+            "A place for the backup is needed",
+            remedy=f"Name a folder or a URL that is not on this machine, or set {PLACE}.",
+        )
     to = recipients_of(recipient or os.environ.get(RECIPIENTS, "").split())
     environment = environment_from(config, data_dir)
     folder = Folder(environment.settings.resolve(place))

@@ -29,6 +29,7 @@ from isams_pipeline.config.secrets import secret_from
 from isams_pipeline.config.sources import KNOWN_SOURCES, C, ConnectionSettings, SourceName, SourceSettings
 from isams_pipeline.config.spelling import meant
 from isams_pipeline.config.values import AList, StrictSettings, TimeOfDay, Timeslot, YearRange, Years, Zone, is_loopback
+from isams_pipeline.config.wrong import in_words
 from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.moved import found_elsewhere
 from isams_pipeline.rules.compare import label
@@ -416,10 +417,8 @@ def _explained(error: ValidationError, file: Path) -> ConfigurationError:
                 what = f"unknown key; {f'did you mean {near}? Otherwise ' if near else ''}{check}"
             case "missing":
                 what = "missing; add it (schools.example.yaml shows how)"
-            case "value_error":
-                what = str(problem["ctx"]["error"]) if "ctx" in problem else problem["msg"]
-            case _:
-                what = problem["msg"][:1].lower() + problem["msg"][1:] + "; see schools.example.yaml"
+            case kind:
+                what = in_words(kind, problem["msg"], problem.get("ctx", {}))
         lines.append(f"  {path}: {what}")
     return ConfigurationError(f"{file} is not valid:\n" + "\n".join(lines))
 

@@ -59,5 +59,6 @@ def each_by_its_own(given: object, known: Mapping[str, type[BaseModel]], title: 
 def _within(key: str, problem: Any) -> InitErrorDetails:
     """A problem of an entry as one of the whole. Keeps the words, and no value."""
     said = problem["ctx"]["error"] if problem["type"] == "value_error" and "ctx" in problem else problem["msg"]
-    kind = PydanticCustomError(problem["type"], "{said}", {"said": str(said), "error": str(said)})
+    facts = {**problem.get("ctx", {}), "said": str(said), "error": str(said)}
+    kind = PydanticCustomError(problem["type"], "{said}", facts)
     return InitErrorDetails(type=kind, loc=(key, *problem["loc"]), input=None)
