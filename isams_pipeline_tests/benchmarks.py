@@ -27,6 +27,7 @@ from typing import Any
 
 from isams_pipeline.sources.isams.connect import batch_client
 from isams_pipeline_tests import (
+    benchmarks_due,
     benchmarks_many,
     benchmarks_nights,
     benchmarks_people,
@@ -222,6 +223,7 @@ MEASURES: dict[str, Callable[..., float | dict[str, float]]] = {
         *(benchmarks_questions.photos_asked_for, benchmarks_many.validated, benchmarks_many.pages),
         *(benchmarks_nights.from_the_shell, benchmarks_nights.room_of_nights, benchmarks_nights.nights_behind),
         *(benchmarks_people.person_found, benchmarks_people.level, benchmarks_people.pass_of_a_thousand_nights),
+        benchmarks_due.due_at_once,
     )
 }
 
@@ -313,6 +315,7 @@ def report(count: int, nights: int) -> tuple[list[str], bool]:
     benchmarks_questions.report(add, measure, pairs, min(count, 3))
     benchmarks_many.report(add, measure, min(count, 3))
     benchmarks_people.report(add, measure)
+    benchmarks_due.report(add, measure)
     benchmarks_nights.report(add, measure, min(count, 3), 10 * nights)
     a, b = measure("backfill_ours", "300", str(nights))[0], measure("bare", str(nights))[0]
     detail = f"{nights} nights of 300 pupils from the archive, 34 assets; {a:.0f} s and {b:.0f} s"

@@ -135,7 +135,7 @@ def level(nights: str) -> dict[str, float]:
         for number in range(int(nights)):
             run = world.night(number, allow_removals=True)
             assert run.outcome == "delivered", run.reason
-            with sqlite3.connect(world.data / "dagster" / "history" / "runs.db") as runs:
+            with sqlite3.connect(world.data / "dagster" / "history" / "history" / "runs.db") as runs:
                 runs.execute(
                     "UPDATE runs SET create_timestamp = ? WHERE run_id = ?", (f"{world.moment[0]:%F %T}", run.run_id)
                 )
