@@ -414,6 +414,14 @@ def test_the_list_of_commands_is_there_at_once_and_imports_no_partner():
     assert all(f" {command.name} " in done.stdout for command in commands.COMMANDS)
 
 
+def test_a_night_from_the_shell_imports_nothing_that_it_does_not_use():
+    """Each such import is time that a person at a prompt waits for, and a run that the daemon starts."""
+    others = ("openpyxl", "jinja2", "prometheus_client", "matplotlib", "uvicorn", "isams_pipeline.sandbox")
+    code = f"import sys, isams_pipeline.commands.nights; print([name for name in {others!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]):
     assert call_here("--version") == (0, f"isams-pipeline {version('isams-pipeline')}\n")
 

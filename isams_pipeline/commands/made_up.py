@@ -11,7 +11,6 @@ import filelock
 
 from isams_pipeline.config import Settings
 from isams_pipeline.errors import WrongUse
-from isams_pipeline.sandbox.demo import MADE_UP, demo_schools
 
 DEMO_CONFIG = "demo/schools.yaml"
 SANDBOX = "sandbox"
@@ -21,6 +20,8 @@ _OURS = ("archive", "lists", "tables", "staged", "reports", "exports", "outbox",
 
 def make_room(data_dir: Path) -> None:
     """Remove an earlier demo; refuse where something else than a demo has left its history."""
+    from isams_pipeline.sandbox.demo import demo_schools  # noqa: PLC0415
+
     is_demo = (data_dir / DEMO_CONFIG).exists()
     schools = {path.name for place in _BY_SCHOOL for path in data_dir.glob(place)}
     has_history = bool(schools) or (data_dir / "state.sqlite").exists()
@@ -60,6 +61,8 @@ def _own_folder(config: Path | None) -> Path | None:
     """The data folder that belongs to a schools.yaml which the sandbox wrote; None for a person's own."""
     if config is None or config.parent.name not in {"demo", SANDBOX} or not config.exists():
         return None
+    from isams_pipeline.sandbox.demo import MADE_UP  # noqa: PLC0415  # a real school's command needs no sandbox
+
     if not config.read_text(encoding="utf-8").startswith(MADE_UP):
         return None
     return config.parent.parent if config.parent.name == "demo" else config.parent / "data"

@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeGuard
 
 import dagster as dg
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from isams_pipeline.clock import today_at
 from isams_pipeline.delivery.receipts import Address, Receipts
@@ -107,6 +106,8 @@ class Status:
 
     def as_metrics(self) -> str:
         """As Prometheus reads it: counts and dates only."""
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest  # noqa: PLC0415  # for this alone
+
         registry = CollectorRegistry()
 
         def gauge(name: str, about: str, labels: Sequence[str] = ()) -> Gauge:

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import jinja2
 import pandas as pd
-from openpyxl import Workbook
-from openpyxl.drawing.image import Image
-from openpyxl.styles import Font, PatternFill
-from openpyxl.utils import get_column_letter
 
 from isams_pipeline.datasets import SOURCE
 from isams_pipeline.delivery.explaining import SOURCES
@@ -31,11 +26,6 @@ PAGE, WORKBOOK, FACTS = "office.html", "office.xlsx", "office.json"
 _WEEKS = 84
 """Days of the picture."""
 _INK, _LINE = "#20303c", "#2a5d8f"
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("isams_pipeline.orchestration.office", ""),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def made(environment: Environment, night: Night) -> OfficeReport:
     wants_names = school.reports is not None and school.reports.names
     names = _names(environment, night, found) if wants_names else {}
     picture = _picture(_course(environment, night, found.records))
-    page = _TEMPLATES.get_template("office.html.j2").render(
+    page = _page(
         school=school.name,
         night=night.date,
         found=found,
@@ -89,6 +79,17 @@ def made(environment: Environment, night: Night) -> OfficeReport:
     environment.reports.write(f"{folder}/{WORKBOOK}", _workbook(school.name, report, names, picture))
     environment.reports.write_json(f"{folder}/{FACTS}", facts)
     return report
+
+
+def _page(**facts: Any) -> str:
+    import jinja2  # noqa: PLC0415  # like the workbook's: nearly no command needs it
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("isams_pipeline.orchestration.office", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return templates.get_template("office.html.j2").render(**facts)
 
 
 def _left_out(environment: Environment, night: Night) -> tuple[list[dict[str, str]], list[str]]:
@@ -159,6 +160,11 @@ def _picture(course: list[tuple[date, int]]) -> bytes | None:
 
 def _workbook(school: str, report: OfficeReport, names: Mapping[tuple[str, str], str], picture: bytes | None) -> bytes:
     """The same as a workbook: a sheet with the tasks, and one with each record, to sort and to tick off."""
+    from openpyxl import Workbook  # noqa: PLC0415
+    from openpyxl.drawing.image import Image  # noqa: PLC0415
+    from openpyxl.styles import Font  # noqa: PLC0415
+    from openpyxl.utils import get_column_letter  # noqa: PLC0415
+
     book = Workbook()
     summary: Any = book.active
     summary.title = "To mend"
@@ -196,6 +202,9 @@ def _workbook(school: str, report: OfficeReport, names: Mapping[tuple[str, str],
 
 
 def _table(sheet: Any, header: tuple[str, ...], rows: list[tuple[Any, ...]], widths: tuple[int, ...]) -> None:
+    from openpyxl.styles import Font, PatternFill  # noqa: PLC0415
+    from openpyxl.utils import get_column_letter  # noqa: PLC0415
+
     sheet.append(header)
     for cell in sheet[sheet.max_row]:
         cell.font = Font(bold=True)
