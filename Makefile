@@ -75,8 +75,8 @@ types: $(VENV)/.dev ## pyright: strict on the package, standard on the tests
 	$(BIN)/pyright
 
 definitions: $(VENV)/.dev ## Dagster loads the project, without a school, a network or a variable
-	env -i HOME="$$(mktemp -d)" PATH="$$PATH" $(BIN)/dagster definitions validate -w workspace.yaml
-	env -i HOME="$$(mktemp -d)" PATH="$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/dg check defs
+	env -i DAGSTER_DISABLE_TELEMETRY=1 HOME="$$(mktemp -d)" PATH="$$PATH" $(BIN)/dagster definitions validate -w workspace.yaml
+	env -i DAGSTER_DISABLE_TELEMETRY=1 HOME="$$(mktemp -d)" PATH="$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/dg check defs
 
 browser: $(VENV)/.dev ## The test that drives a real headless Chromium
 	$(BIN)/pytest -m browser

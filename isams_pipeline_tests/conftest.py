@@ -106,3 +106,28 @@ def postgres(postgres_server: str) -> Iterator[str]:
 def state_url(request: pytest.FixtureRequest) -> str | None:
     """Both engines of the state database: None for SQLite, else a URL."""
     return None if request.param == "sqlite" else request.getfixturevalue("postgres")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of an S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    store: Any = s3fs.S3FileSystem()
+    store.mkdir(f"partner-{port}")
+    yield f"s3://partner-{port}/in"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +17,8 @@ from isams_pipeline.partners.my_school_portal.store import ChangeStore
 from isams_pipeline.partners.registry import PARTNERS
 from isams_pipeline.storage.backup import (
     Taking,
-    _is_object,
     identity_of,
+    is_object,
     kept,
     new_identity,
     recipients_of,
@@ -47,11 +47,20 @@ class Vault:
     def back_up(self) -> Any:
         environment = self.world.environment
         return Taking(
-            environment.data_dir, environment.state, self.place, self.recipients, environment.clock, self.world.config
+            environment.data,
+            Folder(environment.data_dir),
+            environment.state,
+            self.place,
+            self.recipients,
+            environment.clock,
+            self.world.config,
         ).take()
 
     def bring_back(self, name: str | None = None) -> Any:
-        return restore(self.place, name, identity_of(self.key), self.world.data, self.world.environment.postgres)
+        environment = self.world.environment
+        return restore(
+            self.place, name, identity_of(self.key), self.world.data, environment.postgres, store=environment.store
+        )
 
 
 @pytest.fixture
@@ -136,9 +145,9 @@ def test_status_says_what_was_lost(world: World, gone: str, told: str):
 
 def test_a_school_may_be_called_objects():
     names = ("archive/objects/nights/2026-02-10/staff/x.json", "tables/isams/staff/objects/2026-02-10.json")
-    assert not any(_is_object(PurePosixPath(name)) for name in names)
-    assert _is_object(PurePosixPath(f"tables/isams/staff/objects/objects/{'0a' * 32}.parquet"))
-    assert _is_object(PurePosixPath(f"staged/schoolsbuddy/objects/objects/{'0a' * 32}"))
+    assert not any(is_object(name) for name in names)
+    assert is_object(f"tables/isams/staff/objects/objects/{'0a' * 32}.parquet")
+    assert is_object(f"staged/schoolsbuddy/objects/objects/{'0a' * 32}")
 
 
 def test_an_object_is_brought_once_and_goes_with_the_last_backup_that_needs_it(world: World, vault: Vault):

@@ -146,6 +146,12 @@ COMMANDS = (
         KEEPING,
     ),
     Command(
+        "migrate-data",
+        "moving:migrate_data",
+        "Bring archive, lists, tables, staged exports and all other data to another place, each file proven by its hash.",
+        KEEPING,
+    ),
+    Command(
         "restore",
         "backups:restore",
         "Bring a backup back into an empty data folder and an empty database.",

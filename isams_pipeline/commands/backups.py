@@ -11,9 +11,11 @@ import typer
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, console, say
 from isams_pipeline.commands.instance import open_instance
 from isams_pipeline.config import load_settings
+from isams_pipeline.config.places import url_of
 from isams_pipeline.config.secrets import environ_from
 from isams_pipeline.definitions import environment_from
 from isams_pipeline.errors import WrongUse
+from isams_pipeline.orchestration.environment import DATA_DIR_VARIABLE
 from isams_pipeline.storage.backup import (
     Taking,
     identity_of,
@@ -69,8 +71,9 @@ def backup(
     environment = environment_from(config, data_dir)
     folder = Folder(environment.settings.resolve(place))
     with console.status("backing up"), environment.locks.hold("backup", wait=60):
+        here = Folder(environment.data_dir)
         done = Taking(
-            environment.data_dir, environment.state, folder, to, environment.clock, environment.settings.file
+            environment.data, here, environment.state, folder, to, environment.clock, environment.settings.file
         ).take()
         gone, objects = thin_out(folder, keep)
     say(("backed up", "green"), f" as {done.name}: {done.rows} rows, {done.files} notes, {done.objects} objects")
@@ -116,7 +119,8 @@ def restore(
         return 0
     postgres = environ_from(POSTGRES_VARIABLE)
     with console.status("restoring"):
-        done = bring_back(folder, at, identity_of(identity), data_dir.resolve(), postgres)
+        store = url_of(os.environ.get(DATA_DIR_VARIABLE))
+        done = bring_back(folder, at, identity_of(identity), data_dir.resolve(), postgres, store=store)
     say(("restored", "green"), f" {done.name}, of {done.made:%Y-%m-%d %H:%M} UTC: {done.rows} rows, {done.files} files")
     if done.settings is not None:
         console.print(f"  schools.yaml as it was then: {done.settings}", soft_wrap=True)

@@ -30,6 +30,7 @@ from isams_pipeline.partners.my_school_portal.schedules import CHANGES_JOB
 from isams_pipeline.partners.my_school_portal.settings import MySchoolPortalSettings
 from isams_pipeline.partners.my_school_portal.states import OPEN, WRITTEN, State
 from isams_pipeline.rules.texts import label
+from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
 Request = Annotated[str, typer.Argument(help="A request's id.", show_default=False)]
@@ -329,13 +330,13 @@ def _take_in(environment: Environment, school: str, *, quiet: bool = False) -> N
             print_taken(taken, inbox_of(environment, school))
 
 
-def print_taken(taken: Taken, inbox: Path) -> None:
+def print_taken(taken: Taken, inbox: Folder) -> None:
     """What became of a file of the inbox."""
     told: list[str] = [f"{taken.new} new"] if taken.new or not taken.problems else []
     told += [f"{taken.known} known"] if taken.known else []
     told += [f"{taken.approved} approved by the portal"] if taken.approved else []
     if taken.problems:
-        told.append(f"{len(taken.problems)} refused, see {inbox.name}/refused/")
+        told.append(f"{len(taken.problems)} refused, see {Path(inbox.url).name}/refused/")
     console.print(f"{label(taken.file)}: {', '.join(told)}", soft_wrap=True)
     for place, problems in list(taken.problems.items())[:10]:
         console.print(f"  {place}: {'; '.join(problems)}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -16,17 +17,37 @@ from rich.text import Text
 
 from isams_pipeline.commands.console import console, say
 from isams_pipeline.commands.headless import NightRun
+from isams_pipeline.config.places import folder_here, url_of
 from isams_pipeline.delivery.changes import COUNTS
 from isams_pipeline.delivery.receipts import Outcome
+from isams_pipeline.orchestration.environment import DATA_DIR_VARIABLE
 
 School = Annotated[str, typer.Argument(help="A school's name in schools.yaml.", show_default=False)]
 Config = Annotated[
     Path | None,
     typer.Option("--config", help="Path of schools.yaml. Else ISAMS_CONFIG, else ./schools.yaml.", show_default=False),
 ]
+
+
+def _data_dir(given: str | Path) -> Path:
+    """The folder on this machine; where the data lie elsewhere, all that is started from here is to know."""
+    given = str(given)  # the default is a path already
+    if url_of(given) is not None:
+        os.environ[DATA_DIR_VARIABLE] = given
+    elif url_of(os.environ.get(DATA_DIR_VARIABLE)) is not None:  # an option says more than a variable
+        os.environ[DATA_DIR_VARIABLE] = str(Path(given).resolve())
+    return folder_here(given)
+
+
 DataDir = Annotated[
     Path,
-    typer.Option("--data-dir", envvar="ISAMS_DATA_DIR", help="Archive, tables, state, reports and history lie here."),
+    typer.Option(
+        "--data-dir",
+        envvar=DATA_DIR_VARIABLE,
+        parser=_data_dir,
+        metavar="PLACE",
+        help="Archive, tables, state, reports and history lie here; a folder, or with Postgres a URL such as s3://bucket.",
+    ),
 ]
 DATA_DIR = Path("data")
 

@@ -178,9 +178,8 @@ class _Demo:
         """A handful of requests arrive from the portal; the approved ones are written."""
         self.at(PORTAL_SCHOOL, day, AFTERNOON)
         inbox = inbox_of(self.environment, PORTAL_SCHOOL)
-        inbox.mkdir(mode=0o700, parents=True)
         for name, text in sample_files(self.sandbox.day_of(PORTAL_SCHOOL), self.moment).items():
-            (inbox / name).write_text(text, encoding="utf-8")
+            inbox.write(name, text.encode())
         run = run_job(self.environment, self.instance, CHANGES_JOB, Night(PORTAL_SCHOOL, day), {})
         self.failures += run.failures
         counts = ChangeDesk(self.environment, PORTAL_SCHOOL).store.counts()

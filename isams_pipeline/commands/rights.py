@@ -66,7 +66,7 @@ def find(
     _print(given)
     for trouble in held.troubles:
         say(("could not be looked through", "red"), f": {trouble.store}: {trouble.what}")
-    console.print(f"{environment.data_dir / bundle}/bundle.html and bundle.json: personal data", soft_wrap=True)
+    console.print(f"{environment.data.location(bundle)}/bundle.html and bundle.json: personal data", soft_wrap=True)
     return 1 if held.troubles else 0
 
 

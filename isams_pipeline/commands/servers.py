@@ -33,6 +33,7 @@ from isams_pipeline.commands.demo import exports_of
 from isams_pipeline.commands.instance import open_instance, prepare_home
 from isams_pipeline.commands.made_up import DEMO_CONFIG, SANDBOX, keep_apart, the_only
 from isams_pipeline.config import CONFIG_VARIABLE, Settings, find_config, is_loopback, load_settings
+from isams_pipeline.config.places import SCRATCH_VARIABLE, url_of
 from isams_pipeline.config.secrets import is_set, without_secrets
 from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.broken_off import end_broken_off
@@ -183,7 +184,8 @@ def ui(
             "DAGSTER_HOME": str(home),
             NO_TELEMETRY: "1",
             CONFIG_VARIABLE: str(file),
-            DATA_DIR_VARIABLE: str(data_dir.resolve()),
+            DATA_DIR_VARIABLE: url_of(os.environ.get(DATA_DIR_VARIABLE)) or str(data_dir.resolve()),
+            SCRATCH_VARIABLE: str(data_dir.resolve()),
         }
         variables |= {name: os.environ[name] for name in (POSTGRES_VARIABLE,) if name in os.environ}
         web = [sys.executable, "-m", "isams_pipeline.commands.ui_server", "--port", str(port), *guarded]

@@ -12,8 +12,10 @@ from pathlib import Path
 from isams_pipeline.clock import Clock, system_clock
 from isams_pipeline.config import Settings, secret_from
 from isams_pipeline.config.partners import Delivering
+from isams_pipeline.config.places import folder_here, url_of
 from isams_pipeline.config.secrets import is_set
 from isams_pipeline.delivery.staging import StagedExports
+from isams_pipeline.errors import ConfigurationError
 from isams_pipeline.orchestration.coming import Coming
 from isams_pipeline.sources.shared.access import Access
 from isams_pipeline.sources.shared.connections import Connections
@@ -38,7 +40,10 @@ class Environment:
     """Opened piece by piece when a run needs it: making one reads no secret, no disk and no network."""
 
     settings: Settings
-    data_dir: Path = field(default_factory=lambda: Path(os.environ.get(DATA_DIR_VARIABLE) or "data"))
+    data_dir: Path = field(default_factory=lambda: folder_here(os.environ.get(DATA_DIR_VARIABLE)))
+    """On this machine: the data, or where they lie elsewhere, what this machine may lose."""
+    store: str | None = field(default_factory=lambda: url_of(os.environ.get(DATA_DIR_VARIABLE)))
+    """Where the data lie, by a URL such as s3://bucket/prefix; None: in `data_dir`."""
     clock: Clock = system_clock
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     patience: Patience = field(default_factory=Patience)
@@ -50,6 +55,22 @@ class Environment:
 
     def __post_init__(self) -> None:
         self.data_dir = self.data_dir.resolve()
+        if self.store is not None and self.postgres is None:
+            raise ConfigurationError(
+                "The data lie on an object store, where no database can, and no locks",
+                folder=self.store.partition("?")[0],
+                remedy=f"Set {POSTGRES_VARIABLE} to a Postgres that all machines use (docs/operations.md).",
+            )
+
+    @property
+    def where(self) -> str:
+        """Where the data lie: a folder's path, or a URL."""
+        return self.store or str(self.data_dir)
+
+    @cached_property
+    def data(self) -> Folder:
+        """The data, wherever they lie."""
+        return Folder(self.where)
 
     @property
     def postgres(self) -> str | None:
@@ -69,7 +90,7 @@ class Environment:
     @property
     def erased(self) -> Erased:
         """Who is not to come back."""
-        return Erased(self.state, Folder(self.data_dir))
+        return Erased(self.state, self.data)
 
     @property
     def _coming(self) -> Coming:
@@ -78,21 +99,21 @@ class Environment:
     @property
     def archive(self) -> SnapshotArchive:
         """The snapshots, which nobody comes into who was erased."""
-        return SnapshotArchive(Folder(self.data_dir / "archive"), self._coming.answers)
+        return SnapshotArchive(self.data.child("archive"), self._coming.answers)
 
     @property
     def tables(self) -> TableStore:
         """The datasets, likewise."""
-        return TableStore(Folder(self.data_dir / "tables"), self._coming.table)
+        return TableStore(self.data.child("tables"), self._coming.table)
 
     @property
     def lists(self) -> ListStore:
         """What the other sources gave, likewise."""
-        return ListStore(Folder(self.data_dir / "lists"), self._coming.rows)
+        return ListStore(self.data.child("lists"), self._coming.rows)
 
     def photos(self, school: str) -> PhotoStore:
         """A school's photos."""
-        return PhotoStore(Folder(self.data_dir / "photos").child(school))
+        return PhotoStore(self.data.child("photos").child(school))
 
     @property
     def connections(self) -> Connections:
@@ -102,7 +123,7 @@ class Environment:
     @property
     def reports(self) -> Folder:
         """What the school, not the partner, is told."""
-        return Folder(self.data_dir / "reports")
+        return self.data.child("reports")
 
     def target(self, partner: Delivering, school: str) -> Folder:
         """Where a partner's files go. Raises MissingSecret, and StorageError where the place cannot be reached."""
@@ -112,7 +133,7 @@ class Environment:
 
     def staged(self, partner: str, school: str, part: str = "") -> StagedExports:
         """A partner's exports of a school before delivery."""
-        return StagedExports(Folder(self.data_dir / "staged"), partner, school, part)
+        return StagedExports(self.data.child("staged"), partner, school, part)
 
     def targets_of(self, school: str, partner: str) -> list[tuple[str, Folder]]:
         """Where a partner's files go: what their paths begin with, such as schoolsbuddy_attendance, and the place.
@@ -121,7 +142,7 @@ class Environment:
         """
         partners = self.settings.school(school).partners
         target = self.target(partners.exporting[partner], school)
-        staged = [name for name in Folder(self.data_dir / "staged").names() if partners.whose(name) == partner]
+        staged = [name for name in self.data.child("staged").names() if partners.whose(name) == partner]
         return [(name, target) for name in dict.fromkeys((partner, *staged))]
 
     def begin(self, school: str) -> None:
@@ -129,21 +150,23 @@ class Environment:
 
         Only for who holds the school's lock. To look through all nights that there ever were takes longer each year.
         """
-        noted = Folder(self.data_dir / "under_way")
+        noted = self.data.child("under_way")
         if not noted.exists(school) or noted.read(school) != _ENDED:
             self.sweep(school)
         noted.write(school, _BEGUN)
 
     def end(self, school: str) -> None:
         """Note that a run of a school has ended, in whichever way, and left nothing half written."""
-        Folder(self.data_dir / "under_way").write(school, _ENDED)
+        self.data.child("under_way").write(school, _ENDED)
 
     def sweep(self, school: str) -> int:
         """Remove what killed runs of a school left half written; only for who holds the school's lock.
 
         Gives the number of files.
         """
-        data = Folder(self.data_dir)
+        data = self.data
+        if data.is_object_store:  # where a file is whole or not there
+            return 0
         places = [f"archive/{school}", f"outbox/{school}", f"photos/{school}", f"reports/{school}"]
         places += [f"{kept}/{other}/{school}" for kept in ("lists", "staged", "reports") for other in data.names(kept)]
         for source in data.names("tables"):
@@ -152,14 +175,14 @@ class Environment:
 
     def keeps(self, school: str, source: str) -> bool:
         """Whether anything of a school from another source is on disk or in the database."""
-        data = Folder(self.data_dir)
+        data = self.data
         tables = [f"tables/{source}/{dataset}/{school}" for dataset in data.names(f"tables/{source}")]
         on_disk = any(data.names(place) for place in (f"lists/{source}/{school}", *tables))
         return on_disk or self.connections.current(school, source) is not None
 
     def staged_of(self, school: str) -> list[StagedExports]:
         """A school's staged exports of all partners that there are on disk, whoever is in schools.yaml today."""
-        folder = Folder(self.data_dir / "staged")
+        folder = self.data.child("staged")
         return [StagedExports(folder, name, school) for name in folder.names() if folder.exists(f"{name}/{school}")]
 
     def needs_of(self, school: str, night: date) -> NightNeeds:

@@ -36,7 +36,6 @@ from isams_pipeline.sources.isams.night import tables_are_stored
 from isams_pipeline.storage.archive import Snapshot
 from isams_pipeline.storage.earlier import dates_of
 from isams_pipeline.storage.ending import Cutoff, Ending, files_ending, nothing_ends, together
-from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state import Delivery
 from isams_pipeline.storage.state.alerts import AlertMessage, Problem
 from isams_pipeline.storage.state.rights import PersonRequest
@@ -183,7 +182,7 @@ class Keeping:
 
 def old_files(kind: str, environment: Environment, place: str, before: date, *, folders: bool = False) -> Ending:
     """The files in a place of the data folder, or with `folders` the folders in it, written before a date."""
-    folder, moment = Folder(environment.data_dir), datetime.combine(before, time(), UTC)
+    folder, moment = environment.data, datetime.combine(before, time(), UTC)
     old: list[str] = []
     for name in folder.names(place):
         path = f"{place}/{name}"

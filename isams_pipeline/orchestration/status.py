@@ -25,7 +25,6 @@ from isams_pipeline.rules.dates import nights_in_words
 from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.sources.shared.connections import State
 from isams_pipeline.storage.backup import RESTORED
-from isams_pipeline.storage.folder import Folder
 
 _SHORT = 120
 _RECENT = timedelta(days=14)
@@ -168,7 +167,7 @@ def _erasing(school: str) -> Waiting:
 
 def _restored(environment: Environment) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(Folder(environment.data_dir).read_json(RESTORED)["made"]))
+        return datetime.fromisoformat(str(environment.data.read_json(RESTORED)["made"]))
     except FileNotFoundError:
         return None
 

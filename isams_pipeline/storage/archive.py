@@ -50,6 +50,8 @@ class Snapshot:
     identical_to_night_before: bool
     kept: bool = True
     """Its bytes are there; else only the tables that were made of them."""
+    first: bool = False
+    """No note named its bytes when it came, so that they go with it."""
     erased: int = 0
     """Rows and links of erased people that came with it, and are in no byte of what is kept."""
 
@@ -91,7 +93,7 @@ class SnapshotArchive:
     ) -> Snapshot:
         """Keep what was received, without who was erased, and note that it is this key's answer for this night."""
         size, digest = receiving.finish()
-        erased = 0
+        erased, first = 0, False
         without = self._without(school)
         if without is not None:
             with self._folder.incoming(f"{school}/objects/incoming") as incoming:
@@ -99,8 +101,10 @@ class SnapshotArchive:
                 erased = without(lambda: self._reading(receiving.incoming.close_unpublished(), digest), kept.write)
                 if erased:
                     size, digest = kept.finish()
+                    first = not self._folder.exists(_object(school, digest))
                     incoming.publish(_object(school, digest))
         if not erased:
+            first = not self._folder.exists(_object(school, digest))
             # Published even if it is there: that is how a damaged one is repaired.
             receiving.incoming.publish(_object(school, digest))
         before = self.latest_before(school, night, key)
@@ -116,6 +120,7 @@ class SnapshotArchive:
             identical_to_night_before=before is not None
             and before.sha256 == digest
             and set(before.methods) == set(methods),
+            first=first,
             erased=erased,
         )
         self._note(snapshot)
@@ -123,17 +128,22 @@ class SnapshotArchive:
 
     def _note(self, snapshot: Snapshot) -> None:
         said = asdict(snapshot)
-        for name, usual in (("kept", True), ("erased", 0)):
+        for name, usual in (("kept", True), ("first", False), ("erased", 0)):
             if said[name] == usual:
                 del said[name]
         name = f"{snapshot.fetched:%Y%m%dT%H%M%S%f}-{snapshot.sha256[:12]}.json"
         self._folder.write_json(f"{snapshot.school}/nights/{snapshot.date}/{snapshot.key}/{name}", said)
 
     def let_go(self, snapshot: Snapshot) -> None:
-        """Remove an answer's bytes, and note that they are gone; other nights' notes may still keep the same bytes."""
+        """Remove an answer's bytes, and note that they are gone.
+
+        Where they were there before it came, another night's note may keep them: then they go with the next pass of
+        retention, which looks at all notes. Here only the same night's are looked at, so that it costs the same on
+        every night.
+        """
         self._note(replace(snapshot, kept=False))
-        others = (other for night in self.nights(snapshot.school) for other in self.of_night(snapshot.school, night))
-        if not any(other.kept and other.sha256 == snapshot.sha256 for other in others):
+        others = self.of_night(snapshot.school, date.fromisoformat(snapshot.date)) if snapshot.first else ()
+        if snapshot.first and not any(other.kept and other.sha256 == snapshot.sha256 for other in others):
             self._folder.remove(_object(snapshot.school, snapshot.sha256))
 
     def redact(self, snapshot: Snapshot, without: Without, why: Mapping[str, str]) -> int:
@@ -166,12 +176,14 @@ class SnapshotArchive:
 
     def of_night(self, school: str, night: date) -> list[Snapshot]:
         """All snapshots of a school's night, the newest first."""
-        base = f"{school}/nights/{night}"
-        found = [
-            self._read(f"{base}/{key}/{name}")
-            for key in self._folder.names(base)
-            for name in self._folder.names(f"{base}/{key}")
-        ]
+        keys = self._folder.names(f"{school}/nights/{night}")
+        found = [snapshot for key in keys for snapshot in self.of_key(school, night, key)]
+        return sorted(found, key=lambda snapshot: snapshot.fetched_at, reverse=True)
+
+    def of_key(self, school: str, night: date, key: str) -> list[Snapshot]:
+        """The snapshots of a key's night, the newest first."""
+        base = f"{school}/nights/{night}/{key}"
+        found = [self._read(f"{base}/{name}") for name in self._folder.names(base)]
         return sorted(found, key=lambda snapshot: snapshot.fetched_at, reverse=True)
 
     def objects_of(self, school: str) -> list[tuple[Snapshot, frozenset[date]]]:

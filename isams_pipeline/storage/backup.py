@@ -102,7 +102,9 @@ def identity_of(file: Path) -> Any:
 class Taking:
     """What a backup is taken of, and for whom."""
 
-    data_dir: Path
+    data: Folder
+    here: Folder
+    """On this machine, where everything is private: the data themselves, or beside them what may be lost."""
     state: database.StateDatabase
     place: Folder
     recipients: Sequence[Any]
@@ -113,13 +115,11 @@ class Taking:
     def take(self) -> Backup:
         """Back up everything; raises StorageError. Nothing of it counts until its last file is written."""
         name = f"{self.clock().astimezone(UTC):%Y%m%dT%H%M%SZ}"
-        data = Folder(self.data_dir)
-        with data.incoming("backup") as incoming:
-            # In the data folder, where everything is private, and not in the machine's own place for such files.
-            packed = Path(self.data_dir) / incoming.temporary
+        with self.here.incoming("backup") as incoming:
+            packed = Path(self.here.url) / incoming.temporary
             rows, notes = self._pack(packed, name)
             # After all notes have been read: what they name is there.
-            objects, new = self._put_objects([path.as_posix() for path in _files(self.data_dir) if _is_object(path)])
+            objects, new = self._put_objects([path for path in _files(self.data) if is_object(path)])
             needed = "".join(f"{self._for_whom}/{path}\n" for path in objects)
             self.place.write(f"backups/{name}{_ENDS[1]}", needed.encode())
             with packed.open("rb") as plain:
@@ -145,9 +145,9 @@ class Taking:
             _add(tar, _ABOUT, json.dumps(about | {"name": name}).encode())
             if self.settings is not None:
                 _add(tar, _SETTINGS, self.settings.read_bytes())
-            for path in (path for path in _files(self.data_dir) if not _is_object(path)):
+            for path in (path for path in _files(self.data) if not is_object(path)):
                 try:
-                    _add(tar, path.as_posix(), (self.data_dir / path).read_bytes())
+                    _add(tar, path, self.data.read(path))
                 except FileNotFoundError:  # a note that is over by now
                     continue
                 notes += 1
@@ -163,7 +163,7 @@ class Taking:
             known = there.setdefault(folder, set(self.place.names(f"objects/{self._for_whom}/{folder}")))
             if f"{name}.age" not in known:
                 try:
-                    with (self.data_dir / path).open("rb") as plain:
+                    with self.data.open(path) as plain:
                         self._put(plain, f"objects/{self._for_whom}/{path}.age")
                 except FileNotFoundError:
                     continue  # what no note needs any more: it ended meanwhile
@@ -177,20 +177,16 @@ class Taking:
             incoming.publish(path)
 
 
-def _files(data_dir: Path) -> list[PurePosixPath]:
-    """The files of the stores, relative to the data folder."""
-    return [
-        PurePosixPath(path.relative_to(data_dir).as_posix())
-        for store in STORES
-        for path in sorted((data_dir / store).rglob("*"))
-        if path.is_file() and not path.is_symlink() and not path.name.startswith(".incoming-")
-    ]
+def _files(data: Folder) -> list[str]:
+    """The files of the stores, as paths in the place of the data."""
+    return [path for store in STORES for path in data.below(store)]
 
 
-def _is_object(path: PurePosixPath) -> bool:
+def is_object(path: str) -> bool:
     """Whether a file is named by the hash of what it holds. A school may be called objects."""
-    is_hash = path.parent.name == "objects" and _BY_ITS_HASH.match(path.name) is not None
-    return is_hash and not path.name.endswith(REDACTED)
+    folder, _, name = path.rpartition("/")
+    is_hash = folder.rpartition("/")[2] == "objects" and _BY_ITS_HASH.match(name) is not None
+    return is_hash and not name.endswith(REDACTED)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -248,8 +244,12 @@ class Restored:
     """The schools that have erased people since, who are here again: they are to be erased again."""
 
 
-def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, postgres: str | None) -> Restored:
+def restore(
+    place: Folder, name: str | None, identity: Any, data_dir: Path, postgres: str | None, *, store: str | None = None
+) -> Restored:
     """Bring a backup back into an empty data folder and an empty database; broken off, the next call goes on.
+
+    `store` is where the data lie if not in `data_dir`.
 
     Raises WrongUse where there is something already, BackupUnreadable where it cannot be opened or is damaged.
     """
@@ -260,7 +260,7 @@ def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, post
             f"There is no backup {name!r}" if name else f"There is no backup in {place}",
             remedy=f"There are: {', '.join(names[-5:]) or 'none'}.",
         )
-    data = Folder(data_dir)
+    data, here = Folder(store or data_dir), Folder(data_dir)
     begun = data.read(_UNDER_WAY).decode() if data.exists(_UNDER_WAY) else None
     if begun not in {None, chosen}:
         raise WrongUse(
@@ -275,18 +275,18 @@ def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, post
                 remedy="Restore into an empty folder, and move what is there away first.",
             )
         _need_no_rows(data_dir, postgres)
-    _decrypted_to(place, f"backups/{chosen}{_ENDS[0]}", identity, data, _PACKED)
+    _decrypted_to(place, f"backups/{chosen}{_ENDS[0]}", identity, here, _PACKED)
     data.write(_UNDER_WAY, chosen.encode())
-    files = _put_back(place, chosen, data)
-    about, settings = cast("Json", data.read_json(f"restored/{_ABOUT}")), data_dir / "restored" / _SETTINGS
+    files = _put_back(place, chosen, data, here)
+    about, settings = cast("Json", here.read_json(f"restored/{_ABOUT}")), data_dir / "restored" / _SETTINGS
     for path in place.read(f"backups/{chosen}{_ENDS[1]}").decode().splitlines():
         inner = path.partition("/")[2]
         if not data.exists(inner):
             _decrypted_to(place, f"objects/{path}.age", identity, data, inner)
             files += 1
-    rows = _put_rows(data_dir, postgres, str(about["revision"]), data.read(f"restored/{_STATE}"))
-    data.remove(f"restored/{_STATE}")
-    erased = _erased_since(place, (chosen, names[-1]), identity, data_dir, postgres)
+    rows = _put_rows(data_dir, postgres, str(about["revision"]), here.read(f"restored/{_STATE}"))
+    here.remove(f"restored/{_STATE}")
+    erased = _erased_since(place, (chosen, names[-1]), identity, (data, data_dir), postgres)
     made = datetime.fromisoformat(str(about["made"]))
     data.write_json(RESTORED, {"backup": chosen, "made": made.isoformat()})
     data.remove(_UNDER_WAY)
@@ -294,21 +294,22 @@ def restore(place: Folder, name: str | None, identity: Any, data_dir: Path, post
 
 
 def _erased_since(
-    place: Folder, names: tuple[str, str], identity: Any, data_dir: Path, postgres: str | None
+    place: Folder, names: tuple[str, str], identity: Any, to: tuple[Folder, Path], postgres: str | None
 ) -> frozenset[str]:
     """Note who was erased after a backup, by the newest one there is: nobody is to come back. Gives their schools."""
     chosen, newest = names
     if chosen == newest:
         return frozenset()
-    data = Folder(data_dir)
-    _decrypted_to(place, f"backups/{newest}{_ENDS[0]}", identity, data, _PACKED)
+    data, data_dir = to
+    here = Folder(data_dir)
+    _decrypted_to(place, f"backups/{newest}{_ENDS[0]}", identity, here, _PACKED)
     rows: list[Json] = []
-    for name, content in _members(place, newest, data):
+    for name, content in _members(place, newest, here):
         if name == _STATE:
             rows = [one["row"] for one in map(json.loads, content.splitlines()) if one["table"] == _ERASED]
         elif name == KEY and rows:  # the key by which they are known; the database comes first
             data.write(KEY, content)
-    data.remove(_PACKED)
+    here.remove(_PACKED)
     engine = database.make_engine(data_dir, postgres)
     try:
         with engine.begin() as connection:
@@ -344,22 +345,25 @@ def _unreadable(place: Folder, path: str, how: str) -> BackupUnreadable:
     )
 
 
-def _put_back(place: Folder, name: str, data: Folder) -> int:
+def _put_back(place: Folder, name: str, data: Folder, here: Folder) -> int:
     """The files of a backup, each where it was; gives their number."""
     files = 0
     ours = {_STATE, _ABOUT, _SETTINGS}
-    for path, content in _members(place, name, data):
-        data.write(f"restored/{path}" if path in ours else path, content)
-        files += path not in ours
-    data.remove(_PACKED)
+    for path, content in _members(place, name, here):
+        if path in ours:
+            here.write(f"restored/{path}", content)
+        else:
+            data.write(path, content)
+            files += 1
+    here.remove(_PACKED)
     return files
 
 
-def _members(place: Folder, name: str, data: Folder) -> Iterator[tuple[str, bytes]]:
+def _members(place: Folder, name: str, here: Folder) -> Iterator[tuple[str, bytes]]:
     """The files in what was decrypted of a backup, in their order."""
     try:
         with (
-            data.open(_PACKED) as file,
+            here.open(_PACKED) as file,
             zstandard.ZstdDecompressor().stream_reader(file) as plain,
             tarfile.open(fileobj=plain, mode="r|") as tar,
         ):

@@ -7,7 +7,9 @@ import errno
 import io
 import json
 import os
+import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
@@ -49,6 +51,16 @@ class Folder:
         self.url = os.fspath(url)
         self._fs, self._root = inside or _opened(self.url, password)
         self.is_local = isinstance(self._fs, LocalFileSystem)
+        kinds: Any = self._fs.protocol
+        self.is_object_store = bool(_OBJECT_STORES.intersection((kinds,) if isinstance(kinds, str) else kinds))
+        """A file appears there whole, or not at all, by one request; and there are no folders, and no renaming."""
+
+    @property
+    def _is_s3(self) -> bool:
+        return type(self._fs).__name__ == "S3FileSystem"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Folder, (self.url,)
 
     def __str__(self) -> str:
         return _without_secrets(self.url)
@@ -97,6 +109,13 @@ class Folder:
         beside = path.rpartition("/")[0]
         name = f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary = f"{beside}/{name}" if beside else name
+        incoming = _Spooled(self, temporary) if self.is_object_store else self._opened(path, temporary)
+        try:
+            yield incoming
+        finally:
+            incoming.discard()
+
+    def _opened(self, path: str, temporary: str) -> Incoming:
         with self._guarded("write", path or temporary):
             self._make_parents(self._at(temporary))
             if self.is_local:
@@ -105,11 +124,22 @@ class Folder:
                 )
             else:
                 handle = self._fs.open(self._at(temporary), "wb")
-        incoming = Incoming(self, temporary, handle)
-        try:
-            yield incoming
-        finally:
-            incoming.discard()
+        return Incoming(self, temporary, handle)
+
+    def put(self, path: str, file: IO[bytes], size: int) -> None:
+        """Write a whole file to an object store, from its beginning: by one request, or where it is large, in parts."""
+        file.seek(0)
+        with self._guarded("write", path):
+            if size <= _AT_ONCE:
+                self._fs.pipe_file(self._at(path), file.read())
+                return
+            out = self._fs.open(self._at(path), "wb")
+            try:
+                shutil.copyfileobj(file, out, _AT_ONCE)
+            except BaseException:
+                out.discard()  # else closing would make a file of what has come so far
+                raise
+            out.close()
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file; a reader sees the old one or the new one."""
@@ -147,6 +177,14 @@ class Folder:
 
     def read(self, path: str) -> bytes:
         """A whole file; raises FileNotFoundError where there is none."""
+        if self.is_object_store:
+            with self._guarded("read", path):
+                try:
+                    # Without asking for its size first, which S3's would, to read large ones in parts.
+                    return self._fs.cat_file(self._at(path), **({"max_concurrency": 1} if self._is_s3 else {}))
+                except FileNotFoundError:
+                    pass
+            raise FileNotFoundError(self.location(path))
         with self.open(path) as file:
             return file.read()
 
@@ -161,6 +199,8 @@ class Folder:
 
     def open(self, path: str) -> IO[bytes]:
         """A file to read; raises FileNotFoundError where there is none."""
+        if self.is_object_store:  # one request; what is large is compressed there
+            return io.BytesIO(self.read(path))
         try:
             with self._guarded("read", path):
                 return self._fs.open(self._at(path), "rb")
@@ -196,9 +236,23 @@ class Folder:
         names = {str(entry).rstrip("/").rpartition("/")[2] for entry in found}
         return sorted(name for name in names if not name.startswith(_TEMPORARY))
 
-    def is_below(self, folder: Path) -> bool:
-        """Whether the place is on this machine, in a folder or below it."""
-        return self.is_local and Path(self._at("")).resolve().is_relative_to(folder.resolve())
+    def below(self, path: str = "") -> list[str]:
+        """The files below a folder however deep, sorted, as paths in this place; without temporary ones."""
+        with self._guarded("list", path):
+            self._fs.invalidate_cache()
+            try:
+                found = self._all_below(path)
+            except FileNotFoundError:
+                return []
+        start = len(self._at("")) + 1
+        paths = (entry[start:] for entry in found)
+        return sorted(path for path in paths if not path.rpartition("/")[2].startswith(_TEMPORARY))
+
+    def is_below(self, other: Folder) -> bool:
+        """Whether the place is another one, or in it."""
+        if self.is_local and other.is_local:
+            return Path(self._root).resolve().is_relative_to(Path(other._root).resolve())
+        return self._fs is other._fs and f"{self._root}/".startswith(f"{other._root}/")
 
     def sweep(self, path: str = "", *, deep: bool = False) -> int:
         """Remove the temporary files that killed processes left in a folder; with `deep` in all below it as well.
@@ -243,6 +297,9 @@ class Folder:
         with self._guarded("rename", target):
             if self.is_local:
                 os.replace(self._at(source), self._at(target))  # noqa: PTH105
+            elif self.is_object_store:
+                self._fs.cp_file(self._at(source), self._at(target))
+                self._fs.rm_file(self._at(source))
             else:
                 self._fs.mv(self._at(source), self._at(target))
 
@@ -301,6 +358,49 @@ class Incoming(io.RawIOBase):
             self._folder.remove(self.temporary)
 
 
+class _Spooled(Incoming):
+    """A file on its way to an object store: here until it is whole, then there by one request."""
+
+    def __init__(self, folder: Folder, temporary: str) -> None:
+        super().__init__(folder, temporary, tempfile.SpooledTemporaryFile(_AT_ONCE))  # noqa: SIM115  # see discard
+        self._size = 0
+        self._is_there = False
+
+    def write(self, data: Any, /) -> int:
+        self._handle.write(data)
+        self._size += len(data)
+        return len(data)
+
+    def keep(self) -> str:
+        """Write the file under its temporary name, which is returned."""
+        self.close_unpublished()
+        self._pending, self._is_there = False, False
+        self._handle.close()
+        return self.temporary
+
+    def close_unpublished(self) -> str:
+        self._folder.put(self.temporary, self._handle, self._size)
+        self._is_there = True
+        return self.temporary
+
+    def publish(self, path: str) -> None:
+        self._folder.put(path, self._handle, self._size)
+        self._end()
+
+    def discard(self) -> None:
+        if self._pending:
+            self._end()
+
+    def _end(self) -> None:
+        self._pending = False
+        self._handle.close()
+        if self._is_there:
+            with contextlib.suppress(Exception):
+                self._folder.remove(self.temporary)
+
+
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
+_AT_ONCE = 1 << 23
 _UNREACHED = "Retried automatically. Check the URL, and that the server takes connections from this machine."
 _EXTRAS = {"s3": "s3", "gs": "gcs", "abfs": "azure", "sftp": "sftp"}
 """Kind of URL → the extra of this package that it needs."""

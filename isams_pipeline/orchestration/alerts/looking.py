@@ -96,7 +96,7 @@ class Expected:
 
     def sessions_of(self, environment: Environment, school: str, day: date) -> Mapping[str, int]:
         """What a school gets within a day besides its nights. Asked anew each hour: terms may have been entered."""
-        key = (environment.data_dir, school, day, environment.clock().replace(minute=0, second=0, microsecond=0))
+        key = (environment.where, school, day, environment.clock().replace(minute=0, second=0, microsecond=0))
         if key not in self._known:
             self._known[key] = {name: at for of in self.sessions for name, at in of(environment, school, day).items()}
             while len(self._known) > _KEPT:

@@ -105,7 +105,7 @@ class Erasing:
     def _archive(self) -> int:
         people = self._kept.of(SOURCE)
         objects = [one for one, _ in self._environment.archive.objects_of(self._school)] if people else []
-        took = partial(_out_of_answer, str(self._environment.data_dir / "archive"), people=people, why=dict(self._why))
+        took = partial(_out_of_answer, f"{self._environment.where}/archive", people=people, why=dict(self._why))
         rows = 0
         with several(len(objects)) as each:
             for said in each(took, objects):
@@ -195,7 +195,7 @@ class Erasing:
     def _may_rewrite(self, target: Folder) -> bool:
         """Whether what was delivered may be changed: where it lies here, may be deleted, or a person says so."""
         may_delete = self._environment.settings.retention_of(self._school).exports is not None
-        return self._at_partners or may_delete or target.is_below(self._environment.data_dir)
+        return self._at_partners or may_delete or target.is_below(self._environment.data)
 
     # --- the rest --------------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Erasing:
 
     def _bundles(self) -> int:
         """All bundles of the school: others' may name them, and each can be made again."""
-        return Folder(self._environment.data_dir).remove_tree(f"bundles/{self._school}")
+        return self._environment.data.remove_tree(f"bundles/{self._school}")
 
 
 def _out_of_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person], why: dict[str, str]) -> int | str:

@@ -94,7 +94,7 @@ class Search:
         people = self._kept.of(SOURCE)
         objects = self._answers() if people else []
         with several(len(objects)) as each:  # most of the work; the rest is done meanwhile
-            in_answer = partial(_in_answer, str(self._environment.data_dir / "archive"), people=people)
+            in_answer = partial(_in_answer, f"{self._environment.where}/archive", people=people)
             told = each(in_answer, [one for one, _ in objects])
             for store, look in looks.items():
                 self._take(store, look)

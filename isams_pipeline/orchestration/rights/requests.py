@@ -18,7 +18,6 @@ from isams_pipeline.orchestration.rights.disclosures import Disclosures, disclos
 from isams_pipeline.orchestration.rights.finding import Found, Holdings, Search
 from isams_pipeline.rules.dates import nights_in_words
 from isams_pipeline.sources.isams.people_in import NAMED, OWN, PERHAPS
-from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.keyed import keyed_hash
 from isams_pipeline.storage.state.rights import PersonRequest
 
@@ -35,7 +34,7 @@ _TEMPLATES = jinja2.Environment(
 
 def whom(environment: Environment, school: str, people: Sequence[Person]) -> str:
     """A person as the record of requests names them: a hash that only this data folder's key makes."""
-    of = keyed_hash(Folder(environment.data_dir))
+    of = keyed_hash(environment.data)
     first = min(people, key=lambda person: (person.source != "isams", person.source))
     return of(school, first.source, first.entity, first.id)
 
@@ -58,7 +57,7 @@ def find(
     bundle = f"{BUNDLES}/{school}/{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     held = Search(environment, school, known, people).everything()
     given = disclosures(environment, school, known, people)
-    folder = Folder(environment.data_dir).child(bundle)
+    folder = environment.data.child(bundle)
     folder.write_json("bundle.json", _as_json(school, held, given, now))
     folder.write("bundle.html", _as_page(environment, school, held, given).encode())
     record(environment, school, "find", people, who=who, reason=reason, counts=by_store(held), bundle=bundle)

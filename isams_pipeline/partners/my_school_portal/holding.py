@@ -12,7 +12,6 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import Held, TakenOut
 from isams_pipeline.partners.my_school_portal.intake import DONE, REFUSED, inbox_of, store_of
 from isams_pipeline.partners.my_school_portal.states import State
-from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
 
@@ -71,7 +70,7 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
                 yield "ledger", "ledger", said | held, True
     ids = {request.id for request in requests}
     codes = person.ids.get(SCHOOL_CODE, frozenset()) if person.entity == "pupil" else frozenset[str]()
-    folder = Folder(inbox_of(environment, school))
+    folder = inbox_of(environment, school)
     for path, is_sure in files_with(environment, school, ids, codes):
         yield "inbox", "file", {"file": folder.location(path)}, is_sure
 
@@ -86,7 +85,7 @@ def erases(environment: Environment, school: str, person: Person, why: Mapping[s
     over = [one for one in about if one.state in _OVER]
     ids = {one.id for one in over}
     files = [path for path, is_sure in files_with(environment, school, ids, ()) if is_sure] if ids else []
-    folder = Folder(inbox_of(environment, school))
+    folder = inbox_of(environment, school)
     for path in files:
         folder.remove(path)
     store.take_out(sorted(ids), why=why["reason"], who=why["who"], people=True)
@@ -103,7 +102,7 @@ def files_with(
     environment: Environment, school: str, ids: set[str], codes: Collection[str]
 ) -> Iterator[tuple[str, bool]]:
     """The files of the inbox that hold one of some requests, for sure; or, refused ones among them, a pupil's code."""
-    folder = Folder(inbox_of(environment, school))
+    folder = inbox_of(environment, school)
     for place in ("", DONE, REFUSED):
         for name in folder.names(place):
             path = f"{place}/{name}" if place else name

@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from isams_pipeline.partners.my_school_portal.settings import KEY, MySchoolPorta
 from isams_pipeline.partners.my_school_portal.store import ID_TAKEN, ChangeStore
 from isams_pipeline.rules.texts import label
 from isams_pipeline.sources.shared.json_answer import each_once, finite, no_number
+from isams_pipeline.storage.folder import Folder
 
 DONE, REFUSED = "done", "refused"
 MAX_FILE = 16 << 20
@@ -70,18 +72,45 @@ def store_of(environment: Environment, school: str, door: Door | None = None) ->
     return ChangeStore(environment.state, school, environment.clock, door)
 
 
-def inbox_of(environment: Environment, school: str) -> Path:
+def inbox_of(environment: Environment, school: str) -> Folder:
     """The folder in which the school's portal leaves its files."""
-    return environment.data_dir / "inbox" / school
+    return environment.data.child(f"inbox/{school}")
+
+
+@contextlib.contextmanager
+def _here(environment: Environment, school: str) -> Generator[Path, None, None]:
+    """The inbox on this machine's disk: itself, or what lies in one on an object store, and back again.
+
+    If this is broken off, the next round finds the requests known, and moves the files.
+    """
+    inbox = inbox_of(environment, school)
+    folder = environment.data_dir / "inbox" / school
+    if not inbox.is_local:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if inbox.is_local:
+        yield folder
+        return
+    names = [name for name in inbox.names() if name not in {DONE, REFUSED}]
+    for name in names:
+        (folder / name).write_bytes(inbox.read(name))
+        when = inbox.modified(name).timestamp()
+        os.utime(folder / name, (when, when))
+    yield folder
+    for place in (DONE, REFUSED):
+        for file in sorted((folder / place).glob("*")):
+            inbox.write(f"{place}/{file.name}", file.read_bytes())
+    for name in names:
+        if not (folder / name).exists():
+            inbox.remove(name)
+    shutil.rmtree(folder)
 
 
 def take_in(environment: Environment, school: str) -> list[Taken]:
     """Take what lies in the inbox; gives how each file ended. One bad file never stops the others."""
     settings = environment.settings.partner(school, MySchoolPortalSettings)
-    folder = inbox_of(environment, school)
     taken: list[Taken] = []
-    with environment.locks.hold(f"inbox {school}", wait=60):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with environment.locks.hold(f"inbox {school}", wait=60), _here(environment, school) as folder:
         for name in _names(folder):
             result = Taken(name)
             door = Door(FILE, Door.here().user, label(name))

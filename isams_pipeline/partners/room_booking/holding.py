@@ -14,7 +14,6 @@ from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import Held, TakenOut
 from isams_pipeline.partners.room_booking.settings import RoomBookingSettings
 from isams_pipeline.rules.compare import mailbox
-from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.bookings import Booking, Notification, TimetableEntry
 
 
@@ -33,7 +32,7 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
             if mailbox(note.recipient) in mine:
                 said = {"id": str(note.id), "to": note.recipient, "subject": note.subject, "body": note.body}
                 yield "outbox", "notification", {**said, "sent": str(note.changed_at)}, False
-    folder = Folder(environment.data_dir).child(f"outbox/{school}")
+    folder = environment.data.child(f"outbox/{school}")
     for name in folder.names():
         sent_to = message_from_bytes(folder.read(name)).get_all("To", [])
         if any(mailbox(address) in mine for _, address in getaddresses(sent_to)):
@@ -59,7 +58,7 @@ def erases(environment: Environment, school: str, person: Person, _why: Mapping[
             if person.is_meant(EMAIL, note.recipient):
                 session.delete(note)
                 counts["outbox"] += 1
-    folder = Folder(environment.data_dir).child(f"outbox/{school}")
+    folder = environment.data.child(f"outbox/{school}")
     for name in folder.names():
         sent_to = message_from_bytes(folder.read(name)).get_all("To", [])
         if any(person.is_meant(EMAIL, address) for _, address in getaddresses(sent_to)):

@@ -50,7 +50,6 @@ from isams_pipeline.partners.room_booking.sync import Circumstances, Synced, Wan
 from isams_pipeline.partners.room_booking.tables import DATED
 from isams_pipeline.rules.dates import LONGEST_HOLIDAY, terms_are_over
 from isams_pipeline.rules.notes import from_json
-from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.tables import StoredTable
 
 
@@ -107,7 +106,7 @@ def post(environment: Environment, school: str) -> Posted:
     outbox = outbox_of(environment, school)
     server = mail_server(settings, environment.variables, school=school)
     if server is None:
-        return outbox.post(MailFolder(Folder(environment.data_dir / "outbox").child(school)), settings.mail_from)
+        return outbox.post(MailFolder(environment.data.child(f"outbox/{school}")), settings.mail_from)
     with server:
         return outbox.post(server, settings.mail_from)
 

@@ -149,8 +149,8 @@ class NightFetcher:
         now = self._clock()
         found = [
             snapshot
-            for snapshot in self._archive.of_night(self.school, self.night)
-            if snapshot.key == key and now - snapshot.fetched < timedelta(hours=settings.cache_hours)
+            for snapshot in self._archive.of_key(self.school, self.night, key)
+            if now - snapshot.fetched < timedelta(hours=settings.cache_hours)
         ]
         whole = all(any(s.covers(FEEDS[feed].methods) for s in found) for feed in settings.feeds)
         return found if whole else []
