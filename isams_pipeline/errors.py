@@ -84,6 +84,12 @@ class WrongUse(PipelineError):
     usual_remedy = "The message says what exists; `--help` lists the options."
 
 
+class SeveralMeant(WrongUse):
+    """A number, code or address means several people."""
+
+    usual_remedy = "Name one of them as the message does, such as pupil:501."
+
+
 class ImportRefused(PipelineError):
     """A file of the partner's that cannot be taken as it stands."""
 

@@ -125,6 +125,8 @@ def restore(
     if done.settings is not None:
         console.print(f"  schools.yaml as it was then: {done.settings}", soft_wrap=True)
     console.print("  Dagster's history was not backed up: what was run before is in the receipts, not in the UI.")
+    for name in done.unread:
+        say(("not read", "yellow"), f": the later backup {name}: who was erased since may stand there only")
     for school in sorted(done.erased):
         say(
             ("erased since", "yellow"), f": isams-pipeline person erase {school} --apply takes them out again; no night"

@@ -85,7 +85,9 @@ def explain(
     except FileNotFoundError:
         exclusions = []
     export, places = staged_exports.load(staged.files), no_places()
-    if staged.places is not None:
+    # Places are by rows' numbers: of a table that a person was taken out of since, they are others'.
+    as_made = not any(environment.tables.is_redacted(pin, name, school) for name, pin in staged.datasets.items())
+    if staged.places is not None and as_made:
         places = places_from(staged_exports.read(staged.places))
     answers = explanation(who, tables, export, exclusions, places)
     courses = _courses(environment, school, partner, who)

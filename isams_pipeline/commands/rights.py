@@ -10,6 +10,7 @@ import typer
 from isams_pipeline.commands.common import DATA_DIR, Config, DataDir, School, console, print_table, say
 from isams_pipeline.datasets.people import Person
 from isams_pipeline.definitions import environment_from
+from isams_pipeline.errors import WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.rights.disclosures import Disclosures
 from isams_pipeline.orchestration.rights.disclosures import disclosures as disclosures_of
@@ -102,7 +103,13 @@ def erase(
         return _print_erased(environment, school)
     people, notes = meant(environment, school, who) if who is not None else (list[Person](), set[str]())
     if lift_it:
-        notes = notes or {one.whom for one in environment.erased.of(school, ErasedState.BEGUN, ErasedState.DONE)}
+        if who is None:
+            notes = {one.whom for one in environment.erased.of(school, ErasedState.BEGUN, ErasedState.DONE)}
+        elif len(notes) != 1:
+            told = f"{len(notes)} of the erased have" if notes else "Nobody who was erased has"
+            raise WrongUse(
+                f"{told} that number or code", school=school, remedy="Name the kind and number, such as pupil:501."
+            )
         number = lift(environment, school, notes, who=by, reason=needs_a_reason(reason))
         console.print(f"{number} may come back: with the next night that has them")
         return 0
@@ -140,11 +147,13 @@ def _print_outcome(done: Outcome) -> int:
         say(("look yourself", "yellow"), f": {one.store} {one.place}: {', '.join(one.where[:3]) or 'in the database'}")
     for text in done.left:
         say(("left", "yellow"), f": {text}")
+    for text in done.open:
+        say(("to decide", "yellow"), f": {text}")
     for text in done.failed:
         say(("failed", "red"), f": {text}")
     for one in done.still:
         say(("still there", "red"), f": {one.store} {one.place}: {', '.join(one.where[:3])}")
-    if done.failed or done.still:
+    if done.failed or done.still or done.open:
         console.print("It has not ended: mend what is named, and call it again.")
         return 1
     say(("erased", "green"), "; nights, backfills and restored backups leave the person out until --lift")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from isams_pipeline.clock import Clock
 from isams_pipeline.datasets.shapes import Json, JsonObject
 from isams_pipeline.delivery.changes import Change, Explained, compare, list_name, listed
-from isams_pipeline.delivery.export import MANIFEST, CheckResult, Export, ExportFile, few
+from isams_pipeline.delivery.export import MANIFEST, REDACTING, CheckResult, Export, ExportFile, few
 from isams_pipeline.delivery.receipts import (
     LEASE_SECONDS,
     Address,
@@ -402,7 +402,7 @@ class Deliverer:
             pictures = {file.pictures.partition("/")[0] for file in self.files if file.pictures is not None}
             there = [*folder.names(), *(f"{inside}/{name}" for inside in pictures for name in folder.names(inside))]
             for name in there:
-                if (name in ours or "/" in name) and name not in wanted:
+                if (name in ours or "/" in name or name == REDACTING) and name not in wanted:
                     folder.remove(name)
             with folder.incoming(MANIFEST) as incoming:
                 incoming.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())

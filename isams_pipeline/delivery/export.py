@@ -16,6 +16,8 @@ from isams_pipeline.rules.columns import Column
 from isams_pipeline.rules.texts import is_formula, shown
 
 MANIFEST = "manifest.json"
+REDACTING = "redacting.json"
+"""Beside a manifest while a person is taken out of the export's files."""
 
 
 @dataclass(frozen=True)

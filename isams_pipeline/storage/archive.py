@@ -98,7 +98,7 @@ class SnapshotArchive:
         if without is not None:
             with self._folder.incoming(f"{school}/objects/incoming") as incoming:
                 kept = Receiving(incoming)
-                erased = without(lambda: self._reading(receiving.incoming.close_unpublished(), digest), kept.write)
+                erased = without(lambda: self._proven(receiving.incoming.again(), digest, school), kept.write)
                 if erased:
                     size, digest = kept.finish()
                     first = not self._folder.exists(_object(school, digest))
@@ -241,20 +241,21 @@ class SnapshotArchive:
     @contextlib.contextmanager
     def open(self, snapshot: Snapshot) -> Generator[IO[bytes], None, None]:
         """The bytes as they came; reading to the end proves them against their hash."""
-        with self._reading(_object(snapshot.school, snapshot.sha256)) as stream:
-            yield stream
-
-    @contextlib.contextmanager
-    def _reading(self, path: str, digest: str | None = None) -> Generator[IO[bytes], None, None]:
+        path = _object(snapshot.school, snapshot.sha256)
         where = self._folder.location(path)
         try:
-            compressed, named = opened(self._folder, path)
+            compressed, promised = opened(self._folder, path)
         except FileNotFoundError:
             raise StorageError(
                 "The archive has lost a snapshot's bytes", file=where, remedy="Restore it from a backup."
             ) from None
+        with self._proven(compressed, promised, where) as stream:
+            yield stream
+
+    @contextlib.contextmanager
+    def _proven(self, compressed: IO[bytes], digest: str, where: str) -> Generator[IO[bytes], None, None]:
         with compressed, zstandard.ZstdDecompressor().stream_reader(compressed) as stream:
-            yield io.BufferedReader(_Proven(stream, digest or named, where))
+            yield io.BufferedReader(_Proven(stream, digest, where))
 
 
 def _object(school: str, digest: str) -> str:

@@ -242,6 +242,8 @@ class Restored:
     """Where schools.yaml lies now, as it was then."""
     erased: frozenset[str]
     """The schools that have erased people since, who are here again: they are to be erased again."""
+    unread: tuple[str, ...]
+    """Later backups that this key does not open, or that are damaged: who was erased since may stand there only."""
 
 
 def restore(
@@ -286,30 +288,50 @@ def restore(
             files += 1
     rows = _put_rows(data_dir, postgres, str(about["revision"]), here.read(f"restored/{_STATE}"))
     here.remove(f"restored/{_STATE}")
-    erased = _erased_since(place, (chosen, names[-1]), identity, (data, data_dir), postgres)
+    erased, unread = _erased_since(place, names[names.index(chosen) + 1 :], identity, (data, data_dir), postgres)
     made = datetime.fromisoformat(str(about["made"]))
     data.write_json(RESTORED, {"backup": chosen, "made": made.isoformat()})
     data.remove(_UNDER_WAY)
-    return Restored(chosen, made, rows, files, settings if settings.exists() else None, erased)
+    return Restored(chosen, made, rows, files, settings if settings.exists() else None, erased, unread)
 
 
 def _erased_since(
-    place: Folder, names: tuple[str, str], identity: Any, to: tuple[Folder, Path], postgres: str | None
-) -> frozenset[str]:
-    """Note who was erased after a backup, by the newest one there is: nobody is to come back. Gives their schools."""
-    chosen, newest = names
-    if chosen == newest:
-        return frozenset()
+    place: Folder, later: Sequence[str], identity: Any, to: tuple[Folder, Path], postgres: str | None
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Note who was erased since, by the newest later backup that can be read: nobody is to come back.
+
+    Gives their schools, and the later ones that cannot be read.
+    """
     data, data_dir = to
-    here = Folder(data_dir)
-    _decrypted_to(place, f"backups/{newest}{_ENDS[0]}", identity, here, _PACKED)
+    unread: list[str] = []
+    for name in reversed(later):
+        try:
+            rows, key = _erased_by(place, name, identity, Folder(data_dir))
+        except BackupUnreadable:
+            unread.append(name)
+            continue
+        if rows and key is not None:
+            data.write(KEY, key)
+        return _noted_again(rows, data_dir, postgres), tuple(unread)
+    return frozenset(), tuple(unread)
+
+
+def _erased_by(place: Folder, name: str, identity: Any, here: Folder) -> tuple[list[Json], bytes | None]:
+    """Who was erased by then, and the key by which they are known."""
+    _decrypted_to(place, f"backups/{name}{_ENDS[0]}", identity, here, _PACKED)
     rows: list[Json] = []
-    for name, content in _members(place, newest, here):
-        if name == _STATE:
+    key: bytes | None = None
+    for member, content in _members(place, name, here):
+        if member == _STATE:
             rows = [one["row"] for one in map(json.loads, content.splitlines()) if one["table"] == _ERASED]
-        elif name == KEY and rows:  # the key by which they are known; the database comes first
-            data.write(KEY, content)
+        elif member == KEY:
+            key = content
     here.remove(_PACKED)
+    return rows, key
+
+
+def _noted_again(rows: Sequence[Json], data_dir: Path, postgres: str | None) -> frozenset[str]:
+    """Note erasures of later as such that are to be done; gives their schools."""
     engine = database.make_engine(data_dir, postgres)
     try:
         with engine.begin() as connection:

@@ -85,8 +85,22 @@ class Erased:
             return set(session.scalars(query))
 
     def people(self, school: str) -> list[Person]:
-        """Everybody who was erased, to be taken out of what is kept."""
-        return [person for _, person in self._known(school)]
+        """Those whose erasure is under way, to be taken out of what is kept."""
+        return [person for note, person in self._known(school) if note.state == ErasedState.BEGUN.value]
+
+    def has(self, school: str, person: Person, kind: str) -> bool:
+        """Whether a person is noted, by their number of a kind, as the same source has them."""
+        return any(_is_the_same(note, known, person, kind) for note, known in self._known(school))
+
+    def begin_again(self, school: str, people: Iterable[Person], kinds: Mapping[str, str]) -> None:
+        """Note of who was erased that something of theirs is there again; `kinds` says of which their numbers are."""
+        known = self._known(school)
+        for person in people:
+            kind = kinds[person.entity]
+            again = [note.id for note, one in known if _is_the_same(note, one, person, kind)]
+            with self._state.transaction() as session:
+                for note in session.scalars(select(ErasedPerson).where(ErasedPerson.id.in_(again))):
+                    note.state = ErasedState.BEGUN.value
 
     def noted(self, school: str, *names: tuple[str, str]) -> set[str]:
         """`whom` of those erased who have one of some numbers or codes: kind and what it is."""
@@ -125,12 +139,21 @@ class Erased:
         return found
 
     def settle(self, school: str, state: ErasedState, whom: Collection[str], counts: Mapping[str, int]) -> None:
-        """Note how far the erasure of some has come."""
+        """Note that the erasure of some has ended, or is lifted.
+
+        What a school gives to the next person is forgotten then: a later erasure would take it for theirs.
+        """
+        before = [ErasedState.BEGUN.value, *([ErasedState.DONE.value] if state is ErasedState.LIFTED else [])]
+        whose = (ErasedPerson.school == school, ErasedPerson.whom.in_(whom), ErasedPerson.state.in_(before))
         with self._state.transaction() as session:
-            query = select(ErasedPerson).where(ErasedPerson.school == school, ErasedPerson.whom.in_(whom))
-            for note in session.scalars(query):
+            for note in session.scalars(select(ErasedPerson).where(*whose)):
                 note.state = state.value
+                note.hashes = {kind: values for kind, values in note.hashes.items() if kind not in _GIVEN_AGAIN}
                 note.counts = {**note.counts, **{k: note.counts.get(k, 0) + n for k, n in counts.items()}}
+
+
+def _is_the_same(note: ErasedPerson, known: Person, person: Person, kind: str) -> bool:
+    return (note.source, note.entity) == (person.source, person.entity) and known.is_meant(kind, person.id)
 
 
 class _ByKind(dict[str, KeyedHash]):

@@ -336,10 +336,10 @@ class Incoming(io.RawIOBase):
         self._pending = False
         return self.temporary
 
-    def close_unpublished(self) -> str:
-        """Close the file, so that it can be read under its temporary name, which is returned; it is no less pending."""
+    def again(self) -> IO[bytes]:
+        """What was written so far, to read; nothing is written any more. It may still be published."""
         self._finish()
-        return self.temporary
+        return self._folder.open(self.temporary)
 
     def publish(self, path: str) -> None:
         """Close the file and give it its name."""
@@ -364,7 +364,6 @@ class _Spooled(Incoming):
     def __init__(self, folder: Folder, temporary: str) -> None:
         super().__init__(folder, temporary, tempfile.SpooledTemporaryFile(_AT_ONCE))  # noqa: SIM115  # see discard
         self._size = 0
-        self._is_there = False
 
     def write(self, data: Any, /) -> int:
         self._handle.write(data)
@@ -373,30 +372,21 @@ class _Spooled(Incoming):
 
     def keep(self) -> str:
         """Write the file under its temporary name, which is returned."""
-        self.close_unpublished()
-        self._pending, self._is_there = False, False
-        self._handle.close()
+        self._folder.put(self.temporary, self._handle, self._size)
+        self.discard()
         return self.temporary
 
-    def close_unpublished(self) -> str:
-        self._folder.put(self.temporary, self._handle, self._size)
-        self._is_there = True
-        return self.temporary
+    def again(self) -> IO[bytes]:
+        self._handle.seek(0)
+        return io.BytesIO(self._handle.read())
 
     def publish(self, path: str) -> None:
         self._folder.put(path, self._handle, self._size)
-        self._end()
+        self.discard()
 
     def discard(self) -> None:
-        if self._pending:
-            self._end()
-
-    def _end(self) -> None:
         self._pending = False
         self._handle.close()
-        if self._is_there:
-            with contextlib.suppress(Exception):
-                self._folder.remove(self.temporary)
 
 
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
@@ -418,7 +408,9 @@ def _opened(url: str, password: str | None) -> tuple[Any, str]:
         if scheme == "s3":
             _refuse_plain_endpoint(place)
         opening: Any = fsspec.core
-        fs, root = opening.url_to_fs(url)
+        # What other machines write there is to be seen at once.
+        fresh = {"use_listings_cache": False} if scheme in _OBJECT_STORES else {}
+        fs, root = opening.url_to_fs(url, **fresh)
     except PipelineError:
         raise
     except ImportError:

@@ -80,21 +80,22 @@ class ListStore:
             yield _Writing(incoming)
 
     def write(self, source: str, school: str, name: str, rows: Iterable[Json]) -> tuple[str, int]:
-        """Keep a list's rows, without who was erased; gives their hash, and how many there were.
+        """Keep a list's rows, without who was erased; gives their hash, and how many there were with them.
 
         Nothing stays if the iterator fails.
         """
         without = self._without(source, school)
+        left_out = 0
         with self._writing(f"{source}/{school}") as writing:
             for row in rows:
                 left = row if without is None else without(name, row)
                 if left is None:
-                    writing.rows += 1
+                    left_out += 1
                 else:
                     writing.add(left)
             digest = writing.finish()
             writing.incoming.publish(_object(source, school, digest))
-            return digest, writing.rows
+            return digest, writing.rows + left_out
 
     def redact(self, of: tuple[str, str], name: str, sha256: str, without: WithoutRow, why: Mapping[str, str]) -> int:
         """Let a list without some people stand for one of a source and school; gives how many of its rows changed."""

@@ -15,6 +15,7 @@ from functools import partial
 from isams_pipeline.errors import StorageError
 from isams_pipeline.storage.backup import RESTORED, STORES, is_object
 from isams_pipeline.storage.folder import Folder
+from isams_pipeline.storage.redacted import END as REDACTED
 
 _ALSO = ("outbox", "bundles")
 _AT_ONCE = 8
@@ -47,6 +48,8 @@ def move(source: Folder, target: Folder) -> Moved:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sizes = [*pool.map(bring, objects)]
         sizes += pool.map(bring, notes)
+    for old in {path.removesuffix(REDACTED) for path in notes if path.endswith(REDACTED)} & (there - set(paths)):
+        target.remove(old)  # somebody was taken out of it since it was brought
     copied = [size for size in sizes if size is not None]
     return Moved(len(copied), sum(copied) / 1e6, len(sizes) - len(copied), len(there - set(paths)))
 

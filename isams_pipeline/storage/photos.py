@@ -89,6 +89,13 @@ class PhotoStore:
         known = [name for name in self._nights() if name <= night.isoformat()]
         return dict(self._folder.read_json(f"{max(known)}.json")) if known else None
 
+    def pupils(self) -> set[str]:
+        """All pupils of whom there is a photo, now or on any night that is noted."""
+        found = {pupil for pupil, kept in self.now().items() if kept.sha256 is not None}
+        for name in self._nights():
+            found |= set(self._folder.read_json(f"{name}.json"))
+        return found
+
     def of_pupil(self, pupil: str) -> list[tuple[str, list[date]]]:
         """A pupil's photos: the hash of each, and the nights that note it; none where it is only the newest."""
         found: dict[str, list[date]] = {}

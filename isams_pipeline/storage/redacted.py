@@ -55,11 +55,16 @@ def _hash_of(path: str) -> str:
 
 
 def stand_in(folder: Folder, old: str, new: str | None, why: Mapping[str, str]) -> None:
-    """Let an object that is there already stand for another, which goes; with None only end what was broken off."""
+    """Let an object that is there already stand for another, which goes; None: there was nobody to take out of it.
+
+    An object that is there beside a note of what stands for it is either what was broken off before it went, or was
+    written anew since, as after an erasure that was lifted. What it holds decides.
+    """
+    is_there = folder.exists(old)
     if new is not None:
-        _put(folder, stands_for(folder, old) or old, new, why)
-    if folder.exists(old) and (instead := stands_for(folder, old)) is not None:
-        _put(folder, old, instead, why)  # broken off before the old one went, or brought back by a restored backup
+        _put(folder, old if is_there else stands_for(folder, old) or old, new, why)
+    elif is_there:
+        folder.remove(f"{old}{END}")
 
 
 def _put(folder: Folder, old: str, new: str, why: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ from isams_pipeline.errors import NotMaterialised, StorageError
 from isams_pipeline.storage.earlier import GAP, dates_of, earlier
 from isams_pipeline.storage.ending import Ending, files_ending, unnamed
 from isams_pipeline.storage.folder import Folder, Incoming
-from isams_pipeline.storage.redacted import opened, stand_in, with_stand_ins
+from isams_pipeline.storage.redacted import END, opened, stand_in, with_stand_ins
 
 MADE_FROM = "made_from"
 """In the provenance of a table of rules: the sources of the datasets behind it."""
@@ -272,6 +272,10 @@ class TableStore:
     def rows_of_nights_before(self, source: str, dataset: str, school: str, night: date, *, nights: int) -> list[int]:
         """Row counts of up to so many earlier nights, the newest first."""
         return [table.rows for table in islice(self._before(source, dataset, school, night, nights + GAP), nights)]
+
+    def is_redacted(self, pin: Json, dataset: str, school: str) -> bool:
+        """Whether a person was taken out of a table, as a manifest names it, since it was made."""
+        return self._folder.exists(f"{pin.get('source')}/{dataset}/{school}/objects/{pin.get('sha256')}.parquet{END}")
 
     def is_intact(self, table: StoredTable) -> bool:
         """Whether a table is there, and is what it was."""

@@ -50,10 +50,11 @@ def test_an_erased_guardian_s_requests_lose_their_values_and_keep_their_course(p
     people = identify(environment, SCHOOL, f"contact:{portal.contact().person_id}")
     why = {"who": "the office", "reason": "request 3"}
     done = erase(environment, SCHOOL, people, PARTNERS.values(), **why)
-    assert any("1 change requests are open" in one for one in done.left)
+    assert any("1 change requests are open" in one for one in done.open)
+    assert [one.state for one in environment.erased.of(SCHOOL)] == ["begun"]
     portal.desk.reject("R1", "the office", "they have left")
     done = erase(environment, SCHOOL, [], PARTNERS.values(), **why)
-    assert not done.left or not any("change requests" in one for one in done.left)
+    assert not done.open and [one.state for one in environment.erased.of(SCHOOL)] == ["done"]
     assert (done.counts["ledger"], done.counts["inbox"]) == (1, 1)
     with environment.state.transaction() as session:
         request = session.scalars(select(ChangeRequest)).one()

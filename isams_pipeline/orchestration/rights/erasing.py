@@ -20,7 +20,7 @@ from isams_pipeline.datasets import SOURCE
 from isams_pipeline.datasets.people import PUPIL, Person
 from isams_pipeline.datasets.people_rows import frame_without
 from isams_pipeline.datasets.shapes import Json
-from isams_pipeline.delivery.export import MANIFEST, ExportFile, content_hash_of, read_csv
+from isams_pipeline.delivery.export import MANIFEST, REDACTING, ExportFile, content_hash_of, read_csv
 from isams_pipeline.errors import NotMaterialised, PipelineError, StorageError
 from isams_pipeline.orchestration.coming import row_without
 from isams_pipeline.orchestration.environment import Environment
@@ -35,9 +35,6 @@ from isams_pipeline.sources.registry import LISTED
 from isams_pipeline.storage.archive import Snapshot, SnapshotArchive
 from isams_pipeline.storage.earlier import dates_of
 from isams_pipeline.storage.folder import Folder
-
-_UNDER_WAY = "redacting.json"
-"""The manifest of an export that is being redacted, until its files are."""
 
 
 class Erasing:
@@ -60,8 +57,12 @@ class Erasing:
         self._at_partners = at_partners
         self.failed: list[PipelineError] = []
         """What could not be rewritten: the erasure has not ended."""
+        self.rewritten: set[str] = set()
+        """The partners whose past exports may be rewritten: what their paths begin with."""
         self.left: list[str] = []
-        """Where deliveries lie that this pipeline may not rewrite, and what else a person is to do."""
+        """Where deliveries lie that this pipeline may not rewrite."""
+        self.open: list[str] = []
+        """What a person is to do before the erasure can end."""
 
     def everything(self) -> Counter[str]:
         """All of it; gives store → how many rows, links and files went. What fails is in `failed`, the rest is done."""
@@ -85,7 +86,7 @@ class Erasing:
                 with self._unless_it_fails():
                     done = partner.erases(self._environment, self._school, person, self._why)
                     found.update(done.counts)
-                    self.left += [one for one in done.left if one not in self.left]
+                    self.open += [one for one in done.left if one not in self.open]
         with self._unless_it_fails():  # what a note named before, such as pictures
             for ending in unnamed_of(self._environment, self._school, self._partners):
                 ending.go()
@@ -165,32 +166,35 @@ class Erasing:
         return rows
 
     def _at_target(self, target: Folder, partner: str, folder: str, night: date) -> int:
-        files, made, rows = self._kept.files(partner), dict[str, bytes](), 0
-        pictures: list[str] = []
         people, manifest = self._kept.of_export(target, partner, folder)
-        for name in target.names(folder) if people else ():
+        if not people:
+            return 0
+        files, made, rows = self._kept.files(partner), dict[str, bytes](), 0
+        there = target.names(folder)
+        for name in there:
             if name.endswith(".csv"):
                 data = target.read(f"{folder}/{name}")
                 left, gone = _left_of(files.get(name), data, people, f"{folder}/{name}")
                 if left != data:
                     made[name] = left
                     rows += max(len(gone), 1)
-                    pictures += _pictures(files.get(name), gone)
-        begun = target.exists(f"{folder}/{_UNDER_WAY}")
-        if not made and not begun:
+        pictures = _unnamed_pictures(target, folder, files, made)
+        if not made and not pictures and REDACTING not in there:
             return 0
         if not self._may_rewrite(target):
             self.left.append(f"{partner}, {night}: {target.location(folder)} (delivered; theirs to delete)")
             return 0
-        if manifest is not None and made:
-            target.write_json(f"{folder}/{_UNDER_WAY}", _manifest_of(manifest, made) | {"redacted": dict(self._why)})
-        for name, data in made.items():
-            target.write(f"{folder}/{name}", data)
+        self.rewritten.add(partner)
+        # While it is there the manifest may speak of files as they were: the next call goes through them again.
+        target.write_json(f"{folder}/{REDACTING}", dict(self._why))
         for name in pictures:
             target.remove(f"{folder}/{name}")
+        for name, data in made.items():
+            target.write(f"{folder}/{name}", data)
         if manifest is not None:
-            target.move(f"{folder}/{_UNDER_WAY}", f"{folder}/{MANIFEST}")
-        return rows
+            target.write_json(f"{folder}/{MANIFEST}", _manifest_of(manifest, target, folder, files, self._why))
+        target.remove(f"{folder}/{REDACTING}")
+        return rows + len(pictures)
 
     def _may_rewrite(self, target: Folder) -> bool:
         """Whether what was delivered may be changed: where it lies here, may be deleted, or a person says so."""
@@ -219,6 +223,8 @@ class Erasing:
             try:
                 tasks: dict[str, list[str]] = reports.read_json(f"{at}/{office.FACTS}")["tasks"]
             except (FileNotFoundError, StorageError):
+                # Of whom it speaks nobody knows: it is made again, too.
+                rows += self._made_again(night) if reports.names(at) else 0
                 continue
             named = sum(
                 any(excluded({"entity": key.partition("/")[0], "id": one}, person) for person in people)
@@ -226,12 +232,16 @@ class Erasing:
                 for one in records
             )
             if named:
+                self._made_again(night)
                 rows += named
-                try:
-                    office.made(self._environment, Night(self._school, night))
-                except NotMaterialised:
-                    reports.remove_tree(at)
         return rows
+
+    def _made_again(self, night: date) -> int:
+        try:
+            office.made(self._environment, Night(self._school, night))
+        except NotMaterialised:
+            self._environment.reports.remove_tree(f"{self._school}/{night}")
+        return 1
 
     def _photos(self) -> int:
         by = self._environment.settings.school(self._school).partners.photos
@@ -253,40 +263,64 @@ def _out_of_answer(archive: str, snapshot: Snapshot, *, people: Sequence[Person]
 
 
 def _left_of(
-    file: ExportFile | None, data: bytes, people: Sequence[Person], name: str
+    file: ExportFile | None,
+    data: bytes,
+    people: Sequence[Person],
+    name: str,
+    also: Callable[[Mapping[str, str]], bool] = lambda _row: False,
 ) -> tuple[bytes, list[dict[str, str]]]:
     try:
-        return file_without(file, data, people)
+        return file_without(file, data, people, also)
     except (ValueError, csv.Error):  # its own text may quote the file
         raise StorageError(f"{name} is no CSV file in UTF-8", remedy="Look at it yourself, or remove it.") from None
 
 
-def _pictures(file: ExportFile | None, gone: Sequence[Mapping[str, str]]) -> list[str]:
-    if file is None or file.pictures is None:
-        return []
-    return [file.pictures.format(row.get(file.key[0], "")) for row in gone]
+def _unnamed_pictures(
+    target: Folder, folder: str, files: Mapping[str, ExportFile], made: Mapping[str, bytes]
+) -> list[str]:
+    """The pictures of an export that no row names, or none once some files are rewritten."""
+    found: list[str] = []
+    for file in {id(one): one for one in files.values()}.values():
+        if file.pictures is None:
+            continue
+        inside = file.pictures.partition("/")[0]
+        there = [f"{inside}/{name}" for name in target.names(f"{folder}/{inside}")]
+        if there and target.exists(f"{folder}/{file.name}"):
+            data = made[file.name] if file.name in made else target.read(f"{folder}/{file.name}")
+            named = {file.pictures.format(row.get(file.key[0], "")) for row in read_csv(data)}
+            found += [name for name in there if name not in named]
+    return found
 
 
-def _manifest_of(manifest: Json, made: Mapping[str, bytes]) -> Json:
-    """A manifest with the hashes and numbers of rows of files that were rewritten."""
+def _manifest_of(
+    manifest: Json, target: Folder, folder: str, files: Mapping[str, ExportFile], why: Mapping[str, str]
+) -> Json:
+    """A manifest with hashes and numbers of rows as the files are now."""
     found = copy.deepcopy(manifest)
     lists: Json = found.get("changes", {}).get("lists") or {}
-    for name, data in made.items():
-        for of in (found.get("files", {}), lists):
-            if name in of:
-                of[name]["sha256"] = hashlib.sha256(data).hexdigest()
-        if name in found.get("files", {}):
-            found["files"][name]["rows"] = sum(1 for _ in read_csv(data))
-    return found | {"content_hash": content_hash_of({n: str(facts["sha256"]) for n, facts in found["files"].items()})}
+    for of in (found["files"], lists):
+        for name, facts in of.items():
+            data = target.read(f"{folder}/{name}")
+            facts["sha256"] = hashlib.sha256(data).hexdigest()
+            if "rows" in facts:
+                facts["rows"] = sum(1 for _ in read_csv(data))
+            file = files.get(name)
+            if of is found["files"] and file is not None and file.pictures is not None and "pictures" in found:
+                found["pictures"] = facts["rows"]
+    hashes = {name: str(facts["sha256"]) for name, facts in found["files"].items()}
+    return found | {"content_hash": content_hash_of(hashes), "redacted": dict(why)}
 
 
 def _out_of_report(reports: Folder, path: str, people: Sequence[Person]) -> int:
-    data = reports.read(path)
+    try:
+        data = reports.read(path)
+    except FileNotFoundError:  # its night has ended
+        return 0
 
     def is_theirs(row: Mapping[str, str]) -> bool:
         return any(excluded(row, person) for person in people)
 
-    left, gone = file_without(None, data, people, is_theirs)
+    left, gone = _left_of(None, data, people, path, is_theirs)
     if left != data:
         reports.write(path, left)
     return max(len(gone), left != data)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from isams_pipeline.datasets import SOURCE
-from isams_pipeline.datasets.people import Person
+from isams_pipeline.datasets.people import PUPIL, Person
 from isams_pipeline.delivery.export import ExportFile, read_csv
 from isams_pipeline.errors import PipelineError, StorageError
 from isams_pipeline.orchestration.environment import Environment
@@ -227,9 +227,12 @@ class Search:
                     self._unreadable("exports", f"{folder}/{name}", error)
         for file in {id(one): one for one in files.values()}.values():
             if file.pictures is not None:
-                for person in people:
-                    picture = file.pictures.format(person.id)
-                    if person.entity == "pupil" and target.exists(f"{folder}/{picture}"):
+                before, _, after = file.pictures.partition("{}")
+                inside = before.rpartition("/")[0]
+                for name in target.names(f"{folder}/{inside}"):
+                    picture = f"{inside}/{name}"
+                    number = picture.removeprefix(before).removesuffix(after)
+                    if any(person.entity == "pupil" and person.is_meant(PUPIL, number) for person in people):
                         said = {"picture": target.location(f"{folder}/{picture}")}
                         yield Found(
                             "exports", f"{partner}/{picture}", OWN, said, frozenset({night}), (said["picture"],)
@@ -295,8 +298,9 @@ class Search:
         photos = self._environment.photos(self._school)
         by = self._environment.settings.school(self._school).partners.photos
         for person in self._kept.of(by if by is not None and by in LISTED else SOURCE):
-            if person.entity == "pupil":
-                for digest, nights in photos.of_pupil(person.id):
+            theirs = (one for one in photos.pupils() if person.is_meant(PUPIL, one))
+            for pupil in theirs if person.entity == "pupil" else ():
+                for digest, nights in photos.of_pupil(pupil):
                     self._looked("photos")
                     where = f"photos/{self._school}/objects/{digest}"
                     yield Found("photos", "photo", OWN, {"sha256": digest, "file": where}, frozenset(nights), (where,))

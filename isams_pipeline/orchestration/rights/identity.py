@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from isams_pipeline.datasets.people import SCHOOL_CODE, WHO, Person, people_in, together
-from isams_pipeline.errors import StorageError, WrongUse
+from isams_pipeline.errors import SeveralMeant, StorageError, WrongUse
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.sources.registry import SOURCES
 
@@ -14,7 +14,7 @@ from isams_pipeline.sources.registry import SOURCES
 def identify(environment: Environment, school: str, who: str) -> list[Person]:
     """The person whom `who` means, as each source has them: one a source. Reads only what is kept.
 
-    Raises WrongUse where it means nobody in any table that can be read, or several people.
+    Raises WrongUse where it means nobody in any table that can be read, and SeveralMeant.
     """
     found: list[Person] = []
     for source in _sources(environment, school):
@@ -32,7 +32,7 @@ def identify(environment: Environment, school: str, who: str) -> list[Person]:
     sources = [source for source, _ in names]
     if len(set(sources)) < len(sources):
         told = ", ".join(f"{name} (by {source})" for source, name in names)
-        raise WrongUse(
+        raise SeveralMeant(
             f"{len(names)} people are meant: {told}", school=school, remedy="Name one of them, as it stands there."
         )
     return [_whole(environment, school, person) for person in found]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from sqlalchemy import select
 
 from isams_pipeline.datasets.people import ENTRY, PERSON, SCHOOL_CODE, Person, folded
+from isams_pipeline.datasets.shapes import Json
 from isams_pipeline.orchestration.environment import Environment
 from isams_pipeline.orchestration.partner import Held, TakenOut
 from isams_pipeline.partners.my_school_portal.intake import DONE, REFUSED, inbox_of, store_of
 from isams_pipeline.partners.my_school_portal.states import State
+from isams_pipeline.storage.folder import Folder
 from isams_pipeline.storage.state.changes import ChangeRequest, ChangeStep
 
 
@@ -69,9 +73,8 @@ def holds(environment: Environment, school: str, person: Person) -> Iterator[Hel
                 held = {f"{what}.{name}": str(value) for what in ("before", "after") for name, value in _of(line, what)}
                 yield "ledger", "ledger", said | held, True
     ids = {request.id for request in requests}
-    codes = person.ids.get(SCHOOL_CODE, frozenset()) if person.entity == "pupil" else frozenset[str]()
     folder = inbox_of(environment, school)
-    for path, is_sure in files_with(environment, school, ids, codes):
+    for path, is_sure in files_with(environment, school, ids, person):
         yield "inbox", "file", {"file": folder.location(path)}, is_sure
 
 
@@ -84,23 +87,39 @@ def erases(environment: Environment, school: str, person: Person, why: Mapping[s
     store, about = store_of(environment, school), requests_about(environment, school, person)
     over = [one for one in about if one.state in _OVER]
     ids = {one.id for one in over}
-    files = [path for path, is_sure in files_with(environment, school, ids, ()) if is_sure] if ids else []
-    folder = inbox_of(environment, school)
-    for path in files:
-        folder.remove(path)
+    with environment.locks.hold(f"inbox {school}", wait=60):  # what waits there is not read yet: it stays
+        found = files_with(environment, school, ids, person) if ids else ()
+        files = [path for path, is_sure in found if is_sure and "/" in path]
+        for path in files:
+            _take_items_out(inbox_of(environment, school), path, ids)
     store.take_out(sorted(ids), why=why["reason"], who=why["who"], people=True)
     waiting = len(about) - len(over)
     left = [f"{waiting} change requests are open: decide them (isams-pipeline changes list {school}), then erase again"]
     return TakenOut({"ledger": len(ids), "inbox": len(files)}, left if waiting else ())
 
 
+def _take_items_out(folder: Folder, path: str, ids: set[str]) -> None:
+    """Take requests out of a file that was read; one that holds no others goes."""
+    try:
+        items: Any = json.loads(folder.read(path))
+    except ValueError:
+        items = None
+    others = [one for one in cast("list[Any]", items) if not _is_one_of(one, ids)] if isinstance(items, list) else []
+    if others:
+        folder.write_json(path, others)
+    else:
+        folder.remove(path)
+
+
+def _is_one_of(item: Any, ids: set[str]) -> bool:
+    return isinstance(item, dict) and cast("Json", item).get("id") in ids
+
+
 _OVER = {State.CONFIRMED, State.REJECTED, State.APPLIED}
 """What was written is at iSAMS: of an erased person no night confirms that any more."""
 
 
-def files_with(
-    environment: Environment, school: str, ids: set[str], codes: Collection[str]
-) -> Iterator[tuple[str, bool]]:
+def files_with(environment: Environment, school: str, ids: set[str], person: Person) -> Iterator[tuple[str, bool]]:
     """The files of the inbox that hold one of some requests, for sure; or, refused ones among them, a pupil's code."""
     folder = inbox_of(environment, school)
     for place in ("", DONE, REFUSED):
@@ -110,8 +129,11 @@ def files_with(
                 text = folder.read(path).decode("utf-8", "replace")
                 if any(f'"{identifier}"' in text for identifier in ids):
                     yield path, True
-                elif any(code in text for code in codes):
+                elif person.entity == "pupil" and any(person.is_meant(SCHOOL_CODE, one) for one in _WORD.findall(text)):
                     yield path, False
+
+
+_WORD = re.compile(r"[\w./-]+")
 
 
 def _of(row: Any, what: str) -> Iterator[tuple[str, object]]:

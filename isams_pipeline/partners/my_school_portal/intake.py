@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,19 +92,24 @@ def _here(environment: Environment, school: str) -> Generator[Path, None, None]:
     if inbox.is_local:
         yield folder
         return
-    names = [name for name in inbox.names() if name not in {DONE, REFUSED}]
-    for name in names:
-        (folder / name).write_bytes(inbox.read(name))
-        when = inbox.modified(name).timestamp()
-        os.utime(folder / name, (when, when))
-    yield folder
-    for place in (DONE, REFUSED):
-        for file in sorted((folder / place).glob("*")):
-            inbox.write(f"{place}/{file.name}", file.read_bytes())
-    for name in names:
-        if not (folder / name).exists():
-            inbox.remove(name)
-    shutil.rmtree(folder)
+    try:
+        seen: dict[str, datetime] = {}
+        for name in inbox.names():
+            with contextlib.suppress(FileNotFoundError):  # a folder is no file there
+                seen[name] = inbox.modified(name)
+                (folder / name).write_bytes(inbox.read(name))
+                when = seen[name].timestamp()
+                os.utime(folder / name, (when, when))
+        yield folder
+        for place in (DONE, REFUSED):
+            for file in sorted((folder / place).glob("*")):
+                inbox.write(f"{place}/{file.name}", file.read_bytes())
+        for name, moment in seen.items():
+            # One that the portal has replaced since stays, and is taken in the next round.
+            if not (folder / name).exists() and inbox.modified(name) == moment:
+                inbox.remove(name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def take_in(environment: Environment, school: str) -> list[Taken]:

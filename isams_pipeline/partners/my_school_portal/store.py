@@ -345,14 +345,14 @@ class ChangeStore:
                 request = session.scalars(self._by_id(identifier).with_for_update()).one_or_none()
                 if request is not None and request.redacted_at is None:
                     self._take_out(session, request, why, who, people=people)
+                elif request is not None and people:
+                    self._take_people_out(session, request)
 
     def _take_out(self, session: Session, request: ChangeRequest, why: str, who: str, *, people: bool) -> None:
         self._chain_the_old(session)
         now = self._clock()
         request.given, request.changes, request.seen, request.digest = {}, {}, None, ""
         request.redacted_at, request.redacted_why = now, why
-        if people:
-            request.student, request.contact, request.person = "", None, None
         whose = (ChangeStep.school == self.school, ChangeStep.request == request.id, ChangeStep.step != TAKEN_OUT)
         out = {"before": null(), "after": null(), "answer": null(), "salt": null()}
         out |= {"redacted_at": now, "redacted_why": why}
@@ -361,13 +361,23 @@ class ChangeStore:
             execution_options={"synchronize_session": False},
         )
         if people:
-            session.execute(
-                update(ChangeStep).where(*whose).values(persons=[]), execution_options={"synchronize_session": False}
-            )
+            self._take_people_out(session, request)
         session.expire_all()
         old = select(ChangeStep).where(*whose, ChangeStep.values_hash.is_(None))
         outlines = {str(line.id): outline_of(line) for line in session.scalars(old)}
         self._note(session, request, Step(TAKEN_OUT, who, reason=why, answer=outlines))
+
+    def _take_people_out(self, session: Session, request: ChangeRequest) -> None:
+        """Take whom it is about out of a request whose values are gone."""
+        request.student, request.contact, request.person = "", None, None
+        whose = (
+            ChangeStep.school == self.school,
+            ChangeStep.request == request.id,
+            ChangeStep.redacted_at.is_not(None),
+        )
+        session.execute(
+            update(ChangeStep).where(*whose).values(persons=[]), execution_options={"synchronize_session": False}
+        )
 
     def _chain_the_old(self, session: Session) -> None:
         """Chain the lines from before there was a chain: what each says can be hashed only while it says it.

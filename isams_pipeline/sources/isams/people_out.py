@@ -57,7 +57,8 @@ def _changes(opens: Open, people: Sequence[Person]) -> dict[int, bytes]:
 
 def _as_bytes(row: Element) -> bytes:
     row.tail = None
-    return tostring(row, encoding="unicode").encode()
+    # A carriage return that was written as a reference would be read as a line's end.
+    return tostring(row, encoding="unicode").replace("\r", "&#13;").encode()
 
 
 def _spans(stream: IO[bytes], changes: dict[int, bytes]) -> Iterator[_Span]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 
@@ -102,8 +102,10 @@ class ListKeeper:
                 if self._has_lost_rows(request, before):
                     return self._whole(request)
                 return replace(before, read_at=now, token=token)
-            old = self._store.rows(*self._place, before.sha256)
+            old = _Counted(self._store.rows(*self._place, before.sha256))
             sha256, rows = self._store.write(*self._place, request.wanted.name, _folded(request, old, changed, gone))
+            # Those of erased people are not kept, and the source still has them.
+            rows += max(before.rows - old.count, 0)
             total = self.client.count(request)
             if total is not None and total != rows:
                 # A row that was removed is in no list of changes: the number of rows shows it.
@@ -176,9 +178,21 @@ class ListKeeper:
         return {request.wanted.key_of(row): hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in rows}
 
 
+class _Counted:
+    """Rows, and how many there were."""
+
+    def __init__(self, rows: Iterator[Json]) -> None:
+        self._rows, self.count = rows, 0
+
+    def __iter__(self) -> Iterator[Json]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
 def _folded(
     request: ListRequest,
-    old: Iterator[Json],
+    old: Iterable[Json],
     changed: Mapping[tuple[str, ...], Json],
     gone: set[tuple[str, ...]],
 ) -> Iterator[Json]:
