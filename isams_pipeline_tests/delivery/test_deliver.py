@@ -580,3 +580,60 @@ def test_lists_that_are_no_longer_wanted_are_taken_away(desk: Desk):
     assert "people.changes.csv" in desk.names()
     desk.deliver(people(range(3)))
     assert desk.names() == ["manifest.json", "people.csv"]
+
+
+def of_source(name: str) -> dict[str, Any]:
+    return {"pupils": {"source": name, "sha256": "a", "rows": 3, "delivered": 3}}
+
+
+def test_data_that_come_from_another_source_than_before_are_refused(desk: Desk):
+    desk.deliver(people(range(3)), datasets=of_source("isams"))
+    assert desk.deliver(people(range(4)), day=1, datasets=of_source("isams")).outcome is Outcome.DELIVERED
+    result = desk.deliver(people(range(5)), day=2, datasets=of_source("xporter"))
+    assert result.outcome is Outcome.REFUSED
+    assert result.reason == (
+        "removal_guard: the data came from isams before, and now from xporter: all ids may differ (with both in schools.yaml, "
+        "`isams-pipeline reconcile school` shows the differences); if that is right, run once with --allow-removals, or "
+        "with allow_removals: true in the launch pad"
+    )
+    assert {check.name for check in result.checks} >= {"removal_guard", "accounted_for"}
+
+
+def test_the_source_is_remembered_where_only_the_target_still_has_the_export(desk: Desk):
+    desk.deliver(people(range(3)), datasets=of_source("isams"))
+    shutil.rmtree(desk.folder / "staged")
+    result = desk.deliver(people(range(3)), day=1, datasets=of_source("xporter"))
+    assert result.outcome is Outcome.REFUSED and "came from isams before" in str(result.reason)
+
+
+def test_what_would_refuse_is_asked_beforehand_and_leaves_a_receipt(desk: Desk):
+    export = people(range(3))
+    assert desk.deliverer().refusal(export, [CheckResult("keys")], {}, {}) is None
+    refused = desk.deliverer().refusal(export, [CheckResult("keys", ("two rows are one",))], {"people.csv": 2}, {})
+    assert refused is not None and refused.outcome is Outcome.REFUSED and refused.reason == "keys: two rows are one"
+    assert refused.changes["people.csv"]["excluded"] == 2
+    receipt = Receipts(desk.state).of_run("run 0")
+    assert receipt is not None and (receipt.outcome, receipt.content_hash) == ("refused", export.content_hash)
+    assert desk.names() == []
+
+
+def test_just_half_of_the_people_may_be_others_within_a_window_and_one_more_may_not(desk: Desk):
+    desk.deliver(students(range(20)), files=STUDENTS)
+    half = desk.deliver(students(range(10, 30)), day=1, files=STUDENTS, window="September")
+    assert half.outcome is Outcome.DELIVERED, half.reason
+    more = desk.deliver(students(range(21, 41)), day=2, files=STUDENTS, window="September")
+    assert more.outcome is Outcome.REFUSED and "11 of 20 known people" in str(more.reason)
+
+
+def test_without_a_database_the_newest_manifest_that_can_be_read_is_compared_with(desk: Desk):
+    desk.deliver(people(range(30)))
+    desk.deliver(people(range(40)), day=1)
+    desk.state.close()
+    (desk.folder / "state.sqlite").unlink()
+    (desk.folder / f"exports/partner/school/{NIGHT + timedelta(days=1)}/manifest.json").write_text("{")
+    (desk.folder / "exports/partner/school/notes").mkdir()
+    again = Desk(desk.folder)
+    result = again.deliver(people(range(30)), day=1)
+    assert result.outcome is Outcome.DELIVERED
+    assert again.manifest(1)["changes"]["baseline"]["date"] == str(NIGHT)
+    again.state.close()
