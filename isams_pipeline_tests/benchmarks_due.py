@@ -69,7 +69,8 @@ def due_at_once(count: str) -> dict[str, float]:
             for one in config["schools"].values():
                 one["timezone"], one["partners"] = zone, {"schoolsbuddy": one["partners"]["schoolsbuddy"]}
                 one["partners"]["schoolsbuddy"].pop("attendance")
-                one.pop("assembly", None), one.pop("xporter", None)
+                one.pop("assembly", None)
+                one.pop("xporter", None)
 
         world.configure(only_one_partner)
         env = {**os.environ, **secrets_of(world.sandbox), "PYTHONPATH": str(ROOT), "DAGSTER_DISABLE_TELEMETRY": "1"}
